@@ -1,0 +1,213 @@
+// The TypeScript face of lrqat.node: one class per concept, coarse calls, typed arrays in, plain objects out. Every call that
+// computes runs on the engine's own thread and returns a promise; calls on one engine are executed in the order made.
+// A rejected promise carries an EngineFailure: `code` to branch on and `hint` to show.
+
+import type { ModelShape, TensorSource } from '../../src/formats/model-shape';
+
+export type EngineErrorCode =
+  | 'InvalidArgument'
+  | 'OutOfMemory'
+  | 'PlanMismatch'
+  | 'Cancelled'
+  | 'InputFile'
+  | 'NotFinite'
+  | 'Unsupported'
+  | 'Internal';
+
+/** Shape of the errors that native calls throw or reject with. */
+export interface EngineFailure extends Error {
+  readonly code: EngineErrorCode;
+  /** What would work instead; may be empty. */
+  readonly hint: string;
+}
+
+export type ComputeType = 'float32' | 'bf16';
+export type Storage = 'fp32' | 'bf16' | 'fp16' | 'fixed-point' | 'integer';
+export type RangeMethod = 'minmax' | 'mse' | 'lp-2.4' | 'lp-3' | 'lp-3.5' | 'lp-4' | 'lp-5';
+export type WeightForm = 'float' | 'round-to-nearest' | 'trained' | 'merged';
+
+/** Resolved arithmetic of one linear; `null` in {@link EngineConfig.linears} keeps that linear in float. */
+export interface LinearQuantization {
+  readonly bits: number;
+  /** 0: one scale per tensor; -1: one per output channel; g > 0: one per g consecutive inputs of a row. */
+  readonly groupSize: number;
+  readonly storage: Storage;
+  readonly fractionBits: number;
+  readonly encoding: 'reference' | 'centred';
+  readonly range: RangeMethod;
+  readonly scaleDomain: 'linear' | 'log';
+  readonly learnScales: boolean;
+  /** 0: no low-rank term. */
+  readonly rank: number;
+  readonly alpha: number;
+}
+
+/** Bytes the engine allocates, by part; computed by the planner, asserted by the engine (PlanMismatch). */
+export interface MemoryParts {
+  /** Φ0 (packed) and s0 of every quantized linear. */
+  readonly quantizedWeights: number;
+  /** A, B and trained scales, float32. */
+  readonly parameters: number;
+  readonly gradients: number;
+  /** Two moments per trained number; 0 when not training. */
+  readonly optimizer: number;
+  /** Embedding table, head when untied, norm weights, biases. */
+  readonly embeddings: number;
+  /** What a micro-batch keeps for its backward. */
+  readonly activations: number;
+  /** One rebuilt weight, logits chunk, scratch of the operations, gradients in flight. */
+  readonly workspace: number;
+}
+
+export interface EngineConfig {
+  readonly model: ModelShape;
+  /** All parameters of the checkpoint that the decoder needs. Files are mapped, never read whole. */
+  readonly tensors: readonly TensorSource[];
+  /** By full linear name (`model.layers.0.self_attn.q_proj`). */
+  readonly linears: Readonly<Record<string, LinearQuantization | null>>;
+  readonly compute: ComputeType;
+  readonly threads: number;
+  /** Shared library of oneDNN glue to open; null: the built-in GEMM. */
+  readonly oneDnn: string | null;
+  /** false: evaluation only, nothing for gradients is allocated. */
+  readonly training: boolean;
+  readonly microBatchSize: number;
+  readonly sequenceLength: number;
+  readonly activationCheckpointing: 'none' | 'block';
+  /** Seed of B's initialization (A starts at zero). */
+  readonly seed: number;
+  /** null: allocate what is needed without comparing. */
+  readonly plan: MemoryParts | null;
+}
+
+/** Tokens of some sequences, flattened [sequences, sequenceLength]. */
+export interface TokenBatch {
+  readonly tokens: Int32Array;
+  /** Next token to predict at each position; -1: not predicted. */
+  readonly targets: Int32Array;
+  /** First position of its sequence that each token may attend to (document packing); omit for plain causal. */
+  readonly firstKey?: Int32Array;
+}
+
+export interface OptimizerSettings {
+  readonly learningRate: { readonly lowRank: number; readonly scales: number };
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly weightDecay: number;
+  /** Global L2 norm of all trained gradients; null: no clipping. */
+  readonly gradientClip: number | null;
+}
+
+export interface StepResult {
+  /** Mean cross-entropy over all predicted tokens of the step. */
+  readonly loss: number;
+  readonly tokens: number;
+  /** Before clipping. */
+  readonly gradientNorm: number;
+  /** true: loss or gradient was not finite, nothing was changed. */
+  readonly skipped: boolean;
+  /** Adam's step count after this call. */
+  readonly optimizerStep: number;
+  readonly seconds: number;
+}
+
+export interface EvaluationResult {
+  /** Sum of the cross-entropies and number of predicted tokens. */
+  readonly lossSum: number;
+  readonly tokens: number;
+  readonly seconds: number;
+}
+
+export interface LayerStatistics {
+  readonly name: string;
+  /** Share of entries outside the grid before clipping. */
+  readonly clippedShare: number;
+  /** Integers that differ from step 0. */
+  readonly flipped: number;
+  readonly weights: number;
+  /** Mean |s − s0| / s0. */
+  readonly scaleDrift: number;
+}
+
+/** `a` [m, r], `b` [r, n], `scale` [scaleCount] as trained (log s in the log domain). */
+export type ParameterKind = 'a' | 'b' | 'scale';
+export type StateKind = 'value' | 'moment1' | 'moment2' | 'gradient';
+
+export interface ParameterInfo {
+  readonly linear: string;
+  readonly kind: ParameterKind;
+  readonly shape: readonly number[];
+}
+
+export interface LoadProgress {
+  readonly linear: string;
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface Engine {
+  /** Maps the checkpoint, finds ranges and builds Φ0, linear by linear. `scales`: s0 by linear from an earlier run, instead
+   *  of searching. Must be called once before anything below. */
+  load(options?: {
+    readonly scales?: Readonly<Record<string, Float32Array>>;
+    readonly onProgress?: (progress: LoadProgress) => void;
+  }): Promise<void>;
+  /** One optimiser step: forward and backward of all micro-batches in `batch` (a multiple of microBatchSize sequences),
+   *  loss weighted by tokens, clip, AdamW. Rejects with Cancelled (nothing changed) after {@link cancel}. */
+  trainStep(batch: TokenBatch, settings: OptimizerSettings): Promise<StepResult>;
+  /** Any number of sequences; the last micro-batch may be partial. `sequenceLength` up to the configured one. */
+  evaluate(batch: TokenBatch, form: WeightForm, sequenceLength?: number): Promise<EvaluationResult>;
+  /** Logits [sequences, sequenceLength, vocab] float32; for tests and tools. */
+  logits(batch: TokenBatch, form: WeightForm): Promise<Float32Array>;
+  /** Makes a running trainStep or evaluate reject with Cancelled within one micro-batch. */
+  cancel(): void;
+  /** Trained numbers, in the order used for norms and updates. */
+  parameters(): readonly ParameterInfo[];
+  readState(linear: string, kind: ParameterKind, state: StateKind): Promise<Float32Array>;
+  writeState(linear: string, kind: ParameterKind, state: StateKind, values: Float32Array): Promise<void>;
+  /** Adam's step count (bias correction), part of a checkpoint. */
+  optimizerStep(): number;
+  setOptimizerStep(step: number): void;
+  /** s0 of a linear, as the range search left it. */
+  initialScales(linear: string): Promise<Float32Array>;
+  /** Current scales in the linear domain, floored, as the forward uses them. */
+  scales(linear: string): Promise<Float32Array>;
+  /** SHA-256 over all Φ0 and s0: two runs with equal digests start from the same base. */
+  baseDigest(): Promise<string>;
+  /** Packed Φ0 rows of a linear as stored. */
+  phi0(linear: string): Promise<Uint8Array>;
+  /** Merged integers of a linear, packed offset codes [m, packedRowBytes(bits, n)] (little-endian bit stream, rows padded to
+   *  32 codes, code = Q + 2^(bits-1)). */
+  merge(linear: string): Promise<Uint8Array>;
+  /** Maps merged codes and scales written earlier, by linear; evaluate(…, 'merged') reads them from the files. */
+  attachMerged(
+    codes: Readonly<
+      Record<string, { readonly file: string; readonly codesOffset: number; readonly scalesOffset: number }>
+    >,
+  ): Promise<void>;
+  layerStatistics(): Promise<LayerStatistics[]>;
+  /** What the engine has allocated, by part. */
+  memory(): MemoryParts;
+  /** Frees everything; later calls reject. */
+  close(): Promise<void>;
+}
+
+export interface CpuInfo {
+  readonly isa: string;
+  readonly bf16: 'amx' | 'avx512' | 'none';
+  readonly logicalCores: number;
+  readonly gemm: { readonly library: string; readonly version: string } | null;
+}
+
+export interface BpeTokenizerOptions {
+  /** Contents of tokenizer.json, UTF-8. */
+  readonly json: Uint8Array;
+}
+
+export interface LrqatAddon {
+  readonly engineVersion: string;
+  readonly Engine: new (config: EngineConfig) => Engine;
+  /** Looks at the CPU and tries to open `oneDnn`. */
+  cpuInfo(oneDnn: string | null): CpuInfo;
+}

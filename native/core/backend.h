@@ -1,0 +1,164 @@
+// The seam between the decoder, written once in core, and the machines that run it. About twenty coarse, fused operations:
+// no tensor class, no autograd. All pointers are backend memory unless a comment says host. Symbols as in lr-qat.md.
+//
+// Scales outside the GEMM: for per-tensor and per-channel scales `rebuildWeight` produces the integers Q, a linear's raw
+// output is P = X·Qᵀ, and the operation that consumes P applies s (and the bias): Y = s∘P + bias. Its backward therefore
+// receives dY and emits dYs = dY∘s together with ds_i += Σ_t dY_ti·P_ti. For group scales (and float weights) the
+// workspace holds Ŵ = s∘Q and `rowScale` is null, which means 1 and no ds.
+//
+// Determinism: every reduction has an order that depends on shapes and thread count alone.
+#pragma once
+
+#include <span>
+
+#include "core/types.h"
+
+namespace lrqat {
+
+/// Raw output of a linear with what must still be applied to it.
+struct RawOutput {
+  Matrix p;                         // [T, m]
+  const float* rowScale = nullptr;  // [m]; null: 1
+  const float* bias = nullptr;      // [m] float32; null: none
+};
+
+/// Where the backward of a consumer of a RawOutput puts its results.
+struct RawOutputGradient {
+  Matrix dYs;                        // [T, m] = dY∘rowScale
+  float* rowScaleGradient = nullptr; // [m] += Σ_t dY_ti·P_ti; null: not wanted
+};
+
+struct AttentionShape {
+  int64_t batch = 0;     // sequences in the micro-batch
+  int64_t length = 0;    // tokens per sequence; T = batch·length
+  int64_t heads = 0;     // query heads
+  int64_t kvHeads = 0;   // key-value heads; divides heads
+  int64_t headDim = 0;
+  /// [T] host memory: for the token at (b, i) the first visible key position of its sequence (sliding window and document
+  /// boundaries); keys first..i are visible. Null: 0 everywhere (plain causal). Non-decreasing within a sequence.
+  const int32_t* firstKey = nullptr;
+};
+
+/// Optional per-head RMSNorm and rotary embedding of projected queries or keys.
+struct HeadTransform {
+  int64_t heads = 0;
+  int64_t headDim = 0;
+  const float* normWeight = nullptr;  // [headDim]; null: none (Qwen3 has it)
+  float normEpsilon = 0;
+  const float* cosine = nullptr;  // [length, headDim/2] rotary table; null: no rotation (values)
+  const float* sine = nullptr;
+  int64_t length = 0;  // position of row t is t % length
+};
+
+/// One linear of a group that shares its input X.
+struct LowRankTask {
+  const LinearWeight* weight = nullptr;
+  LowRank lowRank;
+  const float* theta = nullptr;  // [scaleCount] trained numbers behind lowRank.scale (group scales)
+  Matrix dYs;             // [T, m]: dY∘s for tensor and channel scales, plain dY for group scales
+  ClippedSet clipped;     // of the weight as the forward used it
+  LinearGradient gradient;
+};
+
+struct AdamW {
+  float learningRate = 0;
+  float beta1 = 0.9F;
+  float beta2 = 0.95F;
+  float epsilon = 1e-8F;
+  float weightDecay = 0;
+  int64_t step = 1;            // counts from 1, for bias correction
+  float gradientFactor = 1;    // clip coefficient, multiplied into the gradient before use
+};
+
+struct WeightStatistics {
+  int64_t clipped = 0;    // entries outside the grid before clipping
+  int64_t flipped = 0;    // integers that differ from those of step 0, clip(round(Φ0)) (A = 0 there)
+  double scaleDrift = 0;  // mean |s - s0| / s0
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // -- memory ---------------------------------------------------------------------------------------------------------
+  /// One allocation a part of the plan, 64-byte aligned and zeroed; freed with the backend. Throws OutOfMemory.
+  virtual void* allocate(int64_t bytes, const char* part) = 0;
+  virtual void upload(void* target, const void* host, int64_t bytes) = 0;
+  virtual void download(void* host, const void* source, int64_t bytes) = 0;
+  virtual void copy(void* target, const void* source, int64_t bytes) = 0;
+  virtual void zero(void* target, int64_t bytes) = 0;
+  /// Memory that operations may use inside one call; set once, sized by the plan.
+  virtual void setScratch(void* memory, int64_t bytes) = 0;
+
+  // -- quantized weights ------------------------------------------------------------------------------------------------
+  /// Range search over `weight.source` (fills scale0), then φ (fills phi0). A weight with NaN or infinity throws InputFile.
+  virtual void quantize(LinearWeight& weight) = 0;
+  /// φ alone, from scale0 that is already there (resume).
+  virtual void encode(LinearWeight& weight) = 0;
+  /// Produces the weight in `out` [m, n]: integers Q for tensor/channel granularity, s∘Q (float32 product, then rounded
+  /// to out.type) for groups, the plain weight for WeightForm::Float. With `clipped`, lists the masked entries as well.
+  virtual void rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightForm form, Matrix out,
+                             ClippedSet* clipped) = 0;
+  /// Merged integers as packed offset codes (code = Q + 2^(bits-1)), host memory of m·packedRowBytes(bits, n). Identical
+  /// to the Q of rebuildWeight(Trained).
+  virtual void merge(const LinearWeight& weight, const LowRank& lowRank, void* hostCodes) = 0;
+  virtual WeightStatistics weightStatistics(const LinearWeight& weight, const LowRank& lowRank) = 0;
+  /// scale[i] = max(theta, 1e-8) or exp(theta); Integer storage always max-free and linear (lr-qat.md §11.2).
+  virtual void materializeScales(const LinearWeight& weight, const float* theta, float* scale) = 0;
+  /// rowScale [m] from scale (tensor: broadcast, channel: copy).
+  virtual void expandRowScale(const LinearWeight& weight, const float* scale, float* rowScale) = 0;
+  /// gradient.scale += what rowScaleGradient [m] says for tensor and channel scales, in the trained domain (the 1e-8 floor
+  /// passes no gradient; log: times s).
+  virtual void reduceRowScaleGradient(const LinearWeight& weight, const float* theta, const float* scale,
+                                      const float* rowScaleGradient, float* scaleGradient) = 0;
+  /// dA, dB (and, for groups, ds in the trained domain) of all linears that
+  /// read X [T, n], accumulated. Closed form with sparse correction; dense tiles where groups or |K| > capacity need it.
+  virtual void lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) = 0;
+
+  // -- dense --------------------------------------------------------------------------------------------------------------
+  /// c [M, N] = a·b (+ c when accumulate). transposeA: a is [K, M]; transposeB: b is [N, K].
+  virtual void gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) = 0;
+
+  // -- decoder --------------------------------------------------------------------------------------------------------------
+  /// x [T, d] float32 = table[ids]; table [vocab, d] in its own type, ids host memory, checked by the caller.
+  virtual void embed(Matrix table, const int32_t* ids, Matrix x) = 0;
+  /// y = x·rsqrt(mean x² + eps)·w; x float32, y compute type; rstd [T] float32 kept for the backward.
+  virtual void rmsNorm(Matrix x, const float* weight, float epsilon, Matrix y, float* rstd) = 0;
+  /// dx (float32, accumulated) of rmsNorm for dy float32.
+  virtual void rmsNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx) = 0;
+  /// out = rotate(norm(s∘P + bias)) per head.
+  virtual void projectHeads(const RawOutput& raw, const HeadTransform& transform, Matrix out) = 0;
+  /// dOut [T, heads·headDim] compute type.
+  virtual void projectHeadsBackward(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
+                                    const RawOutputGradient& gradient) = 0;
+  /// Exact softmax attention with scale 1/√headDim. q [T, heads·headDim], k, v [T, kvHeads·headDim], o like q, lse
+  /// [batch, heads, length] float32. Never holds a T×T matrix of a whole batch.
+  virtual void attention(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, float* lse) = 0;
+  virtual void attentionBackward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, const float* lse,
+                                 Matrix dO, Matrix dQ, Matrix dK, Matrix dV) = 0;
+  /// out = x + s∘P + bias; x, out float32 (may alias).
+  virtual void addResidual(Matrix x, const RawOutput& raw, Matrix out) = 0;
+  /// For dY float32 [T, m].
+  virtual void addResidualBackward(Matrix dY, const RawOutput& raw, const RawOutputGradient& gradient) = 0;
+  /// h = silu(gate)·up with gate, up = s∘P + bias; h compute type.
+  virtual void swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) = 0;
+  /// For dH [T, f] compute type.
+  virtual void swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
+                              const RawOutputGradient& dUp) = 0;
+  /// Softmax cross-entropy of logits [rows, vocab] float32 against host targets (-1: ignored), in place: logits become
+  /// (softmax - onehot)·gradientScale in the first bytes of each row as float32 when wantGradient. Returns Σ loss
+  /// (double sum in fixed order); adds each row's loss to perToken (host, float) when not null.
+  virtual double crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, bool wantGradient,
+                              float* perToken) = 0;
+  /// Converts between element types, same element count.
+  virtual void convert(Matrix from, Matrix to) = 0;
+
+  // -- optimiser ----------------------------------------------------------------------------------------------------------
+  /// Σ g² in double, fixed order.
+  virtual double squaredNorm(const float* values, int64_t count) = 0;
+  /// In place on value and both moments; PyTorch's AdamW formulas in float32.
+  virtual void adamw(const AdamW& settings, float* value, const float* gradient, float* moment1, float* moment2,
+                     int64_t count) = 0;
+};
+
+}  // namespace lrqat

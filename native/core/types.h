@@ -1,0 +1,130 @@
+// Plain value types shared by the core and every backend. Sizes are element counts unless a name says bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace lrqat {
+
+enum class DType : uint8_t { F32, BF16, F16 };
+
+constexpr int64_t byteSize(DType type) { return type == DType::F32 ? 4 : 2; }
+
+/// Row-major matrix without padding; the memory belongs to the backend (host memory on the CPU, device memory on CUDA).
+struct Matrix {
+  void* data = nullptr;
+  DType type = DType::F32;
+  int64_t rows = 0;
+  int64_t cols = 0;
+
+  int64_t elements() const { return rows * cols; }
+  int64_t bytes() const { return elements() * byteSize(type); }
+  /// `count` rows starting at row `first`, sharing the memory.
+  Matrix slice(int64_t first, int64_t count) const {
+    return {static_cast<std::byte*>(data) + first * cols * byteSize(type), type, count, cols};
+  }
+};
+
+/// A tensor of the checkpoint, mapped read-only in host memory (never owned by who holds this).
+struct HostTensor {
+  const void* data = nullptr;
+  DType type = DType::F32;
+  int64_t rows = 0;
+  int64_t cols = 0;
+};
+
+/// How the frozen Φ0 is kept (lr-qat.md §1.4).
+enum class Storage : uint8_t { F32, BF16, F16, FixedPoint, Integer };
+
+/// What shares one scale: the whole matrix, an output row, or `groupSize` consecutive input columns of a row.
+enum class Granularity : uint8_t { Tensor, Channel, Group };
+
+enum class ScaleDomain : uint8_t { Linear, Log };
+
+enum class RangeMethod : uint8_t { MinMax, Mse, Lp24, Lp3, Lp35, Lp4, Lp5 };
+
+/// Fixed-point code: Reference = clamp, ×2^f, round half to even (the official encoding); Centred = floor, decoded at
+/// (code + ½)/2^f, which never flips an integer against round-to-nearest (engine.md).
+enum class FixedPointCode : uint8_t { Reference, Centred };
+
+/// Everything that decides the arithmetic of one quantized linear.
+struct QuantSpec {
+  int bits = 4;
+  Granularity granularity = Granularity::Channel;
+  int64_t groupSize = 0;  // Granularity::Group only; divides the input width
+  Storage storage = Storage::FixedPoint;
+  int fractionBits = 4;  // FixedPoint only; bits + fractionBits <= 8
+  FixedPointCode code = FixedPointCode::Reference;
+  RangeMethod range = RangeMethod::MinMax;
+  ScaleDomain scaleDomain = ScaleDomain::Linear;
+  bool learnScales = true;
+  int rank = 0;     // 0: no low-rank term
+  float alpha = 1;  // γ = alpha / rank
+
+  int qmin() const { return -(1 << (bits - 1)); }
+  int qmax() const { return (1 << (bits - 1)) - 1; }
+  float gamma() const { return rank > 0 ? alpha / static_cast<float>(rank) : 0.0F; }
+  int64_t scaleCount(int64_t m, int64_t n) const {
+    return granularity == Granularity::Tensor ? 1 : granularity == Granularity::Channel ? m : m * (n / groupSize);
+  }
+  /// Width of one packed Φ0 code in bits (16 or 32 for the float storages).
+  int codeBits() const {
+    switch (storage) {
+      case Storage::F32: return 32;
+      case Storage::BF16:
+      case Storage::F16: return 16;
+      case Storage::FixedPoint: return bits + fractionBits;
+      case Storage::Integer: return bits;
+    }
+    return 0;
+  }
+};
+
+/// Bytes of one packed row: little-endian bit stream along the input dimension, each row padded to whole groups of 32
+/// codes (32 codes of w bits = w words of 32 bits). Float storages are plain arrays without padding.
+constexpr int64_t packedRowBytes(int codeBits, int64_t n) {
+  return codeBits >= 16 ? n * (codeBits / 8) : (n + 31) / 32 * 4 * codeBits;
+}
+
+/// The frozen part of one quantized linear, m outputs × n inputs, in backend memory.
+struct LinearWeight {
+  int64_t m = 0;
+  int64_t n = 0;
+  QuantSpec spec;
+  void* phi0 = nullptr;       // [m] packed rows of packedRowBytes(spec.codeBits(), n)
+  float* scale0 = nullptr;    // [scaleCount] scale of the range search; defines Φ0 = φ(W/s0); never changes
+  HostTensor source;          // pretrained weight [m, n] in the mapped checkpoint
+  const void* merged = nullptr;  // host memory: [m] packed rows of packedRowBytes(bits, n), offset codes; null before merge
+};
+
+/// The trained part: values in float32, row-major.
+struct LowRank {
+  const float* a = nullptr;      // [m, r]
+  const float* b = nullptr;      // [r, n]
+  const float* scale = nullptr;  // [scaleCount] scales of this step, linear domain, floored (see Backend::materializeScales)
+};
+
+/// Which weight a rebuild produces.
+enum class WeightForm : uint8_t {
+  Trained,         // clip(round(Φ0 + γAB)) with the current scales
+  Merged,          // the stored integers with the current scales
+  RoundToNearest,  // clip(round(W/s0)) with s0
+  Float,           // the pretrained weight itself
+};
+
+/// Coordinates whose rounded value fell outside [qmin, qmax], row by row. rowStart[m] counts all of them even when it
+/// exceeds `capacity`; then `column` is incomplete and the dense gradient must be used.
+struct ClippedSet {
+  int64_t* rowStart = nullptr;  // [m + 1]
+  int32_t* column = nullptr;    // [capacity]
+  int64_t capacity = 0;
+};
+
+/// Float gradients of one linear, accumulated over the micro-batches of a step.
+struct LinearGradient {
+  float* a = nullptr;      // [m, r]
+  float* b = nullptr;      // [r, n]
+  float* scale = nullptr;  // [scaleCount] with respect to the trained number (log s in the log domain); null: not learned
+};
+
+}  // namespace lrqat

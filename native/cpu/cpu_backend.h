@@ -1,0 +1,89 @@
+// The CPU implementation of Backend. Methods live beside their concern: weights.cpp, range.cpp, low_rank.cpp, gemm.cpp,
+// attention.cpp, norm.cpp, heads.cpp, mlp.cpp, loss.cpp, optimizer.cpp, memory.cpp.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/backend.h"
+
+namespace lrqat::cpu {
+
+class Gemm;
+
+struct CpuOptions {
+  int threads = 1;
+  DType computeType = DType::F32;  // F32 or BF16
+  std::string oneDnnPath;          // shared library to open; empty: the built-in GEMM
+};
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(const CpuOptions& options);
+  ~CpuBackend() override;
+  CpuBackend(const CpuBackend&) = delete;
+  CpuBackend& operator=(const CpuBackend&) = delete;
+
+  void* allocate(int64_t bytes, const char* part) override;
+  void upload(void* target, const void* host, int64_t bytes) override;
+  void download(void* host, const void* source, int64_t bytes) override;
+  void copy(void* target, const void* source, int64_t bytes) override;
+  void zero(void* target, int64_t bytes) override;
+  void setScratch(void* memory, int64_t bytes) override;
+
+  void quantize(LinearWeight& weight) override;
+  void encode(LinearWeight& weight) override;
+  void rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightForm form, Matrix out,
+                     ClippedSet* clipped) override;
+  void merge(const LinearWeight& weight, const LowRank& lowRank, void* hostCodes) override;
+  WeightStatistics weightStatistics(const LinearWeight& weight, const LowRank& lowRank) override;
+  void materializeScales(const LinearWeight& weight, const float* theta, float* scale) override;
+  void expandRowScale(const LinearWeight& weight, const float* scale, float* rowScale) override;
+  void reduceRowScaleGradient(const LinearWeight& weight, const float* theta, const float* scale,
+                              const float* rowScaleGradient, float* scaleGradient) override;
+  void lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) override;
+
+  void gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) override;
+
+  void embed(Matrix table, const int32_t* ids, Matrix x) override;
+  void rmsNorm(Matrix x, const float* weight, float epsilon, Matrix y, float* rstd) override;
+  void rmsNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx) override;
+  void projectHeads(const RawOutput& raw, const HeadTransform& transform, Matrix out) override;
+  void projectHeadsBackward(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
+                            const RawOutputGradient& gradient) override;
+  void attention(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, float* lse) override;
+  void attentionBackward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, const float* lse, Matrix dO,
+                         Matrix dQ, Matrix dK, Matrix dV) override;
+  void addResidual(Matrix x, const RawOutput& raw, Matrix out) override;
+  void addResidualBackward(Matrix dY, const RawOutput& raw, const RawOutputGradient& gradient) override;
+  void swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) override;
+  void swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
+                      const RawOutputGradient& dUp) override;
+  double crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, bool wantGradient,
+                      float* perToken) override;
+  void convert(Matrix from, Matrix to) override;
+
+  double squaredNorm(const float* values, int64_t count) override;
+  void adamw(const AdamW& settings, float* value, const float* gradient, float* moment1, float* moment2,
+             int64_t count) override;
+
+  int threads() const { return threads_; }
+  /// Bump allocation inside the scratch region for the duration of one operation.
+  class Scratch;
+  /// Largest scratch that one operation of this backend takes, in bytes (lowRankGradient, attention, …); the planner
+  /// mirrors this formula.
+  static int64_t attentionScratchBytes(const AttentionShape& shape, DType computeType, int threads);
+  /// `m` outputs of the widest task, `totalRank` summed over the tasks that share x.
+  static int64_t lowRankScratchBytes(int64_t tokens, int64_t n, int64_t m, int64_t totalRank, DType computeType, int threads);
+
+ private:
+  int threads_;
+  DType computeType_;
+  std::unique_ptr<Gemm> gemm_;
+  std::vector<void*> allocations_;
+  std::byte* scratch_ = nullptr;
+  int64_t scratchBytes_ = 0;
+};
+
+}  // namespace lrqat::cpu

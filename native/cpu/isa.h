@@ -1,0 +1,37 @@
+// Inner loops are compiled once per instruction set into a namespace of that name (LRQAT_ISA: baseline, avx2, avx512) and
+// chosen once at start. A kernel file defines, inside `namespace lrqat::cpu::LRQAT_ISA`, one constant table of function
+// pointers that its header declares with LRQAT_DECLARE_KERNELS. Kernel files include no library header with inline code
+// beyond <cmath>, <cstdint> and <cstring>, so that no AVX-512 copy of a shared inline function reaches the linker.
+#pragma once
+
+namespace lrqat::cpu {
+
+enum class Isa { Baseline, Avx2, Avx512 };
+
+/// Best instruction set of this CPU, or the one that LRQAT_ISA_LIMIT (baseline | avx2) in the environment allows.
+Isa detectIsa();
+const char* name(Isa isa);
+
+}  // namespace lrqat::cpu
+
+#if defined(__x86_64__)
+#define LRQAT_DECLARE_KERNELS(Type, variable) \
+  namespace baseline {                        \
+  extern const Type variable;                 \
+  }                                           \
+  namespace avx2 {                            \
+  extern const Type variable;                 \
+  }                                           \
+  namespace avx512 {                          \
+  extern const Type variable;                 \
+  }
+#define LRQAT_SELECT_KERNELS(variable)                                                        \
+  (detectIsa() == Isa::Avx512 ? avx512::variable                                              \
+                              : (detectIsa() == Isa::Avx2 ? avx2::variable : baseline::variable))
+#else
+#define LRQAT_DECLARE_KERNELS(Type, variable) \
+  namespace baseline {                        \
+  extern const Type variable;                 \
+  }
+#define LRQAT_SELECT_KERNELS(variable) (baseline::variable)
+#endif

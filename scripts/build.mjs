@@ -1,0 +1,37 @@
+// Bundles the TypeScript entry points and, with --tests, every test file.
+import { build } from 'esbuild';
+import { globSync } from 'tinyglobby';
+import { existsSync, rmSync } from 'node:fs';
+
+const shared = {
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  format: 'cjs',
+  sourcemap: 'linked',
+  logLevel: 'warning',
+  outdir: 'dist',
+  external: ['vscode', '*.node'],
+};
+
+// One entry a process or thread; each exists as soon as its room does.
+const entries = {
+  cli: 'src/cli/main.ts',
+  trainer: 'src/trainer/main.ts',
+  'tokenize-worker': 'src/formats/tokenize-worker.ts',
+};
+const present = Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(file)));
+await build({ ...shared, entryPoints: present });
+
+if (process.argv.includes('--tests')) {
+  rmSync('dist/test', { recursive: true, force: true });
+  await build({
+    ...shared,
+    entryPoints: globSync(['test/**/*.test.ts']),
+    outdir: 'dist/test',
+    outbase: 'test',
+    packages: 'external',
+    format: 'esm',
+    outExtension: { '.js': '.mjs' },
+  });
+}
