@@ -1,0 +1,7 @@
+#include "binding/register.h"
+
+namespace lrqat::binding {
+
+void registerEngine(Napi::Env, Napi::Object) {}
+
+}  // namespace lrqat::binding

@@ -1,0 +1,7 @@
+#include "binding/register.h"
+
+namespace lrqat::binding {
+
+void registerFormulas(Napi::Env, Napi::Object) {}
+
+}  // namespace lrqat::binding

@@ -1,0 +1,12 @@
+// What each file of the addon exports; addon.cpp calls them all.
+#pragma once
+
+#include <napi.h>
+
+namespace lrqat::binding {
+
+void registerEngine(Napi::Env env, Napi::Object exports);     // engine_object.cpp
+void registerFormulas(Napi::Env env, Napi::Object exports);   // formulas.cpp: the formulas alone, for golden tests
+void registerTokenizer(Napi::Env env, Napi::Object exports);  // tokenizer.cpp
+
+}  // namespace lrqat::binding
