@@ -69,8 +69,9 @@ class CpuBackend final : public Backend {
              int64_t count) override;
 
   int threads() const { return threads_; }
-  /// Bump allocation inside the scratch region for the duration of one operation.
+  /// Bump allocation inside the scratch region for the duration of one operation (scratch.h).
   class Scratch;
+  friend class Scratch;
   /// Largest scratch that one operation of this backend takes, in bytes (lowRankGradient, attention, …); the planner
   /// mirrors this formula.
   static int64_t attentionScratchBytes(const AttentionShape& shape, DType computeType, int threads);
@@ -84,6 +85,7 @@ class CpuBackend final : public Backend {
   std::vector<void*> allocations_;
   std::byte* scratch_ = nullptr;
   int64_t scratchBytes_ = 0;
+  int64_t scratchUsed_ = 0;
 };
 
 }  // namespace lrqat::cpu
