@@ -1,0 +1,89 @@
+// Builds the native code: `node scripts/native.mjs` makes build/Release/lrqat.node (and the oneDNN glue beside it where oneDNN
+// is installed). Incremental: with nothing changed it asks the build tool and is done.
+//   --tests     also builds the native tests and runs them
+//   --sanitize  builds the native tests alone with address and undefined-behaviour sanitizers and runs them
+//   --jobs N    compiler processes at a time (default: one a core)
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { main, root, run, runModule, ScriptError, versionOf, withLock } from './lib.mjs';
+
+const source = path.join(root, 'native');
+
+/** A value of a build folder's cache, or null. */
+function cached(folder, key) {
+  const file = path.join(folder, 'CMakeCache.txt');
+  if (!existsSync(file)) return null;
+  const line = readFileSync(file, 'utf8')
+    .split(/\r?\n/)
+    .find((text) => text.startsWith(`${key}:`));
+  return line === undefined ? null : line.slice(line.indexOf('=') + 1);
+}
+
+/** A folder configured for another place (a copied or moved clone) or left by a failed configuration is of no use. */
+function dropForeignBuild(folder) {
+  const home = cached(folder, 'CMAKE_HOME_DIRECTORY');
+  if (existsSync(path.join(folder, 'CMakeCache.txt')) && (home === null || path.resolve(home) !== source)) {
+    rmSync(path.join(folder, 'CMakeCache.txt'), { force: true });
+    rmSync(path.join(folder, 'CMakeFiles'), { recursive: true, force: true });
+  }
+}
+
+function cmakeJs(command, options) {
+  const args = [command, '-d', 'native', '-O', 'build', '-B', 'Release', '-l', 'warn', ...options];
+  runModule('cmake-js/bin/cmake-js', args);
+}
+
+function ctest(folder) {
+  run('ctest', ['--test-dir', folder, '--output-on-failure', '--no-tests=error'], {
+    // Sanitizers: the first finding fails the test; gcc's OpenMP runtime keeps its pool for the life of the process.
+    env: { UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1', ASAN_OPTIONS: 'detect_leaks=1', OMP_NUM_THREADS: '2' },
+  });
+}
+
+async function buildAddon({ tests, jobs }) {
+  const folder = path.join(root, 'build');
+  await withLock(path.join(root, 'build', '.lock'), () => {
+    dropForeignBuild(folder);
+    // Once on, the tests stay configured: switching back and forth would throw their objects away.
+    const needsConfigure = cached(folder, 'CMAKE_BUILD_TYPE') === null || (tests && cached(folder, 'LRQAT_TESTS') !== 'ON');
+    if (needsConfigure) cmakeJs('configure', tests ? ['--CDLRQAT_TESTS=ON'] : []);
+    // cmake-js can build one target: everything, or the addon with what it depends on.
+    cmakeJs('build', ['-p', jobs, ...(tests ? [] : ['-T', 'lrqat_addon'])]);
+    if (!existsSync(path.join(folder, 'Release', 'lrqat.node'))) {
+      throw new ScriptError('the build ended without build/Release/lrqat.node');
+    }
+    if (tests) ctest(folder);
+  });
+}
+
+async function buildSanitized({ jobs }) {
+  const folder = path.join(root, 'build', 'sanitize');
+  await withLock(path.join(folder, '.lock'), () => {
+    dropForeignBuild(folder);
+    if (cached(folder, 'LRQAT_SANITIZE') === null) {
+      const generator = versionOf('ninja') === null ? [] : ['-G', 'Ninja'];
+      run('cmake', [
+        ...['-S', 'native', '-B', folder, ...generator],
+        ...['-DCMAKE_BUILD_TYPE=RelWithDebInfo', '-DLRQAT_TESTS=ON', '-DLRQAT_ADDON=OFF'],
+        '-DLRQAT_SANITIZE=address,undefined',
+      ]);
+    }
+    run('cmake', ['--build', folder, '--parallel', jobs]);
+    ctest(folder);
+  });
+}
+
+await main(async () => {
+  const { values } = parseArgs({
+    options: {
+      tests: { type: 'boolean', default: false },
+      sanitize: { type: 'boolean', default: false },
+      jobs: { type: 'string', default: String(os.availableParallelism()) },
+    },
+  });
+  if (versionOf('cmake') === null) throw new ScriptError('cmake is not installed: run `npm run setup`, which installs it');
+  if (values.sanitize) await buildSanitized(values);
+  else await buildAddon(values);
+});
