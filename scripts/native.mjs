@@ -47,7 +47,8 @@ async function buildAddon({ tests, jobs }) {
   await withLock(path.join(root, 'build', '.lock'), () => {
     dropForeignBuild(folder);
     // Once on, the tests stay configured: switching back and forth would throw their objects away.
-    const needsConfigure = cached(folder, 'CMAKE_BUILD_TYPE') === null || (tests && cached(folder, 'LRQAT_TESTS') !== 'ON');
+    const needsConfigure =
+      cached(folder, 'CMAKE_BUILD_TYPE') === null || (tests && cached(folder, 'LRQAT_TESTS') !== 'ON');
     if (needsConfigure) cmakeJs('configure', tests ? ['--CDLRQAT_TESTS=ON'] : []);
     // cmake-js can build one target: everything, or the addon with what it depends on.
     cmakeJs('build', ['-p', jobs, ...(tests ? [] : ['-T', 'lrqat_addon'])]);
@@ -83,7 +84,8 @@ await main(async () => {
       jobs: { type: 'string', default: String(os.availableParallelism()) },
     },
   });
-  if (versionOf('cmake') === null) throw new ScriptError('cmake is not installed: run `npm run setup`, which installs it');
+  if (versionOf('cmake') === null)
+    throw new ScriptError('cmake is not installed: run `npm run setup`, which installs it');
   if (values.sanitize) await buildSanitized(values);
   else await buildAddon(values);
 });

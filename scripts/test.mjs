@@ -1,0 +1,38 @@
+// All checks, from a bare clone: set-up, lint, native tests, the same under sanitizers, TypeScript tests. Every stage runs even
+// when an earlier one failed; the TypeScript tests come last, so that the output ends with their summary.
+import { main, printStages, run, ScriptError, stage } from './lib.mjs';
+import { setup } from './setup.mjs';
+
+const node = (...args) => run(process.execPath, args);
+
+await main(async () => {
+  await setup({ dev: true });
+  const failed = [];
+  const attempt = async (name, body) => {
+    try {
+      await stage(name, body);
+    } catch (error) {
+      if (!(error instanceof ScriptError)) throw error;
+      console.error(error.message);
+      failed.push(name);
+    }
+  };
+  await attempt('lint', () => node('scripts/lint.mjs'));
+  await attempt('native tests', () => node('scripts/native.mjs', '--tests'));
+  await attempt('native tests under sanitizers', () => node('scripts/native.mjs', '--sanitize'));
+  await attempt('test bundles', () => node('scripts/build.mjs', '--tests'));
+  printStages();
+  if (failed.length > 0) console.error(`\nFAILED so far: ${failed.join(', ')}`);
+
+  const { globSync } = await import('tinyglobby');
+  const files = globSync(['dist/test/**/*.test.mjs']).sort();
+  console.log(`\n── TypeScript tests (${String(files.length)} files)`);
+  try {
+    if (files.length === 0) throw new ScriptError('no test file was bundled');
+    node('--test', '--test-reporter=spec', ...files);
+  } catch (error) {
+    if (!(error instanceof ScriptError)) throw error;
+    failed.push('TypeScript tests');
+  }
+  if (failed.length > 0) throw new ScriptError(`FAILED: ${failed.join(', ')}`);
+});
