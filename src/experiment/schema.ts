@@ -1,0 +1,496 @@
+// The experiment file, once: static types, the JSON schema shipped to editors, defaults, hovers, messages and the
+// reference page docs/experiment-file.md all come from the schemas below.
+
+import { Type, type Static } from '@sinclair/typebox';
+
+import { choice, prose, requiredSection, section, withDefault, type InputOf } from './schema-kit';
+
+const rangeMethod = choice(
+  {
+    minmax: 'The largest absolute value becomes the end of the grid: nothing is cut off.',
+    mse: 'Grid search for the least squared error.',
+    'lp-2.4': 'Grid search for the least sum of |error|^2.4.',
+    'lp-3': 'Grid search for the least sum of |error|^3.',
+    'lp-3.5': 'Grid search for the least sum of |error|^3.5.',
+    'lp-4': 'Grid search for the least sum of |error|^4; the published choice for 4 bits per channel.',
+    'lp-5': 'Grid search for the least sum of |error|^5; close to minmax.',
+  },
+  {
+    description:
+      'How the starting scale s0 is found: 100 candidates per scale, the one with the least error norm is kept. Small exponents cut large weights off, large exponents keep them.',
+    hint: 'Few bits want a small exponent: try lp-2.4 or mse at 2 bits, lp-3.5 or lp-4 at 4 bits.',
+  },
+);
+
+const granularity = Type.Union(
+  [
+    choice(
+      {
+        'per-tensor': 'One scale for the whole matrix.',
+        'per-channel': 'One scale for each output row.',
+      },
+      { description: 'One scale a matrix or one an output row.' },
+    ),
+    Type.Object(
+      {
+        group: Type.Integer({
+          minimum: 1,
+          maximum: 65536,
+          ...prose({
+            description:
+              'Consecutive input columns of a row that share a scale; divides the input width of every quantized linear.',
+            unit: 'weights',
+          }),
+        }),
+      },
+      { additionalProperties: false, ...prose({ description: 'One scale for each group of input columns of a row.' }) },
+    ),
+  ],
+  prose({
+    description:
+      'What shares one scale: "per-tensor", "per-channel" (an output row), or { "group": 128 } for 128 consecutive input columns of a row. Smaller is more exact, larger to store and slower to train.',
+  }),
+);
+
+const scaleDomain = choice(
+  {
+    linear: 'The scale itself is trained.',
+    log: 'The logarithm of the scale is trained; steps are relative, and the scale cannot become negative.',
+  },
+  { description: 'What the optimiser sees of a scale.' },
+);
+
+const storage = choice(
+  {
+    fp32: 'Float32: exact and 32 bits a weight.',
+    bf16: 'BFloat16, 16 bits a weight.',
+    fp16: 'Float16, 16 bits a weight.',
+    'fixed-point': 'bits + fractionBits bits a weight; keeps part of what rounding would lose.',
+    integer: 'bits bits a weight: the rounded integers themselves; smallest.',
+  },
+  {
+    description: 'How the frozen pretrained weight is kept in memory while it is trained around.',
+    hint: 'Fixed-point trains almost as well as fp32; integer needs the least memory.',
+  },
+);
+
+const bits = Type.Integer({
+  minimum: 2,
+  maximum: 8,
+  ...prose({ description: 'Bits of a quantized weight: integers from −2^(bits−1) to 2^(bits−1) − 1.', unit: 'bits' }),
+});
+
+const fractionBits = Type.Union(
+  [Type.Integer({ minimum: 0, maximum: 6 }), Type.Null()],
+  prose({
+    description:
+      'Fraction bits of fixed-point storage; null means 8 − bits. bits + fractionBits may be 8 at most. Other storages ignore it.',
+    unit: 'bits',
+  }),
+);
+
+const encoding = choice(
+  {
+    auto: 'centred for 1 and 2 fraction bits, reference otherwise.',
+    reference: 'Clamp, scale by 2^fractionBits, round half to even: the encoding of the published method.',
+    centred: 'Round down and decode to the middle of the step: never flips an integer against round-to-nearest.',
+  },
+  { description: 'Code of fixed-point storage. Other storages ignore it.' },
+);
+
+const rank = Type.Integer({
+  minimum: 0,
+  maximum: 65536,
+  ...prose({
+    description:
+      'Rank r of the low-rank term A·B (A: outputs × r, B: r × inputs). 0 trains the scales alone. At most the smaller side of the smallest quantized linear.',
+    hint: '32 is the published choice; memory for A and B grows in proportion.',
+  }),
+});
+
+const alpha = Type.Number({
+  exclusiveMinimum: 0,
+  ...prose({ description: 'The low-rank term is scaled by alpha / rank.' }),
+});
+
+const learnScales = Type.Boolean(
+  prose({
+    description: 'Train the scales as well, at learningRate.scales; false leaves them where the range search put them.',
+  }),
+);
+
+/** One entry of `quantization.layers`: settings for the linears whose full name matches. */
+export const LayerOverrideSchema = Type.Object(
+  {
+    match: Type.String({
+      minLength: 1,
+      ...prose({
+        description:
+          'Full names of linears, with * for any characters: "*.down_proj", "model.layers.0.*". Of several entries that match, the last one that sets a key wins.',
+      }),
+    }),
+    skip: Type.Optional(Type.Boolean(prose({ description: 'true keeps these linears in float.' }))),
+    bits: Type.Optional(bits),
+    granularity: Type.Optional(granularity),
+    range: Type.Optional(rangeMethod),
+    scaleDomain: Type.Optional(scaleDomain),
+    storage: Type.Optional(storage),
+    fractionBits: Type.Optional(fractionBits),
+    encoding: Type.Optional(encoding),
+    rank: Type.Optional(rank),
+    alpha: Type.Optional(alpha),
+    learnScales: Type.Optional(learnScales),
+  },
+  { additionalProperties: false, ...prose({ description: 'Other settings for the linears whose full name matches.' }) },
+);
+
+const model = requiredSection(
+  {
+    path: Type.String({
+      minLength: 1,
+      ...prose({
+        description:
+          'A Hugging Face folder (config.json, *.safetensors, tokenizer.json) or the hub id of a model that is already in the Hugging Face cache. Relative to this file; ~ and ${workspaceFolder} are resolved.',
+      }),
+    }),
+  },
+  { description: 'The pretrained model.' },
+);
+
+const corpusFiles = Type.Array(Type.String({ minLength: 1 }), {
+  ...prose({
+    description:
+      'Files or globs: .txt, .jsonl, .parquet, or pre-tokenized .bin with its .json side file. Relative to this file; ~ and ${workspaceFolder} are resolved.',
+  }),
+});
+
+const data = requiredSection(
+  {
+    train: {
+      ...corpusFiles,
+      minItems: 1,
+      ...prose({ description: `Training text. ${corpusFiles.description ?? ''}` }),
+    },
+    validation: withDefault(
+      { ...corpusFiles, ...prose({ description: `Text that is only measured on. ${corpusFiles.description ?? ''}` }) },
+      [],
+    ),
+    field: withDefault(
+      Type.String({
+        minLength: 1,
+        ...prose({ description: 'Field of .jsonl lines and column of .parquet files that holds the text.' }),
+      }),
+      'text',
+    ),
+    sequenceLength: withDefault(
+      Type.Integer({
+        minimum: 2,
+        maximum: 1048576,
+        ...prose({
+          description:
+            'Tokens of one training or validation sequence; at most the positions that the model was made for.',
+          unit: 'tokens',
+        }),
+      }),
+      1024,
+    ),
+    packing: withDefault(
+      choice(
+        {
+          join: 'Documents joined by a blank line and cut into blocks; a block may span documents.',
+          documents:
+            'Each document with its own start and end token, packed into blocks; no attention across documents.',
+        },
+        { description: 'How documents become sequences.' },
+      ),
+      'join',
+    ),
+  },
+  { description: 'Text to train and to measure on.' },
+);
+
+const quantization = section(
+  {
+    method: withDefault(
+      choice(
+        {
+          'lr-qat':
+            'Low-rank quantization-aware training: a low-rank term inside the rounding, merged away at the end.',
+          rtn: 'Round to nearest: no training, only measured and written.',
+        },
+        { description: 'How the integers are found.' },
+      ),
+      'lr-qat',
+    ),
+    weights: section(
+      {
+        bits: withDefault(bits, 4),
+        granularity: withDefault(granularity, 'per-channel'),
+        range: withDefault(rangeMethod, 'lp-4'),
+        scaleDomain: withDefault(scaleDomain, 'linear'),
+      },
+      { description: 'The grid of the quantized weights.' },
+    ),
+    storage: withDefault(storage, 'fixed-point'),
+    fractionBits: withDefault(fractionBits, null),
+    encoding: withDefault(encoding, 'auto'),
+    lowRank: section(
+      { rank: withDefault(rank, 32), alpha: withDefault(alpha, 1) },
+      { description: 'The trained low-rank term alpha/rank · A·B.' },
+    ),
+    learnScales: withDefault(learnScales, true),
+    layers: withDefault(
+      Type.Array(LayerOverrideSchema, prose({ description: 'Exceptions for some linears: mixed bits, exclusions.' })),
+      [],
+    ),
+  },
+  { description: 'What is quantized, how finely, and what is trained.' },
+);
+
+const learningRate = (description: string) => Type.Number({ minimum: 0, maximum: 1, ...prose({ description }) });
+const fraction = (description: string) => Type.Number({ minimum: 0, maximum: 1, ...prose({ description }) });
+const beta = (description: string) => Type.Number({ minimum: 0, exclusiveMaximum: 1, ...prose({ description }) });
+
+const training = section(
+  {
+    steps: withDefault(
+      Type.Integer({ minimum: 1, maximum: 100_000_000, ...prose({ description: 'Optimiser steps.', unit: 'steps' }) }),
+      1000,
+    ),
+    batchSize: withDefault(
+      Type.Integer({
+        minimum: 1,
+        maximum: 1_048_576,
+        ...prose({ description: 'Sequences of one optimiser step.', unit: 'sequences' }),
+      }),
+      32,
+    ),
+    microBatchSize: withDefault(
+      Type.Integer({
+        minimum: 1,
+        maximum: 65_536,
+        ...prose({
+          description:
+            'Sequences that go through the model at once; divides batchSize. The result does not depend on it, memory does.',
+          unit: 'sequences',
+          hint: 'The largest that fits in memory is the fastest.',
+        }),
+      }),
+      4,
+    ),
+    learningRate: section(
+      {
+        lowRank: withDefault(learningRate('Peak learning rate of A and B.'), 1e-3),
+        scales: withDefault(learningRate('Peak learning rate of the scales.'), 1e-5),
+      },
+      { description: 'Peak learning rates of AdamW.' },
+    ),
+    schedule: withDefault(
+      choice(
+        {
+          linear: 'Falls in a straight line after the warm-up.',
+          cosine: 'Falls along half a cosine after the warm-up.',
+          constant: 'Stays at the peak after the warm-up.',
+        },
+        { description: 'Course of the learning rates after the warm-up.' },
+      ),
+      'linear',
+    ),
+    warmupRatio: withDefault(
+      fraction('Share of the steps in which the learning rates rise from zero to their peak.'),
+      0.1,
+    ),
+    finalLearningRateRatio: withDefault(fraction('Learning rate at the end as a share of the peak.'), 0),
+    beta1: withDefault(beta("AdamW's decay of the first moment."), 0.9),
+    beta2: withDefault(beta("AdamW's decay of the second moment."), 0.95),
+    epsilon: withDefault(
+      Type.Number({
+        exclusiveMinimum: 0,
+        maximum: 1,
+        ...prose({ description: "AdamW's term against division by zero." }),
+      }),
+      1e-8,
+    ),
+    weightDecay: withDefault(
+      Type.Number({
+        minimum: 0,
+        maximum: 1,
+        ...prose({ description: 'Decoupled weight decay of A, B and the scales.' }),
+      }),
+      0,
+    ),
+    gradientClip: withDefault(
+      Type.Union(
+        [Type.Number({ exclusiveMinimum: 0 }), Type.Null()],
+        prose({ description: 'Largest global L2 norm of all trained gradients; null does not clip.' }),
+      ),
+      1,
+    ),
+    seed: withDefault(
+      Type.Integer({
+        minimum: 0,
+        maximum: 4_294_967_295,
+        ...prose({ description: 'Seed of the order of the data and of the start of B.' }),
+      }),
+      1000,
+    ),
+    activationCheckpointing: withDefault(
+      choice(
+        {
+          auto: 'none when it fits in memory, else block.',
+          none: 'Keep all activations for the backward: fastest.',
+          block:
+            "Keep each block's input and compute the block again in the backward: least memory, about a third slower.",
+        },
+        { description: 'What a micro-batch keeps for its backward.' },
+      ),
+      'auto',
+    ),
+  },
+  { description: 'Steps, batches and the optimiser.' },
+);
+
+const evaluation = section(
+  {
+    everySteps: withDefault(
+      Type.Integer({
+        minimum: 0,
+        ...prose({ description: 'Validate after so many steps; 0: only at the start and the end.', unit: 'steps' }),
+      }),
+      50,
+    ),
+    maxBatches: withDefault(
+      Type.Union(
+        [Type.Integer({ minimum: 1 }), Type.Null()],
+        prose({ description: 'Micro-batches of validation data that are measured; null: all.', unit: 'micro-batches' }),
+      ),
+      64,
+    ),
+    kinds: withDefault(
+      Type.Array(
+        choice(
+          {
+            validation: 'Perplexity on data.validation, in sequences of data.sequenceLength.',
+            wikitext:
+              'The WikiText protocol on evaluation.wikitext.files: lines joined, blocks of equal length, every block on its own.',
+          },
+          { description: 'A kind of measurement.' },
+        ),
+        { uniqueItems: true, ...prose({ description: 'What is measured.' }) },
+      ),
+      ['validation'],
+    ),
+    wikitext: section(
+      {
+        files: withDefault(
+          Type.Array(
+            Type.String({ minLength: 1 }),
+            prose({
+              description:
+                'The raw test split of WikiText-2 (or another text measured the same way): .txt, .jsonl or .parquet. Needed when kinds contains "wikitext".',
+            }),
+          ),
+          [],
+        ),
+        sequenceLength: withDefault(
+          Type.Integer({
+            minimum: 2,
+            maximum: 1_048_576,
+            ...prose({ description: 'Tokens of a block; published numbers use 2048.', unit: 'tokens' }),
+          }),
+          2048,
+        ),
+      },
+      { description: 'Text and block length of the "wikitext" kind.' },
+    ),
+  },
+  { description: 'When and on what perplexity is measured.' },
+);
+
+const checkpoint = section(
+  {
+    everySteps: withDefault(
+      Type.Integer({
+        minimum: 0,
+        ...prose({ description: 'Save after so many steps; 0: only when the run ends or is stopped.', unit: 'steps' }),
+      }),
+      100,
+    ),
+    keep: withDefault(
+      Type.Integer({
+        minimum: 1,
+        maximum: 10_000,
+        ...prose({
+          description: 'Checkpoints kept on disk; the best by validation perplexity is kept beside them.',
+          unit: 'checkpoints',
+        }),
+      }),
+      3,
+    ),
+  },
+  { description: 'When a run saves what it needs to resume.' },
+);
+
+const device = Type.String({
+  pattern: '^(auto|cpu|cuda(:[0-9]+)?)$',
+  ...prose({ description: 'Where the run computes: "auto", "cpu", "cuda" or "cuda:<index>".' }),
+});
+
+const compute = choice(
+  {
+    auto: 'bf16 where the processor multiplies it natively, else float32.',
+    float32: 'All products in float32.',
+    bf16: 'Products of BFloat16 inputs with float32 accumulation.',
+  },
+  { description: 'Number type of the matrix products.' },
+);
+
+const threads = Type.Union(
+  [
+    choice({ auto: 'One thread for each core.' }, { description: 'One thread for each core.' }),
+    Type.Integer({ minimum: 1, maximum: 1024 }),
+  ],
+  prose({ description: 'Threads of the engine: "auto" or a number.', unit: 'threads' }),
+);
+
+const memoryLimit = Type.Union(
+  [
+    Type.String({ pattern: '^(auto|[0-9]+([.][0-9]+)? ?([KMGT]i?)?B)$' }),
+    Type.Integer({ minimum: 1, ...prose({ description: 'Bytes.', unit: 'bytes' }) }),
+  ],
+  prose({
+    description:
+      'Most memory that the engine may allocate: "auto" (three quarters of the machine\'s memory), a size such as "6 GiB" or "800 MB", or a number of bytes.',
+  }),
+);
+
+/** The resolved experiment: every key present. */
+export const ExperimentSchema = requiredSection(
+  {
+    name: withDefault(
+      Type.String({
+        maxLength: 200,
+        ...prose({ description: 'Shown in lists and part of the run folder; by default the name of this file.' }),
+      }),
+      '',
+    ),
+    model,
+    data,
+    quantization,
+    training,
+    evaluation,
+    checkpoint,
+    device: withDefault(device, 'auto'),
+    compute: withDefault(compute, 'auto'),
+    threads: withDefault(threads, 'auto'),
+    memoryLimit: withDefault(memoryLimit, 'auto'),
+  },
+  { description: 'One quantization-aware training experiment of LR-QAT Studio.' },
+);
+
+/** An experiment with every default filled in. */
+export type Experiment = Static<typeof ExperimentSchema>;
+/** An experiment as it may be written. */
+export type ExperimentInput = InputOf<typeof ExperimentSchema>;
+export type LayerOverride = Static<typeof LayerOverrideSchema>;
+export type Granularity = Experiment['quantization']['weights']['granularity'];
