@@ -1,0 +1,112 @@
+// What metrics.jsonl and layers.jsonl hold: one JSON object a line. Times are milliseconds since 1970 (UTC). A number that was
+// not finite (a loss that overflowed) is written as null, because JSON knows no NaN.
+
+/** Version of the event lines; stands in the first line of metrics.jsonl. */
+export const EVENT_SCHEMA = 1;
+
+export type WeightForm = 'float' | 'round-to-nearest' | 'trained' | 'merged';
+
+/** First line of metrics.jsonl. */
+export interface StartEvent {
+  readonly type: 'start';
+  readonly schema: number;
+  readonly time: number;
+  readonly run: string;
+  readonly totalSteps: number;
+}
+
+/** A trainer process has taken the run over; the first one is attempt 1. */
+export interface AttemptEvent {
+  readonly type: 'attempt';
+  readonly attempt: number;
+  readonly host: string;
+  readonly pid: number;
+  readonly time: number;
+}
+
+/** One optimiser step. `step` counts from 1: it is the number of steps done. */
+export interface StepEvent {
+  readonly type: 'step';
+  readonly step: number;
+  /** Mean cross-entropy of the step's predicted tokens, nats. */
+  readonly loss: number | null;
+  readonly learningRate: { readonly lowRank: number; readonly scales: number };
+  /** Global L2 norm before clipping. */
+  readonly gradientNorm: number | null;
+  /** Tokens of this step. */
+  readonly tokens: number;
+  readonly tokensPerSecond: number;
+  /** Bytes: allocated by the engine, resident in the process. */
+  readonly memory: { readonly engine: number; readonly resident: number };
+  readonly time: number;
+  /** true: loss or gradient was not finite and nothing was changed. */
+  readonly skipped?: boolean;
+}
+
+export interface EvalEvent {
+  readonly type: 'eval';
+  readonly step: number;
+  /** Evaluation kind of the experiment: `validation`, `wikitext`. */
+  readonly kind: string;
+  readonly form: WeightForm;
+  readonly perplexity: number | null;
+  /** Mean cross-entropy, nats a token. */
+  readonly loss: number | null;
+  readonly tokens: number;
+  readonly time: number;
+}
+
+/** A checkpoint is complete on disk (DONE written). */
+export interface CheckpointEvent {
+  readonly type: 'checkpoint';
+  readonly step: number;
+  readonly time: number;
+}
+
+/** The run goes on from the checkpoint of `fromStep`: earlier events of later steps no longer count. Written to both files. */
+export interface ResumeEvent {
+  readonly type: 'resume';
+  readonly fromStep: number;
+  readonly time: number;
+}
+
+/** The trainer has ended in an orderly way. A crash leaves no such line. */
+export interface EndEvent {
+  readonly type: 'end';
+  readonly state: 'stopped' | 'finished' | 'failed';
+  readonly time: number;
+}
+
+export type MetricsEvent = StartEvent | AttemptEvent | StepEvent | EvalEvent | CheckpointEvent | ResumeEvent | EndEvent;
+
+/** State of one quantized linear at a step (layers.jsonl). */
+export interface LayerEvent {
+  readonly type: 'layer';
+  readonly step: number;
+  readonly name: string;
+  /** Share of entries outside the grid before clipping. */
+  readonly clippedShare: number | null;
+  /** Integers that differ from step 0, of `weights`. */
+  readonly flipped: number;
+  readonly weights: number;
+  /** Mean |s − s0| / s0. */
+  readonly scaleDrift: number | null;
+}
+
+export type LayersEvent = LayerEvent | ResumeEvent;
+
+/** Step an event belongs to, or null for events that stand outside the course of training. */
+export function stepOf(event: MetricsEvent | LayersEvent): number | null {
+  switch (event.type) {
+    case 'step':
+    case 'eval':
+    case 'checkpoint':
+    case 'layer':
+      return event.step;
+    case 'start':
+    case 'attempt':
+    case 'resume':
+    case 'end':
+      return null;
+  }
+}
