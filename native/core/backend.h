@@ -1,10 +1,11 @@
-// The seam between the decoder, written once in core, and the machines that run it. About twenty coarse, fused operations:
-// no tensor class, no autograd. All pointers are backend memory unless a comment says host. Symbols as in lr-qat.md.
+// The seam between the decoder, written once in core, and the machines that run it. About twenty coarse, fused
+// operations: no tensor class, no autograd. All pointers are backend memory unless a comment says host. Symbols as in
+// lr-qat.md.
 //
-// Scales outside the GEMM: for per-tensor and per-channel scales `rebuildWeight` produces the integers Q, a linear's raw
-// output is P = X·Qᵀ, and the operation that consumes P applies s (and the bias): Y = s∘P + bias. Its backward therefore
-// receives dY and emits dYs = dY∘s together with ds_i += Σ_t dY_ti·P_ti. For group scales (and float weights) the
-// workspace holds Ŵ = s∘Q and `rowScale` is null, which means 1 and no ds.
+// Scales outside the GEMM: for per-tensor and per-channel scales `rebuildWeight` produces the integers Q, a linear's
+// raw output is P = X·Qᵀ, and the operation that consumes P applies s (and the bias): Y = s∘P + bias. Its backward
+// therefore receives dY and emits dYs = dY∘s together with ds_i += Σ_t dY_ti·P_ti. For group scales (and float weights)
+// the workspace holds Ŵ = s∘Q and `rowScale` is null, which means 1 and no ds.
 //
 // Determinism: every reduction has an order that depends on shapes and thread count alone.
 #pragma once
@@ -15,6 +16,8 @@
 
 namespace lrqat {
 
+struct EngineShape;
+
 /// Raw output of a linear with what must still be applied to it.
 struct RawOutput {
   Matrix p;                         // [T, m]
@@ -24,18 +27,19 @@ struct RawOutput {
 
 /// Where the backward of a consumer of a RawOutput puts its results.
 struct RawOutputGradient {
-  Matrix dYs;                        // [T, m] = dY∘rowScale
-  float* rowScaleGradient = nullptr; // [m] += Σ_t dY_ti·P_ti; null: not wanted
+  Matrix dYs;                         // [T, m] = dY∘rowScale
+  float* rowScaleGradient = nullptr;  // [m] += Σ_t dY_ti·P_ti; null: not wanted
 };
 
 struct AttentionShape {
-  int64_t batch = 0;     // sequences in the micro-batch
-  int64_t length = 0;    // tokens per sequence; T = batch·length
-  int64_t heads = 0;     // query heads
-  int64_t kvHeads = 0;   // key-value heads; divides heads
+  int64_t batch = 0;    // sequences in the micro-batch
+  int64_t length = 0;   // tokens per sequence; T = batch·length
+  int64_t heads = 0;    // query heads
+  int64_t kvHeads = 0;  // key-value heads; divides heads
   int64_t headDim = 0;
-  /// [T] host memory: for the token at (b, i) the first visible key position of its sequence (sliding window and document
-  /// boundaries); keys first..i are visible. Null: 0 everywhere (plain causal). Non-decreasing within a sequence.
+  /// [T] host memory: for the token at (b, i) the first visible key position of its sequence (sliding window and
+  /// document boundaries); keys first..i are visible. Null: 0 everywhere (plain causal). Non-decreasing within a
+  /// sequence.
   const int32_t* firstKey = nullptr;
 };
 
@@ -55,8 +59,8 @@ struct LowRankTask {
   const LinearWeight* weight = nullptr;
   LowRank lowRank;
   const float* theta = nullptr;  // [scaleCount] trained numbers behind lowRank.scale (group scales)
-  Matrix dYs;             // [T, m]: dY∘s for tensor and channel scales, plain dY for group scales
-  ClippedSet clipped;     // of the weight as the forward used it
+  Matrix dYs;                    // [T, m]: dY∘s for tensor and channel scales, plain dY for group scales
+  ClippedSet clipped;            // of the weight as the forward used it
   LinearGradient gradient;
 };
 
@@ -66,8 +70,8 @@ struct AdamW {
   float beta2 = 0.95F;
   float epsilon = 1e-8F;
   float weightDecay = 0;
-  int64_t step = 1;            // counts from 1, for bias correction
-  float gradientFactor = 1;    // clip coefficient, multiplied into the gradient before use
+  int64_t step = 1;          // counts from 1, for bias correction
+  float gradientFactor = 1;  // clip coefficient, multiplied into the gradient before use
 };
 
 struct WeightStatistics {
@@ -87,11 +91,15 @@ class Backend {
   virtual void download(void* host, const void* source, int64_t bytes) = 0;
   virtual void copy(void* target, const void* source, int64_t bytes) = 0;
   virtual void zero(void* target, int64_t bytes) = 0;
+  /// Largest scratch that any one operation takes for models of this shape; the planner mirrors the formula.
+  virtual int64_t scratchBytes(const EngineShape& shape) const = 0;
   /// Memory that operations may use inside one call; set once, sized by the plan.
   virtual void setScratch(void* memory, int64_t bytes) = 0;
 
-  // -- quantized weights ------------------------------------------------------------------------------------------------
-  /// Range search over `weight.source` (fills scale0), then φ (fills phi0). A weight with NaN or infinity throws InputFile.
+  // -- quantized weights
+  // ------------------------------------------------------------------------------------------------
+  /// Range search over `weight.source` (fills scale0), then φ (fills phi0). A weight with NaN or infinity throws
+  /// InputFile.
   virtual void quantize(LinearWeight& weight) = 0;
   /// φ alone, from scale0 that is already there (resume).
   virtual void encode(LinearWeight& weight) = 0;
@@ -99,27 +107,30 @@ class Backend {
   /// to out.type) for groups, the plain weight for WeightForm::Float. With `clipped`, lists the masked entries as well.
   virtual void rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightForm form, Matrix out,
                              ClippedSet* clipped) = 0;
-  /// Merged integers as packed offset codes (code = Q + 2^(bits-1)), host memory of m·packedRowBytes(bits, n). Identical
-  /// to the Q of rebuildWeight(Trained).
+  /// Merged integers as packed offset codes (code = Q + 2^(bits-1)), host memory of m·packedRowBytes(bits, n).
+  /// Identical to the Q of rebuildWeight(Trained).
   virtual void merge(const LinearWeight& weight, const LowRank& lowRank, void* hostCodes) = 0;
   virtual WeightStatistics weightStatistics(const LinearWeight& weight, const LowRank& lowRank) = 0;
   /// scale[i] = max(theta, 1e-8) or exp(theta); Integer storage always max-free and linear (lr-qat.md §11.2).
   virtual void materializeScales(const LinearWeight& weight, const float* theta, float* scale) = 0;
   /// rowScale [m] from scale (tensor: broadcast, channel: copy).
   virtual void expandRowScale(const LinearWeight& weight, const float* scale, float* rowScale) = 0;
-  /// gradient.scale += what rowScaleGradient [m] says for tensor and channel scales, in the trained domain (the 1e-8 floor
-  /// passes no gradient; log: times s).
+  /// gradient.scale += what rowScaleGradient [m] says for tensor and channel scales, in the trained domain (the 1e-8
+  /// floor passes no gradient; log: times s).
   virtual void reduceRowScaleGradient(const LinearWeight& weight, const float* theta, const float* scale,
                                       const float* rowScaleGradient, float* scaleGradient) = 0;
   /// dA, dB (and, for groups, ds in the trained domain) of all linears that
-  /// read X [T, n], accumulated. Closed form with sparse correction; dense tiles where groups or |K| > capacity need it.
+  /// read X [T, n], accumulated. Closed form with sparse correction; dense tiles where groups or |K| > capacity need
+  /// it.
   virtual void lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) = 0;
 
-  // -- dense --------------------------------------------------------------------------------------------------------------
+  // -- dense
+  // --------------------------------------------------------------------------------------------------------------
   /// c [M, N] = a·b (+ c when accumulate). transposeA: a is [K, M]; transposeB: b is [N, K].
   virtual void gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) = 0;
 
-  // -- decoder --------------------------------------------------------------------------------------------------------------
+  // -- decoder
+  // --------------------------------------------------------------------------------------------------------------
   /// x [T, d] float32 = table[ids]; table [vocab, d] in its own type, ids host memory, checked by the caller.
   virtual void embed(Matrix table, const int32_t* ids, Matrix x) = 0;
   /// y = x·rsqrt(mean x² + eps)·w; x float32, y compute type; rstd [T] float32 kept for the backward.
@@ -153,7 +164,8 @@ class Backend {
   /// Converts between element types, same element count.
   virtual void convert(Matrix from, Matrix to) = 0;
 
-  // -- optimiser ----------------------------------------------------------------------------------------------------------
+  // -- optimiser
+  // ----------------------------------------------------------------------------------------------------------
   /// Σ g² in double, fixed order.
   virtual double squaredNorm(const float* values, int64_t count) = 0;
   /// In place on value and both moments; PyTorch's AdamW formulas in float32.

@@ -1,4 +1,5 @@
-// Every failure of the engine is one exception type with a code that callers can branch on and a hint that users can act on.
+// Every failure of the engine is one exception type with a code that callers can branch on and a hint that users can
+// act on.
 #pragma once
 
 #include <stdexcept>
@@ -7,7 +8,16 @@
 
 namespace lrqat {
 
-enum class ErrorCode { InvalidArgument, OutOfMemory, PlanMismatch, Cancelled, InputFile, NotFinite, Unsupported, Internal };
+enum class ErrorCode {
+  InvalidArgument,
+  OutOfMemory,
+  PlanMismatch,
+  Cancelled,
+  InputFile,
+  NotFinite,
+  Unsupported,
+  Internal
+};
 
 const char* name(ErrorCode code);
 
@@ -29,8 +39,8 @@ namespace detail {
 }
 
 /// States an invariant of the engine; a failure is a defect of ours, so it throws Internal with the failing condition.
-#define LRQAT_CHECK(condition) \
-  do {                         \
+#define LRQAT_CHECK(condition)                                                      \
+  do {                                                                              \
     if (!(condition)) ::lrqat::detail::checkFailed(#condition, __FILE__, __LINE__); \
   } while (false)
 

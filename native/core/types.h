@@ -8,7 +8,9 @@ namespace lrqat {
 
 enum class DType : uint8_t { F32, BF16, F16 };
 
-constexpr int64_t byteSize(DType type) { return type == DType::F32 ? 4 : 2; }
+constexpr int64_t byteSize(DType type) {
+  return type == DType::F32 ? 4 : 2;
+}
 
 /// Row-major matrix without padding; the memory belongs to the backend (host memory on the CPU, device memory on CUDA).
 struct Matrix {
@@ -70,11 +72,15 @@ struct QuantSpec {
   /// Width of one packed Φ0 code in bits (16 or 32 for the float storages).
   int codeBits() const {
     switch (storage) {
-      case Storage::F32: return 32;
+      case Storage::F32:
+        return 32;
       case Storage::BF16:
-      case Storage::F16: return 16;
-      case Storage::FixedPoint: return bits + fractionBits;
-      case Storage::Integer: return bits;
+      case Storage::F16:
+        return 16;
+      case Storage::FixedPoint:
+        return bits + fractionBits;
+      case Storage::Integer:
+        return bits;
     }
     return 0;
   }
@@ -91,17 +97,19 @@ struct LinearWeight {
   int64_t m = 0;
   int64_t n = 0;
   QuantSpec spec;
-  void* phi0 = nullptr;       // [m] packed rows of packedRowBytes(spec.codeBits(), n)
-  float* scale0 = nullptr;    // [scaleCount] scale of the range search; defines Φ0 = φ(W/s0); never changes
-  HostTensor source;          // pretrained weight [m, n] in the mapped checkpoint
-  const void* merged = nullptr;  // host memory: [m] packed rows of packedRowBytes(bits, n), offset codes; null before merge
+  void* phi0 = nullptr;     // [m] packed rows of packedRowBytes(spec.codeBits(), n)
+  float* scale0 = nullptr;  // [scaleCount] scale of the range search; defines Φ0 = φ(W/s0); never changes
+  HostTensor source;        // pretrained weight [m, n] in the mapped checkpoint
+  const void* merged =
+      nullptr;  // host memory: [m] packed rows of packedRowBytes(bits, n), offset codes; null before merge
 };
 
 /// The trained part: values in float32, row-major.
 struct LowRank {
-  const float* a = nullptr;      // [m, r]
-  const float* b = nullptr;      // [r, n]
-  const float* scale = nullptr;  // [scaleCount] scales of this step, linear domain, floored (see Backend::materializeScales)
+  const float* a = nullptr;  // [m, r]
+  const float* b = nullptr;  // [r, n]
+  const float* scale =
+      nullptr;  // [scaleCount] scales of this step, linear domain, floored (see Backend::materializeScales)
 };
 
 /// Which weight a rebuild produces.
@@ -122,9 +130,10 @@ struct ClippedSet {
 
 /// Float gradients of one linear, accumulated over the micro-batches of a step.
 struct LinearGradient {
-  float* a = nullptr;      // [m, r]
-  float* b = nullptr;      // [r, n]
-  float* scale = nullptr;  // [scaleCount] with respect to the trained number (log s in the log domain); null: not learned
+  float* a = nullptr;  // [m, r]
+  float* b = nullptr;  // [r, n]
+  float* scale =
+      nullptr;  // [scaleCount] with respect to the trained number (log s in the log domain); null: not learned
 };
 
 }  // namespace lrqat

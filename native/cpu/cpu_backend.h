@@ -30,6 +30,7 @@ class CpuBackend final : public Backend {
   void download(void* host, const void* source, int64_t bytes) override;
   void copy(void* target, const void* source, int64_t bytes) override;
   void zero(void* target, int64_t bytes) override;
+  int64_t scratchBytes(const EngineShape& shape) const override;
   void setScratch(void* memory, int64_t bytes) override;
 
   void quantize(LinearWeight& weight) override;
@@ -53,8 +54,8 @@ class CpuBackend final : public Backend {
   void projectHeadsBackward(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
                             const RawOutputGradient& gradient) override;
   void attention(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, float* lse) override;
-  void attentionBackward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, const float* lse, Matrix dO,
-                         Matrix dQ, Matrix dK, Matrix dV) override;
+  void attentionBackward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, const float* lse,
+                         Matrix dO, Matrix dQ, Matrix dK, Matrix dV) override;
   void addResidual(Matrix x, const RawOutput& raw, Matrix out) override;
   void addResidualBackward(Matrix dY, const RawOutput& raw, const RawOutputGradient& gradient) override;
   void swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) override;
@@ -75,8 +76,11 @@ class CpuBackend final : public Backend {
   /// Largest scratch that one operation of this backend takes, in bytes (lowRankGradient, attention, …); the planner
   /// mirrors this formula.
   static int64_t attentionScratchBytes(const AttentionShape& shape, DType computeType, int threads);
+  /// Operations other than attention and lowRankGradient: partial sums per block of rows for at most `columns` columns.
+  static int64_t elementwiseScratchBytes(int64_t tokens, int64_t columns, int threads);
   /// `m` outputs of the widest task, `totalRank` summed over the tasks that share x.
-  static int64_t lowRankScratchBytes(int64_t tokens, int64_t n, int64_t m, int64_t totalRank, DType computeType, int threads);
+  static int64_t lowRankScratchBytes(int64_t tokens, int64_t n, int64_t m, int64_t totalRank, DType computeType,
+                                     int threads);
 
  private:
   int threads_;

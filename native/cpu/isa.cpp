@@ -31,9 +31,12 @@ Isa detectIsa() {
 
 const char* name(Isa isa) {
   switch (isa) {
-    case Isa::Avx512: return "avx512";
-    case Isa::Avx2: return "avx2";
-    case Isa::Baseline: return "baseline";
+    case Isa::Avx512:
+      return "avx512";
+    case Isa::Avx2:
+      return "avx2";
+    case Isa::Baseline:
+      return "baseline";
   }
   return "baseline";
 }

@@ -1,7 +1,8 @@
-// Inner loops are compiled once per instruction set into a namespace of that name (LRQAT_ISA: baseline, avx2, avx512) and
-// chosen once at start. A kernel file defines, inside `namespace lrqat::cpu::LRQAT_ISA`, one constant table of function
-// pointers that its header declares with LRQAT_DECLARE_KERNELS. Kernel files include no library header with inline code
-// beyond <cmath>, <cstdint> and <cstring>, so that no AVX-512 copy of a shared inline function reaches the linker.
+// Inner loops are compiled once per instruction set into a namespace of that name (LRQAT_ISA: baseline, avx2, avx512)
+// and chosen once at start. A kernel file defines, inside `namespace lrqat::cpu::LRQAT_ISA`, one constant table of
+// function pointers that its header declares with LRQAT_DECLARE_KERNELS. Kernel files include no library header with
+// inline code beyond <cmath>, <cstdint> and <cstring>, so that no AVX-512 copy of a shared inline function reaches the
+// linker.
 #pragma once
 
 namespace lrqat::cpu {
@@ -25,9 +26,8 @@ const char* name(Isa isa);
   namespace avx512 {                          \
   extern const Type variable;                 \
   }
-#define LRQAT_SELECT_KERNELS(variable)                                                        \
-  (detectIsa() == Isa::Avx512 ? avx512::variable                                              \
-                              : (detectIsa() == Isa::Avx2 ? avx2::variable : baseline::variable))
+#define LRQAT_SELECT_KERNELS(variable) \
+  (detectIsa() == Isa::Avx512 ? avx512::variable : (detectIsa() == Isa::Avx2 ? avx2::variable : baseline::variable))
 #else
 #define LRQAT_DECLARE_KERNELS(Type, variable) \
   namespace baseline {                        \

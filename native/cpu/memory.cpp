@@ -10,9 +10,9 @@ void* CpuBackend::allocate(int64_t bytes, const char* part) {
   const auto size = static_cast<size_t>(Scratch::padded(bytes > 0 ? bytes : 1));
   void* memory = std::aligned_alloc(64, size);
   if (!memory) {
-    throw Error(ErrorCode::OutOfMemory,
-                std::string("could not allocate ") + std::to_string(bytes) + " bytes for " + part,
-                "a smaller training.microBatchSize, activationCheckpointing \"block\" or storage \"integer\" needs less");
+    throw Error(
+        ErrorCode::OutOfMemory, std::string("could not allocate ") + std::to_string(bytes) + " bytes for " + part,
+        "a smaller training.microBatchSize, activationCheckpointing \"block\" or storage \"integer\" needs less");
   }
   allocations_.push_back(memory);
   std::memset(memory, 0, size);
@@ -31,7 +31,9 @@ void CpuBackend::copy(void* target, const void* source, int64_t bytes) {
   std::memcpy(target, source, static_cast<size_t>(bytes));
 }
 
-void CpuBackend::zero(void* target, int64_t bytes) { std::memset(target, 0, static_cast<size_t>(bytes)); }
+void CpuBackend::zero(void* target, int64_t bytes) {
+  std::memset(target, 0, static_cast<size_t>(bytes));
+}
 
 void CpuBackend::setScratch(void* memory, int64_t bytes) {
   scratch_ = static_cast<std::byte*>(memory);

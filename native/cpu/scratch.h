@@ -1,5 +1,5 @@
-// Stack of temporary buffers inside the scratch region that the plan set aside. One operation runs at a time on the engine
-// thread; nested operations nest their Scratch objects.
+// Stack of temporary buffers inside the scratch region that the plan set aside. One operation runs at a time on the
+// engine thread; nested operations nest their Scratch objects.
 #pragma once
 
 #include <string>
@@ -16,7 +16,8 @@ class CpuBackend::Scratch {
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
-  /// Uninitialized, 64-byte aligned, valid until this object ends. Throws Internal when the planned region is too small.
+  /// Uninitialized, 64-byte aligned, valid until this object ends. Throws Internal when the planned region is too
+  /// small.
   template <typename T>
   T* take(int64_t count) {
     const int64_t bytes = padded(count * static_cast<int64_t>(sizeof(T)));

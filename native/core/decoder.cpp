@@ -1,0 +1,305 @@
+#include "core/decoder.h"
+
+#include <algorithm>
+#include <array>
+
+#include "core/error.h"
+
+namespace lrqat {
+
+Decoder::Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearLayer>& linears,
+                 const EmbeddingBuffers& embeddings, const ActivationBuffers& activations,
+                 const WorkspaceBuffers& workspace)
+    : shape_(shape),
+      backend_(backend),
+      linears_(linears),
+      embeddings_(embeddings),
+      blocks_(activations.blocks),
+      activations_(activations),
+      workspace_(workspace) {}
+
+double Decoder::evaluate(const MicroBatch& batch, WeightForm form) {
+  begin(batch, form);
+  forward();
+  return head(HeadTask::Loss, 0, nullptr);
+}
+
+double Decoder::trainMicroBatch(const MicroBatch& batch, float gradientScale) {
+  begin(batch, WeightForm::Trained);
+  forward();
+  const double loss = head(HeadTask::LossAndGradient, gradientScale, nullptr);
+  backward();
+  return loss;
+}
+
+void Decoder::logits(const MicroBatch& batch, WeightForm form, float* out) {
+  begin(batch, form);
+  forward();
+  head(HeadTask::Logits, 0, out);
+}
+
+double Decoder::observeGradients(const MicroBatch& batch, float gradientScale, GradientObserver& observer) {
+  begin(batch, WeightForm::Float);
+  observer_ = &observer;
+  forward();
+  const double loss = head(HeadTask::LossAndGradient, gradientScale, nullptr);
+  backward();
+  observer_ = nullptr;
+  return loss;
+}
+
+void Decoder::begin(const MicroBatch& batch, WeightForm form) {
+  LRQAT_CHECK(batch.sequences > 0 && batch.length > 0);
+  LRQAT_CHECK(batch.rows() <= shape_.tokens() && batch.length <= shape_.sequenceLength);
+  batch_ = batch;
+  form_ = form;
+  observer_ = nullptr;
+  firstKey_.clear();
+  const int64_t window = shape_.model.slidingWindow;
+  if (!batch.firstKey && (window == 0 || window >= batch.length)) return;
+  firstKey_.resize(static_cast<size_t>(batch.rows()));
+  for (int64_t row = 0; row < batch.rows(); ++row) {
+    const int64_t position = row % batch.length;
+    const int64_t first = batch.firstKey ? batch.firstKey[row] : 0;
+    const int64_t windowStart = window > 0 ? position - window + 1 : 0;
+    firstKey_[static_cast<size_t>(row)] = static_cast<int32_t>(std::max({first, windowStart, int64_t{0}}));
+  }
+}
+
+void Decoder::checkCancelled() const {
+  if (cancel_ && cancel_->load(std::memory_order_relaxed)) throw Error(ErrorCode::Cancelled, "cancelled");
+}
+
+Matrix Decoder::blockInput(int64_t layer) {
+  return rows(activations_.blockInputs.empty() ? block(layer).input
+                                               : activations_.blockInputs[static_cast<size_t>(layer)]);
+}
+
+AttentionShape Decoder::attentionShape() const {
+  return {.batch = batch_.sequences,
+          .length = batch_.length,
+          .heads = shape_.model.heads,
+          .kvHeads = shape_.model.kvHeads,
+          .headDim = shape_.model.headDim,
+          .firstKey = firstKey_.empty() ? nullptr : firstKey_.data()};
+}
+
+HeadTransform Decoder::headTransform(int64_t layer, Linear which) const {
+  const auto& norms = embeddings_.layers[static_cast<size_t>(layer)];
+  HeadTransform transform{.heads = which == Linear::Q ? shape_.model.heads : shape_.model.kvHeads,
+                          .headDim = shape_.model.headDim,
+                          .normEpsilon = shape_.model.rmsNormEpsilon,
+                          .length = batch_.length};
+  if (which == Linear::V) return transform;
+  transform.normWeight = which == Linear::Q ? norms.queryNorm : norms.keyNorm;
+  transform.cosine = embeddings_.cosine;
+  transform.sine = embeddings_.sine;
+  return transform;
+}
+
+RawOutput Decoder::raw(int64_t layer, Linear which, Matrix p) {
+  const LinearLayer& l = linear(layer, which);
+  const bool scaled = l.quantized && form_ != WeightForm::Float;
+  return {p, scaled ? l.buffers.rowScale : nullptr,
+          embeddings_.layers[static_cast<size_t>(layer)].bias[static_cast<size_t>(which)]};
+}
+
+Matrix Decoder::workspaceWeight(int64_t layer, Linear which) const {
+  const auto& weight = linears_[static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(which))].weight;
+  return {workspace_.weight, shape_.computeType, weight.m, weight.n};
+}
+
+void Decoder::applyLinear(int64_t layer, Linear which, Matrix x, Matrix p) {
+  const LinearLayer& l = linear(layer, which);
+  const Matrix w = workspaceWeight(layer, which);
+  backend_.rebuildWeight(l.weight, l.lowRank(), l.quantized ? form_ : WeightForm::Float, w, nullptr);
+  backend_.gemm(x, false, w, true, p, false);
+}
+
+void Decoder::forwardBlock(int64_t layer, Matrix input, Matrix output) {
+  checkCancelled();
+  const auto& norms = embeddings_.layers[static_cast<size_t>(layer)];
+  const float epsilon = shape_.model.rmsNormEpsilon;
+  BlockActivations& a = block(layer);
+
+  backend_.rmsNorm(input, norms.inputNorm, epsilon, rows(a.normed1), a.rstd1);
+  applyLinear(layer, Linear::Q, rows(a.normed1), rows(a.rawQ));
+  applyLinear(layer, Linear::K, rows(a.normed1), rows(a.rawK));
+  applyLinear(layer, Linear::V, rows(a.normed1), rows(a.rawV));
+  backend_.projectHeads(raw(layer, Linear::Q, rows(a.rawQ)), headTransform(layer, Linear::Q), rows(a.q));
+  backend_.projectHeads(raw(layer, Linear::K, rows(a.rawK)), headTransform(layer, Linear::K), rows(a.k));
+  backend_.projectHeads(raw(layer, Linear::V, rows(a.rawV)), headTransform(layer, Linear::V), rows(a.v));
+  backend_.attention(attentionShape(), rows(a.q), rows(a.k), rows(a.v), rows(a.attention), a.lse);
+  applyLinear(layer, Linear::O, rows(a.attention), rows(a.rawO));
+  backend_.addResidual(input, raw(layer, Linear::O, rows(a.rawO)), rows(a.middle));
+
+  backend_.rmsNorm(rows(a.middle), norms.postNorm, epsilon, rows(a.normed2), a.rstd2);
+  applyLinear(layer, Linear::Gate, rows(a.normed2), rows(a.rawGate));
+  applyLinear(layer, Linear::Up, rows(a.normed2), rows(a.rawUp));
+  backend_.swiglu(raw(layer, Linear::Gate, rows(a.rawGate)), raw(layer, Linear::Up, rows(a.rawUp)), rows(a.gated));
+  applyLinear(layer, Linear::Down, rows(a.gated), rows(a.rawDown));
+  if (output.data) backend_.addResidual(rows(a.middle), raw(layer, Linear::Down, rows(a.rawDown)), output);
+}
+
+void Decoder::forward() {
+  const int64_t layers = shape_.model.layers;
+  backend_.embed(embeddings_.table, batch_.tokens, blockInput(0));
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    const bool last = layer + 1 == layers;
+    forwardBlock(layer, blockInput(layer), last ? rows(activations_.output) : blockInput(layer + 1));
+  }
+  backend_.rmsNorm(rows(activations_.output), embeddings_.finalNorm, shape_.model.rmsNormEpsilon,
+                   rows(activations_.normed), activations_.rstd);
+}
+
+double Decoder::head(HeadTask task, float gradientScale, float* logitsOut) {
+  const int64_t total = batch_.rows();
+  const int64_t vocab = shape_.model.vocabSize;
+  double loss = 0;
+  for (int64_t first = 0; first < total; first += workspace_.logits.rows) {
+    checkCancelled();
+    const int64_t count = std::min(workspace_.logits.rows, total - first);
+    const Matrix normed = activations_.normed.slice(first, count);
+    const Matrix logits = workspace_.logits.slice(0, count);
+    backend_.gemm(normed, false, embeddings_.head, true, logits, false);
+    if (task == HeadTask::Logits) {
+      backend_.download(logitsOut + first * vocab, logits.data, logits.bytes());
+      continue;
+    }
+    const bool wantGradient = task == HeadTask::LossAndGradient;
+    loss += backend_.crossEntropy(logits, batch_.targets + first, gradientScale, wantGradient, nullptr);
+    if (!wantGradient) continue;
+    const Matrix dLogits = workspace_.logitGradient.slice(0, count);
+    if (dLogits.data != logits.data) backend_.convert(logits, dLogits);
+    if (observer_) observer_->onHead(normed, dLogits);
+    backend_.gemm(dLogits, false, embeddings_.head, false, workspace_.normedGradient.slice(first, count), false);
+  }
+  return loss;
+}
+
+void Decoder::backward() {
+  const int64_t layers = shape_.model.layers;
+  const Matrix gradient = rows(workspace_.gradient);
+  const Matrix normedGradient = rows(workspace_.normedGradient);
+  backend_.zero(gradient.data, gradient.bytes());
+  if (observer_) observer_->onNorm(layers, 0, normedGradient, rows(activations_.output), activations_.rstd);
+  backend_.rmsNormBackward(normedGradient, rows(activations_.output), embeddings_.finalNorm, activations_.rstd,
+                           gradient);
+  for (int64_t layer = layers - 1; layer >= 0; --layer) {
+    const Matrix input = blockInput(layer);
+    // The last block's activations are still those of the forward pass.
+    if (!activations_.blockInputs.empty() && layer + 1 < layers) forwardBlock(layer, input, {});
+    backwardBlock(layer, input);
+  }
+  if (observer_) observer_->onEmbedding(gradient);
+}
+
+RawOutputGradient Decoder::rawGradient(int64_t layer, Linear which, Matrix dYs, int slot) {
+  const LinearLayer& l = linear(layer, which);
+  RawOutputGradient gradient{dYs, nullptr};
+  if (!observer_ && l.quantized && l.buffers.gradient.theta && l.buffers.rowScale) {
+    gradient.rowScaleGradient = workspace_.rowScaleGradient[slot];
+    backend_.zero(gradient.rowScaleGradient, l.weight.m * 4);
+  }
+  return gradient;
+}
+
+void Decoder::backpropagateLinear(int64_t layer, Linear which, Matrix dYs, Matrix dx, bool accumulate, int slot) {
+  const LinearLayer& l = linear(layer, which);
+  const Matrix w = workspaceWeight(layer, which);
+  const bool trained = l.quantized && form_ == WeightForm::Trained;
+  const bool needsClipped = trained && l.weight.spec.rank > 0;
+  if (!dx.data && !needsClipped) return;
+  backend_.rebuildWeight(l.weight, l.lowRank(), l.quantized ? form_ : WeightForm::Float, w,
+                         needsClipped ? &workspace_.clipped[slot] : nullptr);
+  if (dx.data) backend_.gemm(dYs, false, w, false, dx, accumulate);
+}
+
+void Decoder::accumulateGradients(int64_t layer, Matrix x, std::span<const LinearGradientInput> inputs) {
+  std::array<LowRankTask, 3> tasks;
+  size_t count = 0;
+  for (size_t slot = 0; slot < inputs.size(); ++slot) {
+    const auto& [which, dYs] = inputs[slot];
+    LinearLayer& l = linear(layer, which);
+    if (observer_) {
+      observer_->onLinear(layer, which, x, dYs);
+      continue;
+    }
+    if (!l.quantized) continue;
+    const ParameterBuffers& gradient = l.buffers.gradient;
+    const bool groupScales = l.weight.spec.granularity == Granularity::Group;
+    if (gradient.theta && !groupScales) {
+      backend_.reduceRowScaleGradient(l.weight, l.buffers.value.theta, l.buffers.scale,
+                                      workspace_.rowScaleGradient[slot], gradient.theta);
+    }
+    if (l.weight.spec.rank == 0 && !(groupScales && gradient.theta)) continue;
+    tasks[count++] = {.weight = &l.weight,
+                      .lowRank = l.lowRank(),
+                      .theta = l.buffers.value.theta,
+                      .dYs = dYs,
+                      .clipped = workspace_.clipped[slot],
+                      .gradient = {gradient.a, gradient.b, groupScales ? gradient.theta : nullptr}};
+  }
+  if (count > 0) backend_.lowRankGradient(x, std::span(tasks.data(), count));
+}
+
+void Decoder::backwardBlock(int64_t layer, Matrix input) {
+  checkCancelled();
+  const auto& norms = embeddings_.layers[static_cast<size_t>(layer)];
+  BlockActivations& a = block(layer);
+  const Matrix gradient = rows(workspace_.gradient);  // of the block's output, then of its middle, then input
+  const Matrix normedGradient = rows(workspace_.normedGradient);
+  // The embedding is frozen, so nothing reads the gradient of the first block's input.
+  const bool needInputGradient = layer > 0 || observer_;
+
+  // Feed-forward half.
+  const Matrix dRawDown = rows(workspace_.dRawDown);
+  const Matrix dGated = rows(workspace_.dGated);
+  const Matrix dRawGate = rows(workspace_.dRawGate);
+  const Matrix dRawUp = rows(workspace_.dRawUp);
+  backend_.addResidualBackward(gradient, raw(layer, Linear::Down, rows(a.rawDown)),
+                               rawGradient(layer, Linear::Down, dRawDown, 0));
+  backpropagateLinear(layer, Linear::Down, dRawDown, dGated, false, 0);
+  accumulateGradients(layer, rows(a.gated), std::array{LinearGradientInput{Linear::Down, dRawDown}});
+  backend_.swigluBackward(dGated, raw(layer, Linear::Gate, rows(a.rawGate)), raw(layer, Linear::Up, rows(a.rawUp)),
+                          rawGradient(layer, Linear::Gate, dRawGate, 0), rawGradient(layer, Linear::Up, dRawUp, 1));
+  backpropagateLinear(layer, Linear::Gate, dRawGate, normedGradient, false, 0);
+  backpropagateLinear(layer, Linear::Up, dRawUp, normedGradient, true, 1);
+  accumulateGradients(layer, rows(a.normed2),
+                      std::array{LinearGradientInput{Linear::Gate, dRawGate}, LinearGradientInput{Linear::Up, dRawUp}});
+  if (observer_) observer_->onNorm(layer, 1, normedGradient, rows(a.middle), a.rstd2);
+  backend_.rmsNormBackward(normedGradient, rows(a.middle), norms.postNorm, a.rstd2, gradient);
+
+  // Attention half; its buffers lie over those of the feed-forward half.
+  const Matrix dRawO = rows(workspace_.dRawO);
+  const Matrix dAttention = rows(workspace_.dAttention);
+  const Matrix dQ = rows(workspace_.dQ);
+  const Matrix dK = rows(workspace_.dK);
+  const Matrix dV = rows(workspace_.dV);
+  const Matrix dRawQ = rows(workspace_.dRawQ);
+  const Matrix dRawK = rows(workspace_.dRawK);
+  const Matrix dRawV = rows(workspace_.dRawV);
+  backend_.addResidualBackward(gradient, raw(layer, Linear::O, rows(a.rawO)), rawGradient(layer, Linear::O, dRawO, 0));
+  backpropagateLinear(layer, Linear::O, dRawO, dAttention, false, 0);
+  accumulateGradients(layer, rows(a.attention), std::array{LinearGradientInput{Linear::O, dRawO}});
+  backend_.attentionBackward(attentionShape(), rows(a.q), rows(a.k), rows(a.v), rows(a.attention), a.lse, dAttention,
+                             dQ, dK, dV);
+  backend_.projectHeadsBackward(dQ, raw(layer, Linear::Q, rows(a.rawQ)), headTransform(layer, Linear::Q),
+                                rawGradient(layer, Linear::Q, dRawQ, 0));
+  backend_.projectHeadsBackward(dK, raw(layer, Linear::K, rows(a.rawK)), headTransform(layer, Linear::K),
+                                rawGradient(layer, Linear::K, dRawK, 1));
+  backend_.projectHeadsBackward(dV, raw(layer, Linear::V, rows(a.rawV)), headTransform(layer, Linear::V),
+                                rawGradient(layer, Linear::V, dRawV, 2));
+  const Matrix dNormed = needInputGradient ? normedGradient : Matrix{};
+  backpropagateLinear(layer, Linear::Q, dRawQ, dNormed, false, 0);
+  backpropagateLinear(layer, Linear::K, dRawK, dNormed, true, 1);
+  backpropagateLinear(layer, Linear::V, dRawV, dNormed, true, 2);
+  accumulateGradients(layer, rows(a.normed1),
+                      std::array{LinearGradientInput{Linear::Q, dRawQ}, LinearGradientInput{Linear::K, dRawK},
+                                 LinearGradientInput{Linear::V, dRawV}});
+  if (!needInputGradient) return;
+  if (observer_) observer_->onNorm(layer, 0, normedGradient, input, a.rstd1);
+  backend_.rmsNormBackward(normedGradient, input, norms.inputNorm, a.rstd1, gradient);
+}
+
+}  // namespace lrqat

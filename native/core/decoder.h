@@ -1,0 +1,111 @@
+// Forward and backward of a LLaMA-family decoder, written once against Backend. One micro-batch at a time, block by
+// block; at any moment one weight is in float form, in the workspace.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/memory_plan.h"
+
+namespace lrqat {
+
+/// One of the model's linears as the decoder sees it.
+struct LinearLayer {
+  LinearWeight weight;  // spec is meaningless when !quantized
+  bool quantized = false;
+  LinearBuffers buffers;
+
+  LowRank lowRank() const { return {buffers.value.a, buffers.value.b, buffers.scale}; }
+};
+
+/// Token sequences of one micro-batch, host memory.
+struct MicroBatch {
+  int64_t sequences = 0;
+  int64_t length = 0;
+  const int32_t* tokens = nullptr;    // [sequences, length]
+  const int32_t* targets = nullptr;   // [sequences, length]; -1: not predicted
+  const int32_t* firstKey = nullptr;  // [sequences, length] or null
+
+  int64_t rows() const { return sequences * length; }
+};
+
+/// Sees the operands of every weight gradient that training never forms; for tests that compare with dense gradients.
+class GradientObserver {
+ public:
+  virtual ~GradientObserver() = default;
+  virtual void onLinear(int64_t layer, Linear linear, Matrix x, Matrix dY) = 0;
+  /// which: 0 = input norm, 1 = post-attention norm; layer == layers: final norm.
+  virtual void onNorm(int64_t layer, int which, Matrix dY, Matrix x, const float* rstd) = 0;
+  virtual void onHead(Matrix normed, Matrix logitGradient) = 0;
+  virtual void onEmbedding(Matrix dX) = 0;
+};
+
+class Decoder {
+ public:
+  Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearLayer>& linears,
+          const EmbeddingBuffers& embeddings, const ActivationBuffers& activations, const WorkspaceBuffers& workspace);
+
+  /// Σ cross-entropy over the predicted tokens.
+  double evaluate(const MicroBatch& batch, WeightForm form);
+  /// Adds the gradients of gradientScale · Σ cross-entropy to every linear's gradient buffers; returns the unscaled
+  /// sum.
+  double trainMicroBatch(const MicroBatch& batch, float gradientScale);
+  /// Logits of all rows, host memory [rows, vocab] float32.
+  void logits(const MicroBatch& batch, WeightForm form, float* out);
+  /// As trainMicroBatch for the float weights, but reports to `observer` instead of filling gradient buffers.
+  double observeGradients(const MicroBatch& batch, float gradientScale, GradientObserver& observer);
+
+  /// Checked between blocks; when it becomes true the running call throws Cancelled.
+  void setCancelFlag(const std::atomic<bool>* flag) { cancel_ = flag; }
+
+ private:
+  enum class HeadTask { Loss, LossAndGradient, Logits };
+
+  LinearLayer& linear(int64_t layer, Linear which) {
+    return linears_[static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(which))];
+  }
+  BlockActivations& block(int64_t layer) { return blocks_[blocks_.size() > 1 ? static_cast<size_t>(layer) : 0]; }
+  Matrix blockInput(int64_t layer);
+  AttentionShape attentionShape() const;
+  HeadTransform headTransform(int64_t layer, Linear which) const;
+  RawOutput raw(int64_t layer, Linear which, Matrix p);
+  Matrix workspaceWeight(int64_t layer, Linear which) const;
+
+  void begin(const MicroBatch& batch, WeightForm form);
+  void checkCancelled() const;
+  void forward();
+  void forwardBlock(int64_t layer, Matrix input, Matrix output);
+  void backward();
+  void backwardBlock(int64_t layer, Matrix input);
+  /// p = x·Wᵀ.
+  void applyLinear(int64_t layer, Linear which, Matrix x, Matrix p);
+  /// dx (+)= dYs·W, listing the clipped entries of W in `slot`; dx without data: only the list.
+  void backpropagateLinear(int64_t layer, Linear which, Matrix dYs, Matrix dx, bool accumulate, int slot);
+  RawOutputGradient rawGradient(int64_t layer, Linear which, Matrix dYs, int slot);
+  struct LinearGradientInput {
+    Linear which;
+    Matrix dYs;
+  };
+  /// Low-rank and scale gradients of the linears that read x; slot i belongs to inputs[i].
+  void accumulateGradients(int64_t layer, Matrix x, std::span<const LinearGradientInput> inputs);
+  double head(HeadTask task, float gradientScale, float* logitsOut);
+  Matrix rows(Matrix full) const { return full.slice(0, batch_.rows()); }
+
+  const EngineShape& shape_;
+  Backend& backend_;
+  std::vector<LinearLayer>& linears_;
+  const EmbeddingBuffers& embeddings_;
+  std::vector<BlockActivations> blocks_;
+  ActivationBuffers activations_;
+  WorkspaceBuffers workspace_;
+  MicroBatch batch_;
+  WeightForm form_ = WeightForm::Trained;
+  GradientObserver* observer_ = nullptr;
+  std::vector<int32_t> firstKey_;
+  const std::atomic<bool>* cancel_ = nullptr;
+};
+
+}  // namespace lrqat

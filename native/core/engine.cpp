@@ -1,0 +1,541 @@
+#include "core/engine.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "core/error.h"
+#include "core/half.h"
+#include "core/rope.h"
+
+namespace lrqat {
+
+namespace {
+
+std::string shapeText(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+float hostValue(const HostTensor& tensor, int64_t index) {
+  switch (tensor.type) {
+    case DType::F32: {
+      float value;
+      std::memcpy(&value, static_cast<const std::byte*>(tensor.data) + index * 4, 4);
+      return value;
+    }
+    case DType::BF16:
+    case DType::F16: {
+      uint16_t bits;
+      std::memcpy(&bits, static_cast<const std::byte*>(tensor.data) + index * 2, 2);
+      return tensor.type == DType::BF16 ? floatFromBf16(bits) : floatFromF16(bits);
+    }
+  }
+  return 0;
+}
+
+/// Counter-based generator (SplitMix64 finalizer): the value of an element depends on seed, linear and index alone.
+uint64_t randomBits(uint64_t seed, uint64_t stream, uint64_t index) {
+  uint64_t x = seed * 0x9e3779b97f4a7c15ULL + stream * 0xd1b54a32d192ed03ULL + index;
+  for (int round = 0; round < 2; ++round) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+    x ^= x >> 31;
+    x += 0x9e3779b97f4a7c15ULL;
+  }
+  return x;
+}
+
+}  // namespace
+
+Engine::Engine(EngineConfig config, std::unique_ptr<Backend> backend)
+    : config_(std::move(config)), backend_(std::move(backend)) {
+  const EngineShape& shape = config_.shape;
+  const size_t count = static_cast<size_t>(shape.model.layers * linearsPerLayer);
+  LRQAT_CHECK(shape.linears.size() == count);
+  linears_.resize(count);
+  for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
+    for (const Linear linear : allLinears) names_.push_back(layerPrefix(layer) + name(linear));
+  }
+  mapTensors();
+  for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
+    for (const Linear linear : allLinears) {
+      const auto index = static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(linear));
+      LinearLayer& l = linears_[index];
+      l.weight.m = outputs(shape.model, linear);
+      l.weight.n = inputs(shape.model, linear);
+      l.weight.source = hostTensor(names_[index] + ".weight", {l.weight.m, l.weight.n});
+      if (const auto& spec = shape.spec(layer, linear)) {
+        l.weight.spec = *spec;
+        l.quantized = true;
+      }
+    }
+  }
+  parts_ = memoryParts(shape, backend_->scratchBytes(shape));
+  if (config_.plan && *config_.plan != parts_) {
+    const auto list = [](const MemoryParts& p) {
+      return "quantizedWeights " + std::to_string(p.quantizedWeights) + ", parameters " + std::to_string(p.parameters) +
+             ", gradients " + std::to_string(p.gradients) + ", optimizer " + std::to_string(p.optimizer) +
+             ", embeddings " + std::to_string(p.embeddings) + ", activations " + std::to_string(p.activations) +
+             ", workspace " + std::to_string(p.workspace);
+    };
+    throw Error(ErrorCode::PlanMismatch, "the memory plan is not what the engine needs; planned: " +
+                                             list(*config_.plan) + "; needed: " + list(parts_));
+  }
+  allocate();
+  loadEmbeddings();
+  decoder_ = std::make_unique<Decoder>(config_.shape, *backend_, linears_, embeddings_, activations_, workspace_);
+  decoder_->setCancelFlag(&cancel_);
+}
+
+void Engine::mapTensors() {
+  for (const TensorSource& tensor : config_.tensors) {
+    auto found = files_.find(tensor.file);
+    if (found == files_.end()) found = files_.emplace(tensor.file, MappedFile(tensor.file)).first;
+    int64_t elements = 1;
+    for (const int64_t extent : tensor.shape) elements *= extent;
+    if (tensor.offset < 0 || tensor.bytes < 0 || tensor.offset > found->second.size() - tensor.bytes ||
+        elements * byteSize(tensor.type) != tensor.bytes) {
+      throw Error(ErrorCode::InputFile, tensor.file + ": tensor " + tensor.name + " of " +
+                                            std::to_string(tensor.bytes) + " bytes at offset " +
+                                            std::to_string(tensor.offset) + " does not fit the file of " +
+                                            std::to_string(found->second.size()) + " bytes");
+    }
+    tensors_[tensor.name] = tensor;
+  }
+}
+
+const TensorSource& Engine::source(const std::string& name, std::initializer_list<int64_t> shape) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) throw Error(ErrorCode::InvalidArgument, "tensor " + name + " is missing");
+  if (!std::equal(shape.begin(), shape.end(), found->second.shape.begin(), found->second.shape.end())) {
+    throw Error(ErrorCode::InputFile, found->second.file + ": tensor " + name + " has shape " +
+                                          shapeText(found->second.shape) + ", the configuration needs " +
+                                          shapeText(std::vector<int64_t>(shape)));
+  }
+  return found->second;
+}
+
+HostTensor Engine::hostTensor(const std::string& name, std::initializer_list<int64_t> shape) const {
+  const TensorSource& tensor = source(name, shape);
+  const int64_t rows = tensor.shape.size() > 1 ? tensor.shape[0] : 1;
+  return {files_.at(tensor.file).data() + tensor.offset, tensor.type, rows, tensor.shape.back()};
+}
+
+void Engine::uploadFloats(const std::string& name, float* target, int64_t count) {
+  const HostTensor tensor = hostTensor(name, {count});
+  std::vector<float> values(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    values[static_cast<size_t>(i)] = hostValue(tensor, i);
+    if (!std::isfinite(values[static_cast<size_t>(i)])) {
+      throw Error(ErrorCode::InputFile, tensors_.at(name).file + ": tensor " + name +
+                                            " holds a value that is not finite at [" + std::to_string(i) + "]");
+    }
+  }
+  backend_->upload(target, values.data(), count * 4);
+}
+
+void Engine::uploadMatrix(const std::string& name, Matrix target) {
+  const HostTensor tensor = hostTensor(name, {target.rows, target.cols});
+  std::vector<float> floats(static_cast<size_t>(target.cols));
+  std::vector<uint16_t> halves(static_cast<size_t>(target.cols));
+  for (int64_t row = 0; row < target.rows; ++row) {
+    for (int64_t col = 0; col < target.cols; ++col) {
+      const float value = hostValue(tensor, row * target.cols + col);
+      if (!std::isfinite(value)) {
+        throw Error(ErrorCode::InputFile, tensors_.at(name).file + ": tensor " + name +
+                                              " holds a value that is not finite at [" + std::to_string(row) + ", " +
+                                              std::to_string(col) + "]");
+      }
+      floats[static_cast<size_t>(col)] = value;
+      halves[static_cast<size_t>(col)] = bf16FromFloat(value);
+    }
+    const Matrix slice = target.slice(row, 1);
+    if (target.type == DType::F32) backend_->upload(slice.data, floats.data(), slice.bytes());
+    if (target.type == DType::BF16) backend_->upload(slice.data, halves.data(), slice.bytes());
+  }
+}
+
+void Engine::allocate() {
+  const EngineShape& shape = config_.shape;
+  std::vector<LinearBuffers> buffers;
+  const auto place = [&](int64_t bytes, const char* part, auto&& layout) -> void* {
+    if (bytes == 0) return nullptr;
+    void* memory = backend_->allocate(bytes, part);
+    Layout placed(memory);
+    LRQAT_CHECK(layout(placed) == bytes);
+    return memory;
+  };
+  place(parts_.quantizedWeights, "quantized weights",
+        [&](Layout& l) { return layoutQuantizedWeights(shape, l, buffers); });
+  place(parts_.parameters, "parameters", [&](Layout& l) { return layoutParameters(shape, l, buffers); });
+  gradientMemory_ = place(parts_.gradients, "gradients", [&](Layout& l) { return layoutGradients(shape, l, buffers); });
+  place(parts_.optimizer, "optimizer state", [&](Layout& l) { return layoutOptimizer(shape, l, buffers); });
+  place(parts_.embeddings, "embeddings", [&](Layout& l) { return layoutEmbeddings(shape, l, embeddings_); });
+  place(parts_.activations, "activations", [&](Layout& l) { return layoutActivations(shape, l, activations_); });
+  place(parts_.workspace, "workspace",
+        [&](Layout& l) { return layoutWorkspace(shape, backend_->scratchBytes(shape), l, workspace_); });
+  backend_->setScratch(workspace_.scratch, workspace_.scratchBytes);
+
+  buffers.resize(linears_.size());
+  for (size_t i = 0; i < linears_.size(); ++i) {
+    LinearLayer& l = linears_[i];
+    l.buffers = buffers[i];
+    l.weight.phi0 = buffers[i].phi0;
+    l.weight.scale0 = buffers[i].scale0;
+    if (!l.quantized) continue;
+    const QuantSpec& spec = l.weight.spec;
+    if (spec.rank > 0) {
+      parameters_.push_back({i, ParameterKind::A, l.weight.m, spec.rank});
+      parameters_.push_back({i, ParameterKind::B, spec.rank, l.weight.n});
+    }
+    if (spec.learnScales) parameters_.push_back({i, ParameterKind::Scale, 1, spec.scaleCount(l.weight.m, l.weight.n)});
+  }
+}
+
+void Engine::loadEmbeddings() {
+  const ModelShape& model = config_.shape.model;
+  uploadMatrix("model.embed_tokens.weight", embeddings_.table);
+  if (!model.tiedEmbeddings) uploadMatrix("lm_head.weight", embeddings_.head);
+  uploadFloats("model.norm.weight", embeddings_.finalNorm, model.hiddenSize);
+  const RopeTable rope = ropeTable(model, config_.shape.sequenceLength);
+  backend_->upload(embeddings_.cosine, rope.cosine.data(), static_cast<int64_t>(rope.cosine.size()) * 4);
+  backend_->upload(embeddings_.sine, rope.sine.data(), static_cast<int64_t>(rope.sine.size()) * 4);
+  for (int64_t layer = 0; layer < model.layers; ++layer) {
+    const std::string prefix = layerPrefix(layer);
+    auto& buffers = embeddings_.layers[static_cast<size_t>(layer)];
+    uploadFloats(prefix + "input_layernorm.weight", buffers.inputNorm, model.hiddenSize);
+    uploadFloats(prefix + "post_attention_layernorm.weight", buffers.postNorm, model.hiddenSize);
+    if (model.qkNorm) {
+      uploadFloats(prefix + "self_attn.q_norm.weight", buffers.queryNorm, model.headDim);
+      uploadFloats(prefix + "self_attn.k_norm.weight", buffers.keyNorm, model.headDim);
+    }
+    for (const Linear linear : allLinears) {
+      if (hasBias(model, linear)) {
+        uploadFloats(prefix + name(linear) + ".bias", buffers.bias[static_cast<size_t>(linear)],
+                     outputs(model, linear));
+      }
+    }
+  }
+}
+
+void Engine::load(const std::map<std::string, std::vector<float>>& scales, const Progress& progress) {
+  const auto total = static_cast<int64_t>(
+      std::count_if(linears_.begin(), linears_.end(), [](const LinearLayer& l) { return l.quantized; }));
+  int64_t done = 0;
+  for (size_t i = 0; i < linears_.size(); ++i) {
+    LinearLayer& l = linears_[i];
+    if (!l.quantized) continue;
+    if (cancel_.load()) throw Error(ErrorCode::Cancelled, "cancelled");
+    const int64_t scaleCount = l.weight.spec.scaleCount(l.weight.m, l.weight.n);
+    try {
+      if (const auto given = scales.find(names_[i]); given != scales.end()) {
+        if (static_cast<int64_t>(given->second.size()) != scaleCount) {
+          throw Error(ErrorCode::InvalidArgument, names_[i] + ": " + std::to_string(given->second.size()) +
+                                                      " stored scales, " + std::to_string(scaleCount) + " needed");
+        }
+        backend_->upload(l.weight.scale0, given->second.data(), scaleCount * 4);
+        backend_->encode(l.weight);
+      } else {
+        backend_->quantize(l.weight);
+      }
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::InputFile) throw;
+      const std::string weightName = names_[i] + ".weight";
+      throw Error(error.code(), tensors_.at(weightName).file + ": tensor " + weightName + ": " + error.what(),
+                  error.hint());
+    }
+    std::vector<float> theta(static_cast<size_t>(scaleCount));
+    backend_->download(theta.data(), l.weight.scale0, scaleCount * 4);
+    if (l.weight.spec.scaleDomain == ScaleDomain::Log && l.weight.spec.storage != Storage::Integer) {
+      for (float& value : theta) value = std::log(value);
+    }
+    backend_->upload(l.buffers.value.theta, theta.data(), scaleCount * 4);
+    initializeLowRank(i);
+    if (progress) progress(names_[i], ++done, total);
+  }
+  optimizerStep_ = 0;
+  loaded_ = true;
+}
+
+void Engine::initializeLowRank(size_t index) {
+  LinearLayer& l = linears_[index];
+  const int64_t rank = l.weight.spec.rank;
+  if (rank == 0) return;
+  backend_->zero(l.buffers.value.a, l.weight.m * rank * 4);
+  // Kaiming-uniform with a = √5 over fan-in n (lr-qat.md §1.5): U(−1/√n, 1/√n).
+  const double bound = 1 / std::sqrt(static_cast<double>(l.weight.n));
+  std::vector<float> b(static_cast<size_t>(rank * l.weight.n));
+  for (size_t i = 0; i < b.size(); ++i) {
+    const double unit = static_cast<double>(randomBits(config_.seed, index + 1, i) >> 11) * 0x1p-53;
+    b[i] = static_cast<float>((2 * unit - 1) * bound);
+  }
+  backend_->upload(l.buffers.value.b, b.data(), static_cast<int64_t>(b.size()) * 4);
+}
+
+void Engine::requireLoaded() const {
+  if (!loaded_) throw Error(ErrorCode::InvalidArgument, "load() must come first");
+}
+
+void Engine::checkBatch(const TokenBatch& batch) const {
+  const EngineShape& shape = config_.shape;
+  const auto count = static_cast<size_t>(batch.sequences * batch.length);
+  if (batch.sequences < 1 || batch.length < 1 || batch.length > shape.sequenceLength) {
+    throw Error(ErrorCode::InvalidArgument,
+                "a batch needs at least one sequence of 1 to " + std::to_string(shape.sequenceLength) +
+                    " tokens, got " + std::to_string(batch.sequences) + " of " + std::to_string(batch.length));
+  }
+  if (batch.tokens.size() != count || batch.targets.size() != count ||
+      (!batch.firstKey.empty() && batch.firstKey.size() != count)) {
+    throw Error(ErrorCode::InvalidArgument, "tokens, targets and firstKey must all have sequences · length = " +
+                                                std::to_string(count) + " elements");
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const int32_t token = batch.tokens[i];
+    const int32_t target = batch.targets[i];
+    if (token < 0 || token >= shape.model.vocabSize || target < -1 || target >= shape.model.vocabSize) {
+      throw Error(ErrorCode::InvalidArgument,
+                  "token id " + std::to_string(token < 0 || token >= shape.model.vocabSize ? token : target) +
+                      " is outside the model's vocabulary of " + std::to_string(shape.model.vocabSize),
+                  "the corpus was probably tokenized for another model");
+    }
+    if (batch.firstKey.empty()) continue;
+    const auto position = static_cast<int32_t>(static_cast<int64_t>(i) % batch.length);
+    const int32_t first = batch.firstKey[i];
+    if (first < 0 || first > position || (position > 0 && first < batch.firstKey[i - 1])) {
+      throw Error(ErrorCode::InvalidArgument, "firstKey must not decrease within a sequence nor lie after its token");
+    }
+  }
+}
+
+MicroBatch Engine::microBatch(const TokenBatch& batch, int64_t first, int64_t count) const {
+  const int64_t offset = first * batch.length;
+  return {count, batch.length, batch.tokens.data() + offset, batch.targets.data() + offset,
+          batch.firstKey.empty() ? nullptr : batch.firstKey.data() + offset};
+}
+
+int64_t Engine::sequencesPerMicroBatch(int64_t length) const {
+  return config_.shape.tokens() / length;
+}
+
+void Engine::prepareScales(WeightForm form) {
+  for (size_t i = 0; i < linears_.size(); ++i) {
+    LinearLayer& l = linears_[i];
+    if (!l.quantized || form == WeightForm::Float) continue;
+    const int64_t bytes = l.weight.spec.scaleCount(l.weight.m, l.weight.n) * 4;
+    switch (form) {
+      case WeightForm::Trained:
+        backend_->materializeScales(l.weight, l.buffers.value.theta, l.buffers.scale);
+        break;
+      case WeightForm::RoundToNearest:
+        backend_->copy(l.buffers.scale, l.weight.scale0, bytes);
+        break;
+      case WeightForm::Merged: {
+        const auto found = merged_.find(names_[i]);
+        if (found == merged_.end()) {
+          throw Error(ErrorCode::InvalidArgument, "no merged integers attached for " + names_[i]);
+        }
+        backend_->upload(l.buffers.scale, mergedFiles_.at(found->second.file).data() + found->second.scalesOffset,
+                         bytes);
+        break;
+      }
+      case WeightForm::Float:
+        break;
+    }
+    if (l.buffers.rowScale) backend_->expandRowScale(l.weight, l.buffers.scale, l.buffers.rowScale);
+  }
+}
+
+static int64_t predicted(std::span<const int32_t> targets) {
+  return static_cast<int64_t>(std::count_if(targets.begin(), targets.end(), [](int32_t t) { return t >= 0; }));
+}
+
+StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& settings) {
+  requireLoaded();
+  const EngineShape& shape = config_.shape;
+  if (!shape.training) throw Error(ErrorCode::InvalidArgument, "the engine was created for evaluation only");
+  checkBatch(batch);
+  if (batch.sequences % shape.microBatch != 0) {
+    throw Error(ErrorCode::InvalidArgument, std::to_string(batch.sequences) +
+                                                " sequences are no multiple of the micro-batch of " +
+                                                std::to_string(shape.microBatch));
+  }
+  StepResult result;
+  result.tokens = predicted(batch.targets);
+  if (result.tokens == 0) throw Error(ErrorCode::InvalidArgument, "the batch predicts no token");
+
+  prepareScales(WeightForm::Trained);
+  if (gradientMemory_) backend_->zero(gradientMemory_, parts_.gradients);
+  const float gradientScale = 1.0F / static_cast<float>(result.tokens);
+  double lossSum = 0;
+  for (int64_t first = 0; first < batch.sequences; first += shape.microBatch) {
+    lossSum += decoder_->trainMicroBatch(microBatch(batch, first, shape.microBatch), gradientScale);
+  }
+  result.loss = lossSum / static_cast<double>(result.tokens);
+
+  double squared = 0;
+  for (const ParameterInfo& p : parameters_) {
+    squared += backend_->squaredNorm(state(p.linear, p.kind, StateKind::Gradient).data(), p.count());
+  }
+  result.gradientNorm = std::sqrt(squared);
+  if (!std::isfinite(result.loss) || !std::isfinite(result.gradientNorm)) {
+    result.skipped = true;
+    return result;
+  }
+  if (cancel_.load()) throw Error(ErrorCode::Cancelled, "cancelled");  // the last moment at which nothing has changed
+
+  AdamW adam{.beta1 = settings.beta1,
+             .beta2 = settings.beta2,
+             .epsilon = settings.epsilon,
+             .weightDecay = settings.weightDecay,
+             .step = ++optimizerStep_,
+             .gradientFactor = 1};
+  if (settings.gradientClip) {
+    // float32 like the reference: coefficient = min(1, clip / (norm + 1e-6)).
+    const float coefficient =
+        static_cast<float>(*settings.gradientClip) / (static_cast<float>(result.gradientNorm) + 1e-6F);
+    adam.gradientFactor = std::min(1.0F, coefficient);
+  }
+  for (const ParameterInfo& p : parameters_) {
+    adam.learningRate = p.kind == ParameterKind::Scale ? settings.scaleLearningRate : settings.lowRankLearningRate;
+    backend_->adamw(adam, state(p.linear, p.kind, StateKind::Value).data(),
+                    state(p.linear, p.kind, StateKind::Gradient).data(),
+                    state(p.linear, p.kind, StateKind::Moment1).data(),
+                    state(p.linear, p.kind, StateKind::Moment2).data(), p.count());
+  }
+  return result;
+}
+
+EvaluationResult Engine::evaluate(const TokenBatch& batch, WeightForm form) {
+  requireLoaded();
+  checkBatch(batch);
+  prepareScales(form);
+  EvaluationResult result;
+  result.tokens = predicted(batch.targets);
+  const int64_t step = sequencesPerMicroBatch(batch.length);
+  for (int64_t first = 0; first < batch.sequences; first += step) {
+    result.lossSum += decoder_->evaluate(microBatch(batch, first, std::min(step, batch.sequences - first)), form);
+  }
+  return result;
+}
+
+std::vector<float> Engine::logits(const TokenBatch& batch, WeightForm form) {
+  requireLoaded();
+  checkBatch(batch);
+  prepareScales(form);
+  const int64_t vocab = config_.shape.model.vocabSize;
+  std::vector<float> out(static_cast<size_t>(batch.sequences * batch.length * vocab));
+  const int64_t step = sequencesPerMicroBatch(batch.length);
+  for (int64_t first = 0; first < batch.sequences; first += step) {
+    decoder_->logits(microBatch(batch, first, std::min(step, batch.sequences - first)), form,
+                     out.data() + first * batch.length * vocab);
+  }
+  return out;
+}
+
+size_t Engine::linearIndex(const std::string& name) const {
+  const auto found = std::find(names_.begin(), names_.end(), name);
+  const auto index = static_cast<size_t>(found - names_.begin());
+  if (found == names_.end() || !linears_[index].quantized) {
+    throw Error(ErrorCode::InvalidArgument, name + " is not a quantized linear of this model");
+  }
+  return index;
+}
+
+std::span<float> Engine::state(size_t index, ParameterKind kind, StateKind which) const {
+  const LinearLayer& l = linears_[index];
+  const LinearBuffers& buffers = l.buffers;
+  const ParameterBuffers& p = which == StateKind::Value     ? buffers.value
+                              : which == StateKind::Moment1 ? buffers.moment1
+                              : which == StateKind::Moment2 ? buffers.moment2
+                                                            : buffers.gradient;
+  float* data = kind == ParameterKind::A ? p.a : kind == ParameterKind::B ? p.b : p.theta;
+  const int64_t rank = l.weight.spec.rank;
+  const int64_t count = kind == ParameterKind::A   ? l.weight.m * rank
+                        : kind == ParameterKind::B ? rank * l.weight.n
+                                                   : l.weight.spec.scaleCount(l.weight.m, l.weight.n);
+  if (!data) throw Error(ErrorCode::InvalidArgument, names_[index] + " has no such state in this engine");
+  return {data, static_cast<size_t>(count)};
+}
+
+std::vector<float> Engine::readState(size_t index, ParameterKind kind, StateKind which) const {
+  const auto values = state(index, kind, which);
+  std::vector<float> out(values.size());
+  backend_->download(out.data(), values.data(), static_cast<int64_t>(values.size_bytes()));
+  return out;
+}
+
+void Engine::writeState(size_t index, ParameterKind kind, StateKind which, std::span<const float> values) {
+  const auto target = state(index, kind, which);
+  if (target.size() != values.size()) {
+    throw Error(ErrorCode::InvalidArgument, names_[index] + ": " + std::to_string(values.size()) + " values given, " +
+                                                std::to_string(target.size()) + " needed");
+  }
+  backend_->upload(target.data(), values.data(), static_cast<int64_t>(values.size_bytes()));
+}
+
+std::vector<float> Engine::initialScales(size_t index) const {
+  const LinearWeight& w = linears_[index].weight;
+  std::vector<float> out(static_cast<size_t>(w.spec.scaleCount(w.m, w.n)));
+  backend_->download(out.data(), w.scale0, static_cast<int64_t>(out.size()) * 4);
+  return out;
+}
+
+std::vector<float> Engine::scales(size_t index) {
+  requireLoaded();
+  LinearLayer& l = linears_[index];
+  backend_->materializeScales(l.weight, l.buffers.value.theta, l.buffers.scale);
+  std::vector<float> out(static_cast<size_t>(l.weight.spec.scaleCount(l.weight.m, l.weight.n)));
+  backend_->download(out.data(), l.buffers.scale, static_cast<int64_t>(out.size()) * 4);
+  return out;
+}
+
+std::vector<std::byte> Engine::phi0(size_t index) const {
+  requireLoaded();
+  const LinearWeight& w = linears_[index].weight;
+  std::vector<std::byte> out(static_cast<size_t>(w.m * packedRowBytes(w.spec.codeBits(), w.n)));
+  backend_->download(out.data(), w.phi0, static_cast<int64_t>(out.size()));
+  return out;
+}
+
+std::vector<std::byte> Engine::merge(size_t index) {
+  requireLoaded();
+  LinearLayer& l = linears_[index];
+  backend_->materializeScales(l.weight, l.buffers.value.theta, l.buffers.scale);
+  std::vector<std::byte> codes(static_cast<size_t>(l.weight.m * packedRowBytes(l.weight.spec.bits, l.weight.n)));
+  backend_->merge(l.weight, l.lowRank(), codes.data());
+  return codes;
+}
+
+void Engine::attachMerged(const std::map<std::string, MergedSource>& sources) {
+  for (const auto& [linear, merged] : sources) {
+    LinearWeight& w = linears_[linearIndex(linear)].weight;
+    auto found = mergedFiles_.find(merged.file);
+    if (found == mergedFiles_.end()) found = mergedFiles_.emplace(merged.file, MappedFile(merged.file)).first;
+    const int64_t codeBytes = w.m * packedRowBytes(w.spec.bits, w.n);
+    const int64_t scaleBytes = w.spec.scaleCount(w.m, w.n) * 4;
+    const int64_t size = found->second.size();
+    if (merged.codesOffset < 0 || merged.codesOffset > size - codeBytes || merged.scalesOffset < 0 ||
+        merged.scalesOffset > size - scaleBytes) {
+      throw Error(ErrorCode::InputFile, merged.file + ": the merged integers of " + linear + " do not fit the file");
+    }
+    w.merged = found->second.data() + merged.codesOffset;
+    merged_[linear] = merged;
+  }
+}
+
+std::vector<LayerStatistics> Engine::layerStatistics() {
+  requireLoaded();
+  prepareScales(WeightForm::Trained);
+  std::vector<LayerStatistics> out;
+  for (size_t i = 0; i < linears_.size(); ++i) {
+    const LinearLayer& l = linears_[i];
+    if (!l.quantized) continue;
+    out.push_back({names_[i], backend_->weightStatistics(l.weight, l.lowRank()), l.weight.m * l.weight.n});
+  }
+  return out;
+}
+
+}  // namespace lrqat

@@ -1,0 +1,163 @@
+// A model in training: owns the mapped checkpoint, all planned memory and the optimiser state. Single-threaded: one
+// caller at a time, except cancel().
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/decoder.h"
+#include "core/mapped_file.h"
+
+namespace lrqat {
+
+/// Where a parameter of the checkpoint lies.
+struct TensorSource {
+  std::string name;
+  std::string file;
+  int64_t offset = 0;
+  int64_t bytes = 0;
+  DType type = DType::F32;
+  std::vector<int64_t> shape;
+};
+
+struct EngineConfig {
+  EngineShape shape;
+  std::vector<TensorSource> tensors;
+  uint64_t seed = 0;
+  std::optional<MemoryParts> plan;
+};
+
+struct OptimizerSettings {
+  float lowRankLearningRate = 0;
+  float scaleLearningRate = 0;
+  float beta1 = 0.9F;
+  float beta2 = 0.95F;
+  float epsilon = 1e-8F;
+  float weightDecay = 0;
+  std::optional<double> gradientClip;
+};
+
+/// Sequences [sequences, length]; host memory that outlives the call.
+struct TokenBatch {
+  int64_t sequences = 0;
+  int64_t length = 0;
+  std::span<const int32_t> tokens;
+  std::span<const int32_t> targets;
+  std::span<const int32_t> firstKey;  // empty: plain causal
+};
+
+struct StepResult {
+  double loss = 0;
+  int64_t tokens = 0;
+  double gradientNorm = 0;
+  bool skipped = false;
+};
+
+struct EvaluationResult {
+  double lossSum = 0;
+  int64_t tokens = 0;
+};
+
+struct LayerStatistics {
+  std::string name;
+  WeightStatistics statistics;
+  int64_t weights = 0;
+};
+
+enum class ParameterKind { A, B, Scale };
+enum class StateKind { Value, Moment1, Moment2, Gradient };
+
+struct ParameterInfo {
+  size_t linear = 0;
+  ParameterKind kind = ParameterKind::A;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t count() const { return rows * cols; }
+};
+
+/// Merged integers of a linear in a file written earlier.
+struct MergedSource {
+  std::string file;
+  int64_t codesOffset = 0;
+  int64_t scalesOffset = 0;
+};
+
+class Engine {
+ public:
+  /// Maps and checks the checkpoint, plans and allocates. Throws PlanMismatch, OutOfMemory, InputFile, InvalidArgument.
+  Engine(EngineConfig config, std::unique_ptr<Backend> backend);
+
+  using Progress = std::function<void(const std::string& linear, int64_t done, int64_t total)>;
+  /// Range search (or given s0 by linear name) and Φ0, linear by linear; initializes A = 0 and B ~ U(±1/√n).
+  void load(const std::map<std::string, std::vector<float>>& scales, const Progress& progress);
+
+  StepResult trainStep(const TokenBatch& batch, const OptimizerSettings& settings);
+  EvaluationResult evaluate(const TokenBatch& batch, WeightForm form);
+  std::vector<float> logits(const TokenBatch& batch, WeightForm form);
+  /// Dense gradients of the mean loss of the float model, by parameter name; for tests. One micro-batch.
+  std::map<std::string, std::vector<float>> parameterGradients(const TokenBatch& batch);
+  void cancel() { cancel_.store(true); }
+  void clearCancel() { cancel_.store(false); }
+
+  const std::vector<ParameterInfo>& parameters() const { return parameters_; }
+  const std::string& linearName(size_t linear) const { return names_[linear]; }
+  size_t linearIndex(const std::string& name) const;  // throws InvalidArgument when unknown or not quantized
+  std::vector<float> readState(size_t linear, ParameterKind kind, StateKind state) const;
+  void writeState(size_t linear, ParameterKind kind, StateKind state, std::span<const float> values);
+  int64_t optimizerStep() const { return optimizerStep_; }
+  void setOptimizerStep(int64_t step) { optimizerStep_ = step; }
+
+  std::vector<float> initialScales(size_t linear) const;
+  std::vector<float> scales(size_t linear);
+  std::string baseDigest() const;
+  std::vector<std::byte> phi0(size_t linear) const;
+  std::vector<std::byte> merge(size_t linear);
+  void attachMerged(const std::map<std::string, MergedSource>& sources);
+  std::vector<LayerStatistics> layerStatistics();
+  const MemoryParts& memory() const { return parts_; }
+  const EngineShape& shape() const { return config_.shape; }
+
+ private:
+  void mapTensors();
+  const TensorSource& source(const std::string& name, std::initializer_list<int64_t> shape) const;
+  HostTensor hostTensor(const std::string& name, std::initializer_list<int64_t> shape) const;
+  void uploadFloats(const std::string& name, float* target, int64_t count);
+  void uploadMatrix(const std::string& name, Matrix target);
+  void allocate();
+  void loadEmbeddings();
+  void initializeLowRank(size_t linear);
+  void checkBatch(const TokenBatch& batch) const;
+  MicroBatch microBatch(const TokenBatch& batch, int64_t first, int64_t count) const;
+  int64_t sequencesPerMicroBatch(int64_t length) const;
+  void requireLoaded() const;
+  /// Puts the scales that `form` uses into every linear's scale and rowScale buffers.
+  void prepareScales(WeightForm form);
+  std::span<float> state(size_t linear, ParameterKind kind, StateKind which) const;
+
+  EngineConfig config_;
+  std::unique_ptr<Backend> backend_;
+  std::map<std::string, MappedFile> files_;
+  std::map<std::string, TensorSource> tensors_;
+  MemoryParts parts_;
+  std::vector<LinearLayer> linears_;
+  std::vector<std::string> names_;
+  EmbeddingBuffers embeddings_;
+  ActivationBuffers activations_;
+  WorkspaceBuffers workspace_;
+  void* gradientMemory_ = nullptr;
+  std::unique_ptr<Decoder> decoder_;
+  std::vector<ParameterInfo> parameters_;
+  std::map<std::string, MergedSource> merged_;
+  std::map<std::string, MappedFile> mergedFiles_;
+  int64_t optimizerStep_ = 0;
+  bool loaded_ = false;
+  std::atomic<bool> cancel_{false};
+};
+
+}  // namespace lrqat

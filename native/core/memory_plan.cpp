@@ -1,0 +1,213 @@
+#include "core/memory_plan.h"
+
+#include <algorithm>
+
+namespace lrqat {
+
+namespace {
+
+template <typename Visit>
+void forEachQuantized(const EngineShape& shape, Visit visit) {
+  for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
+    for (const Linear linear : allLinears) {
+      if (const auto& spec = shape.spec(layer, linear)) {
+        visit(static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(linear)), *spec,
+              outputs(shape.model, linear), inputs(shape.model, linear));
+      }
+    }
+  }
+}
+
+void layoutTrained(Layout& layout, const QuantSpec& spec, int64_t m, int64_t n, bool scales, ParameterBuffers& out) {
+  if (spec.rank > 0) {
+    out.a = layout.floats(m * spec.rank);
+    out.b = layout.floats(spec.rank * n);
+  }
+  if (scales) out.theta = layout.floats(spec.scaleCount(m, n));
+}
+
+void layoutBlock(const EngineShape& shape, bool ownsInput, Layout& layout, BlockActivations& out) {
+  const ModelShape& model = shape.model;
+  const int64_t tokens = shape.tokens();
+  const DType e = shape.computeType;
+  if (ownsInput) out.input = layout.matrix(DType::F32, tokens, model.hiddenSize);
+  out.normed1 = layout.matrix(e, tokens, model.hiddenSize);
+  out.rstd1 = layout.floats(tokens);
+  out.rawQ = layout.matrix(e, tokens, model.queryWidth());
+  out.rawK = layout.matrix(e, tokens, model.kvWidth());
+  out.rawV = layout.matrix(e, tokens, model.kvWidth());
+  out.q = layout.matrix(e, tokens, model.queryWidth());
+  out.k = layout.matrix(e, tokens, model.kvWidth());
+  out.v = layout.matrix(e, tokens, model.kvWidth());
+  out.attention = layout.matrix(e, tokens, model.queryWidth());
+  out.lse = layout.floats(tokens * model.heads);
+  out.rawO = layout.matrix(e, tokens, model.hiddenSize);
+  out.middle = layout.matrix(DType::F32, tokens, model.hiddenSize);
+  out.normed2 = layout.matrix(e, tokens, model.hiddenSize);
+  out.rstd2 = layout.floats(tokens);
+  out.rawGate = layout.matrix(e, tokens, model.intermediateSize);
+  out.rawUp = layout.matrix(e, tokens, model.intermediateSize);
+  out.gated = layout.matrix(e, tokens, model.intermediateSize);
+  out.rawDown = layout.matrix(e, tokens, model.hiddenSize);
+}
+
+}  // namespace
+
+int64_t layoutQuantizedWeights(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out) {
+  out.resize(shape.linears.size());
+  forEachQuantized(shape, [&](size_t index, const QuantSpec& spec, int64_t m, int64_t n) {
+    out[index].phi0 = layout.bytes(m * packedRowBytes(spec.codeBits(), n));
+    out[index].scale0 = layout.floats(spec.scaleCount(m, n));
+  });
+  return layout.highest();
+}
+
+int64_t layoutParameters(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out) {
+  out.resize(shape.linears.size());
+  forEachQuantized(shape, [&](size_t index, const QuantSpec& spec, int64_t m, int64_t n) {
+    layoutTrained(layout, spec, m, n, true, out[index].value);
+    out[index].scale = layout.floats(spec.scaleCount(m, n));
+    if (spec.granularity != Granularity::Group) out[index].rowScale = layout.floats(m);
+  });
+  return layout.highest();
+}
+
+int64_t layoutGradients(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out) {
+  out.resize(shape.linears.size());
+  if (!shape.training) return 0;
+  forEachQuantized(shape, [&](size_t index, const QuantSpec& spec, int64_t m, int64_t n) {
+    layoutTrained(layout, spec, m, n, spec.learnScales, out[index].gradient);
+  });
+  return layout.highest();
+}
+
+int64_t layoutOptimizer(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out) {
+  out.resize(shape.linears.size());
+  if (!shape.training) return 0;
+  forEachQuantized(shape, [&](size_t index, const QuantSpec& spec, int64_t m, int64_t n) {
+    layoutTrained(layout, spec, m, n, spec.learnScales, out[index].moment1);
+    layoutTrained(layout, spec, m, n, spec.learnScales, out[index].moment2);
+  });
+  return layout.highest();
+}
+
+int64_t layoutEmbeddings(const EngineShape& shape, Layout& layout, EmbeddingBuffers& out) {
+  const ModelShape& model = shape.model;
+  out.table = layout.matrix(shape.computeType, model.vocabSize, model.hiddenSize);
+  out.head = model.tiedEmbeddings ? out.table : layout.matrix(shape.computeType, model.vocabSize, model.hiddenSize);
+  out.finalNorm = layout.floats(model.hiddenSize);
+  out.cosine = layout.floats(shape.sequenceLength * (model.headDim / 2));
+  out.sine = layout.floats(shape.sequenceLength * (model.headDim / 2));
+  out.layers.resize(static_cast<size_t>(model.layers));
+  for (auto& layer : out.layers) {
+    layer.inputNorm = layout.floats(model.hiddenSize);
+    layer.postNorm = layout.floats(model.hiddenSize);
+    if (model.qkNorm) {
+      layer.queryNorm = layout.floats(model.headDim);
+      layer.keyNorm = layout.floats(model.headDim);
+    }
+    for (const Linear linear : allLinears) {
+      if (hasBias(model, linear)) layer.bias[static_cast<size_t>(linear)] = layout.floats(outputs(model, linear));
+    }
+  }
+  return layout.highest();
+}
+
+int64_t layoutActivations(const EngineShape& shape, Layout& layout, ActivationBuffers& out) {
+  const int64_t tokens = shape.tokens();
+  const int64_t hidden = shape.model.hiddenSize;
+  const bool keepAll = shape.training && !shape.checkpointBlocks;
+  const bool keepInputs = shape.training && shape.checkpointBlocks;
+  out.blocks.resize(keepAll ? static_cast<size_t>(shape.model.layers) : 1);
+  for (auto& block : out.blocks) layoutBlock(shape, !keepInputs, layout, block);
+  if (keepInputs) {
+    out.blockInputs.resize(static_cast<size_t>(shape.model.layers));
+    for (auto& input : out.blockInputs) input = layout.matrix(DType::F32, tokens, hidden);
+  }
+  out.output = layout.matrix(DType::F32, tokens, hidden);
+  out.normed = layout.matrix(shape.computeType, tokens, hidden);
+  out.rstd = layout.floats(tokens);
+  return layout.highest();
+}
+
+int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& layout, WorkspaceBuffers& out) {
+  const ModelShape& model = shape.model;
+  const int64_t tokens = shape.tokens();
+  const DType e = shape.computeType;
+  int64_t widestWeight = 0;
+  int64_t widestOutput = 0;
+  for (const Linear linear : allLinears) {
+    widestWeight = std::max(widestWeight, outputs(model, linear) * inputs(model, linear));
+    widestOutput = std::max(widestOutput, outputs(model, linear));
+  }
+  out.weight = layout.bytes(widestWeight * byteSize(e));
+  out.logits = layout.matrix(DType::F32, logitRows(shape), model.vocabSize);
+  out.scratchBytes = scratchBytes;
+  out.scratch = layout.bytes(scratchBytes);
+  if (!shape.training) return layout.highest();
+
+  out.logitGradient = e == DType::F32 ? out.logits : layout.matrix(e, logitRows(shape), model.vocabSize);
+  out.gradient = layout.matrix(DType::F32, tokens, model.hiddenSize);
+  out.normedGradient = layout.matrix(DType::F32, tokens, model.hiddenSize);
+  for (auto& rowScaleGradient : out.rowScaleGradient) rowScaleGradient = layout.floats(widestOutput);
+  // At most three linears share an input (q, k, v); each set must hold the widest linear of its slot.
+  constexpr Linear slots[3][4] = {{Linear::Q, Linear::O, Linear::Gate, Linear::Down},
+                                  {Linear::K, Linear::Up, Linear::K, Linear::Up},
+                                  {Linear::V, Linear::V, Linear::V, Linear::V}};
+  for (int slot = 0; slot < 3; ++slot) {
+    int64_t rows = 0;
+    int64_t capacity = 0;
+    for (const Linear linear : slots[slot]) {
+      rows = std::max(rows, outputs(model, linear));
+      capacity = std::max(capacity, clippedCapacity(outputs(model, linear), inputs(model, linear)));
+    }
+    out.clipped[slot].rowStart = static_cast<int64_t*>(layout.bytes((rows + 1) * 8));
+    out.clipped[slot].column = static_cast<int32_t*>(layout.bytes(capacity * 4));
+    out.clipped[slot].capacity = capacity;
+  }
+  const int64_t mark = layout.used();
+  out.dRawDown = layout.matrix(e, tokens, model.hiddenSize);
+  out.dGated = layout.matrix(e, tokens, model.intermediateSize);
+  out.dRawGate = layout.matrix(e, tokens, model.intermediateSize);
+  out.dRawUp = layout.matrix(e, tokens, model.intermediateSize);
+  layout.rewind(mark);
+  out.dRawO = layout.matrix(e, tokens, model.hiddenSize);
+  out.dAttention = layout.matrix(e, tokens, model.queryWidth());
+  out.dQ = layout.matrix(e, tokens, model.queryWidth());
+  out.dK = layout.matrix(e, tokens, model.kvWidth());
+  out.dV = layout.matrix(e, tokens, model.kvWidth());
+  out.dRawQ = layout.matrix(e, tokens, model.queryWidth());
+  out.dRawK = layout.matrix(e, tokens, model.kvWidth());
+  out.dRawV = layout.matrix(e, tokens, model.kvWidth());
+  return layout.highest();
+}
+
+int64_t logitRows(const EngineShape& shape) {
+  return std::min(shape.tokens(), std::max<int64_t>(32, (int64_t{1} << 24) / shape.model.vocabSize));
+}
+
+int64_t clippedCapacity(int64_t m, int64_t n) {
+  return std::max<int64_t>(1024, m * n / 32);
+}
+
+MemoryParts memoryParts(const EngineShape& shape, int64_t scratchBytes) {
+  std::vector<LinearBuffers> linears;
+  EmbeddingBuffers embeddings;
+  ActivationBuffers activations;
+  WorkspaceBuffers workspace;
+  const auto count = [](auto&& place) {
+    Layout layout;
+    return place(layout);
+  };
+  return {
+      .quantizedWeights = count([&](Layout& l) { return layoutQuantizedWeights(shape, l, linears); }),
+      .parameters = count([&](Layout& l) { return layoutParameters(shape, l, linears); }),
+      .gradients = count([&](Layout& l) { return layoutGradients(shape, l, linears); }),
+      .optimizer = count([&](Layout& l) { return layoutOptimizer(shape, l, linears); }),
+      .embeddings = count([&](Layout& l) { return layoutEmbeddings(shape, l, embeddings); }),
+      .activations = count([&](Layout& l) { return layoutActivations(shape, l, activations); }),
+      .workspace = count([&](Layout& l) { return layoutWorkspace(shape, scratchBytes, l, workspace); }),
+  };
+}
+
+}  // namespace lrqat

@@ -1,0 +1,145 @@
+// Every byte the engine allocates, by part. The same code that counts also places the buffers (layout.h), and the
+// planner of the TypeScript side (src/experiment/planner.ts) mirrors these formulas; Engine refuses to start when the
+// two differ.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "core/layout.h"
+#include "core/model.h"
+
+namespace lrqat {
+
+struct EngineShape {
+  ModelShape model;
+  /// [layers · 7] in the order of allLinears; nullopt: kept in float.
+  std::vector<std::optional<QuantSpec>> linears;
+  DType computeType = DType::F32;
+  int threads = 1;
+  bool training = true;
+  int64_t microBatch = 1;
+  int64_t sequenceLength = 1;
+  bool checkpointBlocks = false;
+
+  int64_t tokens() const { return microBatch * sequenceLength; }
+  const std::optional<QuantSpec>& spec(int64_t layer, Linear linear) const {
+    return linears[static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(linear))];
+  }
+};
+
+/// Bytes by part; mirrors MemoryParts of addon.ts.
+struct MemoryParts {
+  int64_t quantizedWeights = 0;
+  int64_t parameters = 0;
+  int64_t gradients = 0;
+  int64_t optimizer = 0;
+  int64_t embeddings = 0;
+  int64_t activations = 0;
+  int64_t workspace = 0;
+
+  bool operator==(const MemoryParts&) const = default;
+  int64_t total() const {
+    return quantizedWeights + parameters + gradients + optimizer + embeddings + activations + workspace;
+  }
+};
+
+/// Trained tensors of one linear and what belongs to them.
+struct ParameterBuffers {
+  float* a = nullptr;      // [m, r]
+  float* b = nullptr;      // [r, n]
+  float* theta = nullptr;  // [scaleCount] the trained number: s, or log s
+};
+
+struct LinearBuffers {
+  void* phi0 = nullptr;
+  float* scale0 = nullptr;
+  ParameterBuffers value;
+  float* scale = nullptr;     // [scaleCount] linear domain, floored
+  float* rowScale = nullptr;  // [m]; null for groups
+  ParameterBuffers gradient;  // theta null unless learned
+  ParameterBuffers moment1;
+  ParameterBuffers moment2;
+};
+
+/// Float32 or compute-type copies of what is not quantized.
+struct EmbeddingBuffers {
+  Matrix table;                // [vocab, hidden] compute type
+  Matrix head;                 // the same memory when tied
+  float* finalNorm = nullptr;  // [hidden]
+  float* cosine = nullptr;     // [sequenceLength, headDim / 2]
+  float* sine = nullptr;
+  struct Layer {
+    float* inputNorm = nullptr;  // [hidden]
+    float* postNorm = nullptr;
+    float* queryNorm = nullptr;  // [headDim], Qwen3
+    float* keyNorm = nullptr;
+    float* bias[linearsPerLayer] = {};
+  };
+  std::vector<Layer> layers;
+};
+
+/// What the backward of one block reads. T = tokens of a micro-batch, e = compute type.
+struct BlockActivations {
+  Matrix input;             // [T, hidden] float32, the residual stream
+  Matrix normed1;           // [T, hidden] e
+  float* rstd1 = nullptr;   // [T]
+  Matrix rawQ, rawK, rawV;  // [T, width] e: P = X·Qᵀ before scale, bias, norm and rotation
+  Matrix q, k, v;           // [T, width] e
+  Matrix attention;         // [T, queryWidth] e
+  float* lse = nullptr;     // [microBatch, heads, length]
+  Matrix rawO;              // [T, hidden] e
+  Matrix middle;            // [T, hidden] float32
+  Matrix normed2;           // [T, hidden] e
+  float* rstd2 = nullptr;
+  Matrix rawGate, rawUp;  // [T, intermediate] e
+  Matrix gated;           // [T, intermediate] e
+  Matrix rawDown;         // [T, hidden] e
+};
+
+struct ActivationBuffers {
+  /// One per layer without checkpointing; one in all with it (or when only evaluating).
+  std::vector<BlockActivations> blocks;
+  /// Inputs of all blocks when checkpointing; else empty (they are in `blocks`).
+  std::vector<Matrix> blockInputs;
+  Matrix output;  // [T, hidden] float32 after the last block
+  Matrix normed;  // [T, hidden] e
+  float* rstd = nullptr;
+};
+
+struct WorkspaceBuffers {
+  void* weight = nullptr;  // the one rebuilt weight, widest linear, e
+  Matrix logits;           // [logitRows, vocab] float32
+  Matrix logitGradient;    // same memory in float32; own [logitRows, vocab] in bf16
+  // Training only:
+  Matrix gradient;                  // [T, hidden] float32: of the residual stream
+  Matrix normedGradient;            // [T, hidden] float32: of a norm's output
+  float* rowScaleGradient[3] = {};  // [widest m] each
+  ClippedSet clipped[3];
+  // Feed-forward phase and attention phase share their memory.
+  Matrix dRawDown, dGated, dRawGate, dRawUp;
+  Matrix dRawO, dAttention, dQ, dK, dV, dRawQ, dRawK, dRawV;
+  void* scratch = nullptr;
+  int64_t scratchBytes = 0;
+};
+
+int64_t layoutQuantizedWeights(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
+int64_t layoutParameters(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
+int64_t layoutGradients(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
+int64_t layoutOptimizer(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
+int64_t layoutEmbeddings(const EngineShape& shape, Layout& layout, EmbeddingBuffers& out);
+int64_t layoutActivations(const EngineShape& shape, Layout& layout, ActivationBuffers& out);
+/// `scratchBytes`: what the backend's operations need for this shape (Backend::scratchBytes).
+int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& layout, WorkspaceBuffers& out);
+
+/// Rows of the logits chunk: 2^24 elements of logits, at least 32 rows, at most T.
+int64_t logitRows(const EngineShape& shape);
+
+/// Entries a clipped set can hold before the dense form takes over: 1/32 of the weights (engine.md: the sparse form
+/// wins below 1–3 %), at least 1024.
+int64_t clippedCapacity(int64_t m, int64_t n);
+
+MemoryParts memoryParts(const EngineShape& shape, int64_t scratchBytes);
+
+}  // namespace lrqat
