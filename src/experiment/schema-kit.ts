@@ -14,21 +14,28 @@ import {
   type TUnsafe,
 } from '@sinclair/typebox';
 
-/** What every key says about itself; `unit` and `hint` travel in the JSON schema as `x-unit` and `x-hint`. */
+/** What every key says about itself; the rest travels in the JSON schema as `x-unit`, `x-hint`, `x-allowed`. */
 export interface Prose {
   readonly description: string;
   /** Unit of the number, e.g. `tokens`. */
   readonly unit?: string;
   /** One sentence of advice, shown under errors and in the form. */
   readonly hint?: string;
+  /** What is allowed, in words, where the schema alone would read badly. */
+  readonly allowed?: string;
 }
 
 /** A schema whose key may be left out of the file. */
 export type Defaulted<S extends TSchema> = S & { readonly default: NonNullable<unknown> | null };
 
 /** Options of a TypeBox schema that carry the prose. */
-export function prose({ description, unit, hint }: Prose): SchemaOptions {
-  return { description, ...(unit ? { 'x-unit': unit } : {}), ...(hint ? { 'x-hint': hint } : {}) };
+export function prose({ description, unit, hint, allowed }: Prose): SchemaOptions {
+  return {
+    description,
+    ...(unit ? { 'x-unit': unit } : {}),
+    ...(hint ? { 'x-hint': hint } : {}),
+    ...(allowed ? { 'x-allowed': allowed } : {}),
+  };
 }
 
 /** The same schema with the value that stands for a missing key. */

@@ -49,6 +49,7 @@ const granularity = Type.Union(
   prose({
     description:
       'What shares one scale: "per-tensor", "per-channel" (an output row), or { "group": 128 } for 128 consecutive input columns of a row. Smaller is more exact, larger to store and slower to train.',
+    allowed: '"per-tensor", "per-channel" or { "group": 128 }',
   }),
 );
 
@@ -433,7 +434,10 @@ const checkpoint = section(
 
 const device = Type.String({
   pattern: '^(auto|cpu|cuda(:[0-9]+)?)$',
-  ...prose({ description: 'Where the run computes: "auto", "cpu", "cuda" or "cuda:<index>".' }),
+  ...prose({
+    description: 'Where the run computes: "auto", "cpu", "cuda" or "cuda:<index>".',
+    allowed: '"auto", "cpu", "cuda" or "cuda:<index>"',
+  }),
 });
 
 const compute = choice(
@@ -461,6 +465,7 @@ const memoryLimit = Type.Union(
   prose({
     description:
       'Most memory that the engine may allocate: "auto" (three quarters of the machine\'s memory), a size such as "6 GiB" or "800 MB", or a number of bytes.',
+    allowed: '"auto", a size such as "6 GiB", or a number of bytes',
   }),
 );
 

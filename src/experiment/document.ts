@@ -1,0 +1,121 @@
+// A JSON-with-comments text with its tree: values, places of keys and values, and edits that keep comments.
+
+import { parseTree, type Node, type ParseError } from 'jsonc-parser';
+
+import type { KeyPath, SourceRange, TextEdit } from './problem';
+
+export class ExperimentDocument {
+  readonly root: Node | undefined;
+  readonly syntaxErrors: readonly ParseError[];
+  private readonly lineStarts: readonly number[];
+
+  constructor(
+    readonly text: string,
+    readonly file: string,
+  ) {
+    const errors: ParseError[] = [];
+    // A byte order mark is no JSON; a blank in its place keeps all offsets.
+    const source = text.startsWith('\uFEFF') ? ` ${text.slice(1)}` : text;
+    this.root = parseTree(source, errors, { allowTrailingComma: true });
+    this.syntaxErrors = errors;
+    this.lineStarts = lineStartsOf(text);
+  }
+
+  /** Range of `length` characters at `offset`. */
+  range(offset: number, length: number): SourceRange {
+    const [line, column] = this.position(offset);
+    const [endLine, endColumn] = this.position(offset + length);
+    return { line, column, endLine, endColumn };
+  }
+
+  /** Line and column, both from 1. */
+  position(offset: number): [line: number, column: number] {
+    let low = 0;
+    let high = this.lineStarts.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if ((this.lineStarts[middle] ?? 0) <= offset) low = middle;
+      else high = middle - 1;
+    }
+    return [low + 1, offset - (this.lineStarts[low] ?? 0) + 1];
+  }
+
+  /** The value's node; of a duplicate key the last, as JSON readers do. */
+  node(path: KeyPath): Node | undefined {
+    let node = this.root;
+    for (const segment of path) {
+      if (!node) return undefined;
+      node = typeof segment === 'number' ? node.children?.[segment] : propertyOf(node, segment)?.children?.[1];
+    }
+    return node;
+  }
+
+  /** The `"key": value` node of a path that ends in a key. */
+  property(path: KeyPath): Node | undefined {
+    const key = path.at(-1);
+    const parent = this.node(path.slice(0, -1));
+    return typeof key === 'string' && parent ? propertyOf(parent, key) : undefined;
+  }
+
+  /** Where to point for a path: its value, or the key of the nearest section that is in the file. */
+  anchor(path: KeyPath): SourceRange {
+    const own = this.node(path);
+    if (own && (path.length > 0 || own.type !== 'object')) return this.range(own.offset, shown(own));
+    for (let depth = path.length - 1; depth > 0; depth--) {
+      const ancestor = path.slice(0, depth);
+      const key = this.property(ancestor)?.children?.[0] ?? this.node(ancestor);
+      if (key) return this.range(key.offset, shown(key));
+    }
+    return this.root ? this.range(this.root.offset, 1) : this.range(0, 0);
+  }
+
+  /** Sets the value at a path that exists in the file. */
+  replaceValue(path: KeyPath, value: unknown): TextEdit[] | undefined {
+    const node = this.node(path);
+    return node ? [{ offset: node.offset, length: node.length, text: JSON.stringify(value) }] : undefined;
+  }
+}
+
+/** First line of an object or array only: a caret under fifty lines says nothing. */
+function shown(node: Node): number {
+  return node.type === 'object' || node.type === 'array' ? 1 : node.length;
+}
+
+function propertyOf(node: Node, key: string): Node | undefined {
+  if (node.type !== 'object') return undefined;
+  return node.children?.findLast((property) => property.children?.[0]?.value === key);
+}
+
+/** The value of a tree; own properties only, so that a key `__proto__` is a key like any other. */
+export function valueOf(node: Node | undefined): unknown {
+  if (!node) return undefined;
+  switch (node.type) {
+    case 'array':
+      return (node.children ?? []).map(valueOf);
+    case 'object': {
+      const value: Record<string, unknown> = {};
+      for (const property of node.children ?? []) {
+        const [key, content] = property.children ?? [];
+        if (!key || !content) continue;
+        Object.defineProperty(value, String(key.value), {
+          value: valueOf(content),
+          enumerable: true,
+          configurable: true,
+          writable: true,
+        });
+      }
+      return value;
+    }
+    default:
+      return node.value as unknown;
+  }
+}
+
+function lineStartsOf(text: string): number[] {
+  const starts = [0];
+  for (let index = 0; index < text.length; index++) {
+    const character = text[index];
+    if (character === '\n' || (character === '\r' && text[index + 1] !== '\n')) starts.push(index + 1);
+  }
+  return starts;
+}

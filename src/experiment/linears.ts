@@ -1,0 +1,74 @@
+// Which linear of the model is quantized how, after all overrides.
+
+import type { LinearQuantization } from '../../native/binding/addon';
+import { linearNames, type ModelShape } from '../formats/model-shape';
+import type { Experiment, Granularity, LayerOverride } from './schema';
+
+/** True when the whole `name` matches; `*` stands for any characters, dots included. */
+export function matchesGlob(glob: string, name: string): boolean {
+  const parts = glob.split('*');
+  const first = parts[0] ?? '';
+  const last = parts.at(-1) ?? '';
+  if (parts.length === 1) return glob === name;
+  if (name.length < first.length + last.length || !name.startsWith(first) || !name.endsWith(last)) return false;
+  let from = first.length;
+  const end = name.length - last.length;
+  for (const part of parts.slice(1, -1)) {
+    const found = name.indexOf(part, from);
+    if (found < 0 || found + part.length > end) return false;
+    from = found + part.length;
+  }
+  return true;
+}
+
+/** The entries that match, merged: of several that set a key the last one wins. */
+export function overridesFor(layers: readonly LayerOverride[], name: string): Omit<LayerOverride, 'match'> {
+  const merged: Omit<LayerOverride, 'match'> = {};
+  for (const { match, ...settings } of layers) {
+    if (matchesGlob(match, name)) Object.assign(merged, settings);
+  }
+  return merged;
+}
+
+/** By full linear name in model order; null: kept in float. */
+export function resolveLinears(experiment: Experiment, shape: ModelShape): Record<string, LinearQuantization | null> {
+  return Object.fromEntries(linearNames(shape).map((name) => [name, resolveLinear(experiment, name)]));
+}
+
+export function resolveLinear({ quantization }: Experiment, name: string): LinearQuantization | null {
+  const own = overridesFor(quantization.layers, name);
+  if (own.skip === true) return null;
+  const trained = quantization.method === 'lr-qat';
+  const bits = own.bits ?? quantization.weights.bits;
+  const storage = own.storage ?? quantization.storage;
+  // null in an override says "follow the bits" even where quantization.fractionBits is set.
+  const written = own.fractionBits === undefined ? quantization.fractionBits : own.fractionBits;
+  const fractionBits = storage === 'fixed-point' ? (written ?? 8 - bits) : 0;
+  const encoding = own.encoding ?? quantization.encoding;
+  return {
+    bits,
+    groupSize: groupSizeOf(own.granularity ?? quantization.weights.granularity),
+    storage,
+    fractionBits,
+    encoding: encoding === 'auto' ? defaultEncoding(fractionBits) : encoding,
+    range: own.range ?? quantization.weights.range,
+    scaleDomain: own.scaleDomain ?? quantization.weights.scaleDomain,
+    learnScales: trained && (own.learnScales ?? quantization.learnScales),
+    rank: trained ? (own.rank ?? quantization.lowRank.rank) : 0,
+    alpha: own.alpha ?? quantization.lowRank.alpha,
+  };
+}
+
+/** As LinearQuantization counts: 0 per tensor, −1 per channel, else the group. */
+export function groupSizeOf(granularity: Granularity): number {
+  if (typeof granularity === 'object') return granularity.group;
+  return granularity === 'per-tensor' ? 0 : -1;
+}
+
+/**
+ * With 1 or 2 fraction bits the reference code would flip up to a quarter of the integers at step 0. Without fraction bits it
+ * is exact rounding, and the centre of the step would be a tie (engine.md).
+ */
+function defaultEncoding(fractionBits: number): 'reference' | 'centred' {
+  return fractionBits === 1 || fractionBits === 2 ? 'centred' : 'reference';
+}

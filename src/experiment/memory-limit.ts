@@ -1,0 +1,30 @@
+// `memoryLimit` in bytes.
+
+import type { Experiment } from './schema';
+
+/** Share of the machine's memory that "auto" takes; the rest is for the system, the page cache and the editor. */
+export const AUTO_MEMORY_SHARE = 0.75;
+
+const units: Readonly<Record<string, number>> = {
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+};
+
+/** Bytes that the engine may allocate; `totalMemory` is the machine's. */
+export function memoryLimitBytes(limit: Experiment['memoryLimit'], totalMemory: number): number {
+  if (typeof limit === 'number') return limit;
+  if (limit === 'auto') return Math.floor(totalMemory * AUTO_MEMORY_SHARE);
+  const [, amount, unit] = /^([0-9.]+) ?([KMGT]?i?B)$/.exec(limit) ?? [];
+  const factor = unit === undefined ? undefined : units[unit];
+  if (amount === undefined || factor === undefined) {
+    throw new RangeError(`memoryLimit: ${JSON.stringify(limit)} is no size; use "auto" or a size such as "6 GiB"`);
+  }
+  return Math.floor(Number(amount) * factor);
+}
