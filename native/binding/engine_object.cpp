@@ -1,7 +1,433 @@
+// class Engine of addon.ts.
+#include <chrono>
+#include <memory>
+
+#include "binding/engine_config.h"
 #include "binding/register.h"
+#include "binding/values.h"
+#include "binding/worker_thread.h"
 
 namespace lrqat::binding {
 
-void registerEngine(Napi::Env, Napi::Object) {}
+namespace {
+
+WeightForm parseForm(const Napi::Value& value) {
+  const std::string text = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (text == "float") return WeightForm::Float;
+  if (text == "round-to-nearest") return WeightForm::RoundToNearest;
+  if (text == "trained") return WeightForm::Trained;
+  if (text == "merged") return WeightForm::Merged;
+  badValue("form", "one of float, round-to-nearest, trained, merged");
+}
+
+ParameterKind parseKind(const Napi::Value& value) {
+  const std::string text = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (text == "a") return ParameterKind::A;
+  if (text == "b") return ParameterKind::B;
+  if (text == "scale") return ParameterKind::Scale;
+  badValue("kind", "one of a, b, scale");
+}
+
+StateKind parseState(const Napi::Value& value) {
+  const std::string text = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (text == "value") return StateKind::Value;
+  if (text == "moment1") return StateKind::Moment1;
+  if (text == "moment2") return StateKind::Moment2;
+  if (text == "gradient") return StateKind::Gradient;
+  badValue("state", "one of value, moment1, moment2, gradient");
+}
+
+std::string parseName(const Napi::Value& value) {
+  if (!value.IsString()) badValue("linear", "a string");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+/// Batch with its memory, copied from the caller's arrays so that nobody can change it under the engine.
+struct OwnedBatch {
+  int64_t length = 0;
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> targets;
+  std::vector<int32_t> firstKey;
+
+  TokenBatch view() const { return {static_cast<int64_t>(tokens.size()) / length, length, tokens, targets, firstKey}; }
+};
+
+std::shared_ptr<OwnedBatch> parseBatch(const Napi::Value& value, int64_t length) {
+  const Reader r(value, "batch");
+  auto batch = std::make_shared<OwnedBatch>();
+  batch->length = length;
+  batch->tokens = int32s(r.get("tokens"), "batch.tokens");
+  batch->targets = int32s(r.get("targets"), "batch.targets");
+  if (!r.isNull("firstKey")) batch->firstKey = int32s(r.get("firstKey"), "batch.firstKey");
+  if (batch->tokens.size() % static_cast<size_t>(length) != 0) {
+    badValue("batch.tokens", "a whole number of sequences of " + std::to_string(length) + " tokens, not " +
+                                 std::to_string(batch->tokens.size()) + " tokens");
+  }
+  return batch;
+}
+
+OptimizerSettings parseSettings(const Napi::Value& value) {
+  const Reader r(value, "settings");
+  const Reader rate = r.object("learningRate");
+  OptimizerSettings settings{.lowRankLearningRate = rate.real("lowRank"),
+                             .scaleLearningRate = rate.real("scales"),
+                             .beta1 = r.real("beta1"),
+                             .beta2 = r.real("beta2"),
+                             .epsilon = r.real("epsilon"),
+                             .weightDecay = r.real("weightDecay"),
+                             .gradientClip = std::nullopt};
+  if (!r.isNull("gradientClip")) settings.gradientClip = r.number("gradientClip");
+  return settings;
+}
+
+double secondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+class EngineObject final : public Napi::ObjectWrap<EngineObject> {
+ public:
+  static void define(Napi::Env env, Napi::Object exports) {
+    exports.Set("Engine", DefineClass(env, "Engine",
+                                      {InstanceMethod<&EngineObject::load>("load"),
+                                       InstanceMethod<&EngineObject::trainStep>("trainStep"),
+                                       InstanceMethod<&EngineObject::evaluate>("evaluate"),
+                                       InstanceMethod<&EngineObject::logits>("logits"),
+                                       InstanceMethod<&EngineObject::parameterGradients>("parameterGradients"),
+                                       InstanceMethod<&EngineObject::cancel>("cancel"),
+                                       InstanceMethod<&EngineObject::parameters>("parameters"),
+                                       InstanceMethod<&EngineObject::readState>("readState"),
+                                       InstanceMethod<&EngineObject::writeState>("writeState"),
+                                       InstanceMethod<&EngineObject::optimizerStep>("optimizerStep"),
+                                       InstanceMethod<&EngineObject::setOptimizerStep>("setOptimizerStep"),
+                                       InstanceMethod<&EngineObject::initialScales>("initialScales"),
+                                       InstanceMethod<&EngineObject::scales>("scales"),
+                                       InstanceMethod<&EngineObject::baseDigest>("baseDigest"),
+                                       InstanceMethod<&EngineObject::phi0>("phi0"),
+                                       InstanceMethod<&EngineObject::merge>("merge"),
+                                       InstanceMethod<&EngineObject::attachMerged>("attachMerged"),
+                                       InstanceMethod<&EngineObject::layerStatistics>("layerStatistics"),
+                                       InstanceMethod<&EngineObject::memory>("memory"),
+                                       InstanceMethod<&EngineObject::close>("close")}));
+  }
+
+  explicit EngineObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineObject>(info) {
+    guarded(info.Env(), [&]() -> Napi::Value {
+      ParsedConfig parsed = parseEngineConfig(info[0]);
+      engine_ = std::make_shared<Engine>(std::move(parsed.engine), std::make_unique<cpu::CpuBackend>(parsed.cpu));
+      worker_ = std::make_unique<WorkerThread>(info.Env());
+      return info.Env().Undefined();
+    });
+  }
+
+ private:
+  /// Queues `work(engine)`, which returns what makes the result on the main thread.
+  template <typename Work>
+  Napi::Value queue(Napi::Env env, Work work) {
+    if (!engine_) throw Error(ErrorCode::InvalidArgument, "the engine is closed");
+    ++running_;
+    Ref();  // the object must outlive its tasks
+    return worker_->run(
+        env, [engine = engine_, work = std::move(work)]() -> WorkerThread::Finish { return work(*engine); },
+        [this] {
+          if (--running_ == 0 && engine_) engine_->clearCancel();
+          Unref();
+        });
+  }
+  Engine& engine() {
+    if (!engine_) throw Error(ErrorCode::InvalidArgument, "the engine is closed");
+    return *engine_;
+  }
+
+  Napi::Value load(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      std::map<std::string, std::vector<float>> scales;
+      bool reports = false;
+      if (info[0].IsObject()) {
+        const auto options = info[0].As<Napi::Object>();
+        if (const auto given = options.Get("scales"); given.IsObject()) {
+          const auto object = given.As<Napi::Object>();
+          const auto keys = object.GetPropertyNames();
+          for (uint32_t i = 0; i < keys.Length(); ++i) {
+            const std::string key = keys.Get(i).As<Napi::String>().Utf8Value();
+            scales[key] = floats(object.Get(key), "scales." + key);
+          }
+        }
+        if (const auto callback = options.Get("onProgress"); callback.IsFunction()) {
+          progress_ = Napi::Persistent(callback.As<Napi::Function>());
+          reports = true;
+        }
+      }
+      return queue(info.Env(), [this, scales = std::move(scales), reports](Engine& engine) -> WorkerThread::Finish {
+        engine.load(scales, [&](const std::string& linear, int64_t done, int64_t total) {
+          if (!reports) return;
+          worker_->post([this, linear, done, total](Napi::Env env) {
+            const Napi::HandleScope scope(env);
+            auto progress = Napi::Object::New(env);
+            progress.Set("linear", linear);
+            progress.Set("done", static_cast<double>(done));
+            progress.Set("total", static_cast<double>(total));
+            progress_.Call({progress});
+          });
+        });
+        return [](Napi::Env env) -> Napi::Value { return env.Undefined(); };
+      });
+    });
+  }
+
+  Napi::Value trainStep(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      auto batch = parseBatch(info[0], engine().shape().sequenceLength);
+      const OptimizerSettings settings = parseSettings(info[1]);
+      return queue(info.Env(), [batch, settings](Engine& engine) -> WorkerThread::Finish {
+        const auto start = std::chrono::steady_clock::now();
+        const StepResult result = engine.trainStep(batch->view(), settings);
+        return [result, seconds = secondsSince(start), step = engine.optimizerStep()](Napi::Env env) -> Napi::Value {
+          auto out = Napi::Object::New(env);
+          out.Set("loss", result.loss);
+          out.Set("tokens", static_cast<double>(result.tokens));
+          out.Set("gradientNorm", result.gradientNorm);
+          out.Set("skipped", result.skipped);
+          out.Set("optimizerStep", static_cast<double>(step));
+          out.Set("seconds", seconds);
+          return out;
+        };
+      });
+    });
+  }
+
+  Napi::Value evaluate(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      int64_t length = engine().shape().sequenceLength;
+      if (info[2].IsNumber()) length = info[2].As<Napi::Number>().Int64Value();
+      if (length < 1 || length > engine().shape().sequenceLength) {
+        badValue("sequenceLength", "from 1 to " + std::to_string(engine().shape().sequenceLength));
+      }
+      auto batch = parseBatch(info[0], length);
+      const WeightForm form = parseForm(info[1]);
+      return queue(info.Env(), [batch, form](Engine& engine) -> WorkerThread::Finish {
+        const auto start = std::chrono::steady_clock::now();
+        const EvaluationResult result = engine.evaluate(batch->view(), form);
+        return [result, seconds = secondsSince(start)](Napi::Env env) -> Napi::Value {
+          auto out = Napi::Object::New(env);
+          out.Set("lossSum", result.lossSum);
+          out.Set("tokens", static_cast<double>(result.tokens));
+          out.Set("seconds", seconds);
+          return out;
+        };
+      });
+    });
+  }
+
+  Napi::Value logits(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      auto batch = parseBatch(info[0], engine().shape().sequenceLength);
+      const WeightForm form = parseForm(info[1]);
+      return queue(info.Env(), [batch, form](Engine& engine) -> WorkerThread::Finish {
+        return [values = engine.logits(batch->view(), form)](Napi::Env env) { return float32Array(env, values); };
+      });
+    });
+  }
+
+  Napi::Value parameterGradients(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      auto batch = parseBatch(info[0], engine().shape().sequenceLength);
+      return queue(info.Env(), [batch](Engine& engine) -> WorkerThread::Finish {
+        return [gradients = engine.parameterGradients(batch->view())](Napi::Env env) -> Napi::Value {
+          auto out = Napi::Object::New(env);
+          for (const auto& [parameter, values] : gradients) out.Set(parameter, float32Array(env, values));
+          return out;
+        };
+      });
+    });
+  }
+
+  void cancel(const Napi::CallbackInfo&) {
+    if (running_ > 0 && engine_) engine_->cancel();
+  }
+
+  Napi::Value parameters(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const auto& parameters = engine().parameters();
+      auto out = Napi::Array::New(info.Env(), parameters.size());
+      for (size_t i = 0; i < parameters.size(); ++i) {
+        const ParameterInfo& p = parameters[i];
+        auto item = Napi::Object::New(info.Env());
+        item.Set("linear", engine().linearName(p.linear));
+        item.Set("kind", p.kind == ParameterKind::A ? "a" : p.kind == ParameterKind::B ? "b" : "scale");
+        auto shape = Napi::Array::New(info.Env());
+        if (p.kind != ParameterKind::Scale) shape.Set(shape.Length(), static_cast<double>(p.rows));
+        shape.Set(shape.Length(), static_cast<double>(p.cols));
+        item.Set("shape", shape);
+        out.Set(static_cast<uint32_t>(i), item);
+      }
+      return out;
+    });
+  }
+
+  Napi::Value readState(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const size_t linear = engine().linearIndex(parseName(info[0]));
+      const ParameterKind kind = parseKind(info[1]);
+      const StateKind state = parseState(info[2]);
+      return queue(info.Env(), [linear, kind, state](Engine& engine) -> WorkerThread::Finish {
+        return [values = engine.readState(linear, kind, state)](Napi::Env env) { return float32Array(env, values); };
+      });
+    });
+  }
+
+  Napi::Value writeState(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const size_t linear = engine().linearIndex(parseName(info[0]));
+      const ParameterKind kind = parseKind(info[1]);
+      const StateKind state = parseState(info[2]);
+      auto values = std::make_shared<std::vector<float>>(floats(info[3], "values"));
+      return queue(info.Env(), [linear, kind, state, values](Engine& engine) -> WorkerThread::Finish {
+        engine.writeState(linear, kind, state, *values);
+        return [](Napi::Env env) -> Napi::Value { return env.Undefined(); };
+      });
+    });
+  }
+
+  Napi::Value optimizerStep(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      return Napi::Number::New(info.Env(), static_cast<double>(engine().optimizerStep()));
+    });
+  }
+
+  Napi::Value setOptimizerStep(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const int64_t step = info[0].IsNumber() ? info[0].As<Napi::Number>().Int64Value() : -1;
+      if (step < 0) badValue("step", "a non-negative integer");
+      engine().setOptimizerStep(step);
+      return info.Env().Undefined();
+    });
+  }
+
+  Napi::Value initialScales(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const size_t linear = engine().linearIndex(parseName(info[0]));
+      return queue(info.Env(), [linear](Engine& engine) -> WorkerThread::Finish {
+        return [values = engine.initialScales(linear)](Napi::Env env) { return float32Array(env, values); };
+      });
+    });
+  }
+
+  Napi::Value scales(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const size_t linear = engine().linearIndex(parseName(info[0]));
+      return queue(info.Env(), [linear](Engine& engine) -> WorkerThread::Finish {
+        return [values = engine.scales(linear)](Napi::Env env) { return float32Array(env, values); };
+      });
+    });
+  }
+
+  Napi::Value baseDigest(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      return queue(info.Env(), [](Engine& engine) -> WorkerThread::Finish {
+        return [digest = engine.baseDigest()](Napi::Env env) -> Napi::Value { return Napi::String::New(env, digest); };
+      });
+    });
+  }
+
+  Napi::Value phi0(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const size_t linear = engine().linearIndex(parseName(info[0]));
+      return queue(info.Env(), [linear](Engine& engine) -> WorkerThread::Finish {
+        return [codes = engine.phi0(linear)](Napi::Env env) { return uint8Array(env, codes); };
+      });
+    });
+  }
+
+  Napi::Value merge(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const size_t linear = engine().linearIndex(parseName(info[0]));
+      return queue(info.Env(), [linear](Engine& engine) -> WorkerThread::Finish {
+        return [codes = engine.merge(linear)](Napi::Env env) { return uint8Array(env, codes); };
+      });
+    });
+  }
+
+  Napi::Value attachMerged(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      if (!info[0].IsObject()) badValue("codes", "an object");
+      const auto object = info[0].As<Napi::Object>();
+      const auto keys = object.GetPropertyNames();
+      std::map<std::string, MergedSource> sources;
+      for (uint32_t i = 0; i < keys.Length(); ++i) {
+        const std::string key = keys.Get(i).As<Napi::String>().Utf8Value();
+        const Reader r(object.Get(key), "codes." + key);
+        sources[key] = {r.string("file"), r.integer("codesOffset", 0), r.integer("scalesOffset", 0)};
+      }
+      return queue(info.Env(), [sources = std::move(sources)](Engine& engine) -> WorkerThread::Finish {
+        engine.attachMerged(sources);
+        return [](Napi::Env env) -> Napi::Value { return env.Undefined(); };
+      });
+    });
+  }
+
+  Napi::Value layerStatistics(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      return queue(info.Env(), [](Engine& engine) -> WorkerThread::Finish {
+        return [layers = engine.layerStatistics()](Napi::Env env) -> Napi::Value {
+          auto out = Napi::Array::New(env, layers.size());
+          for (size_t i = 0; i < layers.size(); ++i) {
+            auto item = Napi::Object::New(env);
+            item.Set("name", layers[i].name);
+            item.Set("clippedShare",
+                     static_cast<double>(layers[i].statistics.clipped) / static_cast<double>(layers[i].weights));
+            item.Set("flipped", static_cast<double>(layers[i].statistics.flipped));
+            item.Set("weights", static_cast<double>(layers[i].weights));
+            item.Set("scaleDrift", layers[i].statistics.scaleDrift);
+            out.Set(static_cast<uint32_t>(i), item);
+          }
+          return out;
+        };
+      });
+    });
+  }
+
+  Napi::Value memory(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const MemoryParts& parts = engine().memory();
+      auto out = Napi::Object::New(info.Env());
+      out.Set("quantizedWeights", static_cast<double>(parts.quantizedWeights));
+      out.Set("parameters", static_cast<double>(parts.parameters));
+      out.Set("gradients", static_cast<double>(parts.gradients));
+      out.Set("optimizer", static_cast<double>(parts.optimizer));
+      out.Set("embeddings", static_cast<double>(parts.embeddings));
+      out.Set("activations", static_cast<double>(parts.activations));
+      out.Set("workspace", static_cast<double>(parts.workspace));
+      return out;
+    });
+  }
+
+  Napi::Value close(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      if (engine_) engine_->cancel();
+      auto closing = std::move(engine_);
+      engine_ = nullptr;
+      Ref();
+      // The last queued task frees the memory on the worker.
+      return worker_->run(
+          info.Env(),
+          [closing = std::move(closing)]() mutable -> WorkerThread::Finish {
+            closing.reset();
+            return [](Napi::Env env) -> Napi::Value { return env.Undefined(); };
+          },
+          [this] { Unref(); });
+    });
+  }
+
+  std::shared_ptr<Engine> engine_;
+  Napi::FunctionReference progress_;
+  int64_t running_ = 0;
+  std::unique_ptr<WorkerThread> worker_;  // last: joined before the engine goes
+};
+
+void registerEngine(Napi::Env env, Napi::Object exports) {
+  EngineObject::define(env, exports);
+}
 
 }  // namespace lrqat::binding

@@ -17,6 +17,9 @@ class Gemm {
   /// c [M, N] = a·b (+ c when accumulate); see Backend::gemm.
   void multiply(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
 
+  /// Version of the oneDNN that was opened, e.g. "2.6.3"; empty: the built-in product (LEAD: cpu_info.cpp reports it).
+  std::string libraryVersion() const { return {}; }
+
  private:
   int threads_;
 };

@@ -1,0 +1,45 @@
+// What the engine finds on this CPU; for `lrqat doctor` and for choices that a run stores.
+#include <thread>
+
+#include "binding/register.h"
+#include "binding/values.h"
+#include "binding/worker_thread.h"
+#include "cpu/gemm.h"
+#include "cpu/isa.h"
+
+namespace lrqat::binding {
+
+static const char* bf16Support() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+#if defined(__GNUC__) && !defined(__clang__)
+  if (__builtin_cpu_supports("amx-bf16")) return "amx";
+#endif
+  if (__builtin_cpu_supports("avx512bf16")) return "avx512";
+#endif
+  return "none";
+}
+
+static Napi::Value cpuInfo(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    auto out = Napi::Object::New(info.Env());
+    out.Set("isa", cpu::name(cpu::detectIsa()));
+    out.Set("bf16", bf16Support());
+    out.Set("logicalCores", static_cast<double>(std::thread::hardware_concurrency()));
+    out.Set("gemm", info.Env().Null());
+    if (info[0].IsString()) {
+      const cpu::Gemm gemm(info[0].As<Napi::String>().Utf8Value(), 1);
+      auto library = Napi::Object::New(info.Env());
+      library.Set("library", "oneDNN");
+      library.Set("version", gemm.libraryVersion());
+      if (!gemm.libraryVersion().empty()) out.Set("gemm", library);
+    }
+    return out;
+  });
+}
+
+void registerCpuInfo(Napi::Env env, Napi::Object exports) {
+  exports.Set("cpuInfo", Napi::Function::New(env, cpuInfo, "cpuInfo"));
+}
+
+}  // namespace lrqat::binding

@@ -1,0 +1,22 @@
+// EngineConfig of addon.ts → lrqat::EngineConfig.
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+
+#include "core/engine.h"
+#include "cpu/cpu_backend.h"
+
+namespace lrqat::binding {
+
+struct ParsedConfig {
+  EngineConfig engine;
+  cpu::CpuOptions cpu;
+};
+
+/// Throws InvalidArgument naming the property.
+ParsedConfig parseEngineConfig(const Napi::Value& value);
+QuantSpec parseQuantSpec(const Napi::Value& value, const std::string& path);
+
+}  // namespace lrqat::binding
