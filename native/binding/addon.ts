@@ -160,6 +160,9 @@ export interface Engine {
   evaluate(batch: TokenBatch, form: WeightForm, sequenceLength?: number): Promise<EvaluationResult>;
   /** Logits [sequences, sequenceLength, vocab] float32; for tests and tools. */
   logits(batch: TokenBatch, form: WeightForm): Promise<Float32Array>;
+  /** Gradients of the mean loss of the float model with respect to its parameters, by Hugging Face name; one micro-batch. A
+   *  test instrument: training never forms them. */
+  parameterGradients(batch: TokenBatch): Promise<Record<string, Float32Array>>;
   /** Makes a running trainStep or evaluate reject with Cancelled within one micro-batch. */
   cancel(): void;
   /** Trained numbers, in the order used for norms and updates. */
