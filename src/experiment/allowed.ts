@@ -49,10 +49,17 @@ export function allowed(schema: SchemaView): string {
     case 'array':
       return `a list of ${schema.items ? plural(schema.items) : 'values'}${schema.minItems ? ' that is not empty' : ''}`;
     case 'object':
-      return `an object with ${listed(Object.keys(schema.properties ?? {}), 'and')}`;
+      return requiredKeys(schema).length > 0
+        ? `an object with ${listed(requiredKeys(schema), 'and')}`
+        : `an object with any of ${Object.keys(schema.properties ?? {}).join(', ')}`;
     default:
       return 'another value';
   }
+}
+
+/** Keys of an object that must be written. */
+export function requiredKeys(schema: SchemaView): string[] {
+  return (schema.required ?? []).filter((key) => !('default' in (schema.properties?.[key] ?? {})));
 }
 
 function plural(schema: SchemaView): string {
@@ -93,9 +100,10 @@ export function listed(items: readonly string[], word: 'or' | 'and' = 'or'): str
 
 /** A value as it may stand in a one-line message. */
 export function quoted(value: unknown): string {
-  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
-  if (typeof value === 'object' && value !== null) return 'an object';
   const text = JSON.stringify(value) as string | undefined;
+  if (typeof value === 'object' && value !== null && (text?.length ?? 0) > 40) {
+    return Array.isArray(value) ? 'this list' : 'this object';
+  }
   if (text === undefined) return 'nothing';
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 }

@@ -1,6 +1,6 @@
 // A JSON-with-comments text with its tree: values, places of keys and values, and edits that keep comments.
 
-import { parseTree, type Node, type ParseError } from 'jsonc-parser';
+import { modify, parseTree, type Node, type ParseError } from 'jsonc-parser';
 
 import type { KeyPath, SourceRange, TextEdit } from './problem';
 
@@ -69,10 +69,16 @@ export class ExperimentDocument {
     return this.root ? this.range(this.root.offset, 1) : this.range(0, 0);
   }
 
-  /** Sets the value at a path that exists in the file. */
-  replaceValue(path: KeyPath, value: unknown): TextEdit[] | undefined {
+  /** Edits that set the value at a path, inserting the key where it is not in the file. */
+  setValue(path: KeyPath, value: unknown): TextEdit[] {
     const node = this.node(path);
-    return node ? [{ offset: node.offset, length: node.length, text: JSON.stringify(value) }] : undefined;
+    if (node) return [{ offset: node.offset, length: node.length, text: JSON.stringify(value) }];
+    const formattingOptions = { insertSpaces: true, tabSize: 2, eol: this.text.includes('\r\n') ? '\r\n' : '\n' };
+    return modify(this.text, [...path], value, { formattingOptions }).map(({ offset, length, content }) => ({
+      offset,
+      length,
+      text: content,
+    }));
   }
 }
 

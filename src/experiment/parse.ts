@@ -1,11 +1,10 @@
 // From the text of an experiment file to the resolved experiment, with all problems at once.
 
-import { Value } from '@sinclair/typebox/value';
-
+import { withDefaults } from './defaults';
 import { ExperimentDocument, valueOf } from './document';
 import { pathText, type Fix, type Problem } from './problem';
 import { rules, type Finding } from './rules';
-import { ExperimentSchema, type Experiment } from './schema';
+import type { Experiment } from './schema';
 import { schemaProblems } from './schema-problems';
 import { duplicateKeys, syntaxProblems } from './syntax-problems';
 
@@ -25,17 +24,16 @@ export function parseExperiment(text: string, file: string): ParsedExperiment {
   }
   const written = valueOf(document.root) as Record<string, unknown>;
   delete written['$schema']; // editors' way to name the schema; not part of the experiment
-  const filled = Value.Default(ExperimentSchema, written);
+  const filled = withDefaults(written);
   const duplicates = duplicateKeys(document);
   // After a syntax error keys may be missing only because the tree ends early.
-  const structural = schemaProblems(document, filled).filter(
-    ({ message }) => syntax.length === 0 || !message.includes(' is missing;'),
-  );
+  const found = schemaProblems(document, filled);
+  const structural = found.problems.filter(({ message }) => syntax.length === 0 || !message.includes(' is missing;'));
   const wrong = [...syntax, ...duplicates, ...structural];
   const experiment = filled as Experiment;
   const problems = inFileOrder([
     ...wrong,
-    ...(syntax.length === 0 ? ruleProblems(document, experiment, structural) : []),
+    ...(syntax.length === 0 ? ruleProblems(document, experiment, found.broken) : []),
   ]);
   if (problems.some(({ severity }) => severity === 'error')) return { problems };
   return { experiment: { ...experiment, name: experiment.name || nameOf(file) }, problems };
@@ -71,13 +69,14 @@ export function nameOf(file: string): string {
   return base.replace(/(\.lrqat)?\.jsonc?$/i, '') || 'experiment';
 }
 
-function ruleProblems(document: ExperimentDocument, experiment: Experiment, structural: readonly Problem[]): Problem[] {
-  const broken = structural.map(({ path }) => path);
+function ruleProblems(document: ExperimentDocument, experiment: Experiment, broken: readonly string[]): Problem[] {
   const touches = (key: string): boolean =>
     broken.some((path) => path === key || startsInside(path, key) || startsInside(key, path));
   return rules
     .filter(({ reads }) => !reads.some(touches))
-    .flatMap((rule) => [...rule.check(experiment)].map((finding) => locate(document, finding)));
+    .flatMap((rule) => [...rule.check(experiment)])
+    .filter(({ onlyWhenWritten, path }) => onlyWhenWritten !== true || document.node(path) !== undefined)
+    .map((finding) => locate(document, finding));
 }
 
 function startsInside(path: string, section: string): boolean {
@@ -88,8 +87,11 @@ function startsInside(path: string, section: string): boolean {
 export function locate(document: ExperimentDocument, finding: Finding): Problem {
   const fixes: Fix[] = [];
   for (const replacement of finding.replacements ?? []) {
-    const edits = document.replaceValue(finding.path, replacement);
-    if (edits) fixes.push({ title: `Change to ${JSON.stringify(replacement)}`, edits });
+    const verb = document.node(finding.path) ? 'Change' : `Set ${pathText(finding.path)}`;
+    fixes.push({
+      title: `${verb} to ${JSON.stringify(replacement)}`,
+      edits: document.setValue(finding.path, replacement),
+    });
   }
   return {
     file: document.file,

@@ -13,6 +13,8 @@ export interface Finding {
   readonly hint?: string;
   readonly severity?: 'error' | 'warning';
   readonly value?: unknown;
+  /** Say it only of a value that is in the file, not of a default. */
+  readonly onlyWhenWritten?: boolean;
   /** Values that would make it right, best first; offered as fixes. */
   readonly replacements?: readonly unknown[];
 }
@@ -198,6 +200,7 @@ export const rules: readonly Rule[] = [
       if (everySteps <= steps || kinds.length === 0) return;
       yield {
         path: ['evaluation', 'everySteps'],
+        onlyWhenWritten: true,
         value: everySteps,
         severity: 'warning',
         message: `evaluation.everySteps: ${String(everySteps)} is more than the ${String(steps)} steps of the run, which is measured at its start and end only; use at most ${String(steps)}, or 0 to say so`,

@@ -3,14 +3,20 @@
 import type { TSchema } from '@sinclair/typebox';
 import { Value, ValueErrorType, type ValueError } from '@sinclair/typebox/value';
 
-import { allowed, quoted, view, type SchemaView } from './allowed';
+import { allowed, quoted, requiredKeys, view, type SchemaView } from './allowed';
 import type { ExperimentDocument } from './document';
 import { nearest } from './nearest';
 import { pathText, type Fix, type KeyPath, type PathSegment, type Problem, type TextEdit } from './problem';
 import { ExperimentSchema } from './schema';
 
+export interface SchemaFindings {
+  readonly problems: readonly Problem[];
+  /** Every key path that is not as the schema says, also those not worth a message of their own. */
+  readonly broken: readonly string[];
+}
+
 /** All places where `value` (defaults filled in) is not what the schema says. */
-export function schemaProblems(document: ExperimentDocument, value: unknown): Problem[] {
+export function schemaProblems(document: ExperimentDocument, value: unknown): SchemaFindings {
   const problems = new Map<string, Problem>();
   const misspelt = new Set<string>();
   const missing: Problem[] = [];
@@ -28,7 +34,10 @@ export function schemaProblems(document: ExperimentDocument, value: unknown): Pr
     }
   }
   const absent = missing.filter(({ path }) => !misspelt.has(path) && !coveredBy(path, problems));
-  return [...problems.values(), ...uniqueByPath(absent)];
+  return {
+    problems: [...problems.values(), ...uniqueByPath(absent)],
+    broken: [...problems.keys(), ...missing.map(({ path }) => path)],
+  };
 }
 
 /** A key inside a section that is itself of the wrong kind is not missing. */
@@ -136,12 +145,17 @@ function wrongValue(document: ExperimentDocument, path: KeyPath, error: ValueErr
   const replacement = correction(schema, value);
   const fixes: Fix[] = [];
   if (replacement !== undefined) {
-    const edits = document.replaceValue(path, replacement);
-    if (edits) fixes.push({ title: `Change to ${JSON.stringify(replacement)}`, edits });
+    fixes.push({ title: `Change to ${JSON.stringify(replacement)}`, edits: document.setValue(path, replacement) });
   }
   const meant = typeof replacement === 'string' || typeof replacement === 'object' ? replacement : undefined;
-  const advice = meant ? `; did you mean ${JSON.stringify(meant)}?` : `; use ${allowed(schema)}`;
-  const full = meant ? `use ${allowed(schema)}` : schema['x-hint'];
+  const advice = meant
+    ? `; did you mean ${JSON.stringify(meant)}?`
+    : selfExplaining.has(error.type)
+      ? ''
+      : `; use ${allowed(schema)}`;
+  const full = meant
+    ? `use ${allowed(schema)}`
+    : (schema['x-hint'] ?? (advice === '' ? schema.description : undefined));
   return {
     file: document.file,
     path: pathText(path),
@@ -153,6 +167,14 @@ function wrongValue(document: ExperimentDocument, path: KeyPath, error: ValueErr
     ...(fixes.length > 0 ? { fixes } : {}),
   };
 }
+
+/** Errors whose complaint already says what would be right. */
+const selfExplaining: ReadonlySet<ValueErrorType> = new Set([
+  ValueErrorType.StringMinLength,
+  ValueErrorType.StringMaxLength,
+  ValueErrorType.ArrayMinItems,
+  ValueErrorType.ArrayUniqueItems,
+]);
 
 function hintOf(hint: string | undefined): { hint?: string } {
   return hint ? { hint } : {};
@@ -174,14 +196,17 @@ function complaint(schema: SchemaView, value: unknown, error: ValueError): strin
     case ValueErrorType.StringMinLength:
       return 'the text is empty';
     case ValueErrorType.StringMaxLength:
-      return `the text has more than ${String(schema.maxLength)} characters`;
+      return `the text has more characters than the ${String(schema.maxLength)} allowed`;
     case ValueErrorType.ArrayMinItems:
-      return 'the list is empty';
+      return 'the list is empty; name at least one';
     case ValueErrorType.ArrayUniqueItems:
-      return 'the list names something twice';
+      return 'the list names something twice; name each once';
     default:
   }
   if (schema.type === 'integer' && typeof value === 'number') return `${shown} is not a whole number`;
+  if (typeof value === 'number' && schema.anyOf?.some(({ type }) => type === 'integer' || type === 'number')) {
+    return Number.isInteger(value) ? `${shown} is out of range` : `${shown} is not a whole number`;
+  }
   if (schema.type === undefined || schema.enum || schema.pattern) return `${shown} is not known`;
   return `${shown} is ${kindOf(value)}`;
 }
@@ -190,7 +215,7 @@ function kindOf(value: unknown): string {
   if (typeof value === 'string') return 'text';
   if (typeof value === 'number') return 'a number';
   if (typeof value === 'boolean') return 'true or false';
-  return value === null ? 'nothing' : Array.isArray(value) ? 'not allowed here' : 'not allowed here';
+  return value === null ? 'nothing' : 'not allowed here';
 }
 
 /** What the value was probably meant to be, when that is clear. */
@@ -204,6 +229,16 @@ function correction(schema: SchemaView, value: unknown): unknown {
         const number = Number(value);
         if (Number.isFinite(number) && inside(option, number)) return number;
       }
+    }
+    if (value !== '' && schema.items?.type === 'string' && !schema.items.enum) return [value];
+    const [required, ...others] = requiredKeys(schema);
+    if (
+      value !== '' &&
+      required !== undefined &&
+      others.length === 0 &&
+      schema.properties?.[required]?.type === 'string'
+    ) {
+      return { [required]: value };
     }
     const words = options.flatMap((option) => option.enum ?? []);
     return nearest(value, words);

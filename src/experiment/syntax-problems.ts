@@ -24,13 +24,14 @@ const explanations: Readonly<Record<string, string>> = {
   InvalidCharacter: 'a control character stands here; write it as \\n, \\t or \\u00XX',
 };
 
-/** Every syntax error; of several at one place the first. */
+/** Every syntax error; of several in one line the first, as the others mostly follow from it. */
 export function syntaxProblems(document: ExperimentDocument): Problem[] {
-  const places = new Set<number>();
+  const lines = new Set<number>();
   const problems: Problem[] = [];
   for (const error of document.syntaxErrors) {
-    if (places.has(error.offset)) continue;
-    places.add(error.offset);
+    const [line] = document.position(error.offset);
+    if (lines.has(line)) continue;
+    lines.add(line);
     problems.push(syntaxProblem(document, error));
   }
   return problems;
