@@ -213,4 +213,6 @@ export interface LrqatAddon {
   readonly Engine: new (config: EngineConfig) => Engine;
   /** Looks at the CPU and tries to open `oneDnn`. */
   cpuInfo(oneDnn: string | null): CpuInfo;
+  /** A fatal signal of this process appends one line to `logFile` before it dies. POSIX only; elsewhere does nothing. */
+  installCrashLog(logFile: string): void;
 }

@@ -93,7 +93,10 @@ export function shiftedTargets(tokens: Int32Array, length: number): Int32Array {
 }
 
 /** Largest absolute difference, and the same divided by the largest magnitude of `expected`. */
-export function difference(actual: ArrayLike<number>, expected: ArrayLike<number>): { absolute: number; relative: number } {
+export function difference(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+): { absolute: number; relative: number } {
   assert.equal(actual.length, expected.length);
   let absolute = 0;
   let magnitude = 0;
