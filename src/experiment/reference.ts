@@ -1,0 +1,114 @@
+// What ships beside the code but is made from the schema: the JSON schema for editors and the reference page.
+
+import type { TSchema } from '@sinclair/typebox';
+
+import { allowed, view, type SchemaView } from './allowed';
+import { ExperimentSchema } from './schema';
+
+/** JSON schema of an experiment as written (draft 7, what editors understand): only keys without default are required. */
+export function jsonSchema(): Record<string, unknown> {
+  const written = asWritten(ExperimentSchema) as { properties: Record<string, unknown> };
+  return {
+    $schema: 'http://json-schema.org/draft-07/schema#',
+    title: 'LR-QAT experiment',
+    allowComments: true,
+    allowTrailingCommas: true,
+    ...written,
+    properties: {
+      $schema: { type: 'string', description: 'Place of this schema; only for editors.' },
+      ...written.properties,
+    },
+  };
+}
+
+/** A plain copy without the library's symbols, `required` reduced to what has no default. */
+function asWritten(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(asWritten);
+  if (typeof schema !== 'object' || schema === null) return schema;
+  const copy = Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, asWritten(value)]));
+  const { properties, required } = schema as SchemaView;
+  if (properties && required) {
+    const needed = required.filter((key) => !('default' in (properties[key] ?? {})));
+    if (needed.length > 0) copy['required'] = needed;
+    else delete copy['required'];
+  }
+  return copy;
+}
+
+/** docs/experiment-file.md. */
+export function referencePage(): string {
+  const sections = Object.entries(ExperimentSchema.properties);
+  const simple = sections.filter(([, schema]) => !view(schema).properties);
+  const nested = sections.filter(([, schema]) => view(schema).properties);
+  return `${[
+    '# The experiment file',
+    '<!-- Made from src/experiment/schema.ts by `node scripts/generate-schema.mjs`; do not edit. -->',
+    'A file `NAME.lrqat.json` describes one run. It is JSON; comments and trailing commas are allowed. Only `model.path` and `data.train` must be written, everything else has a default. Relative paths start at the folder of the file.',
+    'The smallest experiment:',
+    ['```jsonc', smallest, '```'].join('\n'),
+    'On the command line `--set key.path=value` replaces a value for one run: `--set training.steps=100`, `--set quantization.weights.bits=3`, `--set quantization.layers[0].skip=true`. `--set key.path=` takes a key out, so that its default applies, and `--set quantization.layers[]={…}` appends to a list.',
+    '## Top level',
+    ...simple.map(([key, schema]) => entry(key, schema)),
+    ...nested.flatMap(([key, schema]) => [
+      `## \`${key}\``,
+      view(schema).description ?? '',
+      ...entries(key, view(schema)),
+    ]),
+    '## What is checked',
+    checks,
+  ].join('\n\n')}\n`;
+}
+
+const smallest = `{
+  "model": { "path": "model" },
+  "data": { "train": ["train.txt"], "validation": ["validation.txt"] }
+}`;
+
+const checks = [
+  '- Keys, types and ranges as above; unknown and doubled keys are errors, all problems are reported at once.',
+  '- `training.microBatchSize` divides `training.batchSize`; bits and fraction bits of fixed-point storage are 8 together at most.',
+  '- The model folder is complete and of a supported architecture; `data.sequenceLength` is at most its positions.',
+  '- A group divides the input width of every quantized linear; a rank is at most the smaller side.',
+  '- Every `match` names some linear.',
+  '- Text files are there, readable and long enough for one sequence; the tokenizer has no more tokens than the model.',
+  '- The run fits in memory (`memoryLimit`) and its checkpoints on the disk.',
+].join('\n');
+
+function entries(path: string, schema: SchemaView): string[] {
+  return Object.entries(schema.properties ?? {}).flatMap(([key, child]) =>
+    child.properties
+      ? [`### \`${path}.${key}\``, child.description ?? '', ...entries(`${path}.${key}`, child)]
+      : [entry(`${path}.${key}`, child), ...itemEntries(`${path}.${key}`, child)],
+  );
+}
+
+/** Keys of a list's objects. */
+function itemEntries(path: string, schema: SchemaView): string[] {
+  if (!schema.items?.properties) return [];
+  return [
+    `### Entries of \`${path}\``,
+    'Every key but `match` may be left out; what an entry does not set stays as it is.',
+    ...Object.entries(schema.items.properties).map(([key, child]) => entry(`${path}[].${key}`, child)),
+  ];
+}
+
+function entry(path: string, schema: TSchema | SchemaView): string {
+  const { description, default: value, 'x-unit': unit, 'x-hint': hint, ...rest } = view(schema as TSchema);
+  const facts = [
+    rest.enum ? undefined : code(allowed(view(schema as TSchema))),
+    value === undefined ? undefined : `default \`${JSON.stringify(value)}\``,
+    unit,
+  ].filter((fact) => fact !== undefined && fact !== '');
+  const choices = (rest.enum ?? rest.items?.enum ?? []).map(
+    (word, index) => `- \`"${word}"\`: ${(rest.enumDescriptions ?? rest.items?.enumDescriptions)?.[index] ?? ''}`,
+  );
+  return [
+    `**\`${path}\`**${facts.length > 0 ? ` (${facts.join('; ')})` : ''}: ${description ?? ''}${hint ? ` ${hint}` : ''}`,
+    ...(choices.length > 0 ? ['', ...choices] : []),
+  ].join('\n');
+}
+
+/** Quoted words and objects of a phrase as code. */
+function code(phrase: string): string {
+  return phrase.replace(/"[^"]*"|\{[^}]*\}/g, (word) => `\`${word}\``);
+}
