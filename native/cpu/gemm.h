@@ -1,27 +1,33 @@
 // Matrix products of the CPU backend: oneDNN where its glue library can be opened, else a built-in blocked product.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "core/types.h"
+#include "cpu/onednn_library.h"
 
 namespace lrqat::cpu {
 
 class Gemm {
  public:
+  /// `oneDnnPath` empty: the built-in products alone.
   Gemm(const std::string& oneDnnPath, int threads);
   ~Gemm();
   Gemm(const Gemm&) = delete;
   Gemm& operator=(const Gemm&) = delete;
 
-  /// c [M, N] = a·b (+ c when accumulate); see Backend::gemm.
+  /// c [M, N] = a·b (+ c when accumulate), float32 or bf16, accumulated in float32; see Backend::gemm.
   void multiply(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
-
-  /// Version of the oneDNN that was opened, e.g. "2.6.3"; empty: the built-in product (LEAD: cpu_info.cpp reports it).
-  std::string libraryVersion() const { return {}; }
+  /// "oneDNN 2.6.3" or "built-in".
+  const char* library() const { return oneDnn_ ? oneDnn_->version() : "built-in"; }
 
  private:
+  bool multiplyByOneDnn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
+  void multiplyBuiltIn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
+
   int threads_;
+  std::unique_ptr<OneDnnLibrary> oneDnn_;
 };
 
 }  // namespace lrqat::cpu

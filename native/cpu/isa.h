@@ -9,8 +9,11 @@ namespace lrqat::cpu {
 
 enum class Isa { Baseline, Avx2, Avx512 };
 
-/// Best instruction set of this CPU, or the one that LRQAT_ISA_LIMIT (baseline | avx2) in the environment allows.
+/// Best instruction set of this CPU, or the one that LRQAT_ISA_LIMIT (baseline | avx2 | avx512) in the environment allows.
 Isa detectIsa();
+/// Products of bf16 pairs in one instruction (AVX512-BF16), which every CPU with bf16 tiles (AMX) has too: where it is
+/// missing, computing in bf16 saves memory but no time.
+bool hasFastBf16();
 const char* name(Isa isa);
 
 }  // namespace lrqat::cpu

@@ -1,8 +1,14 @@
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/element.h"
+#include "cpu/row_blocks.h"
 
 namespace lrqat::cpu {
+
+int64_t CpuBackend::elementwiseScratchBytes(int64_t tokens, int64_t columns, int) {
+  // swigluBackward sums two sets of columns at once.
+  return 2 * RowBlocks(tokens).count * ((columns + 15) / 16 * 16) * static_cast<int64_t>(sizeof(float));
+}
 
 void CpuBackend::addResidual(Matrix x, const RawOutput& raw, Matrix out) {
   LRQAT_CHECK(x.type == DType::F32 && out.type == DType::F32 && x.elements() == out.elements());

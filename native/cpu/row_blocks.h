@@ -1,0 +1,26 @@
+// Sums over tokens, column by column, in an order that does not depend on the thread count: the rows are cut into at
+// most `maximumRowBlocks` blocks, each block adds its rows in order, then the blocks are added in order.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace lrqat::cpu {
+
+inline constexpr int64_t maximumRowBlocks = 64;
+
+/// Cut of `rows` into `count` blocks of `size` rows (the last may be shorter).
+struct RowBlocks {
+  explicit RowBlocks(int64_t rowCount)
+      : rows(rowCount),
+        size(std::max<int64_t>(16, (rowCount + maximumRowBlocks - 1) / maximumRowBlocks)),
+        count((rowCount + size - 1) / size) {}
+  int64_t first(int64_t block) const { return block * size; }
+  int64_t end(int64_t block) const { return std::min(rows, (block + 1) * size); }
+
+  int64_t rows;
+  int64_t size;
+  int64_t count;
+};
+
+}  // namespace lrqat::cpu
