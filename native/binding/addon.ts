@@ -78,6 +78,8 @@ export interface EngineConfig {
   readonly seed: number;
   /** null: allocate what is needed without comparing. */
   readonly plan: MemoryParts | null;
+  /** Measures the wall time of every backend operation for {@link Engine.takeTimings}. */
+  readonly profile?: boolean;
 }
 
 /** Tokens of some sequences, flattened [sequences, sequenceLength]. */
@@ -192,6 +194,8 @@ export interface Engine {
   layerStatistics(): Promise<LayerStatistics[]>;
   /** What the engine has allocated, by part. */
   memory(): MemoryParts;
+  /** Calls and seconds by backend operation since the last call; needs `profile: true`. */
+  takeTimings(): Promise<Record<string, { readonly calls: number; readonly seconds: number }>>;
   /** Frees everything; later calls reject. */
   close(): Promise<void>;
 }

@@ -141,6 +141,7 @@ ParsedConfig parseEngineConfig(const Napi::Value& value) {
   }
   parsed.cpu.threads = shape.threads;
   parsed.cpu.computeType = shape.computeType;
+  if (!r.isNull("profile")) parsed.profile = r.boolean("profile");
   if (!r.isNull("oneDnn")) parsed.cpu.oneDnnPath = r.string("oneDnn");
   return parsed;
 }

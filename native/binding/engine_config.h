@@ -13,6 +13,7 @@ namespace lrqat::binding {
 struct ParsedConfig {
   EngineConfig engine;
   cpu::CpuOptions cpu;
+  bool profile = false;
 };
 
 /// Throws InvalidArgument naming the property.

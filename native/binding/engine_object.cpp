@@ -6,6 +6,7 @@
 #include "binding/register.h"
 #include "binding/values.h"
 #include "binding/worker_thread.h"
+#include "core/timed_backend.h"
 
 namespace lrqat::binding {
 
@@ -109,13 +110,20 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
                                        InstanceMethod<&EngineObject::attachMerged>("attachMerged"),
                                        InstanceMethod<&EngineObject::layerStatistics>("layerStatistics"),
                                        InstanceMethod<&EngineObject::memory>("memory"),
+                                       InstanceMethod<&EngineObject::takeTimings>("takeTimings"),
                                        InstanceMethod<&EngineObject::close>("close")}));
   }
 
   explicit EngineObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineObject>(info) {
     guarded(info.Env(), [&]() -> Napi::Value {
       ParsedConfig parsed = parseEngineConfig(info[0]);
-      engine_ = std::make_shared<Engine>(std::move(parsed.engine), std::make_unique<cpu::CpuBackend>(parsed.cpu));
+      std::unique_ptr<Backend> backend = std::make_unique<cpu::CpuBackend>(parsed.cpu);
+      if (parsed.profile) {
+        auto timed = std::make_unique<TimedBackend>(std::move(backend));
+        timings_ = timed.get();
+        backend = std::move(timed);
+      }
+      engine_ = std::make_shared<Engine>(std::move(parsed.engine), std::move(backend));
       worker_ = std::make_unique<WorkerThread>(info.Env());
       return info.Env().Undefined();
     });
@@ -403,6 +411,26 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
     });
   }
 
+  Napi::Value takeTimings(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      if (!timings_) throw Error(ErrorCode::InvalidArgument, "the engine was created without profile: true");
+      return queue(info.Env(), [timed = timings_](Engine&) -> WorkerThread::Finish {
+        auto timings = timed->timings();
+        timed->reset();
+        return [timings = std::move(timings)](Napi::Env env) -> Napi::Value {
+          auto out = Napi::Object::New(env);
+          for (const auto& [operation, timing] : timings) {
+            auto item = Napi::Object::New(env);
+            item.Set("calls", static_cast<double>(timing.calls));
+            item.Set("seconds", timing.seconds);
+            out.Set(operation, item);
+          }
+          return out;
+        };
+      });
+    });
+  }
+
   Napi::Value close(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
       if (engine_) engine_->cancel();
@@ -421,6 +449,7 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
   }
 
   std::shared_ptr<Engine> engine_;
+  TimedBackend* timings_ = nullptr;  // owned by the engine; null: not profiling
   Napi::FunctionReference progress_;
   int64_t running_ = 0;
   std::unique_ptr<WorkerThread> worker_;  // last: joined before the engine goes

@@ -1,0 +1,68 @@
+#include "core/grid.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "core/error.h"
+
+namespace lrqat {
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& message, const std::string& hint) {
+  throw Error(ErrorCode::InvalidArgument, message, hint);
+}
+
+}  // namespace
+
+void checkSpec(const QuantSpec& spec, int64_t m, int64_t n) {
+  if (m < 1 || n < 1) refuse("a linear of " + std::to_string(m) + " × " + std::to_string(n) + " has no weights", "");
+  if (spec.bits < 2 || spec.bits > 8) refuse("bits is " + std::to_string(spec.bits), "allowed are 2 to 8");
+  if (spec.granularity == Granularity::Group && (spec.groupSize < 1 || n % spec.groupSize != 0)) {
+    refuse("group size " + std::to_string(spec.groupSize) + " does not divide the input width " + std::to_string(n),
+           "use a divisor of " + std::to_string(n) + ", or per-channel scales");
+  }
+  if (spec.storage == Storage::FixedPoint) {
+    if (spec.fractionBits < 0 || spec.bits + spec.fractionBits > 8) {
+      refuse("bits " + std::to_string(spec.bits) + " and fractionBits " + std::to_string(spec.fractionBits) +
+                 " do not fit a code of 8 bits",
+             "fractionBits may be 0 to " + std::to_string(8 - spec.bits));
+    }
+    if (spec.code == FixedPointCode::Centred && spec.fractionBits == 0) {
+      refuse("the centred encoding needs a fraction bit: without one every decoded value is a tie",
+             "use encoding \"reference\", or fractionBits of at least 1");
+    }
+  }
+  if (spec.rank < 0 || spec.rank > std::min(m, n)) {
+    refuse("rank " + std::to_string(spec.rank) + " is above the smaller side of the " + std::to_string(m) + " × " +
+               std::to_string(n) + " weight",
+           "allowed are 0 to " + std::to_string(std::min(m, n)));
+  }
+}
+
+CodeDecoding codeDecoding(const QuantSpec& spec) {
+  if (spec.storage == Storage::Integer) return {1.0F, static_cast<float>(spec.qmin())};
+  const float step = std::ldexp(1.0F, -spec.fractionBits);
+  const float offset = -std::ldexp(1.0F, spec.bits - 1);
+  return {step, spec.code == FixedPointCode::Centred ? offset + step / 2 : offset};
+}
+
+AsymmetricRange asymmetricMinMax(float lowest, float highest, int bits) {
+  const float lo = std::min(lowest, 0.0F);
+  const float hi = std::max(highest, 1e-8F);
+  const float steps = static_cast<float>((1 << bits) - 1);
+  AsymmetricRange range;
+  range.scale = std::max((hi - lo) / steps, kScaleFloor);
+  range.zeroPointUnrounded = -lo / range.scale;
+  range.zeroPoint = std::clamp(std::nearbyint(range.zeroPointUnrounded), 0.0F, steps);
+  return range;
+}
+
+float symmetricMinMax(float lowest, float highest, float qmax) {
+  const float lo = std::min(lowest, 0.0F);
+  const float hi = std::max(highest, 1e-8F);
+  return std::max(std::max(-lo, hi) / qmax, kScaleFloor);
+}
+
+}  // namespace lrqat

@@ -1,0 +1,34 @@
+// The integer grid of a quantized linear: checks of a specification and the scalar formulas that loading and tests share.
+#pragma once
+
+#include <cstdint>
+
+#include "core/types.h"
+
+namespace lrqat {
+
+/// Throws InvalidArgument, naming the value and what is allowed, unless an m × n linear can be quantized like this.
+void checkSpec(const QuantSpec& spec, int64_t m, int64_t n);
+
+/// Value of an offset code u: u·scale + bias (integer and fixed-point storage; exact in float32).
+struct CodeDecoding {
+  float scale = 1;
+  float bias = 0;
+};
+CodeDecoding codeDecoding(const QuantSpec& spec);
+
+/// Min/max range of an asymmetric quantizer with codes 0 … 2^bits − 1 (lr-qat.md §3).
+struct AsymmetricRange {
+  float scale = 1;
+  float zeroPointUnrounded = 0;
+  float zeroPoint = 0;
+};
+AsymmetricRange asymmetricMinMax(float lowest, float highest, int bits);
+
+/// Scale of a symmetric min/max range: max(−lo, hi)/qmax with lo ≤ 0, hi ≥ 1e-8, floored at 1e-8.
+float symmetricMinMax(float lowest, float highest, float qmax);
+
+/// Smallest scale that is ever used.
+constexpr float kScaleFloor = 1e-8F;
+
+}  // namespace lrqat

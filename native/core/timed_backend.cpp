@@ -1,0 +1,142 @@
+#include "core/timed_backend.h"
+
+namespace lrqat {
+
+void* TimedBackend::allocate(int64_t bytes, const char* part) {
+  return inner_->allocate(bytes, part);
+}
+
+void TimedBackend::upload(void* target, const void* host, int64_t bytes) {
+  return timed("upload", [&] { return inner_->upload(target, host, bytes); });
+}
+
+void TimedBackend::download(void* host, const void* source, int64_t bytes) {
+  return timed("download", [&] { return inner_->download(host, source, bytes); });
+}
+
+void TimedBackend::copy(void* target, const void* source, int64_t bytes) {
+  return timed("copy", [&] { return inner_->copy(target, source, bytes); });
+}
+
+void TimedBackend::zero(void* target, int64_t bytes) {
+  return timed("zero", [&] { return inner_->zero(target, bytes); });
+}
+
+int64_t TimedBackend::scratchBytes(const EngineShape& shape) const {
+  return inner_->scratchBytes(shape);
+}
+
+void TimedBackend::setScratch(void* memory, int64_t bytes) {
+  return inner_->setScratch(memory, bytes);
+}
+
+void TimedBackend::quantize(LinearWeight& weight) {
+  return timed("quantize", [&] { return inner_->quantize(weight); });
+}
+
+void TimedBackend::encode(LinearWeight& weight) {
+  return timed("encode", [&] { return inner_->encode(weight); });
+}
+
+void TimedBackend::rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightForm form, Matrix out,
+                                 ClippedSet* clipped) {
+  return timed("rebuildWeight", [&] { return inner_->rebuildWeight(weight, lowRank, form, out, clipped); });
+}
+
+void TimedBackend::merge(const LinearWeight& weight, const LowRank& lowRank, void* hostCodes) {
+  return timed("merge", [&] { return inner_->merge(weight, lowRank, hostCodes); });
+}
+
+WeightStatistics TimedBackend::weightStatistics(const LinearWeight& weight, const LowRank& lowRank) {
+  return timed("weightStatistics", [&] { return inner_->weightStatistics(weight, lowRank); });
+}
+
+void TimedBackend::materializeScales(const LinearWeight& weight, const float* theta, float* scale) {
+  return timed("materializeScales", [&] { return inner_->materializeScales(weight, theta, scale); });
+}
+
+void TimedBackend::expandRowScale(const LinearWeight& weight, const float* scale, float* rowScale) {
+  return timed("expandRowScale", [&] { return inner_->expandRowScale(weight, scale, rowScale); });
+}
+
+void TimedBackend::reduceRowScaleGradient(const LinearWeight& weight, const float* theta, const float* scale,
+                                          const float* rowScaleGradient, float* scaleGradient) {
+  return timed("reduceRowScaleGradient",
+               [&] { return inner_->reduceRowScaleGradient(weight, theta, scale, rowScaleGradient, scaleGradient); });
+}
+
+void TimedBackend::lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) {
+  return timed("lowRankGradient", [&] { return inner_->lowRankGradient(x, tasks); });
+}
+
+void TimedBackend::gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) {
+  return timed("gemm", [&] { return inner_->gemm(a, transposeA, b, transposeB, c, accumulate); });
+}
+
+void TimedBackend::embed(Matrix table, const int32_t* ids, Matrix x) {
+  return timed("embed", [&] { return inner_->embed(table, ids, x); });
+}
+
+void TimedBackend::rmsNorm(Matrix x, const float* weight, float epsilon, Matrix y, float* rstd) {
+  return timed("rmsNorm", [&] { return inner_->rmsNorm(x, weight, epsilon, y, rstd); });
+}
+
+void TimedBackend::rmsNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx) {
+  return timed("rmsNormBackward", [&] { return inner_->rmsNormBackward(dy, x, weight, rstd, dx); });
+}
+
+void TimedBackend::projectHeads(const RawOutput& raw, const HeadTransform& transform, Matrix out) {
+  return timed("projectHeads", [&] { return inner_->projectHeads(raw, transform, out); });
+}
+
+void TimedBackend::projectHeadsBackward(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
+                                        const RawOutputGradient& gradient) {
+  return timed("projectHeadsBackward", [&] { return inner_->projectHeadsBackward(dOut, raw, transform, gradient); });
+}
+
+void TimedBackend::attention(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, float* lse) {
+  return timed("attention", [&] { return inner_->attention(shape, q, k, v, o, lse); });
+}
+
+void TimedBackend::attentionBackward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o,
+                                     const float* lse, Matrix dO, Matrix dQ, Matrix dK, Matrix dV) {
+  return timed("attentionBackward", [&] { return inner_->attentionBackward(shape, q, k, v, o, lse, dO, dQ, dK, dV); });
+}
+
+void TimedBackend::addResidual(Matrix x, const RawOutput& raw, Matrix out) {
+  return timed("addResidual", [&] { return inner_->addResidual(x, raw, out); });
+}
+
+void TimedBackend::addResidualBackward(Matrix dY, const RawOutput& raw, const RawOutputGradient& gradient) {
+  return timed("addResidualBackward", [&] { return inner_->addResidualBackward(dY, raw, gradient); });
+}
+
+void TimedBackend::swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) {
+  return timed("swiglu", [&] { return inner_->swiglu(gate, up, h); });
+}
+
+void TimedBackend::swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
+                                  const RawOutputGradient& dUp) {
+  return timed("swigluBackward", [&] { return inner_->swigluBackward(dH, gate, up, dGate, dUp); });
+}
+
+double TimedBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, bool wantGradient,
+                                  float* perToken) {
+  return timed("crossEntropy",
+               [&] { return inner_->crossEntropy(logits, targets, gradientScale, wantGradient, perToken); });
+}
+
+void TimedBackend::convert(Matrix from, Matrix to) {
+  return timed("convert", [&] { return inner_->convert(from, to); });
+}
+
+double TimedBackend::squaredNorm(const float* values, int64_t count) {
+  return timed("squaredNorm", [&] { return inner_->squaredNorm(values, count); });
+}
+
+void TimedBackend::adamw(const AdamW& settings, float* value, const float* gradient, float* moment1, float* moment2,
+                         int64_t count) {
+  return timed("adamw", [&] { return inner_->adamw(settings, value, gradient, moment1, moment2, count); });
+}
+
+}  // namespace lrqat

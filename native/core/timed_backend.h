@@ -1,0 +1,84 @@
+// A Backend that measures another: wall time by operation, for benchmarks and profiles. Costs two clock reads a call.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "core/backend.h"
+
+namespace lrqat {
+
+class TimedBackend final : public Backend {
+ public:
+  struct Timing {
+    int64_t calls = 0;
+    double seconds = 0;
+  };
+
+  explicit TimedBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
+
+  /// By operation name, since the start or the last reset.
+  const std::map<std::string, Timing>& timings() const { return timings_; }
+  void reset() { timings_.clear(); }
+
+  void* allocate(int64_t bytes, const char* part) override;
+  void upload(void* target, const void* host, int64_t bytes) override;
+  void download(void* host, const void* source, int64_t bytes) override;
+  void copy(void* target, const void* source, int64_t bytes) override;
+  void zero(void* target, int64_t bytes) override;
+  int64_t scratchBytes(const EngineShape& shape) const override;
+  void setScratch(void* memory, int64_t bytes) override;
+  void quantize(LinearWeight& weight) override;
+  void encode(LinearWeight& weight) override;
+  void rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightForm form, Matrix out,
+                     ClippedSet* clipped) override;
+  void merge(const LinearWeight& weight, const LowRank& lowRank, void* hostCodes) override;
+  WeightStatistics weightStatistics(const LinearWeight& weight, const LowRank& lowRank) override;
+  void materializeScales(const LinearWeight& weight, const float* theta, float* scale) override;
+  void expandRowScale(const LinearWeight& weight, const float* scale, float* rowScale) override;
+  void reduceRowScaleGradient(const LinearWeight& weight, const float* theta, const float* scale,
+                              const float* rowScaleGradient, float* scaleGradient) override;
+  void lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) override;
+  void gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) override;
+  void embed(Matrix table, const int32_t* ids, Matrix x) override;
+  void rmsNorm(Matrix x, const float* weight, float epsilon, Matrix y, float* rstd) override;
+  void rmsNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx) override;
+  void projectHeads(const RawOutput& raw, const HeadTransform& transform, Matrix out) override;
+  void projectHeadsBackward(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
+                            const RawOutputGradient& gradient) override;
+  void attention(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, float* lse) override;
+  void attentionBackward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, const float* lse,
+                         Matrix dO, Matrix dQ, Matrix dK, Matrix dV) override;
+  void addResidual(Matrix x, const RawOutput& raw, Matrix out) override;
+  void addResidualBackward(Matrix dY, const RawOutput& raw, const RawOutputGradient& gradient) override;
+  void swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) override;
+  void swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
+                      const RawOutputGradient& dUp) override;
+  double crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, bool wantGradient,
+                      float* perToken) override;
+  void convert(Matrix from, Matrix to) override;
+  double squaredNorm(const float* values, int64_t count) override;
+  void adamw(const AdamW& settings, float* value, const float* gradient, float* moment1, float* moment2,
+             int64_t count) override;
+
+ private:
+  template <typename Call>
+  auto timed(const char* operation, Call call) {
+    struct Clock {
+      Timing& timing;
+      std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+      ~Clock() {
+        ++timing.calls;
+        timing.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      }
+    } clock{timings_[operation]};
+    return call();
+  }
+
+  std::unique_ptr<Backend> inner_;
+  std::map<std::string, Timing> timings_;
+};
+
+}  // namespace lrqat
