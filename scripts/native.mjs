@@ -46,9 +46,12 @@ async function buildAddon({ tests, jobs }) {
   const folder = path.join(root, 'build');
   await withLock(path.join(root, 'build', '.lock'), () => {
     dropForeignBuild(folder);
-    // Once on, the tests stay configured: switching back and forth would throw their objects away.
+    // Once on, the tests stay configured: switching back and forth would throw their objects away. A oneDNN that was not
+    // there last time may be there now.
     const needsConfigure =
-      cached(folder, 'CMAKE_BUILD_TYPE') === null || (tests && cached(folder, 'LRQAT_TESTS') !== 'ON');
+      cached(folder, 'CMAKE_BUILD_TYPE') === null ||
+      (tests && cached(folder, 'LRQAT_TESTS') !== 'ON') ||
+      cached(folder, 'dnnl_DIR')?.endsWith('NOTFOUND');
     if (needsConfigure) cmakeJs('configure', tests ? ['--CDLRQAT_TESTS=ON'] : []);
     // cmake-js can build one target: everything, or the addon with what it depends on.
     cmakeJs('build', ['-p', jobs, ...(tests ? [] : ['-T', 'lrqat_addon'])]);
