@@ -28,11 +28,14 @@ static Napi::Value cpuInfo(const Napi::CallbackInfo& info) {
     out.Set("logicalCores", static_cast<double>(std::thread::hardware_concurrency()));
     out.Set("gemm", info.Env().Null());
     if (info[0].IsString()) {
-      const cpu::Gemm gemm(info[0].As<Napi::String>().Utf8Value(), 1);
-      auto library = Napi::Object::New(info.Env());
-      library.Set("library", "oneDNN");
-      library.Set("version", gemm.libraryVersion());
-      if (!gemm.libraryVersion().empty()) out.Set("gemm", library);
+      const std::string name = cpu::Gemm(info[0].As<Napi::String>().Utf8Value(), 1).library();
+      const size_t space = name.find(' ');
+      if (space != std::string::npos) {
+        auto library = Napi::Object::New(info.Env());
+        library.Set("library", name.substr(0, space));
+        library.Set("version", name.substr(space + 1));
+        out.Set("gemm", library);
+      }
     }
     return out;
   });
