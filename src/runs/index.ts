@@ -5,11 +5,15 @@ export { createRun, type CreatedRun, type CreateRunOptions } from './create-run'
 export { derivedState } from './derived-state';
 export { effectiveEvents, EventLog, parseLayersLine, parseMetricsLine } from './event-log';
 export * from './events';
+export { findRun } from './find-run';
 export * from './layout';
+export { prepareRestart, recordEnd } from './lifecycle';
+export { listRuns, readSummary, type RunSummary } from './list-runs';
 export { readNotes, type RunNotes } from './notes';
 export { readOwner, takeOwnership, type Owner, type Ownership } from './owner';
 export { hashFiles, thisMachine, type FileHash, type Provenance, type ProvenancePatch } from './provenance';
 export { gapClosed, readResult, RESULT_SCHEMA, type FourPerplexities, type RunResult } from './result';
+export { readState, RunReader, type ReaderOptions, type RunUpdate } from './run-reader';
 export { describeFailure, RunWriter, type WriterOptions } from './run-writer';
 export * from './status';
 export { readStatus } from './status-file';

@@ -2,6 +2,7 @@
 //
 // Status goes to memory at once and to the disk at most every half second and at every change of state. A heartbeat that
 // cannot be written (a server that is away for a moment) does not end a run; an event that cannot be written does.
+import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { nodeFileSystem, writeAll, writeFile, writeFileAtomic, type FileSystem } from '../formats/file-system';
 import { systemErrorCode, UserError } from '../errors';
@@ -71,6 +72,7 @@ export class RunWriter {
       // Read again: an earlier owner may have written until the moment its ownership ended.
       const before = await readStatus(runDirectory);
       if (before === null) throw new UserError('NotARun', `${runDirectory}: status.json has gone`);
+      await removeLeftovers(runDirectory, fileSystem);
       const metrics = await JsonLinesWriter.open(fileSystem, paths.metrics);
       opened.push(metrics);
       const layers = await JsonLinesWriter.open(fileSystem, paths.layers);
@@ -254,6 +256,15 @@ export class RunWriter {
 
 function ignoreFailedHeartbeat(): void {
   // The next one tries again; readers on other hosts grant a minute.
+}
+
+/** Temporary files of writers that were killed before they could rename them. */
+async function removeLeftovers(runDirectory: string, fileSystem: FileSystem): Promise<void> {
+  for (const name of await readdir(runDirectory)) {
+    if (/^\.(status|provenance|result)\.json\.[0-9a-f]+\.tmp$/.test(name)) {
+      await fileSystem.unlink(path.join(runDirectory, name)).catch(() => undefined);
+    }
+  }
 }
 
 /** What a failure means to the user; system errors of the disk are named by what to do about them. */
