@@ -1,4 +1,5 @@
-// The integer grid of a quantized linear: checks of a specification and the scalar formulas that loading and tests share.
+// The integer grid of a quantized linear: checks of a specification and the scalar formulas that loading and tests
+// share.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,32 @@
+// Inner loops of the low-rank gradient's sparse correction: sampled products D_ij = Σ_t dY_ti·X_tj over the clipped
+// entries.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/isa.h"
+
+namespace lrqat::cpu {
+
+/// Tokens handled at a time; transposed copies have rows of this length.
+constexpr int64_t kTokenChunk = 256;
+
+struct LowRankKernels {
+  /// out[c, t] = in[t, columns[c]] for t < tokens ≤ kTokenChunk, 0 for t up to the next multiple of 16; out rows are
+  /// kTokenChunk long. `in` has `stride` columns.
+  void (*gatherFloat)(const float* in, int64_t stride, int64_t tokens, const int32_t* columns, int64_t count,
+                      float* out);
+  void (*gatherBf16)(const uint16_t* in, int64_t stride, int64_t tokens, const int32_t* columns, int64_t count,
+                     float* out);
+  /// d[e] += Σ_t y[t]·x[index[columns[e]], t] over `length` (a multiple of 16) tokens; x rows are kTokenChunk long.
+  void (*sampledProducts)(const float* y, const float* x, const int32_t* columns, const int32_t* index, int64_t count,
+                          int64_t length, float* d);
+  /// out += factor·x
+  void (*addScaled)(float* out, const float* x, float factor, int64_t count);
+  void (*scaledFloat)(const float* in, float factor, int64_t count, float* out);
+  void (*scaledBf16)(const float* in, float factor, int64_t count, uint16_t* out);
+};
+
+LRQAT_DECLARE_KERNELS(LowRankKernels, lowRankKernels)
+
+}  // namespace lrqat::cpu
