@@ -31,6 +31,13 @@ int64_t CpuBackend::scratchBytes(const EngineShape& shape) const {
   const int64_t widest = std::max({model.hiddenSize, model.intermediateSize, model.queryWidth(), model.kvWidth()});
   int64_t bytes = std::max(attentionScratchBytes(attention, shape.computeType, shape.threads),
                            elementwiseScratchBytes(tokens, widest, shape.threads));
+  for (int64_t layer = 0; layer < model.layers; ++layer) {
+    for (const Linear linear : allLinears) {
+      if (const auto& spec = shape.spec(layer, linear)) {
+        bytes = std::max(bytes, rebuildScratchBytes(outputs(model, linear), inputs(model, linear), spec->rank));
+      }
+    }
+  }
   if (!shape.training) return bytes;
   const auto lowRank = [&](std::initializer_list<Linear> group) {
     for (int64_t layer = 0; layer < model.layers; ++layer) {

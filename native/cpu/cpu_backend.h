@@ -78,7 +78,9 @@ class CpuBackend final : public Backend {
   static int64_t attentionScratchBytes(const AttentionShape& shape, DType computeType, int threads);
   /// Operations other than attention and lowRankGradient: partial sums per block of rows for at most `columns` columns.
   static int64_t elementwiseScratchBytes(int64_t tokens, int64_t columns, int threads);
-  /// `m` outputs of the widest task, `totalRank` summed over the tasks that share x.
+  /// rebuildWeight, merge and weightStatistics of one linear.
+  static int64_t rebuildScratchBytes(int64_t m, int64_t n, int64_t rank);
+  /// lowRankGradient; `m` outputs of the widest task, `totalRank` summed over the tasks that share x.
   static int64_t lowRankScratchBytes(int64_t tokens, int64_t n, int64_t m, int64_t totalRank, DType computeType,
                                      int threads);
 

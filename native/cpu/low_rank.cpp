@@ -319,8 +319,7 @@ void DenseTiles::add(CpuBackend& backend, Matrix x, const LowRankTask& task) {
 
 int64_t CpuBackend::lowRankScratchBytes(int64_t tokens, int64_t n, int64_t m, int64_t totalRank, DType computeType,
                                         int) {
-  const int64_t rebuild = padded(4 * LowRankPanel::elements(totalRank, n)) + padded(2 * m * ((n + 15) / 16));
-  return std::max({rebuild, ThinProducts::scratchBytes(tokens, n, m, totalRank, computeType),
+  return std::max({ThinProducts::scratchBytes(tokens, n, m, totalRank, computeType),
                    SparseCorrection::scratchBytes(n, m, totalRank),
                    DenseTiles::scratchBytes(tokens, n, m, totalRank, computeType)});
 }

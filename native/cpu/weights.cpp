@@ -76,6 +76,10 @@ class ClippedCollector {
 
 }  // namespace
 
+int64_t CpuBackend::rebuildScratchBytes(int64_t m, int64_t n, int64_t rank) {
+  return Scratch::padded(4 * LowRankPanel::elements(rank, n)) + Scratch::padded(2 * m * ClippedCollector::maskWords(n));
+}
+
 void CpuBackend::rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightForm form, Matrix out,
                                ClippedSet* clipped) {
   const int64_t m = weight.m;
