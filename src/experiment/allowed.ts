@@ -27,7 +27,7 @@ export interface SchemaView {
 }
 
 export function view(schema: TSchema): SchemaView {
-  return schema as SchemaView;
+  return schema;
 }
 
 /** Everything the schema takes, e.g. `an integer from 2 to 8`, `"join" or "documents"`. */

@@ -10,7 +10,7 @@ export function withDefaults(value: unknown, schema: SchemaView = view(Experimen
   const written = new Map(Object.entries(value));
   const filled = Object.entries(schema.properties).flatMap(([key, child]): [string, unknown][] => {
     const present = written.has(key);
-    const content = present ? written.get(key) : structuredClone(child.default);
+    const content: unknown = present ? written.get(key) : structuredClone(child.default);
     written.delete(key);
     return content === undefined ? [] : [[key, withDefaults(content, child)]];
   });

@@ -9,3 +9,15 @@ export { applyOverrides } from './overrides';
 export { resolvePaths, isHubId, type PathVariables } from './paths';
 export { resolveLinears, matchesGlob } from './linears';
 export { memoryLimitBytes } from './memory-limit';
+export { planMemory, planRun, planEvaluation } from './planner';
+export type { Machine, MemoryPlan, PlanChoices, PlanInput, RunPlan, Target } from './planner';
+export { planDisk, type DiskPlan } from './disk';
+export { estimate, type Estimate, type EstimateInput, type Suggestion } from './estimate';
+export { formatEstimate, formatBytes, formatCount, formatSeconds } from './format-estimate';
+export {
+  calibrationFromGemm,
+  guessedCalibration,
+  CPU_EFFICIENCY,
+  GPU_EFFICIENCY,
+  type Calibration,
+} from './calibration';

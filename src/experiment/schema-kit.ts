@@ -26,7 +26,7 @@ export interface Prose {
 }
 
 /** A schema whose key may be left out of the file. */
-export type Defaulted<S extends TSchema> = S & { readonly default: NonNullable<unknown> | null };
+export type Defaulted<S extends TSchema> = S & { readonly default: unknown };
 
 /** Options of a TypeBox schema that carry the prose. */
 export function prose({ description, unit, hint, allowed }: Prose): SchemaOptions {
@@ -39,7 +39,7 @@ export function prose({ description, unit, hint, allowed }: Prose): SchemaOption
 }
 
 /** The same schema with the value that stands for a missing key. */
-export function withDefault<S extends TSchema>(schema: S, value: NonNullable<Static<S>> | null): Defaulted<S> {
+export function withDefault<S extends TSchema>(schema: S, value: Static<S>): Defaulted<S> {
   return { ...schema, default: value };
 }
 

@@ -1,0 +1,245 @@
+// What a run will need before it starts: memory by part, time, disk, and what would make it fit.
+
+import type { MemoryParts } from '../../native/binding/addon';
+import type { ModelShape } from '../formats/model-shape';
+import { secondsOf, type Calibration } from './calibration';
+import { evaluationCost, sumOf, trainingStepCost, type StepCost } from './cost';
+import { planDisk, type DiskPlan } from './disk';
+import { packedRowBytes, quantizedLinears, scaleCount } from './memory-layout';
+import { layoutOf, planEvaluation, planRun, type Machine, type RunPlan } from './planner';
+import { divisors } from './rules';
+import type { Experiment } from './schema';
+
+export interface EstimateInput {
+  readonly experiment: Experiment;
+  readonly shape: ModelShape;
+  readonly machine: Machine;
+  readonly calibration: Calibration;
+  /** Free bytes where the run folder will lie. */
+  readonly freeDisk?: number;
+  /** Tokens of the validation data, where known. */
+  readonly validationTokens?: number;
+}
+
+/** A change that would help, on its own or together with others. */
+export interface Suggestion {
+  readonly title: string;
+  /** As `--set` takes them. */
+  readonly set: readonly string[];
+  /** Engine memory with the change, bytes. */
+  readonly total: number;
+  readonly fits: boolean;
+  readonly secondsPerStep: number;
+}
+
+export interface Estimate {
+  readonly name: string;
+  readonly plan: RunPlan;
+  readonly parts: MemoryParts;
+  /** Engine memory, bytes: the sum of the parts. */
+  readonly total: number;
+  /** An evaluation of longer sequences, when it needs more than training; null otherwise. */
+  readonly evaluationPeak: { readonly sequenceLength: number; readonly total: number } | null;
+  readonly limit: number;
+  readonly fits: boolean;
+  readonly quantizedWeights: number;
+  readonly trainedParameters: number;
+  /** Of the quantized linears after merging, scales included. */
+  readonly bitsPerWeight: number;
+  readonly cost: StepCost;
+  /** The rates were measured here, not guessed from the processor. */
+  readonly calibrated: boolean;
+  readonly secondsPerStep: number;
+  readonly tokensPerSecond: number;
+  readonly trainingSeconds: number;
+  /** null: the amount of validation data is not known. */
+  readonly evaluationSeconds: number | null;
+  readonly disk: DiskPlan & { readonly free: number | null; readonly fits: boolean };
+  /** Only when it does not fit; those that fit first, then by time. */
+  readonly suggestions: readonly Suggestion[];
+}
+
+export function estimate(input: EstimateInput): Estimate {
+  const { experiment, shape, machine, calibration, freeDisk } = input;
+  const plan = planRun(experiment, shape, machine);
+  const cost = costOf(experiment, plan);
+  const training = experiment.quantization.method !== 'rtn';
+  const secondsPerStep = training ? secondsOf(cost, calibration) : 0;
+  const evaluationPeak = longEvaluation(experiment, plan);
+  const peak = Math.max(plan.memory.total, evaluationPeak?.total ?? 0);
+  const fits = peak <= plan.memoryLimit;
+  const disk = planDisk(experiment, shape, plan.linears);
+  const quantized = quantizedLinears(plan.input);
+  const weights = sumOf(quantized, ({ outputs, inputs }) => outputs * inputs);
+  const mergedBytes = sumOf(
+    quantized,
+    (linear) => linear.outputs * packedRowBytes(linear.spec.bits, linear.inputs) + scaleCount(linear) * 4,
+  );
+  return {
+    name: experiment.name,
+    plan,
+    parts: plan.memory.parts,
+    total: plan.memory.total,
+    evaluationPeak: peak > plan.memory.total ? evaluationPeak : null,
+    limit: plan.memoryLimit,
+    fits,
+    quantizedWeights: weights,
+    trainedParameters: sumOf(
+      quantized,
+      (linear) =>
+        linear.spec.rank * (linear.outputs + linear.inputs) + (linear.spec.learnScales ? scaleCount(linear) : 0),
+    ),
+    bitsPerWeight: weights === 0 ? 0 : (mergedBytes * 8) / weights,
+    cost,
+    calibrated: calibration.measured,
+    secondsPerStep,
+    tokensPerSecond: secondsPerStep > 0 ? cost.tokens / secondsPerStep : 0,
+    trainingSeconds: secondsPerStep * (training ? experiment.training.steps : 0),
+    evaluationSeconds: evaluationSeconds(input, plan),
+    disk: { ...disk, free: freeDisk ?? null, fits: freeDisk === undefined || disk.total <= freeDisk },
+    suggestions: fits ? [] : suggestions(input),
+  };
+}
+
+function costOf(experiment: Experiment, plan: RunPlan): StepCost {
+  return trainingStepCost(layoutOf(plan.input), experiment.training.batchSize);
+}
+
+/** Engine memory of the WikiText protocol when its blocks are longer than the training sequences. */
+function longEvaluation(experiment: Experiment, plan: RunPlan): Estimate['evaluationPeak'] {
+  const { kinds, wikitext } = experiment.evaluation;
+  if (!kinds.includes('wikitext') || wikitext.sequenceLength <= experiment.data.sequenceLength) return null;
+  const { sequenceLength } = wikitext;
+  return { sequenceLength, total: planEvaluation(plan, sequenceLength).total };
+}
+
+function evaluationSeconds({ experiment, calibration, validationTokens }: EstimateInput, plan: RunPlan): number | null {
+  const { everySteps, maxBatches, kinds } = experiment.evaluation;
+  if (!kinds.includes('validation') || experiment.data.validation.length === 0) return 0;
+  const perBatch = experiment.training.microBatchSize * experiment.data.sequenceLength;
+  const available = validationTokens === undefined ? undefined : Math.ceil(validationTokens / perBatch);
+  const batches = Math.min(maxBatches ?? Number.POSITIVE_INFINITY, available ?? Number.POSITIVE_INFINITY);
+  if (!Number.isFinite(batches)) return null;
+  const training = experiment.quantization.method !== 'rtn';
+  // Float, round-to-nearest and merged once each; trained at its cadence and at the end.
+  const times = 3 + (training ? 1 + (everySteps > 0 ? Math.floor(experiment.training.steps / everySteps) : 0) : 0);
+  return times * batches * secondsOf(evaluationCost(layoutOf(plan.input)), calibration);
+}
+
+interface Change {
+  readonly title: string;
+  readonly set: readonly string[];
+  readonly apply: (experiment: Experiment) => Experiment;
+}
+
+/** Single changes first; when none is enough, everything that costs no quality together, then shorter sequences as well. */
+function suggestions(input: EstimateInput): Suggestion[] {
+  const before = planRun(input.experiment, input.shape, input.machine).memory.total;
+  const singles = changes(input.experiment).map((change) => tried(input, [change]));
+  const helpful = singles.filter(({ total }) => total < before);
+  const enough = helpful.filter(({ fits }) => fits);
+  if (enough.length > 0) return ordered(largestOfEach(enough));
+  const together = [
+    [microBatch(1), blockCheckpointing],
+    [microBatch(1), blockCheckpointing, integerStorage],
+    [
+      microBatch(1),
+      blockCheckpointing,
+      integerStorage,
+      sequence(Math.max(2, input.experiment.data.sequenceLength >> 1)),
+    ],
+    [
+      microBatch(1),
+      blockCheckpointing,
+      integerStorage,
+      sequence(Math.max(2, input.experiment.data.sequenceLength >> 2)),
+    ],
+  ].map((list) =>
+    tried(
+      input,
+      list.filter((change) => differs(change, input.experiment)),
+    ),
+  );
+  const first = together.find(({ fits }) => fits);
+  return [...(first ? [first] : together.slice(-1)), ...ordered(largestOfEach(helpful))];
+}
+
+function ordered(list: readonly Suggestion[]): Suggestion[] {
+  return [...list].sort((a, b) => Number(b.fits) - Number(a.fits) || a.secondsPerStep - b.secondsPerStep);
+}
+
+/** Of several values of one setting the mildest that fits, or else the strongest; candidates come mildest first. */
+function largestOfEach(list: readonly Suggestion[]): Suggestion[] {
+  const byKey = new Map<string, Suggestion>();
+  for (const suggestion of list) {
+    const key = suggestion.set[0]?.split('=')[0] ?? '';
+    if (!byKey.get(key)?.fits) byKey.set(key, suggestion);
+  }
+  return [...byKey.values()];
+}
+
+function changes(experiment: Experiment): Change[] {
+  const { training, data, quantization } = experiment;
+  const smaller = divisors(training.batchSize).filter((size) => size < training.microBatchSize);
+  const lengths = [1, 2, 3].map((shift) => data.sequenceLength >> shift).filter((length) => length >= 128);
+  const ranks = [quantization.lowRank.rank >> 1, quantization.lowRank.rank >> 2].filter((rank) => rank >= 4);
+  return [
+    blockCheckpointing,
+    ...smaller.reverse().map(microBatch),
+    ...(quantization.storage === 'integer' ? [] : [integerStorage]),
+    ...lengths.map(sequence),
+    ...ranks.map((rank): Change => ({
+      title: `rank ${String(rank)}`,
+      set: [`quantization.lowRank.rank=${String(rank)}`],
+      apply: (e) => ({
+        ...e,
+        quantization: { ...e.quantization, lowRank: { ...e.quantization.lowRank, rank } },
+      }),
+    })),
+  ].filter((change) => differs(change, experiment));
+}
+
+function differs(change: Change, experiment: Experiment): boolean {
+  return JSON.stringify(change.apply(experiment)) !== JSON.stringify(experiment);
+}
+
+const blockCheckpointing: Change = {
+  title: 'block checkpointing',
+  set: ['training.activationCheckpointing=block'],
+  apply: (e) => ({ ...e, training: { ...e.training, activationCheckpointing: 'block' } }),
+};
+
+const integerStorage: Change = {
+  title: 'integer storage',
+  set: ['quantization.storage=integer'],
+  apply: (e) => ({ ...e, quantization: { ...e.quantization, storage: 'integer' } }),
+};
+
+function microBatch(size: number): Change {
+  return {
+    title: `micro-batch ${String(size)}`,
+    set: [`training.microBatchSize=${String(size)}`],
+    apply: (e) => ({ ...e, training: { ...e.training, microBatchSize: size } }),
+  };
+}
+
+function sequence(length: number): Change {
+  return {
+    title: `sequences of ${String(length)} tokens`,
+    set: [`data.sequenceLength=${String(length)}`],
+    apply: (e) => ({ ...e, data: { ...e.data, sequenceLength: length } }),
+  };
+}
+
+function tried({ experiment, shape, machine, calibration }: EstimateInput, list: readonly Change[]): Suggestion {
+  const changed = list.reduce((current, change) => change.apply(current), experiment);
+  const plan = planRun(changed, shape, machine);
+  const total = Math.max(plan.memory.total, longEvaluation(changed, plan)?.total ?? 0);
+  return {
+    title: list.map(({ title }) => title).join(' + '),
+    set: list.flatMap(({ set }) => set),
+    total,
+    fits: total <= plan.memoryLimit,
+    secondsPerStep: secondsOf(costOf(changed, plan), calibration),
+  };
+}

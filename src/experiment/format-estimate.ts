@@ -1,0 +1,131 @@
+// An estimate as a terminal shows it.
+
+import type { MemoryParts } from '../../native/binding/addon';
+import type { Estimate } from './estimate';
+
+const partNames: Readonly<Record<keyof MemoryParts, string>> = {
+  quantizedWeights: 'frozen weights Φ0 and s0',
+  parameters: 'A, B and scales',
+  gradients: 'gradients',
+  optimizer: 'optimiser moments',
+  embeddings: 'embedding, head, norms',
+  activations: 'activations',
+  workspace: 'workspace',
+};
+
+/** Several lines, the last one ended. */
+export function formatEstimate(result: Estimate): string {
+  const { plan, cost, disk } = result;
+  const { shape } = plan.input;
+  const rows: [string, string][] = (Object.keys(partNames) as (keyof MemoryParts)[]).map((part) => [
+    partNames[part],
+    formatBytes(result.parts[part]),
+  ]);
+  const settings = [
+    `micro-batch ${String(plan.input.microBatchSize)}`,
+    `sequences of ${String(plan.input.sequenceLength)}`,
+    plan.compute,
+    `${String(plan.threads)} thread${plan.threads === 1 ? '' : 's'}`,
+    plan.activationCheckpointing === 'block' ? 'block checkpointing' : 'no checkpointing',
+  ];
+  const lines = [
+    `${result.name}: ${shape.architecture}, ${formatCount(result.quantizedWeights)} quantized weights at ${result.bitsPerWeight.toFixed(2)} bits, ${formatCount(result.trainedParameters)} trained numbers`,
+    `  ${settings.join(', ')}`,
+    '',
+    'memory (engine)',
+    ...table([...rows, ['total', formatBytes(result.total)]]),
+    ...(result.evaluationPeak === null
+      ? []
+      : [
+          `  evaluating blocks of ${String(result.evaluationPeak.sequenceLength)} tokens needs ${formatBytes(result.evaluationPeak.total)}`,
+        ]),
+    result.fits
+      ? `  fits: the limit is ${formatBytes(result.limit)}`
+      : `  DOES NOT FIT: the limit is ${formatBytes(result.limit)}, ${formatBytes(Math.max(result.total, result.evaluationPeak?.total ?? 0) - result.limit)} too much`,
+  ];
+  if (result.secondsPerStep > 0) {
+    lines.push(
+      '',
+      `time${result.calibrated ? '' : ' (rough: no rate was measured on this machine)'}`,
+      ...table([
+        ['a step', `${formatSeconds(result.secondsPerStep)} (${formatCount(cost.tokens)} tokens)`],
+        ['speed', `${formatCount(result.tokensPerSecond)} tokens/s`],
+        ['training', formatSeconds(result.trainingSeconds)],
+        ['evaluation', result.evaluationSeconds === null ? 'not known' : formatSeconds(result.evaluationSeconds)],
+      ]),
+    );
+  }
+  lines.push(
+    '',
+    'disk',
+    ...table([
+      ...(disk.checkpoints > 0
+        ? [['checkpoints', `${String(disk.checkpoints)} × ${formatBytes(disk.checkpoint)} at most`] as [string, string]]
+        : []),
+      ['merged weights', formatBytes(disk.merged)],
+      ['total', formatBytes(disk.total)],
+    ]),
+  );
+  if (disk.free !== null) {
+    lines.push(
+      disk.fits ? `  fits: ${formatBytes(disk.free)} are free` : `  DOES NOT FIT: ${formatBytes(disk.free)} are free`,
+    );
+  }
+  if (result.suggestions.length > 0) {
+    lines.push('', 'what would help');
+    for (const { title, total, fits, secondsPerStep, set } of result.suggestions) {
+      lines.push(
+        `  ${title}: ${formatBytes(total)}, ${fits ? 'fits' : 'still too much'}, a step ${formatSeconds(secondsPerStep)}`,
+        `    ${set.map((assignment) => `--set ${assignment}`).join(' ')}`,
+      );
+    }
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function table(rows: readonly [string, string][]): string[] {
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`);
+}
+
+/** `312 B`, `1.50 MiB`, `5.30 GiB`. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let value = bytes;
+  let unit = 0;
+  while (Math.abs(value) >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 ? String(value) : value.toPrecision(value >= 100 ? 4 : 3)} ${units[unit] ?? ''}`;
+}
+
+/** `950`, `12.3 k`, `6.48 G`. */
+export function formatCount(count: number): string {
+  const units = ['', ' k', ' M', ' G', ' T'];
+  let value = count;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return unit === 0 ? String(Math.round(value)) : `${value.toPrecision(3)}${units[unit] ?? ''}`;
+}
+
+/** `0.25 s`, `42 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
+export function formatSeconds(seconds: number): string {
+  if (seconds < 10) return `${seconds.toPrecision(2)} s`;
+  const whole = Math.round(seconds);
+  const pieces: [number, string][] = [
+    [Math.floor(whole / 86400), 'd'],
+    [Math.floor(whole / 3600) % 24, 'h'],
+    [Math.floor(whole / 60) % 60, 'min'],
+    [whole % 60, 's'],
+  ];
+  const first = pieces.findIndex(([amount]) => amount > 0);
+  return pieces
+    .slice(first, first + 2)
+    .filter(([amount]) => amount > 0)
+    .map(([amount, unit]) => `${String(amount)} ${unit}`)
+    .join(' ');
+}

@@ -1,0 +1,289 @@
+// The engine's allocations, buffer by buffer: the mirror of native/core/memory_plan.cpp, which holds the same lists in the
+// same order. The engine compares its own sums with these to the byte and refuses to start when they differ.
+
+import type { ComputeType, LinearQuantization, MemoryParts } from '../../native/binding/addon';
+import { LINEAR_NAMES, linearSize, type LinearName, type ModelShape } from '../formats/model-shape';
+import { scratchBytes } from './scratch';
+
+/** Everything that decides the engine's memory. */
+export interface EngineLayout {
+  readonly shape: ModelShape;
+  /** By full linear name; null: kept in float. */
+  readonly linears: Readonly<Record<string, LinearQuantization | null>>;
+  readonly compute: ComputeType;
+  readonly threads: number;
+  /** false: evaluation only. */
+  readonly training: boolean;
+  readonly microBatchSize: number;
+  readonly sequenceLength: number;
+  readonly activationCheckpointing: 'none' | 'block';
+  /** Type of the residual stream and of the saved block inputs: float32 on the CPU, bf16 on a GPU (engine.md). */
+  readonly residual: ComputeType;
+  /** Memory that operations take inside a call; a GPU's operations are planned without. */
+  readonly scratch: 'cpu' | 'none';
+}
+
+/** A linear that is quantized, with its place and size. */
+export interface QuantizedLinear {
+  readonly name: string;
+  readonly layer: number;
+  readonly linear: LinearName;
+  readonly spec: LinearQuantization;
+  readonly outputs: number;
+  readonly inputs: number;
+}
+
+export function quantizedLinears({ shape, linears }: Pick<EngineLayout, 'shape' | 'linears'>): QuantizedLinear[] {
+  return Array.from({ length: shape.layers }, (_, layer) =>
+    LINEAR_NAMES.flatMap((linear): QuantizedLinear[] => {
+      const name = `model.layers.${String(layer)}.${linear}`;
+      const spec = linears[name];
+      return spec ? [{ name, layer, linear, spec, ...linearSize(shape, linear) }] : [];
+    }),
+  ).flat();
+}
+
+/** Sums buffers as the engine places them: each starts at a multiple of 64 bytes (native/core/layout.h). */
+class Sum {
+  private used = 0;
+  private peak = 0;
+
+  bytes(count: number): void {
+    this.used += Math.ceil(count / 64) * 64;
+  }
+  floats(count: number): void {
+    this.bytes(count * 4);
+  }
+  matrix(type: ComputeType, rows: number, columns: number): void {
+    this.bytes(rows * columns * byteSize(type));
+  }
+  mark(): number {
+    return this.used;
+  }
+  /** Buffers after this share the memory of those placed since `mark`. */
+  rewind(mark: number): void {
+    this.peak = this.highest();
+    this.used = mark;
+  }
+  highest(): number {
+    return Math.max(this.used, this.peak);
+  }
+}
+
+export function byteSize(type: ComputeType): number {
+  return type === 'float32' ? 4 : 2;
+}
+
+/** Bits of one stored code of Φ0. */
+export function codeBits({ storage, bits, fractionBits }: LinearQuantization): number {
+  switch (storage) {
+    case 'fp32':
+      return 32;
+    case 'bf16':
+    case 'fp16':
+      return 16;
+    case 'fixed-point':
+      return bits + fractionBits;
+    case 'integer':
+      return bits;
+  }
+}
+
+/** Bytes of one packed row of `inputs` codes: whole groups of 32 codes; float storages are plain arrays. */
+export function packedRowBytes(width: number, inputs: number): number {
+  return width >= 16 ? inputs * (width / 8) : Math.ceil(inputs / 32) * 4 * width;
+}
+
+/** Scales of a linear: one, one an output, or one a group. */
+export function scaleCount({ spec, outputs, inputs }: Pick<QuantizedLinear, 'spec' | 'outputs' | 'inputs'>): number {
+  if (spec.groupSize === 0) return 1;
+  return spec.groupSize < 0 ? outputs : outputs * (inputs / spec.groupSize);
+}
+
+export function memoryParts(plan: EngineLayout): MemoryParts {
+  return {
+    quantizedWeights: quantizedWeights(plan),
+    parameters: parameters(plan),
+    gradients: gradients(plan),
+    optimizer: optimizer(plan),
+    embeddings: embeddings(plan),
+    activations: activations(plan),
+    workspace: workspace(plan),
+  };
+}
+
+export function totalBytes(parts: MemoryParts): number {
+  const { quantizedWeights, parameters, gradients, optimizer, embeddings, activations, workspace } = parts;
+  return quantizedWeights + parameters + gradients + optimizer + embeddings + activations + workspace;
+}
+
+function quantizedWeights(plan: EngineLayout): number {
+  const sum = new Sum();
+  for (const linear of quantizedLinears(plan)) {
+    sum.bytes(linear.outputs * packedRowBytes(codeBits(linear.spec), linear.inputs));
+    sum.floats(scaleCount(linear));
+  }
+  return sum.highest();
+}
+
+function trained(sum: Sum, linear: QuantizedLinear, scales: boolean): void {
+  const { spec, outputs, inputs } = linear;
+  if (spec.rank > 0) {
+    sum.floats(outputs * spec.rank);
+    sum.floats(spec.rank * inputs);
+  }
+  if (scales) sum.floats(scaleCount(linear));
+}
+
+function parameters(plan: EngineLayout): number {
+  const sum = new Sum();
+  for (const linear of quantizedLinears(plan)) {
+    trained(sum, linear, true);
+    sum.floats(scaleCount(linear)); // linear domain, floored
+    if (linear.spec.groupSize <= 0) sum.floats(linear.outputs); // one a row, for the epilogues
+  }
+  return sum.highest();
+}
+
+function gradients(plan: EngineLayout): number {
+  if (!plan.training) return 0;
+  const sum = new Sum();
+  for (const linear of quantizedLinears(plan)) trained(sum, linear, linear.spec.learnScales);
+  return sum.highest();
+}
+
+function optimizer(plan: EngineLayout): number {
+  return 2 * gradients(plan);
+}
+
+function embeddings({ shape, compute, sequenceLength }: EngineLayout): number {
+  const sum = new Sum();
+  sum.matrix(compute, shape.vocabSize, shape.hiddenSize);
+  if (!shape.tiedEmbeddings) sum.matrix(compute, shape.vocabSize, shape.hiddenSize);
+  sum.floats(shape.hiddenSize);
+  const rotary = sequenceLength * Math.floor(shape.headDim / 2);
+  sum.floats(rotary); // cosine
+  sum.floats(rotary); // sine
+  for (let layer = 0; layer < shape.layers; layer++) {
+    sum.floats(shape.hiddenSize);
+    sum.floats(shape.hiddenSize);
+    if (shape.qkNorm) {
+      sum.floats(shape.headDim);
+      sum.floats(shape.headDim);
+    }
+    for (const linear of LINEAR_NAMES) {
+      if (hasBias(shape, linear)) sum.floats(linearSize(shape, linear).outputs);
+    }
+  }
+  return sum.highest();
+}
+
+function hasBias(shape: ModelShape, linear: LinearName): boolean {
+  switch (linear) {
+    case 'self_attn.q_proj':
+    case 'self_attn.k_proj':
+    case 'self_attn.v_proj':
+      return shape.qkvBias;
+    case 'self_attn.o_proj':
+      return shape.outputBias;
+    default:
+      return shape.mlpBias;
+  }
+}
+
+interface Widths {
+  readonly tokens: number;
+  readonly hidden: number;
+  readonly query: number;
+  readonly keyValue: number;
+  readonly intermediate: number;
+}
+
+function widths({ shape, microBatchSize, sequenceLength }: EngineLayout): Widths {
+  return {
+    tokens: microBatchSize * sequenceLength,
+    hidden: shape.hiddenSize,
+    query: shape.heads * shape.headDim,
+    keyValue: shape.kvHeads * shape.headDim,
+    intermediate: shape.intermediateSize,
+  };
+}
+
+function block(sum: Sum, plan: EngineLayout, ownsInput: boolean): void {
+  const { tokens, hidden, query, keyValue, intermediate } = widths(plan);
+  const e = plan.compute;
+  if (ownsInput) sum.matrix(plan.residual, tokens, hidden);
+  sum.matrix(e, tokens, hidden); // first norm
+  sum.floats(tokens);
+  for (const width of [query, keyValue, keyValue]) sum.matrix(e, tokens, width); // raw q, k, v
+  for (const width of [query, keyValue, keyValue]) sum.matrix(e, tokens, width); // q, k, v
+  sum.matrix(e, tokens, query); // attention
+  sum.floats(tokens * plan.shape.heads); // log-sum-exp
+  sum.matrix(e, tokens, hidden); // raw o
+  sum.matrix(plan.residual, tokens, hidden); // residual in the middle
+  sum.matrix(e, tokens, hidden); // second norm
+  sum.floats(tokens);
+  for (let i = 0; i < 3; i++) sum.matrix(e, tokens, intermediate); // raw gate, raw up, gated
+  sum.matrix(e, tokens, hidden); // raw down
+}
+
+function activations(plan: EngineLayout): number {
+  const sum = new Sum();
+  const { tokens, hidden } = widths(plan);
+  const checkpointed = plan.training && plan.activationCheckpointing === 'block';
+  const blocks = plan.training && !checkpointed ? plan.shape.layers : 1;
+  for (let i = 0; i < blocks; i++) block(sum, plan, !checkpointed);
+  if (checkpointed) {
+    for (let i = 0; i < plan.shape.layers; i++) sum.matrix(plan.residual, tokens, hidden);
+  }
+  sum.matrix(plan.residual, tokens, hidden);
+  sum.matrix(plan.compute, tokens, hidden);
+  sum.floats(tokens);
+  return sum.highest();
+}
+
+/** Rows of logits in memory at once: 2^24 numbers, at least 32 rows. */
+export function logitRows({ shape, microBatchSize, sequenceLength }: EngineLayout): number {
+  return Math.min(microBatchSize * sequenceLength, Math.max(32, Math.floor(2 ** 24 / shape.vocabSize)));
+}
+
+/** Clipped entries of a weight that are listed before the dense gradient takes over. */
+export function clippedCapacity(outputs: number, inputs: number): number {
+  return Math.max(1024, Math.floor((outputs * inputs) / 32));
+}
+
+/** Linears that use the same list of clipped entries, one after the other. */
+const clippedSlots: readonly (readonly LinearName[])[] = [
+  ['self_attn.q_proj', 'self_attn.o_proj', 'mlp.gate_proj', 'mlp.down_proj'],
+  ['self_attn.k_proj', 'mlp.up_proj'],
+  ['self_attn.v_proj'],
+];
+
+function workspace(plan: EngineLayout): number {
+  const sum = new Sum();
+  const { shape } = plan;
+  const { tokens, hidden, query, keyValue, intermediate } = widths(plan);
+  const e = plan.compute;
+  const sizes = LINEAR_NAMES.map((linear) => linearSize(shape, linear));
+  sum.bytes(Math.max(...sizes.map(({ outputs, inputs }) => outputs * inputs)) * byteSize(e));
+  sum.matrix('float32', logitRows(plan), shape.vocabSize);
+  sum.bytes(plan.scratch === 'cpu' ? scratchBytes(plan) : 0);
+  if (!plan.training) return sum.highest();
+
+  if (e !== 'float32') sum.matrix(e, logitRows(plan), shape.vocabSize);
+  sum.matrix('float32', tokens, hidden);
+  sum.matrix('float32', tokens, hidden);
+  for (let i = 0; i < 3; i++) sum.floats(Math.max(...sizes.map(({ outputs }) => outputs)));
+  for (const slot of clippedSlots) {
+    const slotSizes = slot.map((linear) => linearSize(shape, linear));
+    sum.bytes((Math.max(...slotSizes.map(({ outputs }) => outputs)) + 1) * 8);
+    sum.bytes(Math.max(...slotSizes.map(({ outputs, inputs }) => clippedCapacity(outputs, inputs))) * 4);
+  }
+  const mark = sum.mark();
+  sum.matrix(e, tokens, hidden);
+  for (let i = 0; i < 3; i++) sum.matrix(e, tokens, intermediate);
+  sum.rewind(mark);
+  for (const width of [hidden, query, query, keyValue, keyValue, query, keyValue, keyValue])
+    sum.matrix(e, tokens, width);
+  return sum.highest();
+}
