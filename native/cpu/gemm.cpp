@@ -1,11 +1,35 @@
 #include "cpu/gemm.h"
 
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdlib>
+
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
-#include "cpu/element.h"
 #include "cpu/isa.h"
+#include "cpu/kernels/gemm.h"
 
 namespace lrqat::cpu {
+
+namespace {
+
+constexpr int64_t rowBlock = 64;                    // rows of A packed at a time
+constexpr int64_t maximumDepth = 2048;              // 64 rows and one panel stay in the second-level cache
+constexpr int64_t packedFloats = int64_t{1} << 20;  // of B, shared by all threads
+
+int64_t ceilDivide(int64_t value, int64_t by) {
+  return (value + by - 1) / by;
+}
+
+const GemmKernels& kernelsFor(DType a, DType b) {
+  if (a == DType::BF16 && b == DType::BF16) {
+    if (const GemmKernels* pairs = LRQAT_SELECT_BF16_KERNELS(gemmKernels)) return *pairs;
+  }
+  return LRQAT_SELECT_KERNELS(gemmKernels);
+}
+
+}  // namespace
 
 Gemm::Gemm(const std::string& oneDnnPath, int threads) : threads_(threads) {
   if (!oneDnnPath.empty()) oneDnn_ = OneDnnLibrary::open(oneDnnPath, threads);
@@ -42,16 +66,75 @@ bool Gemm::multiplyByOneDnn(Matrix a, bool transposeA, Matrix b, bool transposeB
   return oneDnn_->multiply(product, a.data, b.data, c.data);
 }
 
+float* Gemm::Buffer::reserve(int64_t count) {
+  if (count > capacity) {
+    const int64_t bytes = (count * static_cast<int64_t>(sizeof(float)) + 63) / 64 * 64;
+    memory.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>(bytes))));
+    capacity = memory ? count : 0;
+    if (!memory) throw Error(ErrorCode::OutOfMemory, "no memory to pack the operands of a matrix product");
+  }
+  return memory.get();
+}
+
+void Gemm::Buffer::Free::operator()(float* pointer) const {
+  std::free(pointer);
+}
+
 void Gemm::multiplyBuiltIn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) {
-  const int64_t k = transposeA ? a.rows : a.cols;
-#pragma omp parallel for num_threads(threads_) schedule(static)
-  for (int64_t i = 0; i < c.rows; ++i) {
-    for (int64_t j = 0; j < c.cols; ++j) {
-      float sum = 0;
-      for (int64_t l = 0; l < k; ++l) {
-        sum += (transposeA ? get(a, l, i) : get(a, i, l)) * (transposeB ? get(b, j, l) : get(b, l, j));
+  const GemmKernels& kernels = kernelsFor(a.type, b.type);
+  const PackSource sourceA{a.data, a.type == DType::BF16, !transposeA, a.cols};
+  const PackSource sourceB{b.data, b.type == DType::BF16, transposeB, b.cols};
+  const int64_t depth = transposeA ? a.rows : a.cols;
+  const int64_t m = c.rows;
+  const int64_t n = c.cols;
+  const bool cBf16 = c.type == DType::BF16;
+  const int64_t cElement = byteSize(c.type);
+
+  // Partial sums of depth blocks live in C, which only float32 can hold without rounding.
+  const int64_t depthBlock = cBf16 ? depth : std::min(depth, maximumDepth);
+  const int64_t maximumUnits = kernels.pairs ? (depthBlock + 1) / 2 : depthBlock;
+  const int64_t panelFloats = maximumUnits * kernels.panelColumns;
+  const int64_t panels = ceilDivide(n, kernels.panelColumns);
+  const int64_t panelBlock = std::clamp<int64_t>(packedFloats / std::max<int64_t>(panelFloats, 1), 1, panels);
+  float* packedB = packedB_.reserve(panelBlock * panelFloats);
+  float* packedA = packedA_.reserve(threads_ * rowBlock * maximumUnits);
+
+  for (int64_t firstPanel = 0; firstPanel < panels; firstPanel += panelBlock) {
+    const int64_t panelCount = std::min(panelBlock, panels - firstPanel);
+    // Depth 0 still writes C.
+    for (int64_t from = 0; from == 0 || from < depth; from += depthBlock) {
+      const int64_t length = std::min(depthBlock, depth - from);
+      const int64_t units = kernels.pairs ? (length + 1) / 2 : length;
+      const bool add = accumulate || from > 0;
+      const int64_t rowBlocks = ceilDivide(m, rowBlock);
+      // Few rows: the panels are shared out as well, at the price of packing A once for each group.
+      const int64_t groups = rowBlocks >= 2 * threads_ ? 1 : std::min<int64_t>(panelCount, threads_);
+#pragma omp parallel num_threads(threads_)
+      {
+#pragma omp for schedule(static)
+        for (int64_t panel = 0; panel < panelCount; ++panel) {
+          const int64_t column = (firstPanel + panel) * kernels.panelColumns;
+          kernels.packB(sourceB, column, std::min<int64_t>(kernels.panelColumns, n - column), from, length,
+                        packedB + panel * units * kernels.panelColumns);
+        }
+        float* rowsOfA = packedA + omp_get_thread_num() * rowBlock * maximumUnits;
+#pragma omp for schedule(dynamic)
+        for (int64_t task = 0; task < rowBlocks * groups; ++task) {
+          const int64_t row = task / groups * rowBlock;
+          const int64_t rows = std::min(rowBlock, m - row);
+          kernels.packA(sourceA, row, rows, from, length, rowsOfA);
+          for (int64_t panel = task % groups; panel < panelCount; panel += groups) {
+            const int64_t column = (firstPanel + panel) * kernels.panelColumns;
+            const auto columns = static_cast<int>(std::min<int64_t>(kernels.panelColumns, n - column));
+            for (int64_t i = 0; i < rows; i += kernels.tileRows) {
+              kernels.tile(static_cast<int>(std::min<int64_t>(kernels.tileRows, rows - i)), columns, units,
+                           rowsOfA + i * units, units, packedB + panel * units * kernels.panelColumns,
+                           static_cast<std::byte*>(c.data) + ((row + i) * n + column) * cElement, cBf16, n, add);
+            }
+          }
+        }
       }
-      put(c, i, j, accumulate ? get(c, i, j) + sum : sum);
+      if (depth == 0) break;
     }
   }
 }

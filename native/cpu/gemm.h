@@ -26,8 +26,20 @@ class Gemm {
   bool multiplyByOneDnn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
   void multiplyBuiltIn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
 
+  /// At least `count` floats, 64-byte aligned, kept between products.
+  struct Buffer {
+    float* reserve(int64_t count);
+    struct Free {
+      void operator()(float* memory) const;
+    };
+    std::unique_ptr<float, Free> memory;
+    int64_t capacity = 0;
+  };
+
   int threads_;
   std::unique_ptr<OneDnnLibrary> oneDnn_;
+  Buffer packedA_;
+  Buffer packedB_;
 };
 
 }  // namespace lrqat::cpu

@@ -31,10 +31,18 @@ const char* name(Isa isa);
   }
 #define LRQAT_SELECT_KERNELS(variable) \
   (detectIsa() == Isa::Avx512 ? avx512::variable : (detectIsa() == Isa::Avx2 ? avx2::variable : baseline::variable))
+/// Kernel files that CMakeLists.txt names are compiled once more for bf16 pair products; check hasFastBf16() before use.
+#define LRQAT_DECLARE_BF16_KERNELS(Type, variable) \
+  namespace avx512bf16 {                           \
+  extern const Type variable;                      \
+  }
+#define LRQAT_SELECT_BF16_KERNELS(variable) (hasFastBf16() ? &avx512bf16::variable : nullptr)
 #else
 #define LRQAT_DECLARE_KERNELS(Type, variable) \
   namespace baseline {                        \
   extern const Type variable;                 \
   }
+#define LRQAT_DECLARE_BF16_KERNELS(Type, variable)
+#define LRQAT_SELECT_BF16_KERNELS(variable) nullptr
 #define LRQAT_SELECT_KERNELS(variable) (baseline::variable)
 #endif

@@ -1,0 +1,189 @@
+// Vectors of float32 as wide as the instruction set of the kernel file, through the compiler's vector extension, with
+// the few operations that the extension has no operator for. Loads and stores take float or bf16 memory.
+#pragma once
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace lrqat::cpu::LRQAT_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int lanes = 16;
+#elif defined(__AVX2__)
+constexpr int lanes = 8;
+#else
+constexpr int lanes = 4;
+#endif
+
+using Vec = float __attribute__((vector_size(lanes * 4)));
+using VecInt = int32_t __attribute__((vector_size(lanes * 4)));
+using VecBits = uint32_t __attribute__((vector_size(lanes * 4)));
+using HalfBits = uint16_t __attribute__((vector_size(lanes * 2)));
+
+/// Storage of one bf16 value.
+struct bf16 {
+  uint16_t bits;
+};
+
+inline Vec broadcast(float value) {
+  return value - Vec{};
+}
+
+inline Vec load(const float* memory) {
+  Vec v;
+  std::memcpy(&v, memory, sizeof v);
+  return v;
+}
+
+inline Vec load(const bf16* memory) {
+  HalfBits half;
+  std::memcpy(&half, memory, sizeof half);
+  return __builtin_bit_cast(Vec, __builtin_convertvector(half, VecBits) << 16);
+}
+
+inline void store(float* memory, Vec v) {
+  std::memcpy(memory, &v, sizeof v);
+}
+
+/// The 16 high bits, rounded to nearest even; NaN stays NaN.
+inline VecBits roundToBf16(Vec v) {
+  const auto bits = __builtin_bit_cast(VecBits, v);
+  const VecBits rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
+  return v == v ? rounded : (bits >> 16) | 0x40U;
+}
+
+inline void store(bf16* memory, Vec v) {
+  const HalfBits half = __builtin_convertvector(roundToBf16(v), HalfBits);
+  std::memcpy(memory, &half, sizeof half);
+}
+
+/// The first `count` < lanes elements; the others are zero.
+template <typename T>
+inline Vec loadPart(const T* memory, int64_t count) {
+  T buffer[lanes] = {};
+  std::memcpy(buffer, memory, static_cast<size_t>(count) * sizeof(T));
+  return load(buffer);
+}
+
+template <typename T>
+inline void storePart(T* memory, Vec v, int64_t count) {
+  T buffer[lanes];
+  store(buffer, v);
+  std::memcpy(memory, buffer, static_cast<size_t>(count) * sizeof(T));
+}
+
+/// a·b + c in one rounding where the instruction set has it.
+inline Vec multiplyAdd(Vec a, Vec b, Vec c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__)
+  return _mm256_fmadd_ps(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+inline Vec maximum(Vec a, Vec b) {
+  return a > b ? a : b;
+}
+inline Vec minimum(Vec a, Vec b) {
+  return a < b ? a : b;
+}
+
+inline Vec squareRoot(Vec v) {
+#if defined(__AVX512F__)
+  return _mm512_sqrt_ps(v);
+#elif defined(__AVX2__)
+  return _mm256_sqrt_ps(v);
+#else
+  for (int i = 0; i < lanes; ++i) v[i] = std::sqrt(v[i]);
+  return v;
+#endif
+}
+
+/// Sum of the lanes, halves first: a fixed order.
+inline float sum(Vec v) {
+  float buffer[lanes];
+  store(buffer, v);
+  for (int width = lanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) buffer[i] += buffer[i + width];
+  }
+  return buffer[0];
+}
+
+inline float highest(Vec v) {
+  float buffer[lanes];
+  store(buffer, v);
+  for (int i = 1; i < lanes; ++i) buffer[0] = buffer[i] > buffer[0] ? buffer[i] : buffer[0];
+  return buffer[0];
+}
+
+/// e^x within 2 ulp over the whole range, subnormal results included; NaN stays NaN.
+/// x = n·ln 2 + r with |r| ≤ ln 2 / 2; e^r by a polynomial of degree 6 with minimax coefficients; 2^n in two factors,
+/// so that neither overflows where the product does not.
+inline Vec exponential(Vec x) {
+  const Vec top = broadcast(89.0F);
+  const Vec bottom = broadcast(-104.0F);
+  x = x > top ? top : x;
+  x = x < bottom ? bottom : x;
+  const Vec shifted = multiplyAdd(x, broadcast(1.44269504F), broadcast(12582912.0F));  // 1.5·2^23 rounds to an integer
+  const Vec whole = shifted - broadcast(12582912.0F);
+  Vec r = multiplyAdd(whole, broadcast(-0.693145752F), x);  // 16 leading bits of ln 2: exact product
+  r = multiplyAdd(whole, broadcast(-1.42860677e-6F), r);
+  Vec p = broadcast(1.0F / 720);
+  p = multiplyAdd(p, r, broadcast(1.0F / 120));
+  p = multiplyAdd(p, r, broadcast(1.0F / 24));
+  p = multiplyAdd(p, r, broadcast(1.0F / 6));
+  p = multiplyAdd(p, r, broadcast(0.5F));
+  p = multiplyAdd(p, r, broadcast(1.0F));
+  p = multiplyAdd(p, r, broadcast(1.0F));
+#if defined(__AVX512F__)
+  return _mm512_scalef_ps(p, whole);
+#else
+  const VecInt n = __builtin_bit_cast(VecInt, shifted) - 0x4b400000;
+  const VecInt half = n >> 1;
+  const Vec first = __builtin_bit_cast(Vec, (half + 127) << 23);
+  const Vec second = __builtin_bit_cast(Vec, (n - half + 127) << 23);
+  return p * first * second;
+#endif
+}
+
+/// A whole vector, or the first `count` lanes of one at the end of a row.
+struct Whole {};
+struct Part {
+  int64_t count;
+};
+
+template <typename T>
+inline Vec load(const T* memory, Whole) {
+  return load(memory);
+}
+template <typename T>
+inline Vec load(const T* memory, Part part) {
+  return loadPart(memory, part.count);
+}
+template <typename T>
+inline void store(T* memory, Vec v, Whole) {
+  store(memory, v);
+}
+template <typename T>
+inline void store(T* memory, Vec v, Part part) {
+  storePart(memory, v, part.count);
+}
+
+/// Calls body(index, Whole or Part) for the vectors of a row.
+template <typename Body>
+inline void forEachVector(int64_t length, Body body) {
+  int64_t i = 0;
+  for (; i + lanes <= length; i += lanes) body(i, Whole{});
+  if (i < length) body(i, Part{length - i});
+}
+
+}  // namespace
+}  // namespace lrqat::cpu::LRQAT_ISA

@@ -1,0 +1,100 @@
+// Matrix products against double, both libraries: shapes with every kind of remainder, all transposes and element
+// types.
+#include <array>
+
+#include "core/error.h"
+#include "test/dense.h"
+
+using namespace lrqat;
+using namespace lrqat::test;
+
+namespace {
+
+struct Shape {
+  int64_t m, n, k;
+};
+
+struct Product {
+  Shape shape;
+  bool transposeA, transposeB, accumulate;
+  DType a, b, c;
+};
+
+std::string describe(const Product& t, const std::string& library, int threads) {
+  return library + ", " + std::to_string(threads) + " threads, " + std::to_string(t.shape.m) + "x" +
+         std::to_string(t.shape.n) + "x" + std::to_string(t.shape.k) + (t.transposeA ? " A'" : " A") + typeName(t.a) +
+         (t.transposeB ? " B'" : " B") + typeName(t.b) + " C" + typeName(t.c) + (t.accumulate ? " accumulate" : "");
+}
+
+void check(cpu::CpuBackend& backend, const Product& t, uint64_t seed, const std::string& label) {
+  const auto [m, n, k] = t.shape;
+  Random random(seed);
+  Tensor a = Tensor::random(random, t.a, t.transposeA ? k : m, t.transposeA ? m : k);
+  Tensor b = Tensor::random(random, t.b, t.transposeB ? n : k, t.transposeB ? k : n);
+  Tensor c = Tensor::random(random, t.c, m, n);
+  const Tensor before = c;
+  backend.gemm(a.matrix(), t.transposeA, b.matrix(), t.transposeB, c.matrix(), t.accumulate);
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = t.accumulate ? before.at(i, j) : 0;
+      double magnitude = std::abs(sum);
+      for (int64_t l = 0; l < k; ++l) {
+        const double product = (t.transposeA ? a.at(l, i) : a.at(i, l)) * (t.transposeB ? b.at(j, l) : b.at(l, j));
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      // A sum of float32 products is off by at most (number of additions) half units of the sum of magnitudes; in
+      // practice by the square root. The result is then rounded once to its type.
+      const double tolerance =
+          0x1p-24 * magnitude * (4 + std::sqrt(static_cast<double>(k))) + roundOff(t.c) * std::abs(sum) * 1.01;
+      expectNear(c.at(i, j), sum, tolerance, label);
+    }
+  }
+  // Again with the same inputs: the same bits.
+  Tensor again = before;
+  backend.gemm(a.matrix(), t.transposeA, b.matrix(), t.transposeB, again.matrix(), t.accumulate);
+  expect(again == c, label + ": not the same bits the second time");
+}
+
+void checkLibrary(const std::string& library) {
+  const Shape shapes[] = {{1, 1, 1},     {3, 5, 7},    {8, 32, 16},  {9, 33, 17},    {64, 64, 64},  {65, 31, 130},
+                          {130, 96, 33}, {2, 200, 77}, {192, 1, 48}, {32, 70, 2500}, {70, 32, 4100}};
+  uint64_t seed = 0;
+  for (const int threads : {1, 2}) {
+    const auto backend = makeBackend(threads, DType::F32, library);
+    for (const Shape& shape : shapes) {
+      for (int flags = 0; flags < 8; ++flags) {
+        for (const auto& [a, b, c] :
+             {std::array{DType::F32, DType::F32, DType::F32}, std::array{DType::BF16, DType::BF16, DType::F32},
+              std::array{DType::BF16, DType::BF16, DType::BF16}, std::array{DType::F32, DType::BF16, DType::F32}}) {
+          const Product t{shape, (flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0, a, b, c};
+          if (shape.k > 1000 && flags % 3 != 1) continue;
+          check(*backend, t, ++seed, describe(t, library.empty() ? "built-in" : "oneDNN", threads));
+        }
+      }
+    }
+    // No depth: the product is zero.
+    Tensor none(DType::F32, 4, 0);
+    Tensor c(DType::F32, 4, 4);
+    c.set(5, 3);
+    backend->gemm(none.matrix(), false, none.matrix(), true, c.matrix(), true);
+    expectEqual(c.at(5), 3.0, "no depth, accumulated");
+    backend->gemm(none.matrix(), false, none.matrix(), true, c.matrix(), false);
+    expectEqual(c.at(5), 0.0, "no depth");
+  }
+}
+
+void missingLibrary() {
+  const std::string message =
+      expectThrows<Error>([] { makeBackend(1, DType::F32, "/nonexistent/liblrqat_onednn.so"); }, "missing library");
+  expect(message.find("/nonexistent/liblrqat_onednn.so") != std::string::npos,
+         "the message names the path: " + message);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<Case> cases{{"built-in product", [] { checkLibrary(""); }}, {"missing oneDNN library", missingLibrary}};
+  if (!oneDnnPath().empty()) cases.push_back({"oneDNN product", [] { checkLibrary(oneDnnPath()); }});
+  return run(cases, argc, argv);
+}
