@@ -43,6 +43,11 @@ export async function listRuns(runsFolder: string, now: () => number = Date.now)
 
 /** null: not a run directory. */
 export function readSummary(directory: string, now: number): RunSummary | null {
+  const summary = look(directory, now);
+  return summary?.state === 'crashed' ? look(directory, now) : summary;
+}
+
+function look(directory: string, now: number): RunSummary | null {
   const files = new Set(namesIn(directory));
   const json = (file: string): unknown => (files.has(path.basename(file)) ? readJsonNow(file) : undefined);
   const paths = runPaths(directory);

@@ -94,17 +94,15 @@ export async function readState(
   runDirectory: string,
   now: () => number = Date.now,
 ): Promise<{ readonly status: RunStatus; readonly state: DerivedState }> {
-  const owner = await readOwner(runDirectory);
-  const status = await readStatus(runDirectory);
-  if (status === null) {
-    throw new UserError('NotARun', `${runDirectory}: not a run directory (no readable status.json)`);
+  for (let look = 1; ; look++) {
+    const owner = await readOwner(runDirectory);
+    const status = await readStatus(runDirectory);
+    if (status === null) {
+      throw new UserError('NotARun', `${runDirectory}: not a run directory (no readable status.json)`);
+    }
+    const state = derivedState(status, owner, now());
+    if (state !== 'crashed' || look === 2) return { status, state };
   }
-  const state = derivedState(status, owner, now());
-  if (state !== 'crashed') return { status, state };
-  // The trainer may have ended, or a new one begun, between the two reads.
-  const again = await readStatus(runDirectory);
-  if (again === null || again.heartbeat === status.heartbeat) return { status, state };
-  return { status: again, state: derivedState(again, await readOwner(runDirectory), now()) };
 }
 
 /** Wakes when something in a folder changes, or after a while where the system does not say. */

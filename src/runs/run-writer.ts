@@ -147,6 +147,12 @@ export class RunWriter {
     return this.layerLines.append(events);
   }
 
+  /** Waits until all events so far are on the disk: before a checkpoint says that they can be built upon. */
+  async sync(): Promise<void> {
+    await this.metrics.append([], true);
+    await this.layerLines.append([], true);
+  }
+
   /** Tells readers that the run goes on from the checkpoint of `step`. */
   async resumeFrom(step: number): Promise<void> {
     const event: ResumeEvent = { type: 'resume', fromStep: step, time: this.options.now() };
@@ -239,7 +245,8 @@ export class RunWriter {
       etaSeconds: null,
       error: error ?? null,
     };
-    await this.writeStatus().catch(() => undefined);
+    // Once more after an error: the one write that must not fail for something that passes.
+    await this.writeStatus().catch(() => this.writeStatus().catch(() => undefined));
     this.ended = true;
     await this.metrics.close().catch(() => undefined);
     await this.layerLines.close().catch(() => undefined);
