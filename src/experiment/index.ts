@@ -21,3 +21,5 @@ export {
   GPU_EFFICIENCY,
   type Calibration,
 } from './calibration';
+export { validateAgainstWorld } from './validate-world';
+export type { ExperimentSource, TextRequest, World, WorldModel } from './validate-world';

@@ -1,0 +1,246 @@
+// Rules that need the world: the model's files, the texts, memory and disk. What is asked of the world is an interface, so
+// that editor, command line and trainer can each bring what they have; world.ts is the one over the real file system.
+
+import { UserError, messageOf } from '../errors';
+import type { ModelShape } from '../formats/model-shape';
+import { quoted } from './allowed';
+import { guessedCalibration } from './calibration';
+import { planDisk } from './disk';
+import { ExperimentDocument } from './document';
+import { estimate, type Suggestion } from './estimate';
+import { formatBytes } from './format-estimate';
+import { inFileOrder, locate } from './parse';
+import type { Machine } from './planner';
+import type { KeyPath, Problem } from './problem';
+import type { Finding } from './rules';
+import type { Experiment } from './schema';
+import { shapeFindings } from './shape-rules';
+
+export interface WorldModel {
+  readonly folder: string;
+  readonly shape: ModelShape;
+}
+
+/** Which texts a count is about. */
+export interface TextRequest {
+  readonly files: readonly string[];
+  readonly field: string;
+  readonly packing: 'join' | 'documents';
+  readonly kind: 'text' | 'wikitext';
+  readonly model: WorldModel;
+}
+
+/** Methods throw UserError for what the user can mend. Paths are as resolvePaths leaves them. */
+export interface World {
+  readonly machine: Machine;
+  /** Devices that this build can compute on. */
+  readonly devices: readonly ('cpu' | 'cuda')[];
+  /** Checks the whole folder: configuration, every tensor's header, tokenizer file. */
+  openModel(path: string): Promise<WorldModel>;
+  /** Highest token id plus one of the tokenizer. */
+  tokenizerVocabulary(model: WorldModel): Promise<number>;
+  /** Files of a path or glob; empty when there is none. */
+  expand(pattern: string): Promise<readonly string[]>;
+  /** A file of a similar name where `pattern` has none. */
+  similar(pattern: string): Promise<string | undefined>;
+  /** Tokens of the texts, counted no further than `enough`. */
+  countTokens(request: TextRequest, enough: number): Promise<number>;
+  /** Free bytes where the run folder will lie; null: not known. */
+  freeDisk(): Promise<number | null>;
+}
+
+/** Text and name of the file that the experiment came from, for places and fixes. */
+export interface ExperimentSource {
+  readonly text: string;
+  readonly file: string;
+}
+
+/**
+ * All problems that only the world shows, in the order of the file. `experiment` has its paths resolved. Without `source`
+ * problems stand at line 1 of an unnamed file.
+ */
+export async function validateAgainstWorld(
+  experiment: Experiment,
+  world: World,
+  source: ExperimentSource = { text: '', file: '' },
+): Promise<Problem[]> {
+  const document = new ExperimentDocument(source.text, source.file);
+  const findings = [...deviceFindings(experiment, world)];
+  const model = await attempt(() => world.openModel(experiment.model.path), ['model', 'path'], 'model.path', findings);
+  const shapeProblems = model ? shapeFindings(experiment, model.shape) : [];
+  findings.push(...shapeProblems);
+  findings.push(...(await textFindings(experiment, world, model)));
+  if (model) {
+    findings.push(...(await vocabularyFindings(model, world)));
+    // Sizes of an experiment that the model does not allow would say nothing.
+    if (!shapeProblems.some(({ severity = 'error' }) => severity === 'error')) {
+      findings.push(...(await resourceFindings(experiment, model.shape, world)));
+    }
+  }
+  return inFileOrder(findings.map((finding) => placed(document, finding)));
+}
+
+/** A finding with ready-made fixes beside the replacements of its own value. */
+interface WorldFinding extends Finding {
+  readonly suggestions?: readonly Suggestion[];
+}
+
+function placed(document: ExperimentDocument, finding: WorldFinding): Problem {
+  const problem = locate(document, finding);
+  const suggested = (finding.suggestions ?? [])
+    .filter(({ fits, set }) => fits && set.length === 1)
+    .map(({ title, set }) => {
+      const [assignment = ''] = set;
+      const equals = assignment.indexOf('=');
+      const value = assignment.slice(equals + 1);
+      const parsed: unknown = /^[\d{["]/.test(value) ? JSON.parse(value) : value;
+      return { title: `Use ${title}`, edits: document.setValue(assignment.slice(0, equals).split('.'), parsed) };
+    });
+  return suggested.length === 0 || document.root === undefined
+    ? problem
+    : { ...problem, fixes: [...(problem.fixes ?? []), ...suggested] };
+}
+
+async function attempt<T>(
+  action: () => Promise<T>,
+  path: KeyPath,
+  key: string,
+  findings: WorldFinding[],
+): Promise<T | undefined> {
+  try {
+    return await action();
+  } catch (error) {
+    if (!(error instanceof UserError) && !isSystemError(error)) throw error;
+    findings.push({
+      path,
+      message: `${key}: ${messageOf(error)}`,
+      ...(error instanceof UserError && error.hint !== undefined ? { hint: error.hint } : {}),
+    });
+    return undefined;
+  }
+}
+
+function isSystemError(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' && 'syscall' in error;
+}
+
+function* deviceFindings({ device }: Experiment, world: World): Iterable<WorldFinding> {
+  if (device === 'auto' || device === 'cpu' || world.devices.includes('cuda')) return;
+  yield {
+    path: ['device'],
+    value: device,
+    message: `device: ${quoted(device)} is not available here; use "cpu" or "auto"`,
+    replacements: ['auto', 'cpu'],
+  };
+}
+
+async function vocabularyFindings(model: WorldModel, world: World): Promise<WorldFinding[]> {
+  const findings: WorldFinding[] = [];
+  const tokens = await attempt(() => world.tokenizerVocabulary(model), ['model', 'path'], 'model.path', findings);
+  if (tokens !== undefined && tokens > model.shape.vocabSize) {
+    findings.push({
+      path: ['model', 'path'],
+      message: `model.path: the tokenizer in ${model.folder} has ${String(tokens)} tokens, the model only ${String(model.shape.vocabSize)}; tokenizer.json and config.json belong to different models`,
+    });
+  }
+  return findings;
+}
+
+interface Corpus {
+  readonly path: KeyPath;
+  readonly key: string;
+  readonly files: readonly string[];
+  readonly sequenceLength: number;
+  readonly kind: TextRequest['kind'];
+}
+
+function corpora({ data, evaluation }: Experiment): Corpus[] {
+  const { sequenceLength } = data;
+  const list: Corpus[] = [
+    { path: ['data', 'train'], key: 'data.train', files: data.train, sequenceLength, kind: 'text' },
+    { path: ['data', 'validation'], key: 'data.validation', files: data.validation, sequenceLength, kind: 'text' },
+  ];
+  if (evaluation.kinds.includes('wikitext')) {
+    list.push({
+      path: ['evaluation', 'wikitext', 'files'],
+      key: 'evaluation.wikitext.files',
+      files: evaluation.wikitext.files,
+      sequenceLength: evaluation.wikitext.sequenceLength,
+      kind: 'wikitext',
+    });
+  }
+  return list.filter(({ files }) => files.length > 0);
+}
+
+async function textFindings(
+  experiment: Experiment,
+  world: World,
+  model: WorldModel | undefined,
+): Promise<WorldFinding[]> {
+  const findings: WorldFinding[] = [];
+  for (const corpus of corpora(experiment)) {
+    const before = findings.length;
+    for (const [index, pattern] of corpus.files.entries()) {
+      const path = [...corpus.path, index];
+      const key = `${corpus.key}[${String(index)}]`;
+      const found = await attempt(() => world.expand(pattern), path, key, findings);
+      if (found?.length !== 0) continue;
+      const similar = await world.similar(pattern);
+      findings.push({
+        path,
+        value: pattern,
+        message: `${key}: ${pattern}: no such file${similar === undefined ? '' : `; did you mean ${similar}?`}`,
+        ...(similar === undefined ? {} : { replacements: [similar] }),
+      });
+    }
+    if (findings.length > before || !model) continue;
+    const { packing, field } = experiment.data;
+    const request = { files: corpus.files, field, packing, kind: corpus.kind, model };
+    const enough = corpus.sequenceLength;
+    const tokens = await attempt(() => world.countTokens(request, enough), corpus.path, corpus.key, findings);
+    if (tokens === undefined || tokens >= enough) continue;
+    findings.push({
+      path: corpus.path,
+      message: `${corpus.key}: the text has ${String(tokens)} tokens, not enough for one sequence of ${String(enough)}; add text${tokens >= 2 ? ` or use sequences of at most ${String(tokens)}` : ''}`,
+    });
+  }
+  return findings;
+}
+
+async function resourceFindings(experiment: Experiment, shape: ModelShape, world: World): Promise<WorldFinding[]> {
+  const { machine } = world;
+  const calibration = guessedCalibration({
+    isa: 'avx2',
+    bf16: 'none',
+    cores: machine.cores,
+    compute: experiment.compute === 'bf16' ? 'bf16' : 'float32',
+  });
+  const result = estimate({ experiment, shape, machine, calibration });
+  const findings: WorldFinding[] = [];
+  if (!result.fits) {
+    const needed = Math.max(result.total, result.evaluationPeak?.total ?? 0);
+    const help = result.suggestions.filter(({ fits }) => fits);
+    findings.push({
+      path: experiment.memoryLimit === 'auto' ? ['training', 'microBatchSize'] : ['memoryLimit'],
+      value: experiment.memoryLimit,
+      message: `the run needs ${formatBytes(needed)} of memory, the limit is ${formatBytes(result.limit)}${experiment.memoryLimit === 'auto' ? ` (memoryLimit "auto" of ${formatBytes(machine.totalMemory)})` : ''}`,
+      hint:
+        help.length > 0
+          ? `it would fit with ${help.map(({ title, total }) => `${title} (${formatBytes(total)})`).join(', or ')}`
+          : 'no setting makes this model fit; use a smaller model or a machine with more memory',
+      suggestions: help,
+    });
+  }
+  const free = await world.freeDisk();
+  const disk = planDisk(experiment, shape, result.plan.linears);
+  if (free !== null && disk.total > free) {
+    const keep = Math.floor((free - disk.base - disk.merged) / Math.max(disk.checkpoint, 1)) - 2;
+    findings.push({
+      path: ['checkpoint', 'keep'],
+      value: experiment.checkpoint.keep,
+      message: `the run writes up to ${formatBytes(disk.total)} (${String(disk.checkpoints)} checkpoints of ${formatBytes(disk.checkpoint)}, merged weights of ${formatBytes(disk.merged)}), ${formatBytes(free)} are free; ${keep >= 1 ? `use checkpoint.keep ${String(keep)}` : 'free some space'} or another folder for runs`,
+      ...(keep >= 1 ? { replacements: [keep] } : {}),
+    });
+  }
+  return findings;
+}
