@@ -27,7 +27,7 @@ export interface Efficiency {
 /** Ratios of the CPU engine, from `npm run bench` (28M-parameter shape, 2 cores). */
 export const CPU_EFFICIENCY: Efficiency = { attention: 0.35, thin: 0.5, rebuild: 0.4 };
 /** Ratios that follow from the H200 bounds of engine.md: thin products are bound by memory there. */
-export const GPU_EFFICIENCY: Efficiency = { attention: 0.5, thin: 0.1, rebuild: 0.1 };
+export const GPU_EFFICIENCY: Efficiency = { attention: 0.5, thin: 0.1, rebuild: 0.6 };
 
 /** A calibration from one measured number, the rate of large matrix products at the step's own shapes. */
 export function calibrationFromGemm(

@@ -1,6 +1,6 @@
 // A JSON-with-comments text with its tree: values, places of keys and values, and edits that keep comments.
 
-import { modify, parseTree, type Node, type ParseError } from 'jsonc-parser';
+import { createScanner, modify, parseTree, type Node, type ParseError } from 'jsonc-parser';
 
 import type { KeyPath, SourceRange, TextEdit } from './problem';
 
@@ -80,6 +80,48 @@ export class ExperimentDocument {
       text: content,
     }));
   }
+
+  /** Edits that take a key and its value out, with one comma; comments stay. */
+  removeKey(path: KeyPath): TextEdit[] {
+    const property = this.property(path);
+    if (!property) return [];
+    const siblings = property.parent?.children ?? [];
+    const previous = siblings[siblings.indexOf(property) - 1];
+    const end = property.offset + property.length;
+    const after = this.commaAfter(end);
+    const before = after === undefined && previous ? this.commaAfter(previous.offset + previous.length) : undefined;
+    if (after !== undefined && this.text.slice(end, after).trim() === '') {
+      const blank = /^[ \t]*(?:\r?\n[ \t]*)?/.exec(this.text.slice(after + 1))?.[0].length ?? 0;
+      return [{ offset: property.offset, length: after + 1 + blank - property.offset, text: '' }];
+    }
+    if (before !== undefined && this.text.slice(before + 1, property.offset).trim() === '') {
+      return [{ offset: before, length: end - before, text: '' }];
+    }
+    const comma = after ?? before;
+    return [
+      { offset: property.offset, length: property.length, text: '' },
+      ...(comma === undefined ? [] : [{ offset: comma, length: 1, text: '' }]),
+    ];
+  }
+
+  /** Place of a comma that follows `offset` with only blanks and comments between. */
+  private commaAfter(offset: number): number | undefined {
+    const scanner = createScanner(this.text, true);
+    scanner.setPosition(offset);
+    scanner.scan();
+    const found = scanner.getTokenOffset();
+    return this.text[found] === ',' ? found : undefined;
+  }
+}
+
+/** Applies edits that do not overlap. */
+export function applyTextEdits(text: string, edits: readonly TextEdit[]): string {
+  return [...edits]
+    .sort((a, b) => b.offset - a.offset)
+    .reduce(
+      (result, { offset, length, text: added }) => result.slice(0, offset) + added + result.slice(offset + length),
+      text,
+    );
 }
 
 /** First line of an object or array only: a caret under fifty lines says nothing. */

@@ -29,7 +29,9 @@ export interface Suggestion {
   /** Engine memory with the change, bytes. */
   readonly total: number;
   readonly fits: boolean;
-  readonly secondsPerStep: number;
+  readonly tokensPerSecond: number;
+  /** false: the result of training stays the same, only memory and time change. */
+  readonly changesResult: boolean;
 }
 
 export interface Estimate {
@@ -55,7 +57,7 @@ export interface Estimate {
   /** null: the amount of validation data is not known. */
   readonly evaluationSeconds: number | null;
   readonly disk: DiskPlan & { readonly free: number | null; readonly fits: boolean };
-  /** Only when it does not fit; those that fit first, then by time. */
+  /** Only when it does not fit; those that fit first, then those that do not change the result, then the fastest. */
   readonly suggestions: readonly Suggestion[];
 }
 
@@ -128,6 +130,7 @@ function evaluationSeconds({ experiment, calibration, validationTokens }: Estima
 
 interface Change {
   readonly title: string;
+  readonly changesResult: boolean;
   readonly set: readonly string[];
   readonly apply: (experiment: Experiment) => Experiment;
 }
@@ -165,7 +168,12 @@ function suggestions(input: EstimateInput): Suggestion[] {
 }
 
 function ordered(list: readonly Suggestion[]): Suggestion[] {
-  return [...list].sort((a, b) => Number(b.fits) - Number(a.fits) || a.secondsPerStep - b.secondsPerStep);
+  return [...list].sort(
+    (a, b) =>
+      Number(b.fits) - Number(a.fits) ||
+      Number(a.changesResult) - Number(b.changesResult) ||
+      b.tokensPerSecond - a.tokensPerSecond,
+  );
 }
 
 /** Of several values of one setting the mildest that fits, or else the strongest; candidates come mildest first. */
@@ -190,6 +198,7 @@ function changes(experiment: Experiment): Change[] {
     ...lengths.map(sequence),
     ...ranks.map((rank): Change => ({
       title: `rank ${String(rank)}`,
+      changesResult: true,
       set: [`quantization.lowRank.rank=${String(rank)}`],
       apply: (e) => ({
         ...e,
@@ -205,12 +214,14 @@ function differs(change: Change, experiment: Experiment): boolean {
 
 const blockCheckpointing: Change = {
   title: 'block checkpointing',
+  changesResult: false,
   set: ['training.activationCheckpointing=block'],
   apply: (e) => ({ ...e, training: { ...e.training, activationCheckpointing: 'block' } }),
 };
 
 const integerStorage: Change = {
   title: 'integer storage',
+  changesResult: true,
   set: ['quantization.storage=integer'],
   apply: (e) => ({ ...e, quantization: { ...e.quantization, storage: 'integer' } }),
 };
@@ -218,6 +229,7 @@ const integerStorage: Change = {
 function microBatch(size: number): Change {
   return {
     title: `micro-batch ${String(size)}`,
+    changesResult: false,
     set: [`training.microBatchSize=${String(size)}`],
     apply: (e) => ({ ...e, training: { ...e.training, microBatchSize: size } }),
   };
@@ -226,6 +238,7 @@ function microBatch(size: number): Change {
 function sequence(length: number): Change {
   return {
     title: `sequences of ${String(length)} tokens`,
+    changesResult: true,
     set: [`data.sequenceLength=${String(length)}`],
     apply: (e) => ({ ...e, data: { ...e.data, sequenceLength: length } }),
   };
@@ -235,11 +248,13 @@ function tried({ experiment, shape, machine, calibration }: EstimateInput, list:
   const changed = list.reduce((current, change) => change.apply(current), experiment);
   const plan = planRun(changed, shape, machine);
   const total = Math.max(plan.memory.total, longEvaluation(changed, plan)?.total ?? 0);
+  const cost = costOf(changed, plan);
   return {
     title: list.map(({ title }) => title).join(' + '),
     set: list.flatMap(({ set }) => set),
     total,
     fits: total <= plan.memoryLimit,
-    secondsPerStep: secondsOf(costOf(changed, plan), calibration),
+    tokensPerSecond: cost.tokens / secondsOf(cost, calibration),
+    changesResult: list.some(({ changesResult }) => changesResult),
   };
 }

@@ -73,9 +73,9 @@ export function formatEstimate(result: Estimate): string {
   }
   if (result.suggestions.length > 0) {
     lines.push('', 'what would help');
-    for (const { title, total, fits, secondsPerStep, set } of result.suggestions) {
+    for (const { title, total, fits, tokensPerSecond, set } of result.suggestions) {
       lines.push(
-        `  ${title}: ${formatBytes(total)}, ${fits ? 'fits' : 'still too much'}, a step ${formatSeconds(secondsPerStep)}`,
+        `  ${title}: ${formatBytes(total)}, ${fits ? 'fits' : 'still too much'}, ${formatCount(tokensPerSecond)} tokens/s`,
         `    ${set.map((assignment) => `--set ${assignment}`).join(' ')}`,
       );
     }

@@ -5,6 +5,7 @@ import { applyEdits, modify, parse, type JSONPath } from 'jsonc-parser';
 
 import { UserError } from '../errors';
 import { view, type SchemaView } from './allowed';
+import { applyTextEdits, ExperimentDocument } from './document';
 import { nearest } from './nearest';
 import { LayerOverrideSchema, ExperimentSchema } from './schema';
 
@@ -25,8 +26,17 @@ export function applyOverrides(text: string, sets: readonly string[]): string {
     }
     const path = overridePath(set.slice(0, equals).trim(), set, result);
     const written = set.slice(equals + 1).trim();
-    // `modify` removes a property when the value is undefined.
-    const value = written === '' ? undefined : valueFromText(written);
+    if (written === '') {
+      if (typeof path.at(-1) === 'number') {
+        throw new UserError('InvalidOverride', `--set ${set}: an entry of a list cannot be taken out`, {
+          hint: 'set the whole list, for example --set data.validation=["a.txt"]',
+        });
+      }
+      const document = new ExperimentDocument(result, '');
+      result = applyTextEdits(result, document.removeKey(path));
+      continue;
+    }
+    const value = valueFromText(written);
     const append = path.at(-1) === -1;
     const edits = modify(result, path, value, {
       isArrayInsertion: append,
@@ -76,7 +86,7 @@ function overridePath(written: string, set: string, text: string): JSONPath {
     }
     const options = schemas.flatMap((schema) => [schema, ...(schema.anyOf ?? [])]);
     const children = options.flatMap((option) => {
-      const child = option.properties?.[key];
+      const child = option.properties && Object.hasOwn(option.properties, key) ? option.properties[key] : undefined;
       return child ? [child] : [];
     });
     if (children.length === 0) throw unknownKey(set, path, key, options);

@@ -6,7 +6,7 @@ import { Value, ValueErrorType, type ValueError } from '@sinclair/typebox/value'
 import { allowed, quoted, requiredKeys, view, type SchemaView } from './allowed';
 import type { ExperimentDocument } from './document';
 import { nearest } from './nearest';
-import { pathText, type Fix, type KeyPath, type PathSegment, type Problem, type TextEdit } from './problem';
+import { pathText, type Fix, type KeyPath, type PathSegment, type Problem } from './problem';
 import { ExperimentSchema } from './schema';
 
 export interface SchemaFindings {
@@ -90,7 +90,7 @@ function unknownKey(
       edits: [{ offset: name.offset, length: name.length, text: JSON.stringify(meant) }],
     });
   }
-  if (node) fixes.push({ title: `Remove "${key}"`, edits: removeProperty(document, node.offset, node.length) });
+  if (node) fixes.push({ title: `Remove "${key}"`, edits: document.removeKey(path) });
   return {
     nearest: meant === undefined ? undefined : pathText([...parent, meant]),
     problem: {
@@ -103,16 +103,6 @@ function unknownKey(
       fixes,
     },
   };
-}
-
-/** Removes a property with the comma that follows it, or else the one before it. */
-function removeProperty(document: ExperimentDocument, offset: number, length: number): TextEdit[] {
-  const after = /^\s*,[ \t]*(?:\r?\n)?/.exec(document.text.slice(offset + length));
-  if (after) return [{ offset, length: length + after[0].length, text: '' }];
-  const before = /,\s*$/.exec(document.text.slice(0, offset));
-  return before
-    ? [{ offset: offset - before[0].length, length: length + before[0].length, text: '' }]
-    : [{ offset, length, text: '' }];
 }
 
 /** The only section that has a key of this name. */

@@ -6,17 +6,13 @@ import { join } from 'node:path';
 import test from 'node:test';
 
 import { countProblems, formatProblems, parseExperiment, type Fix, type Problem } from '../../src/experiment';
+import { applyTextEdits } from '../../src/experiment/document';
 import { assertGolden } from './golden';
 
 const folder = 'test/experiment/broken';
 
 function apply(text: string, fix: Fix): string {
-  return [...fix.edits]
-    .sort((a, b) => b.offset - a.offset)
-    .reduce(
-      (result, { offset, length, text: added }) => result.slice(0, offset) + added + result.slice(offset + length),
-      text,
-    );
+  return applyTextEdits(text, fix.edits);
 }
 
 function describe(file: string, text: string, problems: readonly Problem[]): string {

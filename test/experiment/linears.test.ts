@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+
+import { matchesGlob, resolveLinears } from '../../src/experiment';
+import { linearNames } from '../../src/formats/model-shape';
+import { experimentWith, randomNumbers } from './make';
+import { tiny } from './shapes';
+
+test('globs match whole names, * spans dots', () => {
+  const name = 'model.layers.10.mlp.down_proj';
+  for (const glob of ['*', name, '*.down_proj', 'model.layers.10.*', '*.10.*proj', '*layers*mlp*', '**', 'm*j']) {
+    assert.ok(matchesGlob(glob, name), glob);
+  }
+  for (const glob of ['', 'down_proj', '*.1.*', 'model.layers.1.*', '*.down_proj.*', 'model', '*.10.*.10.*', 'm*x']) {
+    assert.ok(!matchesGlob(glob, name), glob);
+  }
+});
+
+test('property: globs agree with regular expressions', () => {
+  const random = randomNumbers(1);
+  const letters = ['a', 'b', '.', '*'];
+  const word = (length: number, alphabet: readonly string[]): string =>
+    Array.from({ length }, () => alphabet[Math.floor(random() * alphabet.length)]).join('');
+  for (let round = 0; round < 5000; round++) {
+    const glob = word(Math.floor(random() * 7), letters);
+    const name = word(Math.floor(random() * 9), letters.slice(0, 3));
+    const expression = new RegExp(`^${glob.replaceAll('.', '\\.').replaceAll('*', '.*')}$`);
+    assert.equal(matchesGlob(glob, name), expression.test(name), `${glob} on ${name}`);
+  }
+});
+
+test('every linear in model order, from the common settings', () => {
+  const linears = resolveLinears(experimentWith('quantization.weights.bits=3', 'quantization.lowRank.alpha=2'), tiny);
+  assert.deepEqual(Object.keys(linears), linearNames(tiny));
+  assert.deepEqual(linears['model.layers.2.mlp.up_proj'], {
+    bits: 3,
+    groupSize: -1,
+    storage: 'fixed-point',
+    fractionBits: 5,
+    encoding: 'reference',
+    range: 'lp-4',
+    scaleDomain: 'linear',
+    learnScales: true,
+    rank: 32,
+    alpha: 2,
+  });
+});
+
+test('overrides: the last match that sets a key wins, key by key', () => {
+  const linears = resolveLinears(
+    experimentWith(
+      'quantization.layers=[{"match":"*.mlp.*","bits":3,"rank":4},{"match":"*.down_proj","bits":5,"granularity":{"group":43}},{"match":"model.layers.0.*","skip":true},{"match":"model.layers.0.mlp.down_proj","skip":false}]',
+    ),
+    tiny,
+  );
+  assert.equal(linears['model.layers.0.self_attn.q_proj'], null);
+  assert.equal(linears['model.layers.0.mlp.down_proj']?.bits, 5);
+  assert.equal(linears['model.layers.1.mlp.down_proj']?.groupSize, 43);
+  assert.equal(linears['model.layers.1.mlp.down_proj'].rank, 4);
+  assert.equal(linears['model.layers.1.mlp.up_proj']?.bits, 3);
+  assert.equal(linears['model.layers.1.self_attn.q_proj']?.bits, 4);
+});
+
+test('fraction bits follow the bits; 1 and 2 use the centred code', () => {
+  const cases: readonly [sets: string[], fractionBits: number, encoding: string][] = [
+    [['quantization.weights.bits=2'], 6, 'reference'],
+    [['quantization.weights.bits=6'], 2, 'centred'],
+    [['quantization.weights.bits=7'], 1, 'centred'],
+    [['quantization.weights.bits=8'], 0, 'reference'],
+    [['quantization.weights.bits=4', 'quantization.fractionBits=2'], 2, 'centred'],
+    [['quantization.fractionBits=2', 'quantization.encoding=reference'], 2, 'reference'],
+    [['quantization.encoding=centred'], 4, 'centred'],
+    [['quantization.storage=integer'], 0, 'reference'],
+    [['quantization.fractionBits=1', 'quantization.layers=[{"match":"*","fractionBits":null}]'], 4, 'reference'],
+  ];
+  for (const [sets, fractionBits, encoding] of cases) {
+    const linear = resolveLinears(experimentWith(...sets), tiny)['model.layers.0.mlp.up_proj'];
+    assert.equal(linear?.fractionBits, fractionBits, sets.join(' '));
+    assert.equal(linear.encoding, encoding, sets.join(' '));
+  }
+});
+
+test('round-to-nearest trains nothing', () => {
+  const linear = resolveLinears(experimentWith('quantization.method=rtn'), tiny)['model.layers.0.mlp.up_proj'];
+  assert.equal(linear?.rank, 0);
+  assert.equal(linear.learnScales, false);
+});
+
+test('granularities', () => {
+  const group = (granularity: string): number | undefined =>
+    resolveLinears(experimentWith(`quantization.weights.granularity=${granularity}`), tiny)[
+      'model.layers.0.mlp.up_proj'
+    ]?.groupSize;
+  assert.equal(group('per-tensor'), 0);
+  assert.equal(group('per-channel'), -1);
+  assert.equal(group('{"group":16}'), 16);
+});
