@@ -10,38 +10,43 @@
 #include <random>
 #include <source_location>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace lrqat::test {
 
 inline int failures = 0;
+/// What is being tested, printed with a failure; cheaper than a message an element.
+inline std::string context;
 
 /// Reports and counts; the first lines of a case that fails everywhere are enough, so a case prints at most 20.
-inline void fail(const std::string& message, std::source_location where = std::source_location::current()) {
+inline void fail(std::string_view message, std::source_location where = std::source_location::current()) {
   ++failures;
-  if (failures <= 20) std::printf("    %s:%u: %s\n", where.file_name(), where.line(), message.c_str());
+  if (failures > 20) return;
+  std::printf("    %s:%u: %.*s", where.file_name(), where.line(), static_cast<int>(message.size()), message.data());
+  std::printf("%s%s\n", context.empty() ? "" : " | ", context.c_str());
 }
 
-inline void expect(bool condition, const std::string& message,
+inline void expect(bool condition, std::string_view message,
                    std::source_location where = std::source_location::current()) {
   if (!condition) fail(message, where);
 }
 
 template <typename A, typename B>
-void expectEqual(const A& actual, const B& expected, const std::string& message,
+void expectEqual(const A& actual, const B& expected, std::string_view message,
                  std::source_location where = std::source_location::current()) {
   if (!(actual == expected)) {
-    fail(message + ": " + std::to_string(actual) + ", expected " + std::to_string(expected), where);
+    fail(std::string(message) + ": " + std::to_string(actual) + ", expected " + std::to_string(expected), where);
   }
 }
 
 /// |actual − expected| ≤ tolerance, and not NaN.
-inline void expectNear(double actual, double expected, double tolerance, const std::string& message,
+inline void expectNear(double actual, double expected, double tolerance, std::string_view message,
                        std::source_location where = std::source_location::current()) {
   if (!(std::abs(actual - expected) <= tolerance)) {
     char text[128];
     std::snprintf(text, sizeof text, ": %.9g, expected %.9g within %.2g", actual, expected, tolerance);
-    fail(message + text, where);
+    fail(std::string(message) + text, where);
   }
 }
 
@@ -60,14 +65,14 @@ double relativeError(const Actual& actual, const Expected& expected) {
 
 /// Expects `body` to throw an Exception; returns its message.
 template <typename Exception>
-std::string expectThrows(const std::function<void()>& body, const std::string& message,
+std::string expectThrows(const std::function<void()>& body, std::string_view message,
                          std::source_location where = std::source_location::current()) {
   try {
     body();
   } catch (const Exception& error) {
     return error.what();
   }
-  fail(message + ": nothing was thrown", where);
+  fail(std::string(message) + ": nothing was thrown", where);
   return {};
 }
 
@@ -90,6 +95,7 @@ inline int run(const std::vector<Case>& cases, int argc, char** argv) {
   for (const Case& one : cases) {
     if (argc > 1 && std::string(one.name).find(argv[1]) == std::string::npos) continue;
     failures = 0;
+    context.clear();
     try {
       one.body();
     } catch (const std::exception& error) {

@@ -11,7 +11,7 @@ inline F16 fifthRoot(F16 u) {
   F16 r = rootGuess(u, 0.2F, 1277970874);
   for (int step = 0; step < 3; ++step) {
     const F16 square = r * r;
-    r = r * (fill(1.2F) - fill(0.2F) * (u * (square * square * r)));
+    r = r * (fill(1.2F) - fill(0.2F) * (((u * square) * square) * r));  // in this order 0 stays 0
   }
   const F16 square = r * r;
   return u * (square * square);

@@ -1,0 +1,348 @@
+// Encoding, rebuilding, merging and statistics of quantized weights against plain formulas.
+#include "core/error.h"
+#include "core/grid.h"
+#include "test/test_linear.h"
+
+using namespace lrqat;
+using namespace lrqat::test;
+
+namespace {
+
+struct Shape {
+  int64_t m, n, group;
+};
+// Rows and columns below, at and above one block, tile and chunk; groups that are no multiple of a vector.
+constexpr Shape kShapes[] = {{7, 172, 43}, {9, 96, 4}, {16, 64, 32}, {3, 1032, 86}, {33, 40, 8}};
+
+std::vector<QuantSpec> storages(int bits) {
+  std::vector<QuantSpec> specs;
+  for (const Storage storage : {Storage::F32, Storage::BF16, Storage::F16, Storage::Integer}) {
+    QuantSpec spec;
+    spec.bits = bits;
+    spec.storage = storage;
+    specs.push_back(spec);
+  }
+  for (int fraction = 0; fraction <= 8 - bits; ++fraction) {
+    for (const FixedPointCode code : {FixedPointCode::Reference, FixedPointCode::Centred}) {
+      if (fraction == 0 && code == FixedPointCode::Centred) continue;
+      QuantSpec spec;
+      spec.bits = bits;
+      spec.fractionBits = fraction;
+      spec.code = code;
+      specs.push_back(spec);
+    }
+  }
+  return specs;
+}
+
+/// All storages × bits × granularities × ranks on a rotating choice of shapes.
+void forAllSpecs(const std::function<void(const QuantSpec&, const Shape&, uint32_t seed)>& body) {
+  uint32_t seed = 1;
+  for (int bits = 2; bits <= 8; ++bits) {
+    for (QuantSpec spec : storages(bits)) {
+      for (const Granularity granularity : {Granularity::Tensor, Granularity::Channel, Granularity::Group}) {
+        for (const int rank : {0, static_cast<int>(3 + seed % 5)}) {
+          const Shape& shape = kShapes[seed % std::size(kShapes)];
+          spec.granularity = granularity;
+          spec.groupSize = granularity == Granularity::Group ? shape.group : 0;
+          spec.rank = std::min<int>(rank, static_cast<int>(std::min(shape.m, shape.n)));
+          spec.alpha = static_cast<float>(1 + seed % 3);
+          seed += 10;
+          context = describe(spec, shape.m, shape.n);
+          body(spec, shape, seed);
+          ++seed;
+        }
+      }
+    }
+  }
+}
+
+std::unique_ptr<cpu::CpuBackend> backendFor(const QuantSpec& spec, const Shape& shape, int threads) {
+  return makeBackend(threads, cpu::CpuBackend::rebuildScratchBytes(shape.m, shape.n, spec.rank));
+}
+
+void encoding() {
+  forAllSpecs([](const QuantSpec& spec, const Shape& shape, uint32_t seed) {
+    const auto backend = backendFor(spec, shape, 2);
+    TestLinear linear(spec, shape.m, shape.n, seed);
+    backend->quantize(linear.weight);
+    for (int64_t i = 0; i < shape.m; ++i) {
+      for (int64_t j = 0; j < shape.n; ++j) {
+        expectEqual(linear.storedCode(i, j), linear.expectedCode(i, j), "code");
+      }
+    }
+  });
+}
+
+void paddingDoesNotDependOnMemory() {
+  QuantSpec spec;
+  spec.bits = 3;
+  spec.fractionBits = 2;
+  const auto backend = makeBackend(1, 64);
+  TestLinear linear(spec, 5, 43, 3);
+  backend->quantize(linear.weight);
+  auto first = linear.phi0;
+  std::fill(linear.phi0.begin(), linear.phi0.end(), std::byte{0xff});
+  backend->encode(linear.weight);
+  expect(first == linear.phi0, "every byte of a packed row is written");
+}
+
+void centredCodesKeepRoundToNearest() {
+  for (int bits = 2; bits <= 7; ++bits) {
+    for (int fraction = 1; bits + fraction <= 8; ++fraction) {
+      QuantSpec spec;
+      spec.bits = bits;
+      spec.fractionBits = fraction;
+      spec.code = FixedPointCode::Centred;
+      constexpr int64_t n = 4096;
+      TestLinear linear(spec, 2, n, 5);
+      const auto backend = makeBackend(1, cpu::CpuBackend::rebuildScratchBytes(2, n, 0));
+      linear.scale0 = {0.125F, 0.0613F};
+      // Row 0 walks through every tie and both ends; row 1 is random.
+      for (int64_t j = 0; j < n; ++j) linear.w[static_cast<size_t>(j)] = static_cast<float>(j - n / 2) / 32 * 0.125F;
+      backend->encode(linear.weight);
+      std::vector<float> trained(2 * n), nearest(2 * n);
+      linear.scale = linear.scale0;
+      backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {trained.data(), DType::F32, 2, n},
+                             nullptr);
+      backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::RoundToNearest,
+                             {nearest.data(), DType::F32, 2, n}, nullptr);
+      expect(trained == nearest,
+             "a centred code flips no integer, Q" + std::to_string(bits) + "." + std::to_string(fraction));
+    }
+  }
+}
+
+/// Compares Q (and s∘Q for groups), the clipped list, the merged integers and the statistics of one linear.
+void checkTrained(const QuantSpec& spec, const Shape& shape, uint32_t seed, float lowRankSize) {
+  const auto backend = backendFor(spec, shape, 2);
+  TestLinear linear(spec, shape.m, shape.n, seed, lowRankSize);
+  backend->quantize(linear.weight);
+  linear.moveScales(seed);
+  const auto size = static_cast<size_t>(shape.m * shape.n);
+  std::vector<float> weight(size);
+  std::vector<uint16_t> half(size);
+  std::vector<int64_t> rowStart(static_cast<size_t>(shape.m) + 1, -1);
+  std::vector<int32_t> columns(size, -1);
+  ClippedSet clipped{rowStart.data(), columns.data(), static_cast<int64_t>(size)};
+  const Matrix out{weight.data(), DType::F32, shape.m, shape.n};
+  backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, out, &clipped);
+  backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained,
+                         {half.data(), DType::BF16, shape.m, shape.n}, nullptr);
+  const int64_t rowBytes = packedRowBytes(spec.bits, shape.n);
+  std::vector<uint8_t> merged(static_cast<size_t>(shape.m * rowBytes), 0xff);
+  backend->merge(linear.weight, linear.lowRank(), merged.data());
+  const WeightStatistics statistics = backend->weightStatistics(linear.weight, linear.lowRank());
+
+  const bool group = spec.granularity == Granularity::Group;
+  int64_t entry = 0;
+  int64_t flipped = 0;
+  double drift = 0;
+  for (int64_t i = 0; i < shape.m; ++i) {
+    expectEqual(rowStart[static_cast<size_t>(i)], entry, "row start");
+    for (int64_t j = 0; j < shape.n; ++j) {
+      const auto at = static_cast<size_t>(i * shape.n + j);
+      const float scale = group ? linear.scale[linear.scaleIndex(i, j)] : 1.0F;
+      const int q = static_cast<int>(readCode(merged.data() + i * rowBytes, spec.bits, j)) + spec.qmin();
+      const bool listed = entry < rowStart.back() && entry < rowStart[static_cast<size_t>(i) + 1] &&
+                          columns[static_cast<size_t>(entry)] == j;
+      entry += listed;
+      const auto expected = linear.rounded(i, j);
+      if (expected.tieDistance > kTieTolerance) {
+        expectEqual(q, static_cast<int>(expected.q), "merged integer");
+        expectEqual(listed, !expected.inside, "clipped entry");
+      }
+      expectEqual(weight[at], static_cast<float>(q) * scale, "weight equals merged integer");
+      expectEqual(half[at], bf16FromFloat(weight[at]), "bf16 weight");
+      const double start =
+          std::min<double>(std::max<double>(std::nearbyint(linear.phi(i, j)), spec.qmin()), spec.qmax());
+      flipped += q != static_cast<int>(start);
+    }
+  }
+  expectEqual(rowStart.back(), entry, "number of clipped entries");
+  for (size_t i = 0; i < linear.scale.size(); ++i) {
+    drift += std::abs(static_cast<double>(linear.scale[i]) - static_cast<double>(linear.scale0[i])) /
+             static_cast<double>(linear.scale0[i]);
+  }
+  expectEqual(statistics.clipped, entry, "clipped");
+  expectEqual(statistics.flipped, flipped, "flipped");
+  expectNear(statistics.scaleDrift, drift / static_cast<double>(linear.scale.size()), 1e-12, "drift");
+
+  linear.weight.merged = merged.data();
+  std::vector<float> again(size, -1);
+  backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Merged,
+                         {again.data(), DType::F32, shape.m, shape.n}, &clipped);
+  expect(again == weight, "the merged weight is the trained one");
+  expectEqual(rowStart.back(), int64_t{0}, "nothing is masked in merged integers");
+}
+
+void trainedInside() {
+  forAllSpecs([](const QuantSpec& spec, const Shape& shape, uint32_t seed) { checkTrained(spec, shape, seed, 0.3F); });
+}
+void trainedClipped() {
+  forAllSpecs([](const QuantSpec& spec, const Shape& shape, uint32_t seed) { checkTrained(spec, shape, seed, 3.0F); });
+}
+
+void overfullClippedSet() {
+  QuantSpec spec;
+  spec.bits = 2;
+  spec.fractionBits = 6;
+  spec.rank = 4;
+  constexpr int64_t m = 20, n = 100;
+  const auto backend = makeBackend(1, cpu::CpuBackend::rebuildScratchBytes(m, n, 4));
+  TestLinear linear(spec, m, n, 17, 3.0F);
+  backend->quantize(linear.weight);
+  linear.scale = linear.scale0;
+  std::vector<float> weight(m * n);
+  std::vector<int64_t> rowStart(m + 1);
+  std::vector<int32_t> columns(m * n, -1);
+  ClippedSet all{rowStart.data(), columns.data(), m * n};
+  backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {weight.data(), DType::F32, m, n}, &all);
+  const auto counts = rowStart;
+  expect(counts.back() > 100, "the case clips enough");
+  std::vector<int32_t> few(static_cast<size_t>(counts.back()) - 1, -7);
+  ClippedSet small{rowStart.data(), few.data(), static_cast<int64_t>(few.size())};
+  backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {weight.data(), DType::F32, m, n},
+                         &small);
+  expect(rowStart == counts, "beyond the capacity the rows are still counted");
+}
+
+void otherForms() {
+  forAllSpecs([](const QuantSpec& spec, const Shape& shape, uint32_t seed) {
+    if (spec.rank != 0) return;
+    const auto backend = backendFor(spec, shape, 1);
+    TestLinear linear(spec, shape.m, shape.n, seed);
+    backend->quantize(linear.weight);
+    linear.moveScales(seed);
+    // The source in 16 bits at an odd address, as a file may have it.
+    for (const DType type : {DType::BF16, DType::F16}) {
+      std::vector<std::byte> file(linear.w.size() * 2 + 1);
+      for (size_t i = 0; i < linear.w.size(); ++i) {
+        const uint16_t bits = type == DType::BF16 ? bf16FromFloat(linear.w[i]) : f16FromFloat(linear.w[i]);
+        std::memcpy(file.data() + 1 + i * 2, &bits, 2);
+        linear.w[i] = type == DType::BF16 ? floatFromBf16(bits) : floatFromF16(bits);
+      }
+      linear.weight.source = {file.data() + 1, type, shape.m, shape.n};
+      std::vector<float> nearest(linear.w.size()), plain(linear.w.size());
+      std::vector<uint16_t> narrow(linear.w.size());
+      const Matrix out{nearest.data(), DType::F32, shape.m, shape.n};
+      backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::RoundToNearest, out, nullptr);
+      backend->rebuildWeight(linear.weight, {}, WeightForm::Float, {plain.data(), DType::F32, shape.m, shape.n},
+                             nullptr);
+      backend->rebuildWeight(linear.weight, {}, WeightForm::Float, {narrow.data(), DType::BF16, shape.m, shape.n},
+                             nullptr);
+      for (int64_t i = 0; i < shape.m; ++i) {
+        for (int64_t j = 0; j < shape.n; ++j) {
+          const auto at = static_cast<size_t>(i * shape.n + j);
+          const float s0 = linear.scale0[linear.scaleIndex(i, j)];
+          const float q = std::min(std::max(std::nearbyint(linear.w[at] / s0), static_cast<float>(spec.qmin())),
+                                   static_cast<float>(spec.qmax()));
+          expectEqual(nearest[at], spec.granularity == Granularity::Group ? q * s0 : q, "round to nearest");
+          expectEqual(plain[at], linear.w[at], "float form");
+          expectEqual(narrow[at], bf16FromFloat(linear.w[at]), "float form in bf16");
+        }
+      }
+    }
+  });
+}
+
+void sameBitsForAnyThreadCount() {
+  forAllSpecs([](const QuantSpec& spec, const Shape& shape, uint32_t seed) {
+    const auto make = [&](int threads) {
+      const auto backend = backendFor(spec, shape, threads);
+      TestLinear linear(spec, shape.m, shape.n, seed, 2.0F);
+      backend->quantize(linear.weight);
+      linear.scale = linear.scale0;
+      const auto size = static_cast<size_t>(shape.m * shape.n);
+      std::vector<float> all(size);
+      std::vector<int64_t> rowStart(static_cast<size_t>(shape.m) + 1);
+      std::vector<int32_t> columns(size, -1);
+      ClippedSet clipped{rowStart.data(), columns.data(), static_cast<int64_t>(size)};
+      backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained,
+                             {all.data(), DType::F32, shape.m, shape.n}, &clipped);
+      all.insert(all.end(), linear.scale0.begin(), linear.scale0.end());
+      for (const std::byte value : linear.phi0) all.push_back(static_cast<float>(value));
+      for (const int32_t column : columns) all.push_back(static_cast<float>(column));
+      return all;
+    };
+    expect(make(1) == make(2) && make(1) == make(5), "one, two and five threads agree");
+  });
+}
+
+void trainedScales() {
+  const auto backend = makeBackend(2, 64);
+  for (const Storage storage : {Storage::FixedPoint, Storage::Integer}) {
+    for (const ScaleDomain domain : {ScaleDomain::Linear, ScaleDomain::Log}) {
+      for (const Granularity granularity : {Granularity::Tensor, Granularity::Channel}) {
+        QuantSpec spec;
+        spec.storage = storage;
+        spec.scaleDomain = domain;
+        spec.granularity = granularity;
+        TestLinear linear(spec, 4, 8, 2);
+        const bool log = domain == ScaleDomain::Log && storage != Storage::Integer;
+        const bool floored = domain == ScaleDomain::Linear && storage != Storage::Integer;
+        std::vector<float> theta = {0.5F, 1e-9F, -0.25F, 1e-8F};
+        theta.resize(linear.scale0.size());
+        std::vector<float> scale(theta.size()), rowScale(4);
+        backend->materializeScales(linear.weight, theta.data(), scale.data());
+        backend->expandRowScale(linear.weight, scale.data(), rowScale.data());
+        const std::vector<float> rowGradient = {1.0F, 2.0F, 4.0F, 8.0F};
+        std::vector<float> gradient(theta.size(), 100.0F);
+        backend->reduceRowScaleGradient(linear.weight, theta.data(), scale.data(), rowGradient.data(), gradient.data());
+        for (size_t i = 0; i < theta.size(); ++i) {
+          const float s = log ? std::exp(theta[i]) : floored ? std::max(theta[i], 1e-8F) : theta[i];
+          expectEqual(scale[i], s, "scale");
+          const float sum = granularity == Granularity::Tensor ? 15.0F : rowGradient[i];
+          const float factor = log ? s : floored && theta[i] < 1e-8F ? 0.0F : 1.0F;
+          expectEqual(gradient[i], 100.0F + sum * factor, "scale gradient");
+        }
+        for (size_t i = 0; i < 4; ++i) {
+          expectEqual(rowScale[i], scale[granularity == Granularity::Tensor ? 0 : i], "row scale");
+        }
+      }
+    }
+  }
+}
+
+void refusedSpecs() {
+  const auto refused = [](auto change, const char* what, const char* word) {
+    QuantSpec spec;
+    change(spec);
+    const std::string message = expectThrows<Error>([&] { checkSpec(spec, 64, 176); }, what);
+    expect(message.find(word) != std::string::npos, std::string(what) + " names the value: " + message);
+  };
+  const auto group = [](int64_t size) {
+    return [size](QuantSpec& spec) {
+      spec.granularity = Granularity::Group;
+      spec.groupSize = size;
+    };
+  };
+  refused(group(32), "a group that does not divide", "32");
+  refused(group(0), "no group", "0");
+  refused([](QuantSpec& spec) { spec.bits = 9; }, "nine bits", "9");
+  refused([](QuantSpec& spec) { spec.bits = 1; }, "one bit", "1");
+  refused([](QuantSpec& spec) { spec.fractionBits = 5; }, "too many fraction bits", "5");
+  refused([](QuantSpec& spec) { spec.rank = 65; }, "a rank above the smaller side", "65");
+  refused(
+      [](QuantSpec& spec) {
+        spec.code = FixedPointCode::Centred;
+        spec.fractionBits = 0;
+      },
+      "centred codes without a fraction", "centred");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run({{"encoding against the formulas, all storages", encoding},
+              {"packed rows are written whole", paddingDoesNotDependOnMemory},
+              {"centred codes keep round-to-nearest", centredCodesKeepRoundToNearest},
+              {"trained weight, mask, merge and statistics, little clipped", trainedInside},
+              {"trained weight, mask, merge and statistics, much clipped", trainedClipped},
+              {"clipped set above its capacity", overfullClippedSet},
+              {"round-to-nearest and float forms", otherForms},
+              {"same bits for any number of threads", sameBitsForAnyThreadCount},
+              {"trained scales and their gradients", trainedScales},
+              {"specifications that are refused", refusedSpecs}},
+             argc, argv);
+}
