@@ -6,8 +6,7 @@ import type { BpeTokenizer, TokenizerAddon } from '../../native/binding/tokenize
 import type { TokenizerSource } from './tokenizer';
 
 export type NativeAttempt =
-  | { readonly encoder: BpeTokenizer; readonly reason: null }
-  | { readonly encoder: null; readonly reason: string };
+  { readonly encoder: BpeTokenizer; readonly reason: null } | { readonly encoder: null; readonly reason: string };
 
 /** Switches of tokenizer_config.json that make @huggingface/tokenizers change the text before it is encoded. */
 const TEXT_CHANGING = ['remove_space', 'do_lowercase_and_remove_accent'] as const;
