@@ -1,0 +1,30 @@
+// Untrusted values in messages.
+
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** A JSON value in a message, cut short. Nested values are not written out: a hostile file may nest them past any stack. */
+export function showValue(value: unknown): string {
+  if (value === undefined) return 'missing';
+  if (Array.isArray(value)) {
+    const shown = value.slice(0, 8).map((item: unknown) => (typeof item === 'object' ? '…' : showValue(item)));
+    return `[${shown.join(', ')}${value.length > 8 ? ', …' : ''}]`;
+  }
+  if (isObject(value)) {
+    const keys = Object.keys(value)
+      .slice(0, 4)
+      .map((key) => shorten(key));
+    return `{${keys.join(', ')}…}`;
+  }
+  return typeof value === 'string' ? JSON.stringify(shorten(value)) : String(value as number | boolean | null);
+}
+
+/** A string in quotes, cut short. */
+export function quote(text: string): string {
+  return JSON.stringify(shorten(text));
+}
+
+function shorten(text: string): string {
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
+}
