@@ -88,7 +88,7 @@ test('csv is quoted, and no cell becomes a formula', () => {
   assert.ok(lines[0]?.startsWith('run,state,perplexity.float,'));
   assert.ok(lines[0].endsWith(',x,y'));
   assert.ok(lines[1]?.startsWith('"a,""b""",finished,10,20,15,'));
-  assert.ok(lines[1]?.endsWith(",'=1+1,-1"), lines[1]);
+  assert.ok(lines[1].endsWith(",'=1+1,-1"), lines[1]);
   assert.ok(lines[2]?.endsWith(',"line\nbreak",2'), lines[2]);
 });
 
