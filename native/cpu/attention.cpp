@@ -1,88 +1,157 @@
+// Exact attention by blocks. Forward: keys and values of each sequence and head are packed once, then (sequence, head,
+// block of queries) are independent. Backward: probabilities are computed again; one item is a sequence with a
+// key-value head and its query heads, so that dK and dV are summed in one place, in order. Where there are fewer items
+// than threads, a group's query heads are shared out and their sums of dK and dV added in order afterwards.
+#include <omp.h>
+
 #include <algorithm>
-#include <cmath>
-#include <vector>
 
 #include "core/error.h"
-#include "cpu/cpu_backend.h"
-#include "cpu/element.h"
+#include "cpu/isa.h"
+#include "cpu/kernels/attention.h"
+#include "cpu/scratch.h"
 
 namespace lrqat::cpu {
 
-int64_t CpuBackend::attentionScratchBytes(const AttentionShape&, DType, int) { return 0; }
+namespace {
+
+int64_t ceilDivide(int64_t value, int64_t by) {
+  return (value + by - 1) / by;
+}
+
+const AttentionKernels& kernelsFor(DType type) {
+  if (type == DType::BF16) {
+    if (const AttentionKernels* pairs = LRQAT_SELECT_BF16_KERNELS(attentionKernels)) return *pairs;
+  }
+  return LRQAT_SELECT_KERNELS(attentionKernels);
+}
+
+/// Parts into which the backward splits the query heads of a group: a divisor of their number.
+int64_t groupParts(const AttentionShape& shape, int threads) {
+  const int64_t group = shape.heads / shape.kvHeads;
+  const int64_t items = shape.batch * shape.kvHeads;
+  int64_t parts = 1;
+  while (parts < group && items * parts < threads) {
+    do {
+      ++parts;
+    } while (group % parts != 0);
+  }
+  return parts;
+}
+
+int64_t partialFloats(const AttentionShape& shape, int threads) {
+  const int64_t parts = groupParts(shape, threads);
+  return parts == 1 ? 0 : shape.batch * shape.kvHeads * parts * 2 * shape.length * shape.headDim;
+}
+
+void checkShape(const AttentionShape& shape, const Matrix& queries, const Matrix& keys) {
+  LRQAT_CHECK(shape.kvHeads > 0 && shape.heads % shape.kvHeads == 0);
+  LRQAT_CHECK(shape.headDim > 0 && shape.headDim % 2 == 0);
+  LRQAT_CHECK(queries.rows == shape.batch * shape.length && queries.cols == shape.heads * shape.headDim);
+  LRQAT_CHECK(keys.rows == queries.rows && keys.cols == shape.kvHeads * shape.headDim);
+  LRQAT_CHECK(queries.type != DType::F16);
+}
+
+const void* rowOf(const Matrix& matrix, int64_t row) {
+  return matrix.slice(row, 0).data;
+}
+
+AttentionInput inputOf(const AttentionShape& shape, const Matrix& q, const Matrix& k, const Matrix& v,
+                       int64_t sequence) {
+  const int64_t first = sequence * shape.length;
+  return {.length = shape.length,
+          .headDim = shape.headDim,
+          .heads = shape.heads,
+          .kvHeads = shape.kvHeads,
+          .firstKey = shape.firstKey ? shape.firstKey + first : nullptr,
+          .bf16 = q.type == DType::BF16,
+          .q = rowOf(q, first),
+          .k = rowOf(k, first),
+          .v = rowOf(v, first)};
+}
+
+}  // namespace
+
+int64_t CpuBackend::attentionScratchBytes(const AttentionShape& shape, DType computeType, int threads) {
+  const AttentionKernels& kernels = kernelsFor(computeType);
+  const int64_t forward = shape.batch * shape.kvHeads * kernels.packedFloats(shape.length, shape.headDim) +
+                          threads * kernels.forwardFloats(shape.headDim);
+  const int64_t backward =
+      threads * kernels.backwardFloats(shape.length, shape.headDim) + partialFloats(shape, threads);
+  return (std::max(forward, backward) + 16) * static_cast<int64_t>(sizeof(float));
+}
 
 void CpuBackend::attention(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, float* lse) {
-  const int64_t d = shape.headDim;
+  checkShape(shape, q, k);
+  LRQAT_CHECK(k.type == q.type && v.type == q.type && o.type == q.type);
+  LRQAT_CHECK(v.elements() == k.elements() && o.elements() == q.elements());
+  const AttentionKernels& kernels = kernelsFor(q.type);
+  const int64_t packedFloats = kernels.packedFloats(shape.length, shape.headDim);
+  const int64_t workFloats = kernels.forwardFloats(shape.headDim);
+  Scratch scratch(*this);
+  float* packed = scratch.take<float>(shape.batch * shape.kvHeads * packedFloats);
+  float* work = scratch.take<float>(threads_ * workFloats);
+  const int64_t blocks = ceilDivide(shape.length, attentionBlock);
   const int64_t group = shape.heads / shape.kvHeads;
-  const float scale = 1 / std::sqrt(static_cast<float>(d));
-#pragma omp parallel for collapse(2) num_threads(threads_) schedule(static)
-  for (int64_t b = 0; b < shape.batch; ++b) {
-    for (int64_t h = 0; h < shape.heads; ++h) {
-      std::vector<float> p(static_cast<size_t>(shape.length));
-      const int64_t kvColumn = h / group * d;
-      for (int64_t i = 0; i < shape.length; ++i) {
-        const int64_t t = b * shape.length + i;
-        const int64_t first = shape.firstKey ? shape.firstKey[t] : 0;
-        float highest = -INFINITY;
-        for (int64_t j = first; j <= i; ++j) {
-          float dot = 0;
-          for (int64_t c = 0; c < d; ++c) dot += get(q, t, h * d + c) * get(k, b * shape.length + j, kvColumn + c);
-          p[j] = dot * scale;
-          highest = std::max(highest, p[j]);
-        }
-        float sum = 0;
-        for (int64_t j = first; j <= i; ++j) sum += p[j] = std::exp(p[j] - highest);
-        lse[(b * shape.heads + h) * shape.length + i] = highest + std::log(sum);
-        for (int64_t c = 0; c < d; ++c) {
-          float value = 0;
-          for (int64_t j = first; j <= i; ++j) value += p[j] * get(v, b * shape.length + j, kvColumn + c);
-          put(o, t, h * d + c, value / sum);
-        }
-      }
+#pragma omp parallel num_threads(threads_)
+  {
+#pragma omp for schedule(static)
+    for (int64_t item = 0; item < shape.batch * shape.kvHeads; ++item) {
+      kernels.pack(inputOf(shape, q, k, v, item / shape.kvHeads), item % shape.kvHeads, packed + item * packedFloats);
+    }
+    // The last blocks see the most keys: they go first.
+#pragma omp for schedule(dynamic)
+    for (int64_t task = 0; task < blocks * shape.batch * shape.heads; ++task) {
+      const int64_t block = blocks - 1 - task / (shape.batch * shape.heads);
+      const int64_t sequence = task % (shape.batch * shape.heads) / shape.heads;
+      const int64_t head = task % shape.heads;
+      const AttentionOutput output{.o = o.slice(sequence * shape.length, 0).data,
+                                   .lse = lse + sequence * shape.heads * shape.length};
+      kernels.forward(inputOf(shape, q, k, v, sequence), output, head, block * attentionBlock,
+                      packed + (sequence * shape.kvHeads + head / group) * packedFloats,
+                      work + omp_get_thread_num() * workFloats);
     }
   }
 }
 
-void CpuBackend::attentionBackward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, const float* lse,
-                                   Matrix dO, Matrix dQ, Matrix dK, Matrix dV) {
-  const int64_t d = shape.headDim;
-  const int64_t length = shape.length;
-  const int64_t group = shape.heads / shape.kvHeads;
-  const float scale = 1 / std::sqrt(static_cast<float>(d));
-#pragma omp parallel for collapse(2) num_threads(threads_) schedule(static)
-  for (int64_t b = 0; b < shape.batch; ++b) {
-    for (int64_t kv = 0; kv < shape.kvHeads; ++kv) {
-      std::vector<float> dk(static_cast<size_t>(length * d));
-      std::vector<float> dv(static_cast<size_t>(length * d));
-      std::vector<float> dq(static_cast<size_t>(d));
-      for (int64_t h = kv * group; h < (kv + 1) * group; ++h) {
-        for (int64_t i = 0; i < length; ++i) {
-          const int64_t t = b * length + i;
-          float delta = 0;
-          for (int64_t c = 0; c < d; ++c) delta += get(o, t, h * d + c) * get(dO, t, h * d + c);
-          std::fill(dq.begin(), dq.end(), 0.0F);
-          for (int64_t j = shape.firstKey ? shape.firstKey[t] : 0; j <= i; ++j) {
-            float score = 0;
-            float dp = 0;
-            for (int64_t c = 0; c < d; ++c) {
-              score += get(q, t, h * d + c) * get(k, b * length + j, kv * d + c);
-              dp += get(dO, t, h * d + c) * get(v, b * length + j, kv * d + c);
-            }
-            const float p = std::exp(score * scale - lse[(b * shape.heads + h) * length + i]);
-            const float ds = p * (dp - delta) * scale;
-            for (int64_t c = 0; c < d; ++c) {
-              dq[c] += ds * get(k, b * length + j, kv * d + c);
-              dk[j * d + c] += ds * get(q, t, h * d + c);
-              dv[j * d + c] += p * get(dO, t, h * d + c);
-            }
-          }
-          for (int64_t c = 0; c < d; ++c) put(dQ, t, h * d + c, dq[c]);
-        }
-      }
-      for (int64_t j = 0; j < length; ++j) {
-        for (int64_t c = 0; c < d; ++c) {
-          put(dK, b * length + j, kv * d + c, dk[j * d + c]);
-          put(dV, b * length + j, kv * d + c, dv[j * d + c]);
-        }
+void CpuBackend::attentionBackward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o,
+                                   const float* lse, Matrix dO, Matrix dQ, Matrix dK, Matrix dV) {
+  checkShape(shape, q, k);
+  for (const Matrix& matrix : {k, v, o, dO, dQ, dK, dV}) LRQAT_CHECK(matrix.type == q.type);
+  LRQAT_CHECK(v.elements() == k.elements() && dK.elements() == k.elements() && dV.elements() == k.elements());
+  LRQAT_CHECK(o.elements() == q.elements() && dO.elements() == q.elements() && dQ.elements() == q.elements());
+  const AttentionKernels& kernels = kernelsFor(q.type);
+  const int64_t workFloats = kernels.backwardFloats(shape.length, shape.headDim);
+  const int64_t parts = groupParts(shape, threads_);
+  const int64_t headsPerPart = shape.heads / shape.kvHeads / parts;
+  const int64_t sumFloats = shape.length * shape.headDim;
+  Scratch scratch(*this);
+  float* work = scratch.take<float>(threads_ * workFloats);
+  float* partial = scratch.take<float>(partialFloats(shape, threads_));
+#pragma omp parallel num_threads(threads_)
+  {
+#pragma omp for schedule(dynamic)
+    for (int64_t item = 0; item < shape.batch * shape.kvHeads * parts; ++item) {
+      const int64_t sequence = item / (shape.kvHeads * parts);
+      const int64_t firstHead = item % (shape.kvHeads * parts) * headsPerPart;
+      const int64_t firstRow = sequence * shape.length;
+      const AttentionGradient gradient{.o = rowOf(o, firstRow),
+                                       .lse = lse + sequence * shape.heads * shape.length,
+                                       .dO = rowOf(dO, firstRow),
+                                       .dQ = dQ.slice(firstRow, 0).data,
+                                       .dK = dK.slice(firstRow, 0).data,
+                                       .dV = dV.slice(firstRow, 0).data,
+                                       .partial = parts == 1 ? nullptr : partial + item * 2 * sumFloats};
+      kernels.backward(inputOf(shape, q, k, v, sequence), gradient, firstHead, headsPerPart,
+                       work + omp_get_thread_num() * workFloats);
+    }
+    if (parts > 1) {
+#pragma omp for schedule(static)
+      for (int64_t item = 0; item < shape.batch * shape.kvHeads; ++item) {
+        const int64_t firstRow = item / shape.kvHeads * shape.length;
+        kernels.sumParts(inputOf(shape, q, k, v, item / shape.kvHeads), item % shape.kvHeads, parts,
+                         partial + item * parts * 2 * sumFloats, dK.slice(firstRow, 0).data,
+                         dV.slice(firstRow, 0).data);
       }
     }
   }

@@ -71,13 +71,15 @@ inline void multiplyTile(int64_t units, const float* a, int64_t aStride, const f
   }
 }
 
-/// Product of whole tiles: rows a multiple of tileRows, columns of panelColumns.
+/// Product of whole tiles: rows a multiple of tileRows, columns of panelColumns. `panelStride` floats lie between the
+/// starts of two panels of B, more than units·panelColumns where only a part of its depth is used.
 inline void multiplyBlock(int64_t rows, int64_t columns, int64_t units, const float* a, int64_t aStride, const float* b,
-                          float* c, int64_t cStride, bool accumulate) {
+                          int64_t panelStride, float* c, int64_t cStride, bool accumulate) {
   for (int64_t j = 0; j < columns; j += panelColumns) {
     for (int64_t i = 0; i < rows; i += tileRows) {
-      multiplyTile<tileRows>(units, a + i * aStride, aStride, b + j * units, c + i * cStride + j, cStride, accumulate);
+      multiplyTile<tileRows>(units, a + i * aStride, aStride, b, c + i * cStride + j, cStride, accumulate);
     }
+    b += panelStride;
   }
 }
 

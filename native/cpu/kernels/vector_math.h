@@ -53,9 +53,14 @@ inline void store(float* memory, Vec v) {
 
 /// The 16 high bits, rounded to nearest even; NaN stays NaN.
 inline VecBits roundToBf16(Vec v) {
+#if defined(__AVX512BF16__)
+  // Subnormal numbers become zero here.
+  return __builtin_bit_cast(VecBits, _mm512_cvtepu16_epi32(__builtin_bit_cast(__m256i, _mm512_cvtneps_pbh(v))));
+#else
   const auto bits = __builtin_bit_cast(VecBits, v);
   const VecBits rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
   return v == v ? rounded : (bits >> 16) | 0x40U;
+#endif
 }
 
 inline void store(bf16* memory, Vec v) {
@@ -115,6 +120,13 @@ inline float sum(Vec v) {
     for (int i = 0; i < width; ++i) buffer[i] += buffer[i + width];
   }
   return buffer[0];
+}
+
+/// 0, 1, 2, …
+inline VecInt laneNumbers() {
+  VecInt v;
+  for (int i = 0; i < lanes; ++i) v[i] = i;
+  return v;
 }
 
 inline float highest(Vec v) {
