@@ -1,0 +1,154 @@
+// choices.json: every automatic choice of a run, made once at its start, stored and applied again by every later attempt, so
+// that a resumed run computes the same bits (engine.md, Determinism and resume).
+
+import os from 'node:os';
+import path from 'node:path';
+import type { ComputeType, CpuInfo, MemoryParts } from '../../native/binding/addon';
+import { UserError } from '../errors';
+import { formatBytes, planRun, type Experiment } from '../experiment';
+import { writeFileAtomic, type FileSystem } from '../formats/file-system';
+import type { ModelShape } from '../formats/model-shape';
+import { jsonText, readJson } from '../runs/json-file';
+
+export const CHOICES_SCHEMA = 1;
+
+export interface Choices {
+  readonly schema: number;
+  readonly device: 'cpu';
+  readonly processor: string;
+  readonly engineVersion: string;
+  /** Instruction set of our own loops. */
+  readonly isa: string;
+  /** Library of the matrix products; null: the built-in ones. */
+  readonly gemm: { readonly library: string; readonly version: string } | null;
+  readonly compute: ComputeType;
+  readonly threads: number;
+  readonly activationCheckpointing: 'none' | 'block';
+  /** Bytes the engine might take at most, and what it takes. */
+  readonly memoryLimit: number;
+  readonly plan: MemoryParts;
+  /** Identity of the tokens of each text. */
+  readonly data: Readonly<Record<string, string>>;
+}
+
+/** What this machine and build offer. */
+export interface Machine {
+  readonly cpu: CpuInfo;
+  readonly engineVersion: string;
+  readonly processor: string;
+  readonly availableCores: number;
+  readonly memoryBytes: number;
+}
+
+export function thisMachine(cpu: CpuInfo, engineVersion: string): Machine {
+  return {
+    cpu,
+    engineVersion,
+    processor: os.cpus()[0]?.model.trim() ?? 'unknown',
+    availableCores: Math.min(cpu.logicalCores, os.availableParallelism()),
+    memoryBytes: os.totalmem(),
+  };
+}
+
+export interface ChoiceInput {
+  readonly experiment: Experiment;
+  readonly shape: ModelShape;
+  readonly machine: Machine;
+  readonly data: Readonly<Record<string, string>>;
+}
+
+/** @throws UserError DeviceUnavailable, OutOfMemory */
+export function makeChoices({ experiment, shape, machine, data }: ChoiceInput): Choices {
+  if (experiment.device.startsWith('cuda')) {
+    throw new UserError('DeviceUnavailable', `device: "${experiment.device}" is not available in this build`, {
+      hint: 'Use "auto" or "cpu".',
+    });
+  }
+  const { cpu } = machine;
+  const plan = planRun(experiment, shape, {
+    totalMemory: machine.memoryBytes,
+    cores: Math.max(1, machine.availableCores),
+    nativeBf16: cpu.bf16 !== 'none' && cpu.gemm !== null,
+  });
+  if (!plan.fits) {
+    throw new UserError(
+      'OutOfMemory',
+      `memoryLimit: the run needs ${formatBytes(plan.memory.total)}, ${formatBytes(plan.memoryLimit)} are allowed`,
+      { hint: 'A smaller training.microBatchSize or data.sequenceLength needs less; see lrqat estimate.' },
+    );
+  }
+  return {
+    schema: CHOICES_SCHEMA,
+    device: 'cpu',
+    processor: machine.processor,
+    engineVersion: machine.engineVersion,
+    isa: cpu.isa,
+    gemm: cpu.gemm,
+    compute: plan.compute,
+    threads: plan.threads,
+    activationCheckpointing: plan.activationCheckpointing,
+    memoryLimit: plan.memoryLimit,
+    plan: plan.memory.parts,
+    data,
+  };
+}
+
+/** What of the stored choices cannot be had here, each as a line for people; such a run still makes sense, but does not compute
+ *  the same bits. */
+export function departures(stored: Choices, machine: Machine): string[] {
+  const gemm = (library: Choices['gemm']): string =>
+    library === null ? 'the built-in matrix products' : `${library.library} ${library.version}`;
+  const compared: readonly (readonly [name: string, before: string, now: string])[] = [
+    ['engine', stored.engineVersion, machine.engineVersion],
+    ['processor', stored.processor, machine.processor],
+    ['instruction set', stored.isa, machine.cpu.isa],
+    // The built-in products are always there.
+    ['matrix products', gemm(stored.gemm), gemm(stored.gemm === null ? null : machine.cpu.gemm)],
+  ];
+  return compared
+    .filter(([, before, now]) => before !== now)
+    .map(([name, before, now]) => `${name}: ${before} → ${now}`);
+}
+
+/** @throws UserError DataChanged: the position in the data would mean other text. */
+export function requireSameData(stored: Choices, data: Readonly<Record<string, string>>): void {
+  for (const [name, identity] of Object.entries(stored.data)) {
+    if (data[name] === identity) continue;
+    throw new UserError('DataChanged', `${name}: not the text this run was started with`, {
+      hint: 'Restore the files, or start a new run.',
+    });
+  }
+}
+
+export function choicesFile(runDirectory: string): string {
+  return path.join(runDirectory, 'choices.json');
+}
+
+/** null: the run has not got that far. */
+export async function readChoices(runDirectory: string): Promise<Choices | null> {
+  const file = choicesFile(runDirectory);
+  const value = await readJson(file);
+  if (value === undefined) return null;
+  if (typeof value !== 'object' || value === null || !('schema' in value) || value.schema !== CHOICES_SCHEMA) {
+    throw new UserError(
+      'DamagedFile',
+      `${file}: not the choices of a run (schema ${String(CHOICES_SCHEMA)} expected)`,
+      {
+        hint: 'The run was made by another version; start a new one.',
+      },
+    );
+  }
+  return value as Choices;
+}
+
+export async function writeChoices(fileSystem: FileSystem, runDirectory: string, choices: Choices): Promise<void> {
+  await writeFileAtomic(fileSystem, choicesFile(runDirectory), jsonText(choices), { sync: true });
+}
+
+/**
+ * Asks the native code, before it is loaded, for the instruction set of the earlier attempts where this processor has a
+ * wider one.
+ */
+export function requestInstructionSet(isa: string): void {
+  if (isa === 'baseline' || isa === 'avx2') process.env['LRQAT_ISA_LIMIT'] ??= isa;
+}

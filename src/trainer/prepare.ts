@@ -1,0 +1,181 @@
+// Opens and checks everything a run reads, and makes its choices (or applies those of its first attempt). Nothing is looked
+// for later: when the state becomes `running`, the run no longer depends on the folders of the program or the workspace.
+
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { UserError } from '../errors';
+import { parseExperiment, resolveLinears, type Experiment } from '../experiment';
+import { openModel, resolveModelPath, type HuggingFaceModel } from '../formats';
+import { tokenizeCorpus } from '../formats/tokenize-corpus';
+import type { TokenStream } from '../formats/token-stream';
+import { openTokenizer, type TextTokenizer } from '../formats/tokenizer';
+import { findNative, loadAddon } from '../launch';
+import { runPaths } from '../runs';
+import {
+  departures,
+  makeChoices,
+  readChoices,
+  requestInstructionSet,
+  requireSameData,
+  thisMachine,
+  writeChoices,
+} from './choices';
+import { TrainingData } from './data/training-data';
+import { evaluationText, type EvaluationKind, type EvaluationText } from './evaluation-text';
+import type { OwnedRun, PreparedRun } from './session';
+
+export interface Prepared {
+  readonly run: PreparedRun;
+  /** null: the method does not train. */
+  readonly data: TrainingData | null;
+  /** Lines for people about why this attempt does not compute the same bits as the first; empty: it does. */
+  readonly departures: readonly string[];
+  close(): void;
+}
+
+export async function prepare(owned: OwnedRun): Promise<Prepared> {
+  const { directory, writer, fileSystem } = owned;
+  const experiment = await readExperiment(directory);
+  const stored = await readChoices(directory);
+  if (stored !== null) requestInstructionSet(stored.isa);
+  const native = findNative();
+  const addon = loadAddon();
+  const oneDnn = stored !== null && stored.gemm === null ? null : native.oneDnn;
+  const machine = thisMachine(addon.cpuInfo(oneDnn), addon.engineVersion);
+
+  writer.update({ phase: 'opening the model' });
+  const model = await openModel(await resolveModelPath(experiment.model.path, directory));
+  const tokenizer = await openTokenizer(model.folder, { addonFile: native.addon });
+  for (const warning of model.warnings) await writer.log(`model: ${warning}`);
+  requireVocabulary(model, tokenizer);
+  const streams = await openStreams(owned, experiment, tokenizer);
+  const close = (): void => Object.values(streams).forEach((stream) => stream.close());
+  try {
+    const identities = Object.fromEntries(Object.entries(streams).map(([name, stream]) => [name, stream.identity]));
+    if (stored !== null) requireSameData(stored, identities);
+    const choices = stored ?? makeChoices({ experiment, shape: model.shape, machine, data: identities });
+    if (stored === null) await writeChoices(fileSystem, directory, choices);
+    const texts = evaluationTexts(experiment, model, streams);
+    const data =
+      streams.train === undefined
+        ? null
+        : TrainingData.open({
+            stream: streams.train,
+            sequenceLength: experiment.data.sequenceLength,
+            seed: experiment.training.seed,
+            modelVocabSize: model.shape.vocabSize,
+          });
+    const fits = (text: EvaluationText): boolean => text.sequenceLength <= experiment.data.sequenceLength;
+    const run: PreparedRun = {
+      ...owned,
+      experiment,
+      model,
+      linears: resolveLinears(experiment, model.shape),
+      choices,
+      addon,
+      oneDnn: choices.gemm === null ? null : oneDnn,
+      corpusFiles: [...new Set(Object.values(streams).flatMap((stream) => stream.files))],
+      texts: texts.filter(fits),
+      longTexts: texts.filter((text) => !fits(text)),
+    };
+    return { run, data, departures: departures(choices, machine), close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/** The run's frozen experiment, checked like any other. */
+export async function readExperiment(runDirectory: string): Promise<Experiment> {
+  const file = runPaths(runDirectory).experiment;
+  const { experiment, problems } = parseExperiment(await readFile(file, 'utf8'), file);
+  if (experiment !== undefined) return experiment;
+  const first = problems.find((problem) => problem.severity === 'error');
+  throw new UserError('InvalidExperiment', `${file}: ${first?.message ?? 'not a valid experiment'}`);
+}
+
+/** The engine would refuse such an id only when it comes. */
+export function requireVocabulary(model: HuggingFaceModel, tokenizer: TextTokenizer): void {
+  if (tokenizer.vocabSize <= model.shape.vocabSize) return;
+  throw new UserError(
+    'VocabularyMismatch',
+    `${model.folder}: tokenizer.json has ${String(tokenizer.vocabSize)} tokens, the model's vocabulary ${String(model.shape.vocabSize)}`,
+    { hint: 'Use the tokenizer.json that belongs to this model.' },
+  );
+}
+
+type Streams = Partial<Record<'train' | EvaluationKind, TokenStream>>;
+
+async function openStreams(
+  { directory, writer, desk }: OwnedRun,
+  experiment: Experiment,
+  tokenizer: TextTokenizer,
+): Promise<Streams> {
+  const { data, evaluation, quantization } = experiment;
+  const open = (name: string, files: readonly string[], kind: 'text' | 'wikitext'): Promise<TokenStream> => {
+    writer.update({ phase: `tokenizing: ${name}`, progress: null });
+    return tokenizeCorpus({
+      files,
+      baseFolder: directory,
+      tokenizer,
+      packing: kind === 'wikitext' ? 'join' : data.packing,
+      field: data.field,
+      kind,
+      cacheFolder: tokenCacheFolder(directory),
+      signal: desk.signal,
+      onProgress: ({ bytesDone, bytesTotal }) => writer.update({ progress: { done: bytesDone, total: bytesTotal } }),
+    });
+  };
+  const streams: Streams = {};
+  try {
+    if (quantization.method !== 'rtn') streams.train = await open('data.train', data.train, 'text');
+    if (evaluation.kinds.includes('validation') && data.validation.length > 0) {
+      streams.validation = await open('data.validation', data.validation, 'text');
+    }
+    if (evaluation.kinds.includes('wikitext')) {
+      streams.wikitext = await open('evaluation.wikitext.files', evaluation.wikitext.files, 'wikitext');
+    }
+  } catch (error) {
+    Object.values(streams).forEach((stream) => stream.close());
+    // A stop ends the tokenizing with an error of its own.
+    await desk.point();
+    throw error;
+  }
+  writer.update({ progress: null });
+  return streams;
+}
+
+/** Beside the runs, so that all experiments of a project share it: `.lrqat/cache/tokens`. */
+export function tokenCacheFolder(runDirectory: string): string {
+  const runs = path.dirname(path.resolve(runDirectory));
+  const home = path.dirname(runs);
+  return path.basename(home) === '.lrqat' ? path.join(home, 'cache', 'tokens') : path.join(runs, '.cache', 'tokens');
+}
+
+function evaluationTexts(experiment: Experiment, { shape }: HuggingFaceModel, streams: Streams): EvaluationText[] {
+  const { data, evaluation, training } = experiment;
+  const text = (
+    kind: EvaluationKind,
+    stream: TokenStream | undefined,
+    sequenceLength: number,
+    maxBatches: number | null,
+  ): EvaluationText[] => {
+    if (stream === undefined) return [];
+    if (stream.count < sequenceLength) {
+      throw new UserError(
+        'CorpusTooShort',
+        `${stream.files.join(', ')}: ${String(stream.count)} tokens, one sequence of the ${kind} text needs ${String(sequenceLength)}`,
+        { hint: 'Use a longer text or shorter sequences.' },
+      );
+    }
+    // As many tokens as the engine that measures them takes at once.
+    const fits = sequenceLength <= data.sequenceLength;
+    const microBatch = fits ? Math.floor((training.microBatchSize * data.sequenceLength) / sequenceLength) : 1;
+    const { vocabSize } = shape;
+    return [evaluationText({ kind, stream, sequenceLength, microBatch, maxBatches, modelVocabSize: vocabSize })];
+  };
+  return [
+    ...text('validation', streams.validation, data.sequenceLength, evaluation.maxBatches),
+    ...text('wikitext', streams.wikitext, evaluation.wikitext.sequenceLength, null),
+  ];
+}

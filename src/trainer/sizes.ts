@@ -1,0 +1,44 @@
+// How large the quantized model is, beside the one it was made from.
+
+import { bitsOf } from '../formats/safetensors-dtype';
+import type { TensorSource } from '../formats/model-shape';
+import { packedRowBytes, quantizedLinears, scaleCount } from '../experiment/memory-layout';
+import type { QuantizedModel } from './merge';
+
+export interface ModelSizes {
+  /** Bits of codes and scales over the number of quantized weights. Scales count as stored, in float32; the padding of rows to
+   *  whole words does not count. 0 when nothing is quantized. */
+  readonly bitsPerWeight: number;
+  /** Bytes of the whole model: merged codes (padding included) and scales, everything else as in the model folder. */
+  readonly modelBytes: number;
+  /** The same for the model as it came. */
+  readonly float: { readonly bitsPerWeight: number; readonly modelBytes: number };
+}
+
+const SCALE_BITS = 32;
+
+export function modelSizes(model: QuantizedModel & { readonly tensors: readonly TensorSource[] }): ModelSizes {
+  const sources = new Map(model.tensors.map((tensor) => [tensor.name, tensor]));
+  let floatBytes = 0;
+  for (const { bytes } of sources.values()) floatBytes += bytes;
+  let weights = 0;
+  let quantizedBits = 0;
+  let sourceBits = 0;
+  let modelBytes = floatBytes;
+  for (const linear of quantizedLinears(model)) {
+    const { name, spec, outputs, inputs } = linear;
+    const source = sources.get(`${name}.weight`);
+    const count = outputs * inputs;
+    const scales = scaleCount(linear);
+    weights += count;
+    quantizedBits += count * spec.bits + scales * SCALE_BITS;
+    sourceBits += count * (source === undefined ? 0 : bitsOf(source.dtype));
+    modelBytes += outputs * packedRowBytes(spec.bits, inputs) + (scales * SCALE_BITS) / 8 - (source?.bytes ?? 0);
+  }
+  const perWeight = (bits: number): number => (weights === 0 ? 0 : bits / weights);
+  return {
+    bitsPerWeight: perWeight(quantizedBits),
+    modelBytes,
+    float: { bitsPerWeight: perWeight(sourceBits), modelBytes: floatBytes },
+  };
+}

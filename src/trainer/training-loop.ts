@@ -1,0 +1,152 @@
+// The training loop, top to bottom.
+//
+// `progress` is the whole state of the loop beside the engine's; between two statements of the loop it always describes a
+// point that a checkpoint may be taken at.
+
+import type { StepResult, TokenBatch } from '../../native/binding/addon';
+import { UserError } from '../errors';
+import type { LayerEvent } from '../runs';
+import type { TrainingData } from './data/training-data';
+import { measureForRun } from './measure-run';
+import { better, finiteOrNull, perplexityOf, type Measurement, type Progress } from './progress';
+import { saveCheckpoint } from './save-checkpoint';
+import { learningRateFactor } from './schedule';
+import { isCancelled, memoryNow, residentPeak, type Session } from './session';
+
+/** Steps in a row without a finite loss and gradient after which a run ends. */
+export const SKIPPED_IN_ROW_LIMIT = 5;
+
+/**
+ * Trains from `session.progress.step` to the last step, evaluating and saving on the way. When it returns, the last step is
+ * evaluated and saved.
+ * @throws StopRequested when told to stop; UserError NotFinite
+ */
+export async function train(session: Session, data: TrainingData): Promise<void> {
+  const { experiment, engine, desk, progress, writer, pace } = session;
+  const { training } = experiment;
+  // Taken from the data but not trained on yet: an interrupted step is made again with the same tokens.
+  let batch: TokenBatch | null = null;
+
+  const save = (): Promise<void> => saveCheckpoint(session);
+
+  while (true) {
+    await desk.point(save);
+    if (evaluationDue(session) && progress.evaluatedAt !== progress.step) await evaluate(session, save);
+    if (desk.wantsCheckpoint || (checkpointDue(session) && session.savedAt !== progress.step)) await save();
+    if (progress.step >= training.steps) return;
+
+    const factor = learningRateFactor(training, progress.step);
+    const learningRate = {
+      lowRank: training.learningRate.lowRank * factor,
+      scales: training.learningRate.scales * factor,
+    };
+    const { beta1, beta2, epsilon, weightDecay, gradientClip } = training;
+    pace.stepBegins();
+    batch ??= data.next(training.batchSize);
+    let result: StepResult;
+    try {
+      result = await engine.trainStep(batch, { learningRate, beta1, beta2, epsilon, weightDecay, gradientClip });
+    } catch (error) {
+      if (!isCancelled(error)) throw error;
+      // Interrupted for a pause or a stop, which the next point answers; nothing has changed.
+      pace.stepInterrupted();
+      continue;
+    }
+    batch = null;
+    const seconds = pace.stepEnds();
+
+    progress.step += 1;
+    progress.data = data.state();
+    progress.skippedInRow = result.skipped ? progress.skippedInRow + 1 : 0;
+    if (result.skipped) progress.skipped += 1;
+    progress.trainedTokens += result.tokens;
+    progress.trainingSeconds += seconds;
+    progress.residentPeak = Math.max(progress.residentPeak, residentPeak());
+
+    const tokensPerSecond = result.tokens / seconds;
+    const memory = memoryNow(engine);
+    const loss = finiteOrNull(result.loss);
+    await session.emit({
+      type: 'step',
+      step: progress.step,
+      loss,
+      learningRate,
+      gradientNorm: finiteOrNull(result.gradientNorm),
+      tokens: result.tokens,
+      tokensPerSecond,
+      memory,
+      time: Date.now(),
+      ...(result.skipped ? { skipped: true } : {}),
+    });
+    writer.update({
+      step: progress.step,
+      loss,
+      tokensPerSecond,
+      memory,
+      etaSeconds: pace.secondsLeft(training.steps - progress.step, evaluationsLeft(session)),
+    });
+    if (result.skipped) {
+      await writer.log(`step ${String(progress.step)}: loss or gradient is not finite, nothing was changed`);
+      if (progress.skippedInRow >= SKIPPED_IN_ROW_LIMIT) throw notFinite(progress);
+    }
+  }
+}
+
+/** Trained perplexity of the validation text, and what has become of the weights. */
+async function evaluate(session: Session, save: () => Promise<void>): Promise<void> {
+  const { engine, desk, progress, writer, experiment, pace } = session;
+  const { step } = progress;
+  const begun = performance.now();
+  const last = step >= experiment.training.steps;
+  const trained: Record<string, Measurement> = {};
+  for (const text of session.texts) {
+    // Other kinds are measured at the start and the end of a run.
+    if (text.kind !== 'validation' && !last) continue;
+    const measurement = await measureForRun(session, engine, text, 'trained', step, () => desk.point(save));
+    trained[text.kind] = measurement;
+    if (text.kind === 'validation') progress.best = better(progress.best, step, perplexityOf(measurement));
+  }
+  const statistics = await engine.layerStatistics();
+  await writer.layers(
+    statistics.map(({ name, clippedShare, flipped, weights, scaleDrift }): LayerEvent => ({
+      type: 'layer',
+      step,
+      name,
+      clippedShare: finiteOrNull(clippedShare),
+      flipped,
+      weights,
+      scaleDrift: finiteOrNull(scaleDrift),
+    })),
+  );
+  progress.trained = trained;
+  progress.evaluatedAt = step;
+  pace.evaluated((performance.now() - begun) / 1000);
+  writer.update({ best: progress.best });
+}
+
+/** After every so many steps, and after the last. What step 0 gives is measured before training (baseline.ts). */
+function evaluationDue({ progress: { step }, experiment }: Session): boolean {
+  return step > 0 && isDue(step, experiment.evaluation.everySteps, experiment.training.steps);
+}
+
+function checkpointDue({ progress: { step }, experiment }: Session): boolean {
+  return step > 0 && isDue(step, experiment.checkpoint.everySteps, experiment.training.steps);
+}
+
+function isDue(step: number, every: number, last: number): boolean {
+  return step >= last || (every > 0 && step % every === 0);
+}
+
+function evaluationsLeft({ progress: { step }, experiment: { evaluation, training } }: Session): number {
+  const every = evaluation.everySteps;
+  if (every === 0) return 1;
+  return Math.ceil(training.steps / every) - Math.floor(step / every);
+}
+
+function notFinite({ step, skippedInRow }: Progress): UserError {
+  return new UserError(
+    'NotFinite',
+    `loss or gradient was not finite in ${String(skippedInRow)} steps in a row, the last of them step ${String(step)}`,
+    { hint: 'Lower training.learningRate, or set training.gradientClip; the last checkpoint is from before.' },
+  );
+}
