@@ -212,11 +212,25 @@ export interface BpeTokenizerOptions {
   readonly json: Uint8Array;
 }
 
+/** C [rows, columns] = A [rows, inner] · B, with B given as [columns, inner] when transposed. */
+export interface GemmProduct {
+  readonly rows: number;
+  readonly columns: number;
+  readonly inner: number;
+  readonly transposeB: boolean;
+}
+
 export interface LrqatAddon {
   readonly engineVersion: string;
   readonly Engine: new (config: EngineConfig) => Engine;
   /** Looks at the CPU and tries to open `oneDnn`. */
   cpuInfo(oneDnn: string | null): CpuInfo;
+  /** Median time of one product with the GEMM library alone, nothing of ours around it. */
+  gemmCeiling(
+    options: GemmProduct & { readonly compute: ComputeType; readonly threads: number; readonly oneDnn: string | null },
+  ): Promise<{ readonly seconds: number }>;
+  /** Median time to copy `bytes` in memory with so many threads (reads and writes as much). */
+  copyTime(options: { readonly bytes: number; readonly threads: number }): Promise<{ readonly seconds: number }>;
   /** A fatal signal of this process appends one line to `logFile` before it dies. POSIX only; elsewhere does nothing. */
   installCrashLog(logFile: string): void;
 }

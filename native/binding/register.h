@@ -5,10 +5,11 @@
 
 namespace lrqat::binding {
 
-void registerEngine(Napi::Env env, Napi::Object exports);     // engine_object.cpp
-void registerCpuInfo(Napi::Env env, Napi::Object exports);    // cpu_info.cpp
-void registerCrashLog(Napi::Env env, Napi::Object exports);   // crash_log.cpp
-void registerFormulas(Napi::Env env, Napi::Object exports);   // formulas.cpp: the formulas alone, for golden tests
-void registerTokenizer(Napi::Env env, Napi::Object exports);  // tokenizer.cpp
+void registerEngine(Napi::Env env, Napi::Object exports);       // engine_object.cpp
+void registerCpuInfo(Napi::Env env, Napi::Object exports);      // cpu_info.cpp
+void registerCalibration(Napi::Env env, Napi::Object exports);  // calibration.cpp
+void registerCrashLog(Napi::Env env, Napi::Object exports);     // crash_log.cpp
+void registerFormulas(Napi::Env env, Napi::Object exports);     // formulas.cpp: the formulas alone, for golden tests
+void registerTokenizer(Napi::Env env, Napi::Object exports);    // tokenizer.cpp
 
 }  // namespace lrqat::binding

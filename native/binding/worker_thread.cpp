@@ -52,7 +52,7 @@ Napi::Value guarded(Napi::Env env, const std::function<Napi::Value()>& body) {
 
 WorkerThread::WorkerThread(Napi::Env env) {
   main_ = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "lrqat engine",
-                                        0, 1);
+                                        0, 1, [gone = mainGone_](Napi::Env) { gone->store(true); });
   main_.Unref(env);
   thread_ = std::thread([this] { loop(); });
 }
@@ -65,7 +65,7 @@ WorkerThread::~WorkerThread() {
   }
   wake_.notify_all();
   thread_.join();
-  main_.Release();
+  if (!mainGone_->load()) main_.Release();
 }
 
 void WorkerThread::loop() {
@@ -83,6 +83,7 @@ void WorkerThread::loop() {
 }
 
 void WorkerThread::post(std::function<void(Napi::Env)> call) {
+  if (mainGone_->load()) return;
   auto* boxed = new std::function<void(Napi::Env)>(std::move(call));
   const auto status =
       main_.NonBlockingCall(boxed, [](Napi::Env env, Napi::Function, std::function<void(Napi::Env)>* function) {

@@ -4,9 +4,11 @@
 
 #include <napi.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -33,6 +35,9 @@ class WorkerThread {
   void loop();
 
   Napi::ThreadSafeFunction main_;
+  /// Set by Node when the environment ends: it frees the function behind main_ before it finalizes the objects that own
+  /// this thread.
+  std::shared_ptr<std::atomic<bool>> mainGone_ = std::make_shared<std::atomic<bool>>(false);
   int64_t pending_ = 0;  // main thread only; keeps the event loop alive while above 0
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -1,0 +1,87 @@
+// Types of the functions of lrqat.node that expose single formulas of the CPU backend: for the golden tests, not for the
+// product. They are synchronous. Matrices are row-major.
+
+import type { ComputeType, LinearQuantization, RangeMethod } from './addon';
+
+export interface RangeRequest {
+  /** [rows, columns] */
+  readonly weight: Float32Array;
+  readonly rows: number;
+  readonly columns: number;
+  /** 0: one scale for the tensor; -1: one per row; g > 0: one per g consecutive columns of a row. */
+  readonly groupSize: number;
+  readonly method: RangeMethod;
+  readonly qmin: number;
+  readonly qmax: number;
+  /** Added to max|x| before the candidates are formed; the product uses 0. */
+  readonly margin: number;
+}
+
+export interface RangeEstimate {
+  readonly scales: Float32Array;
+  /** Winner of the grid, 1…100; 0 for min/max. */
+  readonly candidates: Int32Array;
+  readonly losses: Float64Array;
+}
+
+export interface AsymmetricRange {
+  readonly scale: number;
+  readonly zeroPointUnrounded: number;
+  readonly zeroPoint: number;
+}
+
+export interface QuantizeRequest {
+  readonly weight: Float32Array;
+  readonly rows: number;
+  readonly columns: number;
+  readonly quantization: LinearQuantization;
+  /** Encode with these scales instead of searching. */
+  readonly scales?: Float32Array;
+}
+
+export interface QuantizedWeight {
+  readonly scales: Float32Array;
+  /** Packed rows as the engine stores them. */
+  readonly phi0: Uint8Array;
+  /** clip(round(W/s0)) [rows, columns], times s0 for group scales. */
+  readonly roundToNearest: Float32Array;
+}
+
+export interface LinearRequest extends QuantizeRequest {
+  readonly scales: Float32Array;
+  /** Trained numbers behind the scales of this step (log s in the log domain). */
+  readonly theta: Float32Array;
+  /** [rows, rank] and [rank, columns]; empty for rank 0. */
+  readonly a: Float32Array;
+  readonly b: Float32Array;
+  readonly tokens: number;
+  /** [tokens, columns] */
+  readonly x: Float32Array;
+  /** [tokens, rows] */
+  readonly dY: Float32Array;
+  readonly compute: ComputeType;
+  readonly threads: number;
+}
+
+export interface LinearResult {
+  readonly y: Float32Array;
+  readonly yMerged: Float32Array;
+  readonly dX: Float32Array;
+  readonly dA: Float32Array;
+  readonly dB: Float32Array;
+  /** With respect to theta. */
+  readonly dTheta: Float32Array;
+  /** Merged integers as packed offset codes. */
+  readonly merged: Uint8Array;
+  /** 1 where the gradient passes. */
+  readonly mask: Uint8Array;
+}
+
+export interface FormulasAddon {
+  estimateRange(request: RangeRequest): RangeEstimate;
+  asymmetricMinMax(lowest: number, highest: number, bits: number): AsymmetricRange;
+  /** Range search and encoding as the engine does them when it loads. */
+  quantize(request: QuantizeRequest): QuantizedWeight;
+  /** One linear forward and backward through the operations of the Backend, in the decoder's order. */
+  linear(request: LinearRequest): LinearResult;
+}
