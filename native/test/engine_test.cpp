@@ -1,0 +1,265 @@
+// The engine as a whole on a small random decoder, mostly for the sanitizers: every storage, scale granularity, compute
+// type and checkpointing, with partial batches, merging, state, cancellation and bad input. What the numbers must be is
+// tested from TypeScript (test/engine, test/goldens).
+#include "core/engine.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include <thread>
+
+#include <unistd.h>
+
+#include "core/error.h"
+#include "core/sha256.h"
+#include "cpu/cpu_backend.h"
+#include "test/check.h"
+
+using namespace lrqat;
+using namespace lrqat::test;
+
+namespace {
+
+constexpr int64_t kLength = 12;
+
+ModelShape smallModel() {
+  ModelShape m;
+  m.hiddenSize = 24;
+  m.intermediateSize = 40;
+  m.layers = 2;
+  m.heads = 4;
+  m.kvHeads = 2;
+  m.headDim = 6;
+  m.vocabSize = 37;
+  return m;
+}
+
+/// A checkpoint in one raw file of the temporary folder, removed at the end.
+class Checkpoint {
+ public:
+  explicit Checkpoint(const ModelShape& m) {
+    static int counter = 0;
+    path_ = std::filesystem::temp_directory_path() /
+            ("lrqat-engine-test-" + std::to_string(::getpid()) + "-" + std::to_string(counter++));
+    add("model.embed_tokens.weight", {m.vocabSize, m.hiddenSize}, 1);
+    if (!m.tiedEmbeddings) add("lm_head.weight", {m.vocabSize, m.hiddenSize}, 0.2F);
+    add("model.norm.weight", {m.hiddenSize}, 1);
+    for (int64_t layer = 0; layer < m.layers; ++layer) {
+      const std::string prefix = layerPrefix(layer);
+      add(prefix + "input_layernorm.weight", {m.hiddenSize}, 1);
+      add(prefix + "post_attention_layernorm.weight", {m.hiddenSize}, 1);
+      if (m.qkNorm) {
+        add(prefix + "self_attn.q_norm.weight", {m.headDim}, 1);
+        add(prefix + "self_attn.k_norm.weight", {m.headDim}, 1);
+      }
+      for (const Linear linear : allLinears) {
+        add(prefix + name(linear) + ".weight", {outputs(m, linear), inputs(m, linear)}, 0.2F);
+        if (hasBias(m, linear)) add(prefix + name(linear) + ".bias", {outputs(m, linear)}, 0.1F);
+      }
+    }
+    std::ofstream(path_, std::ios::binary)
+        .write(reinterpret_cast<const char*>(values_.data()), static_cast<std::streamsize>(values_.size() * 4));
+  }
+  ~Checkpoint() { std::filesystem::remove(path_); }
+  Checkpoint(const Checkpoint&) = delete;
+  Checkpoint& operator=(const Checkpoint&) = delete;
+
+  std::vector<TensorSource> tensors;
+
+ private:
+  void add(const std::string& tensorName, std::vector<int64_t> shape, float deviation) {
+    int64_t count = 1;
+    for (const int64_t extent : shape) count *= extent;
+    tensors.push_back(
+        {tensorName, path_.string(), static_cast<int64_t>(values_.size()) * 4, count * 4, DType::F32, shape});
+    const auto drawn = randomNormal(static_cast<size_t>(count), static_cast<uint32_t>(tensors.size()), deviation);
+    values_.insert(values_.end(), drawn.begin(), drawn.end());
+  }
+
+  std::filesystem::path path_;
+  std::vector<float> values_;
+};
+
+EngineConfig configure(const Checkpoint& checkpoint, const ModelShape& model, const QuantSpec& spec) {
+  EngineConfig config;
+  config.shape.model = model;
+  config.shape.linears.assign(static_cast<size_t>(model.layers * linearsPerLayer), spec);
+  config.shape.threads = 2;
+  config.shape.microBatch = 2;
+  config.shape.sequenceLength = kLength;
+  config.tensors = checkpoint.tensors;
+  config.seed = 3;
+  return config;
+}
+
+Engine open(const EngineConfig& config) {
+  cpu::CpuOptions options;
+  options.threads = config.shape.threads;
+  options.computeType = config.shape.computeType;
+  if (const char* library = std::getenv("LRQAT_TEST_ONEDNN")) options.oneDnnPath = library;
+  return {config, std::make_unique<cpu::CpuBackend>(options)};
+}
+
+struct Tokens {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> targets;
+
+  Tokens(int64_t sequences, int64_t vocab) {
+    uint32_t state = 5;
+    for (int64_t i = 0; i < sequences * kLength; ++i) {
+      state = state * 1664525U + 1013904223U;
+      tokens.push_back(static_cast<int32_t>((state >> 8) % static_cast<uint32_t>(vocab)));
+    }
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      targets.push_back((i + 1) % kLength == 0 ? -1 : tokens[i + 1]);
+    }
+  }
+  TokenBatch batch() const { return {static_cast<int64_t>(tokens.size()) / kLength, kLength, tokens, targets, {}}; }
+};
+
+const OptimizerSettings optimizer{.lowRankLearningRate = 1e-2F, .scaleLearningRate = 1e-4F, .gradientClip = 1.0};
+
+void trainEvaluateMerge(const EngineConfig& config) {
+  Engine engine = open(config);
+  engine.load({}, {});
+  const Tokens four(4, config.shape.model.vocabSize);
+  const Tokens three(3, config.shape.model.vocabSize);
+  const double before = engine.evaluate(four.batch(), WeightForm::Trained).lossSum;
+  for (int step = 0; step < 6; ++step) expect(!engine.trainStep(four.batch(), optimizer).skipped, "a step was skipped");
+  expect(engine.evaluate(four.batch(), WeightForm::Trained).lossSum < before, "training did not lower the loss");
+  for (const WeightForm form : {WeightForm::Float, WeightForm::RoundToNearest, WeightForm::Trained}) {
+    const double loss = engine.evaluate(three.batch(), form).lossSum;
+    expect(std::isfinite(loss) && loss > 0, "an evaluation is not finite");
+  }
+  expectEqual(engine.layerStatistics().size(), static_cast<size_t>(config.shape.model.layers * linearsPerLayer),
+              "statistics of all linears");
+  for (size_t i = 0; i < static_cast<size_t>(config.shape.model.layers * linearsPerLayer); ++i) {
+    expectEqual(engine.merge(i).size(), engine.merge(i).size(), "merged bytes");
+    expect(!engine.phi0(i).empty(), "no Φ0");
+  }
+}
+
+void everyStorage() {
+  for (const Storage storage : {Storage::F32, Storage::BF16, Storage::F16, Storage::FixedPoint, Storage::Integer}) {
+    for (const int64_t group : {int64_t{0}, int64_t{-1}, int64_t{4}}) {
+      for (const DType type : {DType::F32, DType::BF16}) {
+        for (const bool checkpoint : {false, true}) {
+          const ModelShape model = smallModel();
+          const Checkpoint weights(model);
+          QuantSpec spec;
+          spec.bits = 3;
+          spec.fractionBits = 5;
+          spec.storage = storage;
+          spec.granularity = group == 0 ? Granularity::Tensor : group < 0 ? Granularity::Channel : Granularity::Group;
+          spec.groupSize = group > 0 ? group : 0;
+          spec.rank = 4;
+          spec.alpha = 4;
+          // Log scales where they exist, so that both domains are walked through.
+          spec.scaleDomain = checkpoint ? ScaleDomain::Log : ScaleDomain::Linear;
+          EngineConfig config = configure(weights, model, spec);
+          config.shape.computeType = type;
+          config.shape.checkpointBlocks = checkpoint;
+          context = "storage " + std::to_string(static_cast<int>(storage)) + ", group " + std::to_string(group) +
+                    (type == DType::BF16 ? ", bf16" : ", float32") + (checkpoint ? ", block checkpointing" : "");
+          trainEvaluateMerge(config);
+        }
+      }
+    }
+  }
+}
+
+void everyFeature() {
+  ModelShape model = smallModel();
+  model.qkvBias = model.outputBias = model.mlpBias = model.qkNorm = model.tiedEmbeddings = true;
+  model.slidingWindow = 4;
+  const Checkpoint weights(model);
+  QuantSpec spec;
+  spec.rank = 4;
+  EngineConfig config = configure(weights, model, spec);
+  config.shape.linears[3] = std::nullopt;  // one linear stays in float
+  Engine engine = open(config);
+  engine.load({}, {});
+  const Tokens tokens(2, model.vocabSize);
+  expect(!engine.trainStep(tokens.batch(), optimizer).skipped, "a step was skipped");
+  expect(!engine.parameterGradients(tokens.batch()).empty(), "no dense gradients");
+  expectEqual(engine.logits(tokens.batch(), WeightForm::Float).size(),
+              static_cast<size_t>(2 * kLength * model.vocabSize), "logits");
+  expectThrows<Error>([&] { engine.linearIndex("model.layers.0.self_attn.o_proj"); }, "a float linear has no state");
+}
+
+void cancelledFromAnotherThread() {
+  const ModelShape model = smallModel();
+  const Checkpoint weights(model);
+  QuantSpec spec;
+  spec.rank = 4;
+  const EngineConfig config = configure(weights, model, spec);
+  Engine engine = open(config);
+  engine.load({}, {});
+  const Tokens many(2000, model.vocabSize);
+  std::thread canceller([&] { engine.cancel(); });
+  expectThrows<Error>(
+      [&] {
+        for (int step = 0; step < 1000; ++step) engine.trainStep(many.batch(), optimizer);
+      },
+      "cancelling");
+  canceller.join();
+  engine.clearCancel();
+  const Tokens two(2, model.vocabSize);
+  expect(!engine.trainStep(two.batch(), optimizer).skipped, "the engine goes on after a cancelled step");
+}
+
+void badInput() {
+  const ModelShape model = smallModel();
+  const Checkpoint weights(model);
+  QuantSpec spec;
+  const EngineConfig good = configure(weights, model, spec);
+  const auto refused = [&](const char* what, auto change) {
+    EngineConfig config = good;
+    change(config);
+    expectThrows<Error>([&] { open(config); }, what);
+  };
+  refused("a tensor beyond the end of its file", [](EngineConfig& c) { c.tensors[0].offset = int64_t{1} << 40; });
+  refused("an offset that overflows", [](EngineConfig& c) { c.tensors[0].offset = INT64_MAX; });
+  refused("a size that is not the shape's", [](EngineConfig& c) { c.tensors[0].bytes -= 4; });
+  refused("another shape", [](EngineConfig& c) {
+    c.tensors[0].shape = {c.tensors[0].shape[1], c.tensors[0].shape[0]};
+  });
+  refused("a missing tensor", [](EngineConfig& c) { c.tensors.pop_back(); });
+  refused("a missing file", [](EngineConfig& c) { c.tensors[0].file += ".gone"; });
+  refused("a wrong plan", [](EngineConfig& c) { c.plan = MemoryParts{}; });
+
+  Engine engine = open(good);
+  const Tokens tokens(2, model.vocabSize);
+  expectThrows<Error>([&] { engine.evaluate(tokens.batch(), WeightForm::Float); }, "evaluation before load");
+  engine.load({}, {});
+  Tokens outside(2, model.vocabSize);
+  outside.tokens[3] = static_cast<int32_t>(model.vocabSize);
+  expectThrows<Error>([&] { engine.evaluate(outside.batch(), WeightForm::Float); }, "a token outside the vocabulary");
+  expectThrows<Error>(
+      [&] {
+        engine.attachMerged({{engine.linearName(0), {weights.tensors[0].file, -1, 0}}});
+      },
+      "merged integers before the file");
+}
+
+void digests() {
+  // FIPS 180-4 examples.
+  Sha256 empty;
+  expect(empty.finish() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "digest of nothing");
+  Sha256 pieces;
+  const std::string text = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
+  for (const char c : text) pieces.update(&c, 1);
+  expect(pieces.finish() == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1", "digest in pieces");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run({{"SHA-256 of the standard's examples", digests},
+              {"training, evaluation and merging for every storage", everyStorage},
+              {"biases, norms, windows and float linears", everyFeature},
+              {"cancellation from another thread", cancelledFromAnotherThread},
+              {"bad input is refused", badInput}},
+             argc, argv);
+}
