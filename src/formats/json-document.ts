@@ -2,6 +2,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { systemErrorCode, UserError } from '../errors';
 import { firstDuplicateKey } from './json-duplicates';
+import { quote } from './show-value';
 
 /** Parses a file of at most `maxBytes`; null where it does not exist.
  *  @throws UserError FileUnreadable or DamagedFile */
@@ -30,7 +31,7 @@ export async function readJsonDocument(file: string, maxBytes: number): Promise<
   }
   const duplicate = firstDuplicateKey(text);
   if (duplicate !== null) {
-    throw new UserError('DamagedFile', `${file}: the key ${JSON.stringify(duplicate.slice(0, 200))} is there twice`);
+    throw new UserError('DamagedFile', `${file}: the key ${quote(duplicate)} is there twice`);
   }
   return value;
 }

@@ -6,7 +6,7 @@ import { systemErrorCode, UserError } from '../errors';
 import { readJsonDocument } from './json-document';
 import { readHeader } from './safetensors-file';
 import type { SafetensorsTensor } from './safetensors-header';
-import { isObject, showValue } from './show-value';
+import { isObject, quote, showValue } from './show-value';
 
 export interface StoredTensor extends SafetensorsTensor {
   readonly file: string;
@@ -85,7 +85,7 @@ async function readSharded(folder: string, index: string): Promise<ModelWeights>
       if (before !== undefined) {
         throw new UserError(
           'WeightsInvalid',
-          `tensor ${JSON.stringify(tensor.name)} is in two shards: ${before.file} and ${file}`,
+          `tensor ${quote(tensor.name)} is in two shards: ${before.file} and ${file}`,
         );
       }
       if (weightMap.get(tensor.name) !== shard) unlisted.push(tensor.name);
@@ -96,13 +96,9 @@ async function readSharded(folder: string, index: string): Promise<ModelWeights>
   }
   for (const [name, shard] of weightMap) {
     if (!tensors.has(name)) {
-      throw new UserError(
-        'WeightsInvalid',
-        `${index}: places ${JSON.stringify(name)} in ${shard}, which does not hold it`,
-        {
-          hint: 'Index and shards belong to different models or downloads: download the folder again.',
-        },
-      );
+      throw new UserError('WeightsInvalid', `${index}: places ${quote(name)} in ${shard}, which does not hold it`, {
+        hint: 'Index and shards belong to different models or downloads: download the folder again.',
+      });
     }
   }
   return { tensors, files: [index, ...shards.map((shard) => path.join(folder, shard))], warnings };
@@ -118,7 +114,7 @@ async function readIndex(index: string): Promise<Map<string, string>> {
   for (const [name, shard] of Object.entries(weightMap)) {
     if (typeof shard !== 'string' || !isPlainName(shard)) {
       throw invalid(
-        `weight_map places ${JSON.stringify(name)} in ${showValue(shard)}; only names of .safetensors files in the same folder are followed`,
+        `weight_map places ${quote(name)} in ${showValue(shard)}; only names of .safetensors files in the same folder are followed`,
       );
     }
     result.set(name, shard);

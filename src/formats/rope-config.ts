@@ -1,6 +1,7 @@
 // Rotary embedding settings of a config.json: `rope_parameters` (transformers 5) or `rope_theta` with `rope_scaling` (before).
 import type { ConfigReader } from './config-reader';
 import type { RopeScaling } from './model-shape';
+import { quote } from './show-value';
 
 const DEFAULT_THETA = 10_000;
 const MAX_POSITIONS = 2 ** 31 - 1;
@@ -47,7 +48,7 @@ function readScaling(config: ConfigReader, rope: ConfigReader, maxPositions: num
   const newName = rope.string('rope_type');
   const oldName = rope.string('type');
   if (newName !== null && oldName !== null && newName !== oldName) {
-    rope.problem('type', `rope_type says ${JSON.stringify(newName)}`);
+    rope.problem('type', `rope_type says ${quote(newName)}`);
   }
   const type = newName ?? oldName ?? 'default';
   switch (type) {

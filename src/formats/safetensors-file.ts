@@ -12,6 +12,7 @@ import {
   type SafetensorsHeader,
   type SafetensorsTensor,
 } from './safetensors-header';
+import { quote } from './show-value';
 
 /** Reads and checks the header of a safetensors file. */
 export async function readHeader(file: string): Promise<SafetensorsHeader> {
@@ -72,7 +73,7 @@ export class SafetensorsFile {
   info(name: string): SafetensorsTensor {
     const tensor = this.header.tensors.get(name);
     if (tensor === undefined) {
-      throw new UserError('TensorMissing', `${this.path}: has no tensor ${JSON.stringify(name)}`);
+      throw new UserError('TensorMissing', `${this.path}: has no tensor ${quote(name)}`);
     }
     return tensor;
   }
@@ -89,10 +90,7 @@ export class SafetensorsFile {
   async readTensorAs<D extends SafetensorsDType>(name: string, dtype: D): Promise<TensorArray<D>> {
     const tensor = this.info(name);
     if (tensor.dtype !== dtype) {
-      throw new UserError(
-        'TensorType',
-        `${this.path}: tensor ${JSON.stringify(name)} is ${tensor.dtype}, expected ${dtype}`,
-      );
+      throw new UserError('TensorType', `${this.path}: tensor ${quote(name)} is ${tensor.dtype}, expected ${dtype}`);
     }
     return this.elements(tensor, dtype);
   }
@@ -113,7 +111,7 @@ export class SafetensorsFile {
       default:
         throw new UserError(
           'TensorType',
-          `${this.path}: tensor ${JSON.stringify(name)} is ${tensor.dtype}, expected a floating-point type`,
+          `${this.path}: tensor ${quote(name)} is ${tensor.dtype}, expected a floating-point type`,
         );
     }
   }

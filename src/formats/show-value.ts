@@ -7,6 +7,7 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
 /** A JSON value in a message, cut short. Nested values are not written out: a hostile file may nest them past any stack. */
 export function showValue(value: unknown): string {
   if (value === undefined) return 'missing';
+  if (typeof value === 'string') return quote(value);
   if (Array.isArray(value)) {
     const shown = value.slice(0, 8).map((item: unknown) => (typeof item === 'object' ? '…' : showValue(item)));
     return `[${shown.join(', ')}${value.length > 8 ? ', …' : ''}]`;
@@ -17,7 +18,8 @@ export function showValue(value: unknown): string {
       .map((key) => shorten(key));
     return `{${keys.join(', ')}…}`;
   }
-  return typeof value === 'string' ? JSON.stringify(shorten(value)) : String(value as number | boolean | null);
+  // Numbers, true, false, null.
+  return JSON.stringify(value);
 }
 
 /** A string in quotes, cut short. */

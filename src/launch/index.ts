@@ -1,0 +1,7 @@
+// Finding and trying the native build, starting the trainer.
+export { doctor, type DoctorOptions, type Fact } from './doctor';
+export { childEnvironment } from './environment';
+export { loadAddon } from './load-addon';
+export { findNative, NATIVE_VARIABLE, type NativeFiles } from './native-files';
+export { probeNative, type NativeProbe, type ProbeOptions } from './probe-native';
+export { findTrainer, spawnTrainer, type SpawnTrainerOptions } from './spawn-trainer';
