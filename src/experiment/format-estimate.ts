@@ -15,7 +15,7 @@ const partNames: Readonly<Record<keyof MemoryParts, string>> = {
 
 /** Several lines, the last one ended. */
 export function formatEstimate(result: Estimate): string {
-  const { plan, cost, disk } = result;
+  const { plan, disk } = result;
   const { shape } = plan.input;
   const rows: [string, string][] = (Object.keys(partNames) as (keyof MemoryParts)[]).map((part) => [
     partNames[part],
@@ -43,14 +43,12 @@ export function formatEstimate(result: Estimate): string {
       ? `  fits: the limit is ${formatBytes(result.limit)}`
       : `  DOES NOT FIT: the limit is ${formatBytes(result.limit)}, ${formatBytes(Math.max(result.total, result.evaluationPeak?.total ?? 0) - result.limit)} too much`,
   ];
-  if (result.secondsPerStep > 0) {
+  if (result.secondsPerStep > 0 || result.evaluationSeconds !== 0) {
     lines.push(
       '',
       `time${result.calibrated ? '' : ' (rough: no rate was measured on this machine)'}`,
       ...table([
-        ['a step', `${formatSeconds(result.secondsPerStep)} (${formatCount(cost.tokens)} tokens)`],
-        ['speed', `${formatCount(result.tokensPerSecond)} tokens/s`],
-        ['training', formatSeconds(result.trainingSeconds)],
+        ...(result.secondsPerStep > 0 ? trainingTimes(result) : []),
         ['evaluation', result.evaluationSeconds === null ? 'not known' : formatSeconds(result.evaluationSeconds)],
       ]),
     );
@@ -83,6 +81,14 @@ export function formatEstimate(result: Estimate): string {
   return `${lines.join('\n')}\n`;
 }
 
+function trainingTimes({ secondsPerStep, tokensPerSecond, trainingSeconds, cost }: Estimate): [string, string][] {
+  return [
+    ['a step', `${formatSeconds(secondsPerStep)} (${formatCount(cost.tokens)} tokens)`],
+    ['speed', `${formatCount(tokensPerSecond)} tokens/s`],
+    ['training', formatSeconds(trainingSeconds)],
+  ];
+}
+
 function table(rows: readonly [string, string][]): string[] {
   const width = Math.max(...rows.map(([name]) => name.length));
   return rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`);
@@ -100,7 +106,7 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? String(value) : value.toPrecision(value >= 100 ? 4 : 3)} ${units[unit] ?? ''}`;
 }
 
-/** `950`, `12.3 k`, `6.48 G`. */
+/** `0.18`, `950`, `12.3 k`, `6.48 G`. */
 export function formatCount(count: number): string {
   const units = ['', ' k', ' M', ' G', ' T'];
   let value = count;
@@ -109,7 +115,8 @@ export function formatCount(count: number): string {
     value /= 1000;
     unit++;
   }
-  return unit === 0 ? String(Math.round(value)) : `${value.toPrecision(3)}${units[unit] ?? ''}`;
+  if (unit === 0) return value < 10 && !Number.isInteger(value) ? value.toPrecision(2) : String(Math.round(value));
+  return `${value.toPrecision(3)}${units[unit] ?? ''}`;
 }
 
 /** `0.25 s`, `42 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */

@@ -2,6 +2,7 @@
 // same order. The engine compares its own sums with these to the byte and refuses to start when they differ.
 
 import type { ComputeType, LinearQuantization, MemoryParts } from '../../native/binding/addon';
+import { hasBias } from '../formats/model-parameters';
 import { LINEAR_NAMES, linearSize, type LinearName, type ModelShape } from '../formats/model-shape';
 import { scratchBytes } from './scratch';
 
@@ -176,19 +177,6 @@ function embeddings({ shape, compute, sequenceLength }: EngineLayout): number {
     }
   }
   return sum.highest();
-}
-
-function hasBias(shape: ModelShape, linear: LinearName): boolean {
-  switch (linear) {
-    case 'self_attn.q_proj':
-    case 'self_attn.k_proj':
-    case 'self_attn.v_proj':
-      return shape.qkvBias;
-    case 'self_attn.o_proj':
-      return shape.outputBias;
-    default:
-      return shape.mlpBias;
-  }
 }
 
 interface Widths {

@@ -1,7 +1,108 @@
-// What the CPU's operations take inside one call: the mirror of CpuBackend::scratchBytes (native/cpu/cpu_backend.cpp).
+// What the CPU's operations take inside one call: the mirror of CpuBackend::scratchBytes and the formulas it calls
+// (native/cpu: cpu_backend.cpp, weights.cpp, low_rank.cpp, residual.cpp, attention.cpp).
 
-import type { EngineLayout } from './memory-layout';
+import { linearSize, type LinearName } from '../formats/model-shape';
+import { byteSize, clippedCapacity, quantizedLinears, type EngineLayout } from './memory-layout';
 
+/** Columns of a tile of B while a weight is rebuilt. */
+const TILE_COLUMNS = 32;
+/** Tokens gathered at a time for the correction of clipped entries. */
+const TOKEN_CHUNK = 256;
+/** Rows of a dense gradient tile. */
+const DENSE_ROWS = 128;
+
+/** Linears that read the same input, so that their thin products are computed together. */
+const sharedInputs: readonly (readonly LinearName[])[] = [
+  ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'],
+  ['self_attn.o_proj'],
+  ['mlp.gate_proj', 'mlp.up_proj'],
+  ['mlp.down_proj'],
+];
+
+/** Bytes of the largest operation. */
 export function scratchBytes(plan: EngineLayout): number {
+  const { shape } = plan;
+  const tokens = plan.microBatchSize * plan.sequenceLength;
+  const widest = Math.max(
+    shape.hiddenSize,
+    shape.intermediateSize,
+    shape.heads * shape.headDim,
+    shape.kvHeads * shape.headDim,
+  );
+  const quantized = quantizedLinears(plan);
+  const needs = [
+    attentionBytes(plan),
+    elementwiseBytes(tokens, widest),
+    ...quantized.map(({ spec, outputs, inputs }) => rebuildBytes(outputs, inputs, spec.rank)),
+  ];
+  if (plan.training) {
+    for (let layer = 0; layer < shape.layers; layer++) {
+      for (const group of sharedInputs) {
+        const members = quantized.filter((other) => other.layer === layer && group.includes(other.linear));
+        const [first] = group;
+        if (members.length === 0 || first === undefined) continue;
+        const { inputs } = linearSize(shape, first);
+        const outputs = Math.max(...members.map((member) => member.outputs));
+        const rank = members.reduce((sum, { spec }) => sum + spec.rank, 0);
+        const e = byteSize(plan.compute);
+        needs.push(
+          thinProductBytes(tokens, inputs, outputs, rank, e),
+          sparseCorrectionBytes(inputs, outputs, rank),
+          denseTileBytes(tokens, inputs, outputs, rank, e),
+        );
+      }
+    }
+  }
+  return Math.max(...needs);
+}
+
+function padded(bytes: number): number {
+  return Math.ceil(bytes / 64) * 64;
+}
+
+function attentionBytes(plan: EngineLayout): number {
   return plan.threads * 0;
+}
+
+/** Sums over tokens in at most 64 blocks of at least 16 rows, for two sets of columns. */
+function elementwiseBytes(tokens: number, columns: number): number {
+  const blockRows = Math.max(16, Math.ceil(tokens / 64));
+  return 2 * Math.ceil(tokens / blockRows) * (Math.ceil(columns / 16) * 16) * 4;
+}
+
+function panelElements(rank: number, inputs: number): number {
+  return Math.ceil(inputs / TILE_COLUMNS) * TILE_COLUMNS * rank;
+}
+
+/** B as tiles, and a bit for each entry that was clipped. */
+function rebuildBytes(outputs: number, inputs: number, rank: number): number {
+  return padded(4 * panelElements(rank, inputs)) + padded(2 * outputs * Math.ceil(inputs / 16));
+}
+
+function thinProductBytes(tokens: number, inputs: number, outputs: number, rank: number, e: number): number {
+  return (
+    padded(e * rank * inputs) + 2 * padded(e * rank * tokens) + padded(e * rank * outputs) + padded(4 * rank * inputs)
+  );
+}
+
+function sparseCorrectionBytes(inputs: number, outputs: number, rank: number): number {
+  return (
+    padded(4 * clippedCapacity(outputs, inputs)) +
+    2 * padded(4 * inputs) +
+    2 * padded(4 * outputs) +
+    padded(4 * TOKEN_CHUNK * inputs) +
+    padded(4 * TOKEN_CHUNK * outputs) +
+    2 * padded(4 * rank * inputs)
+  );
+}
+
+function denseTileBytes(tokens: number, inputs: number, outputs: number, rank: number, e: number): number {
+  return (
+    padded(e * tokens * DENSE_ROWS) +
+    padded(4 * DENSE_ROWS * inputs) +
+    padded(e === 4 ? 0 : e * DENSE_ROWS * inputs) +
+    padded(e * rank * inputs) +
+    padded(e * rank * outputs) +
+    padded(4 * panelElements(rank, inputs))
+  );
 }

@@ -1,0 +1,208 @@
+// The planner against the engine: for many shapes and settings the engine is created with the plan (it refuses any other) and
+// reports what it allocated. Nothing is loaded, so the checkpoint is a file of zeros.
+
+import assert from 'node:assert/strict';
+import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import test, { after } from 'node:test';
+
+import type { EngineFailure, LinearQuantization, LrqatAddon } from '../../native/binding/addon';
+import { planMemory, type PlanInput } from '../../src/experiment';
+import { modelParameters } from '../../src/formats/model-parameters';
+import { linearNames, type ModelShape, type TensorSource } from '../../src/formats/model-shape';
+import { randomNumbers } from './make';
+import { tiny } from './shapes';
+
+const addon = createRequire(resolve('package.json'))('./build/Release/lrqat.node') as LrqatAddon;
+const folder = mkdtempSync(join(tmpdir(), 'lrqat-plan-'));
+after(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+let files = 0;
+
+/** A checkpoint of zeros in which every tensor has its place. */
+function zeros(shape: ModelShape): TensorSource[] {
+  const file = join(folder, `model-${String(files++)}.bin`);
+  let offset = 0;
+  const tensors = modelParameters(shape).map(({ name, shape: size }): TensorSource => {
+    const bytes = size.reduce((a, b) => a * b, 1) * 2;
+    const tensor = { name, file, offset, bytes, dtype: 'BF16' as const, shape: size };
+    offset += bytes;
+    return tensor;
+  });
+  const handle = openSync(file, 'w');
+  ftruncateSync(handle, offset);
+  closeSync(handle);
+  return tensors;
+}
+
+async function assertAllocated(input: PlanInput): Promise<void> {
+  const plan = planMemory(input);
+  const engine = new addon.Engine({
+    model: input.shape,
+    tensors: zeros(input.shape),
+    linears: input.linears,
+    compute: input.compute,
+    threads: input.threads,
+    oneDnn: null,
+    training: input.training,
+    microBatchSize: input.microBatchSize,
+    sequenceLength: input.sequenceLength,
+    activationCheckpointing: input.activationCheckpointing,
+    seed: 1,
+    plan: plan.parts,
+  });
+  try {
+    assert.deepEqual({ ...engine.memory() }, plan.parts);
+    assert.equal(
+      Object.values(plan.parts).reduce((a: number, b: number) => a + b, 0),
+      plan.total,
+    );
+  } finally {
+    await engine.close();
+  }
+}
+
+const common: LinearQuantization = {
+  bits: 4,
+  groupSize: -1,
+  storage: 'fixed-point',
+  fractionBits: 4,
+  encoding: 'reference',
+  range: 'lp-4',
+  scaleDomain: 'linear',
+  learnScales: true,
+  rank: 8,
+  alpha: 1,
+};
+
+function all(shape: ModelShape, spec: LinearQuantization | null): Record<string, LinearQuantization | null> {
+  return Object.fromEntries(linearNames(shape).map((name) => [name, spec]));
+}
+
+const base: PlanInput = {
+  shape: tiny,
+  linears: all(tiny, common),
+  compute: 'float32',
+  threads: 2,
+  training: true,
+  microBatchSize: 3,
+  sequenceLength: 40,
+  activationCheckpointing: 'none',
+};
+
+const cases: Readonly<Record<string, Partial<PlanInput>>> = {
+  'the plain case': {},
+  'block checkpointing': { activationCheckpointing: 'block' },
+  bf16: { compute: 'bf16' },
+  'bf16 with block checkpointing': { compute: 'bf16', activationCheckpointing: 'block' },
+  'evaluation only': { training: false },
+  'nothing quantized': { linears: all(tiny, null) },
+  'one thread': { threads: 1 },
+  'one token': { microBatchSize: 1, sequenceLength: 1 },
+  'frozen scales': { linears: all(tiny, { ...common, learnScales: false }) },
+  'scales alone': { linears: all(tiny, { ...common, rank: 0 }) },
+  'per tensor, integer': { linears: all(tiny, { ...common, groupSize: 0, storage: 'integer', fractionBits: 0 }) },
+  'groups of 4': { linears: all(tiny, { ...common, groupSize: 4 }) },
+  '3-bit codes over rows of 172': { linears: all(tiny, { ...common, bits: 3, storage: 'integer', fractionBits: 0 }) },
+  'float storages': {
+    linears: { ...all(tiny, { ...common, storage: 'fp32' }), ...halves(tiny) },
+  },
+  'a wide vocabulary in bf16': { compute: 'bf16', shape: { ...tiny, vocabSize: 40000, tiedEmbeddings: false } },
+  'biases and norms of heads': {
+    shape: { ...tiny, qkvBias: true, outputBias: true, mlpBias: true, qkNorm: true, architecture: 'qwen3' },
+  },
+  'heads wider than the hidden state': { shape: { ...tiny, headDim: 34 } },
+};
+
+function halves(shape: ModelShape): Record<string, LinearQuantization> {
+  return Object.fromEntries(
+    linearNames(shape)
+      .filter((name) => name.includes('.0.'))
+      .map((name) => [name, { ...common, storage: name.includes('mlp') ? 'bf16' : 'fp16' }]),
+  );
+}
+
+for (const [name, changes] of Object.entries(cases)) {
+  test(`plan equals allocation: ${name}`, () => assertAllocated({ ...base, ...changes }));
+}
+
+test('property: plan equals allocation for random shapes and settings', async () => {
+  const random = randomNumbers(20);
+  const below = (limit: number): number => Math.floor(random() * limit);
+  const pick = <T>(...list: readonly T[]): T => list[below(list.length)]!;
+  for (let round = 0; round < 150; round++) {
+    const kvHeads = pick(1, 2, 3);
+    const shape: ModelShape = {
+      ...tiny,
+      hiddenSize: 4 * (1 + below(40)),
+      intermediateSize: 4 * (1 + below(80)),
+      layers: 1 + below(3),
+      kvHeads,
+      heads: kvHeads * pick(1, 2, 4),
+      headDim: 2 * (1 + below(20)),
+      vocabSize: 1 + below(3000),
+      qkvBias: pick(true, false),
+      outputBias: pick(true, false),
+      mlpBias: pick(true, false),
+      qkNorm: pick(true, false),
+      tiedEmbeddings: pick(true, false),
+      slidingWindow: pick(null, 8),
+    };
+    const linears = Object.fromEntries(
+      linearNames(shape).map((name): [string, LinearQuantization | null] => {
+        const bits = 2 + below(7);
+        const spec: LinearQuantization = {
+          ...common,
+          bits,
+          fractionBits: below(9 - bits),
+          storage: pick('fp32', 'bf16', 'fp16', 'fixed-point', 'integer'),
+          groupSize: pick(-1, 0, 2),
+          learnScales: pick(true, false),
+          rank: below(10),
+        };
+        return [name, random() < 0.1 ? null : spec];
+      }),
+    );
+    const input: PlanInput = {
+      shape,
+      linears,
+      compute: pick('float32', 'bf16'),
+      threads: 1 + below(3),
+      training: random() < 0.8,
+      microBatchSize: 1 + below(4),
+      sequenceLength: 1 + below(90),
+      activationCheckpointing: pick('none', 'block'),
+    };
+    // Groups of 2 need even input widths.
+    if ((shape.heads * shape.headDim) % 2 !== 0) continue;
+    await assertAllocated(input).catch((error: unknown) => {
+      throw new Error(`round ${String(round)}: ${JSON.stringify(input)}`, { cause: error });
+    });
+  }
+});
+
+test('the engine refuses a plan that is off by 64 bytes', () => {
+  const { parts } = planMemory(base);
+  assert.throws(
+    () =>
+      new addon.Engine({
+        model: base.shape,
+        tensors: zeros(base.shape),
+        linears: base.linears,
+        compute: base.compute,
+        threads: base.threads,
+        oneDnn: null,
+        training: true,
+        microBatchSize: base.microBatchSize,
+        sequenceLength: base.sequenceLength,
+        activationCheckpointing: 'none',
+        seed: 1,
+        plan: { ...parts, workspace: parts.workspace + 64 },
+      }),
+    (error: EngineFailure) => error.code === 'PlanMismatch',
+  );
+});
