@@ -114,7 +114,7 @@ export function departures(stored: Choices, machine: Machine): string[] {
 export function requireSameData(stored: Choices, data: Readonly<Record<string, string>>): void {
   for (const [name, identity] of Object.entries(stored.data)) {
     if (data[name] === identity) continue;
-    throw new UserError('DataChanged', `${name}: not the text this run was started with`, {
+    throw new UserError('DataChanged', `data: ${name} is not the text this run was started with`, {
       hint: 'Restore the files, or start a new run.',
     });
   }

@@ -125,7 +125,7 @@ for (const { code, persistent, partial } of [
         // A short write that is not followed by an error is an ordinary one.
         assert.ok(partial, `no error though call ${String(at)} failed`);
       } else {
-        assert.ok(failure instanceof InjectedFault, String(failure));
+        assert.ok(failure instanceof InjectedFault);
         reached.add(fileSystem.calls[at - 1]!);
       }
       // Only when the last call of all fails is the checkpoint in place by then.

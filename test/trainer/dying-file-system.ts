@@ -41,12 +41,12 @@ export function dyingFileSystem(at: number): FileSystem & { readonly calls: stri
   return {
     calls,
     open: guard('open', async (...args: Parameters<FileSystem['open']>) => wrap(await nodeFileSystem.open(...args))),
-    mkdir: guard('mkdir', nodeFileSystem.mkdir),
-    rename: guard('rename', nodeFileSystem.rename),
-    link: guard('link', nodeFileSystem.link),
-    copyExclusive: guard('copyExclusive', nodeFileSystem.copyExclusive),
-    unlink: guard('unlink', nodeFileSystem.unlink),
-    removeTree: guard('removeTree', nodeFileSystem.removeTree),
+    mkdir: guard('mkdir', (folder: string) => nodeFileSystem.mkdir(folder)),
+    rename: guard('rename', (from: string, to: string) => nodeFileSystem.rename(from, to)),
+    link: guard('link', (from: string, to: string) => nodeFileSystem.link(from, to)),
+    copyExclusive: guard('copyExclusive', (from: string, to: string) => nodeFileSystem.copyExclusive(from, to)),
+    unlink: guard('unlink', (file: string) => nodeFileSystem.unlink(file)),
+    removeTree: guard('removeTree', (folder: string) => nodeFileSystem.removeTree(folder)),
     syncFolder: guard('syncFolder', () => Promise.resolve()),
   };
 }
