@@ -24,3 +24,4 @@ export {
   type TensorToWrite,
   type WriteSafetensorsOptions,
 } from './safetensors-writer';
+export * from './text';

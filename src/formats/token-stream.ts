@@ -1,11 +1,13 @@
 // Token ids of a corpus as a file-backed sequence: read in slices, never all in memory.
 
+/** join: all documents as one text with a blank line between; documents: each with its own BOS and EOS. */
+export type Packing = 'join' | 'documents';
+
 export interface TokenStream {
   /** Number of ids. */
   readonly count: number;
-  /** Number of documents; null when the corpus is one text (packing "join"). */
-  readonly documents: number | null;
-  /** Vocabulary of the tokenizer that made the ids. */
+  readonly packing: Packing;
+  /** Ids are smaller. */
   readonly vocabSize: number;
   /** Identifies the ids: two streams with the same identity hold the same ids in the same order. */
   readonly identity: string;

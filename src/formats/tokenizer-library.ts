@@ -18,7 +18,7 @@ export function openLibraryTokenizer(source: TokenizerSource): LibraryTokenizer 
     parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(source.tokenizerJson));
     tokenizer = new Tokenizer(parsed as object, source.config);
   } catch (error) {
-    throw new UserError('tokenizer-invalid', `${source.file}: not a usable tokenizer.json (${messageOf(error)})`, {
+    throw new UserError('TokenizerInvalid', `${source.file}: not a usable tokenizer.json (${messageOf(error)})`, {
       cause: error,
     });
   }
@@ -29,7 +29,7 @@ export function openLibraryTokenizer(source: TokenizerSource): LibraryTokenizer 
     const { ids } = tokenizer.encode(wellFormed, { add_special_tokens: addSpecialTokens });
     const unknown = ids.findIndex((id) => !Number.isInteger(id));
     if (unknown >= 0) {
-      throw new UserError('tokenizer-unknown-token', `${source.file}: a token of the text has no id`, {
+      throw new UserError('TokenizerInvalid', `${source.file}: a token of the text has no id`, {
         hint: 'The vocabulary has neither byte tokens nor an unknown token (model.unk_token).',
       });
     }

@@ -22,7 +22,7 @@ export function openNativeTokenizer(source: TokenizerSource): NativeAttempt {
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : null;
     if (code === 'Unsupported') return { encoder: null, reason: messageOf(error) };
-    throw new UserError('tokenizer-invalid', `${source.file}: ${messageOf(error)}`, { cause: error });
+    throw new UserError('TokenizerInvalid', `${source.file}: ${messageOf(error)}`, { cause: error });
   }
 }
 

@@ -51,7 +51,7 @@ export async function openTokenizer(modelFolder: string, options: OpenTokenizerO
   const file = path.join(modelFolder, 'tokenizer.json');
   const tokenizerJson = await readOptional(file);
   if (tokenizerJson === null) {
-    throw new UserError('tokenizer-missing', `${file}: no such file`, {
+    throw new UserError('TokenizerMissing', `${file}: no such file`, {
       hint: 'A model folder needs its tokenizer.json ("fast" tokenizer); tokenizer.model alone is not read.',
     });
   }
@@ -122,10 +122,10 @@ async function readConfig(file: string): Promise<Readonly<Record<string, unknown
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
-    throw new UserError('tokenizer-invalid', `${file}: not valid JSON (${String(error)})`, { cause: error });
+    throw new UserError('TokenizerInvalid', `${file}: not valid JSON (${String(error)})`, { cause: error });
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new UserError('tokenizer-invalid', `${file}: expected a JSON object`);
+    throw new UserError('TokenizerInvalid', `${file}: expected a JSON object`);
   }
   return value as Record<string, unknown>;
 }
