@@ -56,12 +56,69 @@ export function scratchBytes(plan: EngineLayout): number {
   return Math.max(...needs);
 }
 
-function padded(bytes: number): number {
-  return Math.ceil(bytes / 64) * 64;
+function roundUp(value: number, multiple: number): number {
+  return Math.ceil(value / multiple) * multiple;
 }
 
+function padded(bytes: number): number {
+  return roundUp(bytes, 64);
+}
+
+/** Edge of the square blocks of queries and keys, and keys of one forward step (native/cpu/kernels/attention). */
+const ATTENTION_BLOCK = 64;
+const KEY_STEP = 128;
+
+/** Packed keys and values, work of each thread, and shares of dK and dV; padded so that every instruction set fits. */
 function attentionBytes(plan: EngineLayout): number {
-  return plan.threads * 0;
+  const { shape, threads, microBatchSize, sequenceLength } = plan;
+  const { headDim, kvHeads } = shape;
+  const packed =
+    roundUp(roundUp(sequenceLength, 32) * headDim, 16) + roundUp(roundUp(headDim, 32) * sequenceLength, 16);
+  const forward =
+    microBatchSize * kvHeads * packed +
+    threads *
+      (roundUp(ATTENTION_BLOCK * headDim, 16) +
+        2 * ATTENTION_BLOCK * KEY_STEP +
+        ATTENTION_BLOCK * roundUp(headDim, 32) +
+        2 * ATTENTION_BLOCK);
+  const parts = groupParts(plan);
+  const partial = parts === 1 ? 0 : microBatchSize * kvHeads * parts * 2 * sequenceLength * headDim;
+  const backward = threads * attentionBackwardFloats(sequenceLength, headDim) + partial;
+  return (Math.max(forward, backward) + 16) * 4;
+}
+
+function attentionBackwardFloats(length: number, headDim: number): number {
+  const rows = roundUp(length, 8) + 8;
+  const square = ATTENTION_BLOCK * ATTENTION_BLOCK;
+  const buffers = [
+    rows * headDim, // K by row
+    rows * headDim, // V by row
+    roundUp(headDim, 8) * length, // Kᵀ
+    roundUp(length, 32) * headDim, // Q and dO over the head dimension
+    roundUp(length, 32) * headDim,
+    roundUp(headDim, 32) * length, // Q and dO over the queries
+    roundUp(headDim, 32) * length,
+    roundUp(length, 32), // log-sum-exp
+    roundUp(length, 32), // delta
+    rows * roundUp(headDim, 32), // dK
+    rows * roundUp(headDim, 32), // dV
+    roundUp(headDim, 8) * roundUp(length, 32), // dQ
+    ...Array.from({ length: 5 }, () => square), // scores, dP, P, dS, packed dS
+  ];
+  return buffers.reduce((sum, floats) => sum + roundUp(floats, 16), 0);
+}
+
+/** Parts into which the query heads of a group are split where there are fewer groups than threads. */
+function groupParts({ shape, threads, microBatchSize }: EngineLayout): number {
+  const group = shape.heads / shape.kvHeads;
+  const items = microBatchSize * shape.kvHeads;
+  let parts = 1;
+  while (parts < group && items * parts < threads) {
+    do {
+      parts++;
+    } while (group % parts !== 0);
+  }
+  return parts;
 }
 
 /** Sums over tokens in at most 64 blocks of at least 16 rows, for two sets of columns. */
