@@ -2,7 +2,7 @@
 
 import type { TokenBatch } from '../../native/binding/addon';
 import type { TokenStream } from '../formats/token-stream';
-import { evaluationBatches } from './data/training-data';
+import { evaluationBatches, requireSequences } from './data/training-data';
 
 export type EvaluationKind = 'validation' | 'wikitext';
 
@@ -28,8 +28,10 @@ export interface EvaluationTextOptions {
   readonly modelVocabSize: number;
 }
 
+/** @throws UserError CorpusTooShort: not one whole sequence; VocabularyMismatch */
 export function evaluationText(options: EvaluationTextOptions): EvaluationText {
   const { kind, stream, sequenceLength, microBatch, maxBatches, modelVocabSize } = options;
+  requireSequences(stream, sequenceLength, modelVocabSize);
   const all = Math.ceil(Math.floor(stream.count / sequenceLength) / microBatch);
   return {
     kind,

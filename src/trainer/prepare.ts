@@ -161,13 +161,6 @@ function evaluationTexts(experiment: Experiment, { shape }: HuggingFaceModel, st
     maxBatches: number | null,
   ): EvaluationText[] => {
     if (stream === undefined) return [];
-    if (stream.count < sequenceLength) {
-      throw new UserError(
-        'CorpusTooShort',
-        `${stream.files.join(', ')}: ${String(stream.count)} tokens, one sequence of the ${kind} text needs ${String(sequenceLength)}`,
-        { hint: 'Use a longer text or shorter sequences.' },
-      );
-    }
     // As many tokens as the engine that measures them takes at once.
     const fits = sequenceLength <= data.sequenceLength;
     const microBatch = fits ? Math.floor((training.microBatchSize * data.sequenceLength) / sequenceLength) : 1;
