@@ -3,16 +3,16 @@
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeSafetensors } from '../../src/formats';
+import { writeSafetensors, type TensorToWrite } from '../../src/formats/safetensors-writer';
 import { LINEAR_NAMES, linearSize, type ModelShape } from '../../src/formats/model-shape';
 
 const bf16One = 0x3f80;
 
 /** Bit patterns of normally distributed bf16 numbers, drawn with a small generator from a table of quantiles. */
-function randomWeights(count: number, nextRandom: () => number, quantiles: Uint16Array): Uint8Array {
+function randomWeights(count: number, nextRandom: () => number, quantiles: Uint16Array): Uint16Array {
   const values = new Uint16Array(count);
   for (let i = 0; i < count; ++i) values[i] = quantiles[nextRandom() % quantiles.length] ?? 0;
-  return new Uint8Array(values.buffer);
+  return values;
 }
 
 /** 4096 draws of a normal distribution (Box–Muller) as bf16 bits, truncated. */
@@ -42,15 +42,15 @@ export async function writeRandomModel(folder: string, shape: ModelShape, seed =
   const nextRandom = xorshift32(seed);
   const quantiles = normalTable(0.02, nextRandom);
   const { hiddenSize, layers, vocabSize } = shape;
-  const weight = (name: string, ...size: number[]) => {
-    const count = size.reduce((product, n) => product * n, 1);
-    return { name, dtype: 'BF16' as const, shape: size, data: randomWeights(count, nextRandom, quantiles) };
+  const weight = (name: string, ...shapeOf: number[]): TensorToWrite => {
+    const count = shapeOf.reduce((product, n) => product * n, 1);
+    return { name, dtype: 'BF16', shape: shapeOf, data: () => randomWeights(count, nextRandom, quantiles) };
   };
-  const norm = (name: string) => ({
+  const norm = (name: string): TensorToWrite => ({
     name,
-    dtype: 'BF16' as const,
+    dtype: 'BF16',
     shape: [hiddenSize],
-    data: new Uint8Array(new Uint16Array(hiddenSize).fill(bf16One).buffer),
+    data: new Uint16Array(hiddenSize).fill(bf16One),
   });
 
   const tensors = [weight('model.embed_tokens.weight', vocabSize, hiddenSize), norm('model.norm.weight')];
@@ -65,7 +65,7 @@ export async function writeRandomModel(folder: string, shape: ModelShape, seed =
   if (!shape.tiedEmbeddings) tensors.push(weight('lm_head.weight', vocabSize, hiddenSize));
 
   await mkdir(folder, { recursive: true });
-  await writeSafetensors(join(folder, 'model.safetensors'), tensors, { format: 'pt' });
+  await writeSafetensors(join(folder, 'model.safetensors'), tensors, { metadata: { format: 'pt' } });
   const config = {
     architectures: ['LlamaForCausalLM'],
     model_type: 'llama',

@@ -1,0 +1,90 @@
+// `npm run bench [-- --seconds N] [--only random|sample]`: what the engine reaches on this machine. Goals on two
+// cores: training without checkpointing at 60 % or more of the GEMM ceiling at the step's own shapes, plan equal to allocation,
+// 5 MB/s a core and more for byte-pair encoding.
+
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import type { ExperimentInput } from '../../src/experiment';
+import type { ModelShape } from '../../src/formats/model-shape';
+import { findNative, loadAddon } from '../../src/launch';
+import { measureCase } from './engine-case';
+import { writeRandomModel } from './random-model';
+
+const random28M: ModelShape = {
+  architecture: 'llama',
+  hiddenSize: 512,
+  intermediateSize: 1408,
+  layers: 8,
+  heads: 8,
+  kvHeads: 4,
+  headDim: 64,
+  vocabSize: 8192,
+  maxPositions: 2048,
+  rmsNormEpsilon: 1e-5,
+  ropeTheta: 10000,
+  ropeScaling: { type: 'none' },
+  slidingWindow: null,
+  qkvBias: false,
+  outputBias: false,
+  mlpBias: false,
+  qkNorm: false,
+  tiedEmbeddings: true,
+};
+
+const cases = ['random', 'sample'] as const;
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      seconds: { type: 'string', default: '30' },
+      only: { type: 'string', multiple: true, default: [...cases] },
+    },
+  });
+  const seconds = Number(values.seconds);
+  if (!(seconds > 0)) throw new Error(`--seconds: '${values.seconds}' is not a positive number`);
+  const unknown = values.only.filter((name) => !cases.some((known) => known === name));
+  if (unknown.length > 0) throw new Error(`--only: '${unknown.join(', ')}' is none of ${cases.join(', ')}`);
+
+  const files = findNative();
+  const native = { addon: loadAddon(files.addon), oneDnn: files.oneDnn };
+  console.log(
+    `${os.cpus()[0]?.model ?? 'unknown processor'}, ${String(os.availableParallelism())} threads, ${process.platform}`,
+  );
+
+  if (values.only.includes('random')) {
+    const folder = await mkdtemp(path.join(os.tmpdir(), 'lrqat-bench-'));
+    try {
+      await writeRandomModel(folder, random28M);
+      await measureCase(native, {
+        title: '28M parameters, random: hidden 512, 8 layers, W4 per channel, rank 32, integer storage, 8 × 512 tokens',
+        modelFolder: folder,
+        seconds,
+        experiment: JSON.stringify({
+          model: { path: folder },
+          data: { train: ['none.txt'], sequenceLength: 512 },
+          quantization: {
+            weights: { bits: 4, granularity: 'per-channel' },
+            storage: 'integer',
+            lowRank: { rank: 32 },
+          },
+          training: { batchSize: 8, microBatchSize: 8, activationCheckpointing: 'none' },
+        } satisfies ExperimentInput),
+      });
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+  if (values.only.includes('sample')) {
+    const file = 'samples/first-run/w2-rank32.lrqat.json';
+    await measureCase(native, {
+      title: `the sample, ${file}`,
+      modelFolder: 'samples/first-run/model',
+      seconds,
+      experiment: await readFile(file, 'utf8'),
+    });
+  }
+}
+
+await main();
