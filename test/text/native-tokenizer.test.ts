@@ -1,0 +1,164 @@
+// The native encoder against @huggingface/tokenizers, id by id, and against itself in parts.
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import test from 'node:test';
+import {
+  SHARED,
+  byteLevelVariants,
+  libraryIds,
+  metaspaceVariants,
+  nativeIds,
+  random,
+  randomText,
+  sharedTokenizers,
+  type Pair,
+} from './support';
+
+const pairs: readonly Pair[] = [...byteLevelVariants(), ...metaspaceVariants(), ...sharedTokenizers()];
+
+/** The shortest differing text is what a person wants to see. */
+function shrink(pair: Pair, text: string): string {
+  const differs = (candidate: string): boolean =>
+    JSON.stringify(nativeIds(pair, candidate)) !== JSON.stringify(libraryIds(pair, candidate));
+  let shortest = text;
+  for (let changed = true; changed;) {
+    changed = false;
+    const characters = [...shortest];
+    for (
+      let width = Math.ceil(characters.length / 2);
+      width >= 1 && !changed;
+      width = width === 1 ? 0 : Math.ceil(width / 2)
+    ) {
+      for (let i = 0; i + width <= characters.length && !changed; i += width) {
+        const candidate = [...characters.slice(0, i), ...characters.slice(i + width)].join('');
+        if (!differs(candidate)) continue;
+        shortest = candidate;
+        changed = true;
+      }
+    }
+  }
+  return shortest;
+}
+
+function assertSame(pair: Pair, text: string): void {
+  const native = nativeIds(pair, text);
+  const library = libraryIds(pair, text);
+  if (JSON.stringify(native) === JSON.stringify(library)) return;
+  const short = shrink(pair, text);
+  assert.deepEqual(nativeIds(pair, short), libraryIds(pair, short), `${pair.name}: ${JSON.stringify(short)}`);
+}
+
+for (const pair of pairs) {
+  test(`${pair.name}: ids of the library for random texts`, () => {
+    const next = random(1);
+    assert.deepEqual(nativeIds(pair, ''), libraryIds(pair, ''), 'empty text');
+    for (let i = 0; i < 400; i++) assertSame(pair, randomText(next, 1 + Math.floor(next() * 30)));
+    // Long runs: the heap of long words, words beyond the cache.
+    for (const unit of ['a', ' ', '\n', 'ab', '日', '😀', '\u0000', '-=', "'s"]) assertSame(pair, unit.repeat(500));
+  });
+
+  test(`${pair.name}: ids of the library for every character of the first planes, in context`, () => {
+    const next = random(2);
+    for (let first = 0; first < 0x3000; first += 256) {
+      let text = '';
+      for (let i = 0; i < 256; i++) text += `${String.fromCodePoint(first + i)}${next() < 0.5 ? ' x' : ''}`;
+      assertSame(pair, text);
+    }
+  });
+
+  test(`${pair.name}: parts give the ids of the whole text`, () => {
+    const next = random(3);
+    let cuts = 0;
+    for (let i = 0; i < 150; i++) {
+      const bytes = Buffer.from(randomText(next, 60) + ' some words and\nlines of text, ', 'utf8');
+      const whole = [...pair.native.encode(bytes, { addSpecialTokens: false })];
+      const parts: number[] = [];
+      let begin = 0;
+      while (begin < bytes.length) {
+        // A window into the text, as a reader of a long file has it; it ends between characters.
+        let windowEnd = Math.min(bytes.length, begin + 1 + Math.floor(next() * 120));
+        while (windowEnd < bytes.length && (bytes[windowEnd]! & 0xc0) === 0x80) windowEnd++;
+        const window = bytes.subarray(begin, windowEnd);
+        const split = windowEnd === bytes.length ? 0 : pair.native.lastSplit(window);
+        const end = windowEnd === bytes.length ? window.length : split;
+        if (end === 0) {
+          // No split point in sight: a longer window.
+          const rest = bytes.subarray(begin);
+          const found = pair.native.lastSplit(rest);
+          parts.push(...pair.native.encodePart(rest, 0, found === 0 ? rest.length : found, begin === 0));
+          begin += found === 0 ? rest.length : found;
+        } else {
+          // Only the character at the end is visible, and nothing of what comes later.
+          let visible = Math.min(end + 1, window.length);
+          while (visible < window.length && (window[visible]! & 0xc0) === 0x80) visible++;
+          parts.push(...pair.native.encodePart(window.subarray(0, visible), 0, end, begin === 0));
+          begin += end;
+        }
+        cuts++;
+      }
+      assert.deepEqual(parts, whole, `${pair.name}: ${JSON.stringify(bytes.toString('utf8'))}`);
+    }
+    assert.ok(cuts > 300, `only ${String(cuts)} parts: the split points are too rare to test anything`);
+  });
+}
+
+test('special tokens: the post-processor’s around the text, or none', () => {
+  const llama = pairs.find(({ name }) => name === 'llama2 style')!;
+  assert.deepEqual(nativeIds(llama, 'a b', true), libraryIds(llama, 'a b', true));
+  assert.deepEqual(nativeIds(llama, 'a b', false), libraryIds(llama, 'a b', false));
+  assert.deepEqual([...llama.native.prefixIds], [1]);
+  assert.deepEqual([...llama.native.suffixIds], [2]);
+  assert.equal(llama.native.idOf('</s>'), 2);
+  assert.equal(llama.native.idOf('no such token'), -1);
+});
+
+test('text that is not UTF-8 is an error with its place', () => {
+  const [pair] = pairs;
+  const failing = (bytes: number[], message: RegExp): void =>
+    assert.throws(() => pair!.native.encode(Uint8Array.from(bytes)), { code: 'InvalidArgument', message });
+  failing([0x61, 0x80], /byte 1/);
+  failing([0x61, 0x62, 0xe2, 0x96], /byte 2/);
+  failing([0xed, 0xa0, 0x80], /byte 0/);
+  failing([0xc0, 0x80], /byte 0/);
+  failing([0xf4, 0x90, 0x80, 0x80], /byte 0/);
+  assert.throws(() => pair!.native.encode('text' as unknown as Uint8Array), { code: 'InvalidArgument' });
+});
+
+test('real texts: ids of the library', { skip: existsSync(SHARED) ? false : 'no ../shared/data here' }, () => {
+  const texts = [
+    'c4/c4_sample.jsonl',
+    'shakespeare/tinyshakespeare.txt',
+    'wikipedia/wiki_demo.txt',
+    'books/open_domain_books.jsonl',
+  ];
+  for (const pair of pairs.filter(({ name }) => ['sample', 'llama3', 'llama2', 'stories260K'].includes(name))) {
+    for (const text of texts) {
+      assertSame(pair, readFileSync(path.join(SHARED, 'text', text), 'utf8').slice(0, 30_000));
+    }
+  }
+});
+
+interface ReferenceEncodings {
+  texts: string[];
+  ids: Record<string, number[][]>;
+}
+
+test(
+  'reference encodings of the llama2.c encoder',
+  { skip: existsSync(path.join(SHARED, 'tokenizers')) ? false : 'no ../shared/data here' },
+  () => {
+    const file = path.join(SHARED, 'tokenizers', 'reference_encodings.json');
+    const reference = JSON.parse(readFileSync(file, 'utf8')) as ReferenceEncodings;
+    let checked = 0;
+    for (const pair of sharedTokenizers()) {
+      const expected = reference.ids[pair.name];
+      if (expected === undefined) continue;
+      reference.texts.forEach((text, i) =>
+        assert.deepEqual(nativeIds(pair, text), expected[i], `${pair.name}: ${text}`),
+      );
+      checked++;
+    }
+    assert.ok(checked >= 3, `only ${String(checked)} tokenizers have reference encodings`);
+  },
+);
