@@ -53,8 +53,9 @@ AsymmetricRange asymmetricMinMax(float lowest, float highest, int bits) {
   const float hi = std::max(highest, 1e-8F);
   const float steps = static_cast<float>((1 << bits) - 1);
   AsymmetricRange range;
-  range.scale = std::max((hi - lo) / steps, kScaleFloor);
-  range.zeroPointUnrounded = -lo / range.scale;
+  const float step = (hi - lo) / steps;  // the floor enters the scale alone, not the zero point
+  range.scale = std::max(step, kScaleFloor);
+  range.zeroPointUnrounded = -lo / step;
   range.zeroPoint = std::clamp(std::nearbyint(range.zeroPointUnrounded), 0.0F, steps);
   return range;
 }

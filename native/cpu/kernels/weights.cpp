@@ -26,9 +26,59 @@ inline void put(float* p, F16 x, int lanes) {
   }
 }
 
-// Eight codes of w bits are w bytes, so eight codes are one (little-endian) number.
+// Eight codes of w bits are w bytes. A code spans at most two bytes, so vectors fetch the two bytes of each code with
+// one byte shuffle and shift them into place; the plain form treats the eight codes as one little-endian number.
+#if defined(LRQAT_ISA_IS_avx512) || defined(LRQAT_ISA_IS_avx2)
+
+template <int kWidth, int kCodes>
+struct CodePlaces {
+  alignas(64) int8_t bytes[kCodes * 4] = {};  // source byte of each byte of a 32-bit lane; -1: zero
+  alignas(64) int32_t shifts[kCodes] = {};
+  /// Codes 8·i… start at byte i·kWidth of the source.
+  constexpr CodePlaces() {
+    for (int k = 0; k < kCodes; ++k) {
+      const int first = k * kWidth / 8;
+      const bool spans = k * kWidth % 8 + kWidth > 8;
+      bytes[k * 4] = static_cast<int8_t>(first);
+      bytes[k * 4 + 1] = static_cast<int8_t>(spans ? first + 1 : -1);
+      bytes[k * 4 + 2] = bytes[k * 4 + 3] = -1;
+      shifts[k] = k * kWidth % 8;
+    }
+  }
+};
+
+#endif
+
 template <int kWidth>
 void unpackWidth(const uint8_t* codes, int64_t tiles, float scale, float bias, float* out) {
+#if defined(LRQAT_ISA_IS_avx512)
+  static constexpr CodePlaces<kWidth, 16> places;
+  const __m512i bytes = _mm512_load_si512(places.bytes);
+  const __m512i shifts = _mm512_load_si512(places.shifts);
+  const __m512i mask = _mm512_set1_epi32((1 << kWidth) - 1);
+  for (int64_t i = 0; i < tiles * (kTileColumns / 16); ++i) {
+    const auto valid = static_cast<__mmask16>((1U << (2 * kWidth)) - 1U);
+    const __m512i source = _mm512_broadcast_i32x4(_mm_maskz_loadu_epi8(valid, codes));
+    const __m512i code = _mm512_and_si512(_mm512_srlv_epi32(_mm512_shuffle_epi8(source, bytes), shifts), mask);
+    _mm512_storeu_ps(out, _mm512_fmadd_ps(_mm512_cvtepi32_ps(code), _mm512_set1_ps(scale), _mm512_set1_ps(bias)));
+    codes += 2 * kWidth;
+    out += 16;
+  }
+#elif defined(LRQAT_ISA_IS_avx2)
+  static constexpr CodePlaces<kWidth, 8> places;
+  const __m256i bytes = _mm256_load_si256(reinterpret_cast<const __m256i*>(places.bytes));
+  const __m256i shifts = _mm256_load_si256(reinterpret_cast<const __m256i*>(places.shifts));
+  const __m256i mask = _mm256_set1_epi32((1 << kWidth) - 1);
+  for (int64_t i = 0; i < tiles * (kTileColumns / 8); ++i) {
+    int64_t bits = 0;
+    std::memcpy(&bits, codes, kWidth);
+    const __m256i source = _mm256_broadcastsi128_si256(_mm_cvtsi64_si128(bits));
+    const __m256i code = _mm256_and_si256(_mm256_srlv_epi32(_mm256_shuffle_epi8(source, bytes), shifts), mask);
+    _mm256_storeu_ps(out, _mm256_fmadd_ps(_mm256_cvtepi32_ps(code), _mm256_set1_ps(scale), _mm256_set1_ps(bias)));
+    codes += kWidth;
+    out += 8;
+  }
+#else
   constexpr uint64_t mask = (uint64_t{1} << kWidth) - 1;
   for (int64_t eight = 0; eight < tiles * (kTileColumns / 8); ++eight) {
     uint64_t bits = 0;
@@ -40,6 +90,7 @@ void unpackWidth(const uint8_t* codes, int64_t tiles, float scale, float bias, f
     }
     out += 8;
   }
+#endif
 }
 
 void unpack(const uint8_t* codes, int width, int64_t tiles, float scale, float bias, float* out) {
