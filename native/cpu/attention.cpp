@@ -78,6 +78,7 @@ int64_t CpuBackend::attentionScratchBytes(const AttentionShape& shape, DType com
                           threads * kernels.forwardFloats(shape.headDim);
   const int64_t backward =
       threads * kernels.backwardFloats(shape.length, shape.headDim) + partialFloats(shape, threads);
+  // The buffers of each side are two; the 16 floats let the second start on a cache line.
   return (std::max(forward, backward) + 16) * static_cast<int64_t>(sizeof(float));
 }
 

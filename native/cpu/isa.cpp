@@ -31,8 +31,8 @@ Isa detectIsa() {
 
 bool hasFastBf16() {
 #if defined(__x86_64__)
-  static const bool fast = detectIsa() == Isa::Avx512 && __builtin_cpu_supports("avx512bf16") &&
-                           std::getenv("LRQAT_ISA_LIMIT") == nullptr;
+  static const bool fast =
+      detectIsa() == Isa::Avx512 && __builtin_cpu_supports("avx512bf16") && std::getenv("LRQAT_ISA_LIMIT") == nullptr;
   return fast;
 #else
   return false;

@@ -1,31 +1,42 @@
 #include <algorithm>
-#include <cmath>
 
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/kernels/loss.h"
 
 namespace lrqat::cpu {
 
 double CpuBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, bool wantGradient,
                                 float* perToken) {
   LRQAT_CHECK(logits.type == DType::F32);
+  const LossKernels& kernels = LRQAT_SELECT_KERNELS(lossKernels);
+  const int64_t vocab = logits.cols;
+  auto* values = static_cast<float*>(logits.data);
   double total = 0;
-  for (int64_t t = 0; t < logits.rows; ++t) {
-    float* row = static_cast<float*>(logits.data) + t * logits.cols;
-    if (targets[t] < 0) {
-      if (wantGradient) std::fill(row, row + logits.cols, 0.0F);
-      continue;
+  // Losses of a group of rows, added in row order afterwards: the same sum for every thread count.
+  constexpr int64_t groupRows = 1024;
+  float losses[groupRows];
+  for (int64_t first = 0; first < logits.rows; first += groupRows) {
+    const int64_t count = std::min(groupRows, logits.rows - first);
+#pragma omp parallel for num_threads(threads_) schedule(static)
+    for (int64_t i = 0; i < count; ++i) {
+      float* row = values + (first + i) * vocab;
+      const int32_t target = targets[first + i];
+      losses[i] = 0;
+      if (target < 0) {
+        if (wantGradient) std::fill(row, row + vocab, 0.0F);
+        continue;
+      }
+      const float lse = kernels.logSumExp(row, vocab);
+      losses[i] = lse - row[target];
+      if (!wantGradient) continue;
+      kernels.softmax(row, vocab, lse, gradientScale);
+      row[target] -= gradientScale;
     }
-    const float highest = *std::max_element(row, row + logits.cols);
-    double sum = 0;
-    for (int64_t j = 0; j < logits.cols; ++j) sum += std::exp(row[j] - highest);
-    const float lse = highest + static_cast<float>(std::log(sum));
-    const float loss = lse - row[targets[t]];
-    total += loss;
-    if (perToken) perToken[t] += loss;
-    if (!wantGradient) continue;
-    for (int64_t j = 0; j < logits.cols; ++j) {
-      row[j] = (std::exp(row[j] - lse) - (j == targets[t] ? 1.0F : 0.0F)) * gradientScale;
+    for (int64_t i = 0; i < count; ++i) {
+      if (targets[first + i] < 0) continue;
+      total += static_cast<double>(losses[i]);
+      if (perToken) perToken[first + i] += losses[i];
     }
   }
   return total;

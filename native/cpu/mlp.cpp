@@ -1,45 +1,49 @@
-#include <cmath>
-
+#include "cpu/kernels/mlp.h"
 #include "core/error.h"
-#include "cpu/cpu_backend.h"
-#include "cpu/element.h"
+#include "cpu/column_sums.h"
 
 namespace lrqat::cpu {
 
-static float scaleOf(const RawOutput& raw, int64_t i) { return raw.rowScale ? raw.rowScale[i] : 1.0F; }
-static float valueOf(const RawOutput& raw, int64_t t, int64_t i) {
-  return get(raw.p, t, i) * scaleOf(raw, i) + (raw.bias ? raw.bias[i] : 0.0F);
+int64_t CpuBackend::elementwiseScratchBytes(int64_t tokens, int64_t columns, int) {
+  // swigluBackward sums two sets of columns at once.
+  return 2 * RowBlocks(tokens).count * ColumnSums::stride(columns) * static_cast<int64_t>(sizeof(float));
 }
 
 void CpuBackend::swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) {
   LRQAT_CHECK(gate.p.elements() == h.elements() && up.p.elements() == h.elements());
+  LRQAT_CHECK(h.type != DType::F16 && gate.p.type == h.type && up.p.type == h.type);
+  const SwigluKernels& kernels = LRQAT_SELECT_KERNELS(swigluKernels);
+  const RawColumns gateColumns{gate.rowScale, gate.bias};
+  const RawColumns upColumns{up.rowScale, up.bias};
 #pragma omp parallel for num_threads(threads_) schedule(static)
   for (int64_t t = 0; t < h.rows; ++t) {
-    for (int64_t j = 0; j < h.cols; ++j) {
-      const float g = valueOf(gate, t, j);
-      put(h, t, j, g / (1 + std::exp(-g)) * valueOf(up, t, j));
-    }
+    kernels.forward(gate.p.slice(t, 0).data, up.p.slice(t, 0).data, h.type == DType::BF16, gateColumns, upColumns,
+                    h.cols, h.slice(t, 0).data);
   }
 }
 
 void CpuBackend::swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
                                 const RawOutputGradient& dUp) {
-  LRQAT_CHECK(gate.p.elements() == dH.elements() && up.p.elements() == dH.elements());
-#pragma omp parallel for num_threads(threads_) schedule(static)
-  for (int64_t j = 0; j < dH.cols; ++j) {
-    for (int64_t t = 0; t < dH.rows; ++t) {
-      const float g = valueOf(gate, t, j);
-      const float u = valueOf(up, t, j);
-      const float d = get(dH, t, j);
-      const float sigmoid = 1 / (1 + std::exp(-g));
-      const float dg = d * u * sigmoid * (1 + g * (1 - sigmoid));
-      const float du = d * g * sigmoid;
-      if (dGate.rowScaleGradient) dGate.rowScaleGradient[j] += dg * get(gate.p, t, j);
-      if (dUp.rowScaleGradient) dUp.rowScaleGradient[j] += du * get(up.p, t, j);
-      put(dGate.dYs, t, j, dg * scaleOf(gate, j));
-      put(dUp.dYs, t, j, du * scaleOf(up, j));
-    }
+  LRQAT_CHECK(dH.type != DType::F16);
+  for (const Matrix& matrix : {gate.p, up.p, dGate.dYs, dUp.dYs}) {
+    LRQAT_CHECK(matrix.elements() == dH.elements() && matrix.type == dH.type);
   }
+  const SwigluKernels& kernels = LRQAT_SELECT_KERNELS(swigluKernels);
+  const RawColumns gateColumns{gate.rowScale, gate.bias};
+  const RawColumns upColumns{up.rowScale, up.bias};
+  const RowBlocks blocks(dH.rows);
+  ColumnSums gateSums(*this, blocks, dH.cols, dGate.rowScaleGradient);
+  ColumnSums upSums(*this, blocks, dH.cols, dUp.rowScaleGradient);
+#pragma omp parallel for num_threads(threads_) schedule(static)
+  for (int64_t block = 0; block < blocks.count; ++block) {
+    const int64_t first = blocks.first(block);
+    kernels.backward(dH.slice(first, 0).data, gate.p.slice(first, 0).data, up.p.slice(first, 0).data,
+                     dH.type == DType::BF16, gateColumns, upColumns, blocks.end(block) - first, dH.cols,
+                     dGate.dYs.slice(first, 0).data, dUp.dYs.slice(first, 0).data, gateSums.clear(block),
+                     upSums.clear(block));
+  }
+  gateSums.add();
+  upSums.add();
 }
 
 }  // namespace lrqat::cpu

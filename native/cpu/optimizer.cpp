@@ -1,32 +1,49 @@
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "cpu/cpu_backend.h"
+#include "cpu/kernels/optimizer.h"
 
 namespace lrqat::cpu {
 
 double CpuBackend::squaredNorm(const float* values, int64_t count) {
-  double sum = 0;
-  for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(values[i]) * values[i];
-  return sum;
+  const OptimizerKernels& kernels = LRQAT_SELECT_KERNELS(optimizerKernels);
+  // The cut depends on the count alone, so that the sum does not depend on the thread count.
+  std::array<double, 64> parts{};
+  const int64_t pieces = std::clamp<int64_t>(count / 4096, 1, static_cast<int64_t>(parts.size()));
+#pragma omp parallel for num_threads(threads_) schedule(static)
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    const int64_t first = count * piece / pieces;
+    const int64_t end = count * (piece + 1) / pieces;
+    parts[static_cast<size_t>(piece)] = kernels.squaredNorm(values + first, end - first);
+  }
+  double total = 0;
+  for (const double part : parts) total += part;
+  return total;
 }
 
 void CpuBackend::adamw(const AdamW& settings, float* value, const float* gradient, float* moment1, float* moment2,
                        int64_t count) {
+  // As torch.optim.AdamW: the scalars of a step are computed in double and rounded once.
   const double correction1 = 1 - std::pow(double{settings.beta1}, static_cast<double>(settings.step));
   const double correction2 = 1 - std::pow(double{settings.beta2}, static_cast<double>(settings.step));
-  const auto decay = static_cast<float>(1 - double{settings.learningRate} * settings.weightDecay);
-  const auto stepSize = static_cast<float>(settings.learningRate / correction1);
-  const auto root2 = static_cast<float>(std::sqrt(correction2));
-  const auto weight1 = static_cast<float>(1 - double{settings.beta1});
-  const auto weight2 = static_cast<float>(1 - double{settings.beta2});
-  const auto beta2 = static_cast<float>(settings.beta2);
-  const auto epsilon = static_cast<float>(settings.epsilon);
+  const AdamWStep step{
+      .gradientFactor = settings.gradientFactor,
+      .gradientWeight1 = static_cast<float>(1 - double{settings.beta1}),
+      .beta2 = static_cast<float>(settings.beta2),
+      .gradientWeight2 = static_cast<float>(1 - double{settings.beta2}),
+      .decay = static_cast<float>(1 - double{settings.learningRate} * double{settings.weightDecay}),
+      .stepSize = static_cast<float>(double{settings.learningRate} / correction1),
+      .rootCorrection2 = static_cast<float>(std::sqrt(correction2)),
+      .epsilon = static_cast<float>(settings.epsilon),
+  };
+  const OptimizerKernels& kernels = LRQAT_SELECT_KERNELS(optimizerKernels);
+  constexpr int64_t piece = 4096;
 #pragma omp parallel for num_threads(threads_) schedule(static)
-  for (int64_t i = 0; i < count; ++i) {
-    const float g = gradient[i] * settings.gradientFactor;
-    moment1[i] = moment1[i] + weight1 * (g - moment1[i]);
-    moment2[i] = moment2[i] * beta2 + weight2 * g * g;
-    value[i] = value[i] * decay - stepSize * (moment1[i] / (std::sqrt(moment2[i]) / root2 + epsilon));
+  for (int64_t first = 0; first < count; first += piece) {
+    kernels.adamw(step, value + first, gradient + first, moment1 + first, moment2 + first,
+                  std::min(piece, count - first));
   }
 }
 

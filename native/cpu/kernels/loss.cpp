@@ -1,0 +1,44 @@
+#include "cpu/kernels/loss.h"
+
+#include "cpu/kernels/vector_math.h"
+
+namespace lrqat::cpu::LRQAT_ISA {
+
+namespace {
+
+/// Memory is read once: the maximum runs along with the sum, piece by piece.
+float logSumExp(const float* logits, int64_t n) {
+  constexpr int64_t piece = 1024;
+  float top = -INFINITY;
+  double total = 0;
+  for (int64_t start = 0; start < n; start += piece) {
+    const int64_t count = n - start < piece ? n - start : piece;
+    const float* values = logits + start;
+    Vec largest = broadcast(-INFINITY);
+    int64_t i = 0;
+    for (; i + lanes <= count; i += lanes) largest = maximum(largest, load(values + i));
+    float here = highest(largest);
+    for (; i < count; ++i) here = values[i] > here ? values[i] : here;
+    if (here > top) {
+      total *= __builtin_exp(static_cast<double>(top) - static_cast<double>(here));
+      top = here;
+    }
+    i = count / lanes * lanes;
+    Vec sums[2] = {};
+    for (int64_t j = 0; j < i; j += lanes) sums[j / lanes % 2] += exponential(load(values + j) - top);
+    total += static_cast<double>(sum(sums[0] + sums[1]));
+    for (; i < count; ++i) total += static_cast<double>(exponential(broadcast(values[i] - top))[0]);
+  }
+  return static_cast<float>(static_cast<double>(top) + __builtin_log(total));
+}
+
+void softmax(float* logits, int64_t n, float lse, float scale) {
+  forEachVector(
+      n, [&](int64_t i, auto part) { store(logits + i, exponential(load(logits + i, part) - lse) * scale, part); });
+}
+
+}  // namespace
+
+extern const LossKernels lossKernels = {logSumExp, softmax};
+
+}  // namespace lrqat::cpu::LRQAT_ISA

@@ -1,0 +1,68 @@
+#include "cpu/kernels/mlp.h"
+
+#include "cpu/kernels/raw_values.h"
+
+namespace lrqat::cpu::LRQAT_ISA {
+
+namespace {
+
+inline Vec sigmoid(Vec x) {
+  return 1.0F / (1.0F + exponential(-x));
+}
+
+template <typename T>
+void forwardOf(const T* gateP, const T* upP, const RawColumns& gate, const RawColumns& up, int64_t n, T* h) {
+  forEachVector(n, [&](int64_t i, auto part) {
+    const Vec g = valueOf(load(gateP + i, part), gate, i, part);
+    const Vec u = valueOf(load(upP + i, part), up, i, part);
+    store(h + i, g / (1.0F + exponential(-g)) * u, part);
+  });
+}
+
+template <typename T>
+void backwardOf(const T* dH, const T* gateP, const T* upP, const RawColumns& gate, const RawColumns& up, int64_t rows,
+                int64_t n, T* dGate, T* dUp, float* gateSums, float* upSums) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t start = row * n;
+    forEachVector(n, [&](int64_t i, auto part) {
+      const Vec gateRaw = load(gateP + start + i, part);
+      const Vec upRaw = load(upP + start + i, part);
+      const Vec g = valueOf(gateRaw, gate, i, part);
+      const Vec u = valueOf(upRaw, up, i, part);
+      const Vec gradient = load(dH + start + i, part);
+      const Vec s = sigmoid(g);
+      const Vec dG = gradient * u * s * (1.0F + g * (1.0F - s));
+      const Vec dU = gradient * g * s;
+      store(dGate + start + i, dG * scaleAt(gate, i, part), part);
+      store(dUp + start + i, dU * scaleAt(up, i, part), part);
+      addTo(gateSums, i, dG * gateRaw, part);
+      addTo(upSums, i, dU * upRaw, part);
+    });
+  }
+}
+
+void forward(const void* gateP, const void* upP, bool isBf16, const RawColumns& gate, const RawColumns& up, int64_t n,
+             void* h) {
+  if (isBf16) {
+    forwardOf(static_cast<const bf16*>(gateP), static_cast<const bf16*>(upP), gate, up, n, static_cast<bf16*>(h));
+  } else {
+    forwardOf(static_cast<const float*>(gateP), static_cast<const float*>(upP), gate, up, n, static_cast<float*>(h));
+  }
+}
+
+void backward(const void* dH, const void* gateP, const void* upP, bool isBf16, const RawColumns& gate,
+              const RawColumns& up, int64_t rows, int64_t n, void* dGate, void* dUp, float* gateSums, float* upSums) {
+  if (isBf16) {
+    backwardOf(static_cast<const bf16*>(dH), static_cast<const bf16*>(gateP), static_cast<const bf16*>(upP), gate, up,
+               rows, n, static_cast<bf16*>(dGate), static_cast<bf16*>(dUp), gateSums, upSums);
+  } else {
+    backwardOf(static_cast<const float*>(dH), static_cast<const float*>(gateP), static_cast<const float*>(upP), gate,
+               up, rows, n, static_cast<float*>(dGate), static_cast<float*>(dUp), gateSums, upSums);
+  }
+}
+
+}  // namespace
+
+extern const SwigluKernels swigluKernels = {forward, backward};
+
+}  // namespace lrqat::cpu::LRQAT_ISA
