@@ -128,7 +128,7 @@ async function report(
     `${(tokens / stepSeconds).toFixed(0)} tokens/s (median of ${String(steps.length)} steps of ${String(batchSize)} × ${String(sequenceLength)}; ` +
       `${(tokens / Math.max(...steps)).toFixed(0)} to ${(tokens / Math.min(...steps)).toFixed(0)})`,
   );
-  line('operations a token', `${mega(totalOf(flops) / tokens)}: ${describeFlops(flops, tokens)}`);
+  line('operations a token', `${mega(totalOf(flops) / tokens)} million: ${describeFlops(flops, tokens)}`);
   line('rate', `${giga(rate)} of a GEMM ceiling of ${giga(ceiling)} at the step's shapes: ${percent(share)}`);
   line('time by operation', describeTimings(await engine.takeTimings(), steps));
   line(
@@ -197,6 +197,6 @@ export const line = (label: string, text: string): void => {
   console.log(`  ${label.padEnd(20)}${text}`);
 };
 const totalOf = (parts: object): number => Object.values(parts).reduce((sum: number, part) => sum + Number(part), 0);
-const mega = (value: number) => `${(value / 1e6).toFixed(2)} MFLOP`;
+const mega = (value: number) => (value / 1e6).toFixed(2);
 const giga = (value: number) => `${(value / 1e9).toFixed(1)} GFLOP/s`;
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`;

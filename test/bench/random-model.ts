@@ -1,7 +1,7 @@
 // A Hugging Face folder of random weights in a given shape, for measuring speed: bf16, normal with standard deviation 0.02,
 // norms of one. The same seed gives the same bytes.
 
-import { mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeSafetensors, type TensorToWrite } from '../../src/formats/safetensors-writer';
 import { LINEAR_NAMES, linearSize, type ModelShape } from '../../src/formats/model-shape';
@@ -37,7 +37,7 @@ function xorshift32(seed: number): () => number {
   };
 }
 
-/** Writes config.json and model.safetensors into `folder`. Shapes without biases and query-key norms only. */
+/** Makes a complete model folder with the sample's tokenizer. Shapes without biases and query-key norms only. */
 export async function writeRandomModel(folder: string, shape: ModelShape, seed = 1): Promise<void> {
   const nextRandom = xorshift32(seed);
   const quantiles = normalTable(0.02, nextRandom);
@@ -83,5 +83,6 @@ export async function writeRandomModel(folder: string, shape: ModelShape, seed =
     tie_word_embeddings: shape.tiedEmbeddings,
     torch_dtype: 'bfloat16',
   };
+  await copyFile('samples/first-run/model/tokenizer.json', join(folder, 'tokenizer.json'));
   await writeFile(join(folder, 'config.json'), JSON.stringify(config, null, 2));
 }
