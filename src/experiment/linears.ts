@@ -40,7 +40,8 @@ export function resolveLinear({ quantization }: Experiment, name: string): Linea
   if (own.skip === true) return null;
   const trained = quantization.method === 'lr-qat';
   const bits = own.bits ?? quantization.weights.bits;
-  const storage = own.storage ?? quantization.storage;
+  // Rounding to nearest has nothing to train around: the integers themselves.
+  const storage = trained ? (own.storage ?? quantization.storage) : 'integer';
   // null in an override says "follow the bits" even where quantization.fractionBits is set.
   const written = own.fractionBits === undefined ? quantization.fractionBits : own.fractionBits;
   const fractionBits = storage === 'fixed-point' ? (written ?? 8 - bits) : 0;
