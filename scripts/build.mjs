@@ -1,7 +1,7 @@
 // Bundles the TypeScript entry points and, with --tests, every test file.
 import { build } from 'esbuild';
 import { globSync } from 'tinyglobby';
-import { existsSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, rmSync } from 'node:fs';
 
 const shared = {
   bundle: true,
@@ -21,7 +21,17 @@ const entries = {
   'tokenize-worker': 'src/formats/tokenize-worker.ts',
 };
 const present = Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(file)));
-await build({ ...shared, entryPoints: present });
+await build({
+  ...shared,
+  entryPoints: present,
+  // The `main` of jsonc-parser is a UMD file, whose requires cannot be bundled.
+  alias: { 'jsonc-parser': 'jsonc-parser/lib/esm/main.js' },
+  // fdir (of tinyglobby) asks for its own URL, which a CommonJS bundle has not.
+  define: { 'import.meta.url': 'bundleUrl' },
+  banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
+});
+// `bin` of package.json names it.
+chmodSync('dist/cli.js', 0o755);
 
 if (process.argv.includes('--tests')) {
   rmSync('dist/test', { recursive: true, force: true });

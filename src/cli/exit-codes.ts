@@ -27,8 +27,9 @@ export const EXIT_CODE_HELP = `Exit codes:
 
 /** Codes of errors that the machine is to blame for rather than the input. */
 const MACHINE_CODES: ReadonlySet<string> = new Set([
-  'EngineMissing',
-  'EngineBroken',
+  'NativeMissing',
+  'NativeUnloadable',
+  'NativeMismatch',
   'OutOfMemory',
   'DiskFull',
   'RunsFolder',

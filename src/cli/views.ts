@@ -99,6 +99,7 @@ class LiveLineView implements RunView {
   private readonly course = new Course();
   private readonly bars: MultiBar;
   private view: LiveView | null = null;
+  private closed = false;
   private lastStep: StepEvent | null = null;
 
   constructor(
@@ -139,6 +140,8 @@ class LiveLineView implements RunView {
   }
 
   close(): void {
+    if (this.closed) return;
+    this.closed = true;
     // Once more, for lines that wait to be printed: stop() forgets them.
     this.bars.update();
     this.bars.stop();

@@ -1,0 +1,97 @@
+// lrqat pause | stop | checkpoint RUN
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { UserError } from '../../errors';
+import {
+  findRun,
+  isEnded,
+  latestComplete,
+  readState,
+  sendControl,
+  waitForAcknowledgement,
+  type DerivedState,
+} from '../../runs';
+import { runsFolderOf, type Context, type RunsOption } from '../context';
+import { EXIT } from '../exit-codes';
+import { stopNow } from '../interrupt';
+
+export interface ControlOptions extends RunsOption {
+  /** Seconds to wait for the trainer. */
+  readonly timeout: number;
+}
+
+export async function pause(name: string, options: ControlOptions, context: Context): Promise<number> {
+  const { directory, title, state } = await activeRun(name, options, context, 'pause');
+  if (state === 'paused') {
+    context.output.line(`${title} is paused already`);
+    return EXIT.ok;
+  }
+  const sequence = await sendControl(directory, 'pause');
+  const done = await waitForAcknowledgement(directory, sequence, options.timeout * 1000);
+  const { status } = await readState(directory);
+  context.output.line(
+    done
+      ? `${title} is paused at step ${String(status.step)}; go on: lrqat resume ${title}`
+      : `${title} was told to pause; its trainer has not answered yet`,
+  );
+  return EXIT.ok;
+}
+
+export async function checkpoint(name: string, options: ControlOptions, context: Context): Promise<number> {
+  const { directory, title } = await activeRun(name, options, context, 'save');
+  const sequence = await sendControl(directory, 'checkpoint');
+  const done = await waitForAcknowledgement(directory, sequence, options.timeout * 1000);
+  const saved = await latestComplete(directory);
+  context.output.line(
+    done && saved !== null
+      ? `${title}: checkpoint of step ${String(saved.step)} written`
+      : `${title} was told to write a checkpoint; its trainer has not answered yet`,
+  );
+  return EXIT.ok;
+}
+
+export interface StopOptions extends ControlOptions {
+  readonly now?: boolean;
+}
+
+export async function stop(name: string, options: StopOptions, context: Context): Promise<number> {
+  const { directory, title } = await activeRun(name, options, context, 'stop');
+  if (options.now === true) await stopNow(directory);
+  else await sendControl(directory, 'stop');
+  for (const deadline = Date.now() + options.timeout * 1000; ;) {
+    const { state, status } = await readState(directory);
+    if (isEnded(state)) {
+      const saved = (await latestComplete(directory))?.step;
+      const where = saved === undefined ? 'nothing was saved' : `saved at step ${String(saved)}`;
+      context.output.line(
+        state === 'stopped'
+          ? `${title} is stopped at step ${String(status.step)} (${where}); go on: lrqat resume ${title}`
+          : `${title} is ${state}`,
+      );
+      return EXIT.ok;
+    }
+    if (Date.now() >= deadline) {
+      context.output.line(`${title} was told to stop; its trainer has not ended yet`);
+      return EXIT.ok;
+    }
+    await sleep(100);
+  }
+}
+
+/** A run with a trainer that can hear. */
+async function activeRun(
+  name: string,
+  options: ControlOptions,
+  context: Context,
+  verb: string,
+): Promise<{ readonly directory: string; readonly title: string; readonly state: DerivedState }> {
+  const directory = findRun(name, runsFolderOf(context, options));
+  const { state } = await readState(directory);
+  const title = path.basename(directory);
+  if (isEnded(state) && state !== 'stale') {
+    throw new UserError('RunNotActive', `${title} is ${state}: there is nothing to ${verb}`, {
+      ...(state === 'finished' ? {} : { hint: `Start it again: lrqat resume ${title}` }),
+    });
+  }
+  return { directory, title, state };
+}

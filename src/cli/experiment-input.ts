@@ -1,0 +1,93 @@
+// From the command line to a checked, resolved experiment.
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { systemErrorCode, UserError } from '../errors';
+import {
+  applyOverrides,
+  countProblems,
+  formatProblems,
+  parseExperiment,
+  resolvePaths,
+  validateAgainstWorld,
+  type Experiment,
+  type Problem,
+  type World,
+} from '../experiment';
+import type { Context } from './context';
+import { worldFor } from './world';
+
+export interface ExperimentInput {
+  /** Absolute. */
+  readonly file: string;
+  /** With `--set` applied: places in problems are places in this text. */
+  readonly text: string;
+  /** Paths resolved; absent when there is an error. */
+  readonly experiment?: Experiment;
+  readonly problems: readonly Problem[];
+  /** Absent when the text alone has errors. */
+  readonly world?: World;
+}
+
+/** all: everything that a run needs. model: only what the sizes of a run depend on, for an estimate, which is wanted just when
+ *  memory or disk do not suffice or the texts are not there yet. */
+export type Checks = 'all' | 'model';
+
+/** Reads an experiment and finds all its problems, those that need the model and the texts included.
+ *  @param runsFolder where the run would lie: its disk must have room */
+export async function readExperiment(
+  name: string,
+  sets: readonly string[],
+  runsFolder: string,
+  context: Context,
+  checks: Checks = 'all',
+): Promise<ExperimentInput> {
+  const file = path.resolve(context.folder, name);
+  const text = applyOverrides(await readText(file, name), sets);
+  const parsed = parseExperiment(text, name);
+  if (parsed.experiment === undefined) return { file, text, problems: parsed.problems };
+  const experiment = resolvePaths(parsed.experiment, file, { workspaceFolder: context.folder }, existsSync);
+  const world = await worldFor(file, runsFolder);
+  const found =
+    checks === 'all'
+      ? await validateAgainstWorld(experiment, world, { text, file: name })
+      : await validateAgainstWorld({ ...experiment, memoryLimit: 'auto' }, boundless(world), { text, file: name });
+  const problems = [...parsed.problems, ...found];
+  return problems.some(({ severity }) => severity === 'error')
+    ? { file, text, problems, world }
+    : { file, text, experiment, problems, world };
+}
+
+/** The experiment, or a UserError after all problems were printed. Warnings are printed as well. */
+export function requireExperiment(input: ExperimentInput, name: string, context: Context): Experiment {
+  const { experiment, problems, text } = input;
+  if (problems.length > 0) context.messages.write(formatProblems(problems, { [name]: text }));
+  if (experiment === undefined) throw new UserError('InvalidExperiment', `${name}: ${countProblems(problems)}`);
+  return experiment;
+}
+
+/** The same models in a world where memory, disk and texts are always enough. */
+function boundless(world: World): World {
+  return {
+    ...world,
+    machine: { ...world.machine, totalMemory: Number.MAX_SAFE_INTEGER },
+    expand: (pattern) => Promise.resolve([pattern]),
+    countTokens: (_, enough) => Promise.resolve(enough),
+    freeDisk: () => Promise.resolve(null),
+  };
+}
+
+async function readText(file: string, name: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === 'ENOENT') {
+      throw new UserError('NoSuchFile', `${name}: no such file`, {
+        hint: 'FILE is an experiment file (*.lrqat.json); samples/first-run has one to start from.',
+      });
+    }
+    if (code === 'EISDIR') throw new UserError('NoSuchFile', `${name}: is a folder, not an experiment file`);
+    throw new UserError('Unreadable', `${name}: cannot be read (${code ?? String(error)})`, { cause: error });
+  }
+}

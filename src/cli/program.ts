@@ -1,0 +1,197 @@
+// The command line itself: commands, options, help. What a command does is in commands/.
+import { Argument, Command, InvalidArgumentError, Option } from 'commander';
+import { version } from '../../package.json';
+import { COMPARE_FORMATS, compare, type CompareOptions } from './commands/compare';
+import { checkpoint, pause, stop, type ControlOptions, type StopOptions } from './commands/control';
+import { doctor, type DoctorOptions } from './commands/doctor';
+import { estimateRun, type EstimateOptions } from './commands/estimate';
+import { evaluate, type EvaluateOptions } from './commands/evaluate';
+import { list, type ListOptions } from './commands/list';
+import { resume, type ResumeOptions } from './commands/resume';
+import { show, type ShowOptions } from './commands/show';
+import { train, type TrainOptions } from './commands/train';
+import { validate, type ValidateOptions } from './commands/validate';
+import type { Context } from './context';
+import { EXIT_CODE_HELP } from './exit-codes';
+
+const CHECK = 'Measure and check:';
+const RUN_HELP = 'path of a run, its name, the unique beginning of its name, or "latest"';
+
+/** @param finish hears the exit code of the command that was run */
+export function buildProgram(context: Context, finish: (code: number) => void): Command {
+  const program = new Command('lrqat')
+    .description('Low-rank quantization-aware training of LLaMA-family language models.')
+    .version(version, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .addHelpCommand(
+      new Command('help').argument('[command]').description('print the help of a command').helpGroup(CHECK),
+    )
+    .showHelpAfterError('(lrqat --help lists the commands, lrqat help COMMAND explains one)')
+    .configureHelp({ sortSubcommands: false, sortOptions: false })
+    .exitOverride()
+    .addHelpText('after', `\n${OVERVIEW}\n${EXIT_CODE_HELP}`);
+
+  program.commandsGroup('Run:');
+  command(program, 'train', 'train an experiment, show how it goes, end with the four-way table')
+    .argument('<file>', 'experiment file (*.lrqat.json)')
+    .addOption(runsOption('folder that gets the run directory'))
+    .addOption(setOption())
+    .option('--json', 'one event a line, for programs')
+    .option('--foreground', 'train in this process instead of a detached one')
+    .option('--detach', 'start the trainer and return at once')
+    .addHelpText('after', TRAIN_HELP)
+    .action(async (file: string, options: TrainOptions) => finish(await train(file, options, context)));
+
+  command(program, 'resume', 'let a paused run go on, or restart one that stopped, failed or crashed')
+    .addArgument(runArgument())
+    .addOption(runsOption())
+    .option('--json', 'one event a line, for programs')
+    .option('--foreground', 'train in this process instead of a detached one')
+    .option('--detach', 'start the trainer and return at once')
+    .addHelpText('after', RESUME_HELP)
+    .action(async (run: string, options: ResumeOptions) => finish(await resume(run, options, context)));
+
+  program.commandsGroup('Control a run from anywhere:');
+  command(program, 'pause', 'let a run rest after its current step, without using the CPU')
+    .addArgument(runArgument())
+    .addOption(runsOption())
+    .addOption(timeoutOption())
+    .action(async (run: string, options: ControlOptions) => finish(await pause(run, options, context)));
+  command(program, 'stop', 'save a run and end its trainer')
+    .addArgument(runArgument())
+    .option('--now', 'without saving: work since the last checkpoint is given up')
+    .addOption(runsOption())
+    .addOption(timeoutOption())
+    .action(async (run: string, options: StopOptions) => finish(await stop(run, options, context)));
+  command(program, 'checkpoint', 'write a checkpoint now')
+    .addArgument(runArgument())
+    .addOption(runsOption())
+    .addOption(timeoutOption())
+    .action(async (run: string, options: ControlOptions) => finish(await checkpoint(run, options, context)));
+
+  program.commandsGroup('Look:');
+  command(program, 'list', 'list the runs of a folder')
+    .addOption(runsOption())
+    .option('--json', 'as JSON')
+    .action(async (options: ListOptions) => finish(await list(options, context)));
+  command(program, 'show', 'show where a run stands and what it came to')
+    .addArgument(runArgument())
+    .option('-f, --follow', 'stay and show how it goes on; Ctrl-C leaves, the run goes on')
+    .addOption(runsOption())
+    .option('--json', 'as JSON; with --follow one event a line')
+    .action(async (run: string, options: ShowOptions) => finish(await show(run, options, context)));
+  command(
+    program,
+    'compare',
+    'compare runs: metrics with differences from the first, and what differs in configuration',
+  )
+    .argument('<runs...>', RUN_HELP)
+    .addOption(new Option('--format <format>', 'form of the comparison').choices(COMPARE_FORMATS).default('table'))
+    .addOption(runsOption())
+    .addHelpText('after', COMPARE_HELP)
+    .action(async (runs: string[], options: CompareOptions) => finish(await compare(runs, options, context)));
+
+  program.commandsGroup(CHECK);
+  command(program, 'evaluate', 'perplexity of a run or a model on a text')
+    .argument('<run-or-model>', `${RUN_HELP}; or a Hugging Face folder`)
+    .requiredOption('--data <file...>', 'text to measure on (.txt, .jsonl, .parquet, .bin; globs)')
+    .addOption(new Option('--sequence-length <tokens>', 'tokens of a sequence').argParser(positiveInteger))
+    .option('--field <name>', 'field of .jsonl lines, column of .parquet files (default: "text")')
+    .option('--wikitext', 'the WikiText protocol: every line of a .txt file is a row, rows joined by blank lines')
+    .addOption(runsOption())
+    .option('--json', 'as JSON')
+    .addHelpText('after', EVALUATE_HELP)
+    .action(async (target: string, options: EvaluateOptions) => finish(await evaluate(target, options, context)));
+  command(program, 'estimate', 'memory, time and disk that an experiment will need, and what would make it fit')
+    .argument('<file>', 'experiment file')
+    .addOption(setOption())
+    .option('--json', 'as JSON')
+    .action(async (file: string, options: EstimateOptions) => finish(await estimateRun(file, options, context)));
+  command(program, 'validate', 'find all problems of an experiment file, without training')
+    .argument('<file>', 'experiment file')
+    .addOption(setOption())
+    .option('--json', 'as JSON')
+    .action(async (file: string, options: ValidateOptions) => finish(await validate(file, options, context)));
+  command(program, 'doctor', 'check this machine and installation')
+    .option('--json', 'as JSON')
+    .action(async (options: DoctorOptions) => finish(await doctor(options, context)));
+  return program;
+}
+
+/** A subcommand whose errors and help end as the program's do. */
+function command(program: Command, name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .helpOption('-h, --help', 'print this help')
+    .showHelpAfterError(`(lrqat help ${name} explains it)`);
+}
+
+const runArgument = (): Argument => new Argument('<run>', RUN_HELP);
+
+function runsOption(what = 'folder with the runs'): Option {
+  return new Option('--runs <dir>', `${what} (default: .lrqat/runs, see lrqat --help)`);
+}
+
+function setOption(): Option {
+  return new Option('--set <key=value>', 'change a key of the experiment; may be repeated')
+    .argParser((value: string, before: string[]) => [...before, value])
+    .default([], 'none');
+}
+
+function timeoutOption(): Option {
+  return new Option('--timeout <seconds>', 'how long to wait for the trainer').argParser(positiveInteger).default(60);
+}
+
+function positiveInteger(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value > 0) return value;
+  throw new InvalidArgumentError('A whole number above 0 is needed.');
+}
+
+const OVERVIEW = `Examples:
+  lrqat train samples/first-run/w2-rank32.lrqat.json
+  lrqat train my.lrqat.json --set training.steps=100 --set quantization.weights.bits=3
+  lrqat list
+  lrqat resume latest
+  lrqat compare latest 20260105-0708 --format markdown
+
+Runs lie in .lrqat/runs of the nearest folder above the experiment that has .lrqat,
+else of the nearest with .git, else beside the experiment; --runs DIR says otherwise.
+NO_COLOR turns colours off.
+`;
+
+const TRAIN_HELP = `
+The trainer is a process of its own: it goes on when this terminal is closed.
+Ctrl-C stops the run and saves it; a second Ctrl-C stops it at once, without saving.
+Not on a terminal, plain lines are printed (a step line at most every two seconds).
+With --json every line is one event: the events of metrics.jsonl, "status" when the
+state changes, first "run", last "result".
+
+Examples:
+  lrqat train w2.lrqat.json
+  lrqat train w2.lrqat.json --set training.steps=50 --runs /scratch/runs
+  lrqat train w2.lrqat.json --detach && lrqat show latest --follow
+
+${EXIT_CODE_HELP}`;
+
+const RESUME_HELP = `
+A run restarts from its last complete checkpoint and then computes, to the bit, what it
+would have computed without the stop. A finished run only says so.
+
+${EXIT_CODE_HELP}`;
+
+const COMPARE_HELP = `
+Examples:
+  lrqat compare 20260105-07 20260105-08
+  lrqat compare latest baseline-run --format csv > runs.csv
+`;
+
+const EVALUATE_HELP = `
+A run is measured in all forms it has: float, round-to-nearest, trained (its last
+checkpoint), merged. A model folder is measured as it is.
+
+Examples:
+  lrqat evaluate latest --data test.txt
+  lrqat evaluate path/to/model --data wiki.test.raw --sequence-length 2048
+`;
