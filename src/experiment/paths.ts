@@ -3,6 +3,8 @@
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, resolve } from 'node:path';
 
+import { escapePath, isDynamicPattern } from 'tinyglobby';
+
 import { UserError } from '../errors';
 import type { Experiment } from './schema';
 
@@ -29,7 +31,13 @@ export function resolvePaths(
   const base = dirname(resolve(file));
   const one = (path: string, key: string): string => resolvePath(path, key, base, variables, environment);
   const many = (paths: readonly string[], key: string): string[] =>
-    paths.map((path, index) => one(path, `${key}[${String(index)}]`));
+    paths.map((path, index) => {
+      const whole = one(path, `${key}[${String(index)}]`);
+      // The folder of a glob is a name, whatever characters it has.
+      return whole.startsWith(base) && isDynamicPattern(path) && isDynamicPattern(base) && !exists(whole)
+        ? escapePath(base) + whole.slice(base.length)
+        : whole;
+    });
   const { model, data, evaluation } = experiment;
   const modelPath = one(model.path, 'model.path');
   return {
@@ -43,9 +51,9 @@ export function resolvePaths(
   };
 }
 
-/** `organisation/name` as the Hugging Face hub spells ids. */
+/** `organisation/name` as the Hugging Face hub spells ids, with an optional `@revision`. */
 export function isHubId(path: string): boolean {
-  return /^[A-Za-z0-9][A-Za-z0-9._-]*\/[A-Za-z0-9][A-Za-z0-9._-]*$/.test(path);
+  return /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*(@[\w./-]+)?$/.test(path);
 }
 
 /** One absolute path with forward slashes where the platform takes them in globs. */

@@ -46,6 +46,7 @@ test('a hub id stays one unless there is such a folder', () => {
     path.join(folder, 'meta-llama/Llama-2-7b-hf'),
   );
   assert.ok(isHubId('a/b'));
+  assert.ok(isHubId('a/b@refs/pr/1'));
   for (const other of ['model', 'a/b/c', './a/b', '../b', '~/b', '/a/b', 'a/', '']) assert.ok(!isHubId(other), other);
 });
 
@@ -60,4 +61,14 @@ test('all texts are resolved, globs stay globs', () => {
   assert.deepEqual(resolved.data.validation, [path.resolve('/home/me/v.txt')]);
   assert.deepEqual(resolved.evaluation.wikitext.files, [path.join(folder, 'wiki.test.raw')]);
   assert.deepEqual(resolvePaths(resolved, '/elsewhere/x.lrqat.json'), resolved, 'resolving again changes nothing');
+});
+
+test('the folder of a glob is a name, even with brackets', () => {
+  const experiment = experimentWith('data.train=["*.txt","a[1].txt"]');
+  const odd = path.resolve('/work/runs (2)/[x]/e.lrqat.json');
+  const there = path.resolve('/work/runs (2)/[x]/a[1].txt');
+  assert.deepEqual(resolvePaths(experiment, odd, {}, (name) => name === there).data.train, [
+    '/work/runs \\(2\\)/\\[x\\]/*.txt',
+    there,
+  ]);
 });
