@@ -1,11 +1,11 @@
 // Starts the trainer of a run as a process of its own session: it outlives this one, its window and its terminal.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { open, type FileHandle } from 'node:fs/promises';
+import { open, stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { messageOf, UserError } from '../errors';
-import { readOwner, readStatus, runPaths } from '../runs';
+import { messageOf, systemErrorCode, UserError } from '../errors';
+import { readOwner, readStatus, runPaths, type RunStatus } from '../runs';
 import { childEnvironment } from './environment';
 import { bundleFolder, projectRoot } from './native-files';
 
@@ -29,35 +29,60 @@ const LOG_TAIL_LINES = 12;
  *  well. Its output goes to the run's log.txt.
  *  @throws UserError TrainerMissing, TrainerNotStarted, or TrainerDied with the reason from status.json or the end of the log */
 export async function spawnTrainer(runDirectory: string, options: SpawnTrainerOptions = {}): Promise<ChildProcess> {
-  const trainer = options.trainerFile ?? findTrainer();
   const paths = runPaths(path.resolve(runDirectory));
-  const before = await readOwner(paths.directory);
+  const before: Before = {
+    owner: (await readOwner(paths.directory))?.id,
+    status: await readStatus(paths.directory),
+    logBytes: await sizeOf(paths.log),
+  };
   const log = await openLog(paths.log);
-  let child: ChildProcess;
-  let logBegin: number;
+  let trainer: Trainer;
   try {
-    logBegin = (await log.stat()).size;
-    // An argument array, never a shell: run names come from the user.
-    child = spawn(options.nodePath ?? process.execPath, [trainer, paths.directory], {
-      cwd: paths.directory,
-      detached: true,
-      stdio: ['ignore', log.fd, log.fd],
-      windowsHide: true,
-      env: childEnvironment(options.environment),
-    });
+    trainer = start(paths.directory, log.fd, options);
   } finally {
     // The child has its own copy by now.
     await log.close();
   }
   try {
-    await untilOwned(child, paths.directory, before?.id, options, logBegin);
+    await untilOwned(trainer, paths.directory, before, options);
   } catch (error) {
-    child.kill('SIGTERM');
+    trainer.child.kill('SIGTERM');
     throw error;
   } finally {
-    child.unref();
+    trainer.child.unref();
   }
-  return child;
+  return trainer.child;
+}
+
+/** What an earlier attempt has left, so that it is not taken for this one's. */
+interface Before {
+  readonly owner: string | undefined;
+  readonly status: RunStatus | null;
+  readonly logBytes: number;
+}
+
+type End = { readonly code: number | null; readonly signal: NodeJS.Signals | null } | { readonly error: Error };
+
+interface Trainer {
+  readonly child: ChildProcess;
+  /** null while it runs. */
+  readonly end: () => End | null;
+}
+
+function start(runDirectory: string, log: number, options: SpawnTrainerOptions): Trainer {
+  // An argument array, never a shell: run names come from the user.
+  const child = spawn(options.nodePath ?? process.execPath, [options.trainerFile ?? findTrainer(), runDirectory], {
+    cwd: runDirectory,
+    detached: true,
+    stdio: ['ignore', log, log],
+    windowsHide: true,
+    env: childEnvironment(options.environment),
+  });
+  // Listened to from the first moment: an error event that nobody hears ends this process.
+  let end: End | null = null;
+  child.once('error', (error) => (end ??= { error }));
+  child.once('exit', (code, signal) => (end ??= { code, signal }));
+  return { child, end: () => end };
 }
 
 /** trainer.js beside the running bundle, or in the dist folder of the clone. */
@@ -72,6 +97,15 @@ export function findTrainer(): string {
   });
 }
 
+async function sizeOf(file: string): Promise<number> {
+  try {
+    return (await stat(file)).size;
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return 0;
+    throw error;
+  }
+}
+
 async function openLog(file: string): Promise<FileHandle> {
   try {
     return await open(file, 'a');
@@ -83,58 +117,51 @@ async function openLog(file: string): Promise<FileHandle> {
   }
 }
 
-type End = { readonly code: number | null; readonly signal: NodeJS.Signals | null } | { readonly error: Error };
-
 async function untilOwned(
-  child: ChildProcess,
+  trainer: Trainer,
   runDirectory: string,
-  ownerBefore: string | undefined,
+  before: Before,
   options: SpawnTrainerOptions,
-  logBegin: number,
 ): Promise<void> {
-  let end: End | null = null;
-  child.once('error', (error) => (end ??= { error }));
-  child.once('exit', (code, signal) => (end ??= { code, signal }));
-  const current = (): End | null => end;
   const timeout = options.timeout ?? 60_000;
-  for (const start = performance.now(); performance.now() - start < timeout;) {
-    const ended = current();
-    if (ended !== null) {
-      await requireGoodEnd(ended, runDirectory, logBegin);
+  for (const begin = performance.now(); performance.now() - begin < timeout;) {
+    const end = trainer.end();
+    if (end !== null) {
+      await requireGoodEnd(end, runDirectory, before);
       return;
     }
     const owner = await readOwner(runDirectory);
-    if (owner !== null && owner.id !== ownerBefore) return;
+    if (owner !== null && owner.id !== before.owner) return;
     await sleep(POLL, undefined, options.signal === undefined ? {} : { signal: options.signal });
   }
   throw new UserError(
     'TrainerNotStarted',
     `the trainer did not begin within ${String(timeout / 1000)} s and was ended`,
-    {
-      hint: `See ${runPaths(runDirectory).log}`,
-    },
+    { hint: `See ${runPaths(runDirectory).log}` },
   );
 }
 
 /** A run may be over before anyone has looked; only a bad end is an error. */
-async function requireGoodEnd(end: End, runDirectory: string, logBegin: number): Promise<void> {
+async function requireGoodEnd(end: End, runDirectory: string, before: Before): Promise<void> {
   if ('error' in end) {
     throw new UserError('TrainerNotStarted', `the trainer could not be started (${messageOf(end.error)})`, {
       cause: end.error,
     });
   }
   if (end.code === 0) return;
-  const how = end.signal === null ? `with exit code ${String(end.code)}` : `by ${end.signal}`;
-  const tail = await logTail(runPaths(runDirectory).log, logBegin);
-  const error = (await readStatus(runDirectory))?.error;
-  if (error) {
-    throw new UserError(error.code, error.message, error.hint === undefined ? {} : { hint: error.hint });
+  const status = await readStatus(runDirectory);
+  if (status?.error && JSON.stringify(status) !== JSON.stringify(before.status)) {
+    const { code, message, hint } = status.error;
+    throw new UserError(code, message, hint === undefined ? {} : { hint });
   }
+  const how = end.signal === null ? `with exit code ${String(end.code)}` : `by ${end.signal}`;
+  const { log } = runPaths(runDirectory);
+  const tail = await logTail(log, before.logBytes);
   throw new UserError(
     'TrainerDied',
     `the trainer ended at once ${how}${tail === '' ? '' : `; its log ends:\n${tail}`}`,
     {
-      hint: `The whole log is in ${runPaths(runDirectory).log}. "lrqat doctor" checks this machine.`,
+      hint: `The whole log is in ${log}. "lrqat doctor" checks this machine.`,
     },
   );
 }
