@@ -69,7 +69,7 @@ export async function validateAgainstWorld(
   const model = await attempt(() => world.openModel(experiment.model.path), ['model', 'path'], 'model.path', findings);
   const shapeProblems = model ? shapeFindings(experiment, model.shape) : [];
   findings.push(...shapeProblems);
-  findings.push(...(await textFindings(experiment, world, model)));
+  findings.push(...(await textFindings(experiment, world, model, document)));
   if (model) {
     findings.push(...(await vocabularyFindings(model, world)));
     // Sizes of an experiment that the model does not allow would say nothing.
@@ -176,6 +176,7 @@ async function textFindings(
   experiment: Experiment,
   world: World,
   model: WorldModel | undefined,
+  document: ExperimentDocument,
 ): Promise<WorldFinding[]> {
   const findings: WorldFinding[] = [];
   for (const corpus of corpora(experiment)) {
@@ -190,7 +191,7 @@ async function textFindings(
         path,
         value: pattern,
         message: `${key}: ${pattern}: no such file${similar === undefined ? '' : `; did you mean ${similar}?`}`,
-        ...(similar === undefined ? {} : { replacements: [similar] }),
+        ...(similar === undefined ? {} : { replacements: [inWrittenStyle(document, path, similar)] }),
       });
     }
     if (findings.length > before || !model) continue;
@@ -205,6 +206,13 @@ async function textFindings(
     });
   }
   return findings;
+}
+
+/** The file's name in place of the last part of what is written, so that a relative path stays one. */
+function inWrittenStyle(document: ExperimentDocument, path: KeyPath, file: string): string {
+  const written: unknown = document.node(path)?.value;
+  const name = file.split(/[\\/]/).at(-1) ?? file;
+  return typeof written === 'string' ? written.replace(/[^\\/]*$/, name) : file;
 }
 
 async function resourceFindings(experiment: Experiment, shape: ModelShape, world: World): Promise<WorldFinding[]> {
@@ -227,7 +235,7 @@ async function resourceFindings(experiment: Experiment, shape: ModelShape, world
       hint:
         help.length > 0
           ? `it would fit with ${help.map(({ title, total }) => `${title} (${formatBytes(total)})`).join(', or ')}`
-          : 'no setting makes this model fit; use a smaller model or a machine with more memory',
+          : 'none of the usual settings makes it fit; use a smaller model or a machine with more memory',
       suggestions: help,
     });
   }
