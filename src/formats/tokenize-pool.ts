@@ -1,4 +1,5 @@
 // Threads that encode jobs, or this thread when the text is too short for them to pay.
+import { once } from 'node:events';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -40,6 +41,7 @@ interface Waiting {
 
 export class TokenizeThreads implements TokenizePool {
   readonly capacity: number;
+  private readonly native: boolean;
   private readonly workers: Worker[] = [];
   private readonly waiting = new Map<number, Waiting>();
   private failure: Error | null = null;
@@ -47,6 +49,7 @@ export class TokenizeThreads implements TokenizePool {
 
   constructor(tokenizer: TextTokenizer, threads: number, file = workerFile()) {
     this.capacity = threads * 2;
+    this.native = tokenizer.native;
     for (let i = 0; i < threads; i++) {
       const worker = new Worker(file, { workerData: tokenizer.source });
       worker.on('message', (reply: WorkerReply) => this.settle(reply));
@@ -70,7 +73,19 @@ export class TokenizeThreads implements TokenizePool {
 
   async close(): Promise<void> {
     this.fail(new Error('tokenization was ended'));
-    await Promise.all(this.workers.map((worker) => worker.terminate()));
+    await Promise.all(this.workers.map((worker) => this.end(worker)));
+  }
+
+  /** A thread inside native code ends by itself after the jobs it has (at most a fraction of a second); JavaScript alone, which
+   *  may have a long text before it, can be stopped anywhere. */
+  private async end(worker: Worker): Promise<void> {
+    if (!this.native) {
+      await worker.terminate();
+      return;
+    }
+    const exited = worker.threadId < 0 ? Promise.resolve() : once(worker, 'exit');
+    worker.postMessage(null satisfies WorkerRequest);
+    await exited;
   }
 
   private settle(reply: WorkerReply): void {

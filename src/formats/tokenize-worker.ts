@@ -5,11 +5,12 @@ import { encodeJob } from './text-encoding';
 import type { TextPiece } from './text-jobs';
 import { tokenizerFrom, type TokenizerSource } from './tokenizer';
 
-export interface WorkerRequest {
+/** null: no more jobs will come. */
+export type WorkerRequest = {
   readonly job: number;
   readonly bytes: Uint8Array;
   readonly pieces: readonly TextPiece[];
-}
+} | null;
 
 export type WorkerReply =
   | { readonly job: number; readonly ids: Int32Array; readonly counts: Uint32Array }
@@ -26,7 +27,12 @@ const port = parentPort;
 if (port === null) throw new Error('tokenize-worker.js runs as a worker thread');
 const tokenizer = tokenizerFrom(workerData as TokenizerSource);
 
-port.on('message', ({ job, bytes, pieces }: WorkerRequest) => {
+port.on('message', (request: WorkerRequest) => {
+  if (request === null) {
+    port.close();
+    return;
+  }
+  const { job, bytes, pieces } = request;
   try {
     const { ids, counts } = encodeJob(tokenizer, { bytes, pieces });
     const reply: WorkerReply = { job, ids, counts };
