@@ -156,6 +156,12 @@ function readShape(config: ConfigReader, family: Family): ModelShape {
     qkNorm: architecture === 'qwen3',
     tiedEmbeddings: config.boolean('tie_word_embeddings', false),
   };
+  if (heads * shape.headDim > MAX_WIDTH) {
+    config.problem(
+      'num_attention_heads',
+      `gives with heads of ${String(shape.headDim)} a width above ${String(MAX_WIDTH)}`,
+    );
+  }
   const parallel = config.value('pretraining_tp');
   if (parallel !== undefined && parallel !== 1) {
     config.problem('pretraining_tp', 'only 1 is supported (other values split the products and round differently)');

@@ -95,6 +95,7 @@ function parseJsonObject(bytes: Uint8Array, file: string): object {
 }
 
 function parseMetadata(value: unknown, file: string): Record<string, string> {
+  if (value === null) return {};
   if (!isObject(value)) {
     throw invalid(file, `__metadata__ is ${showValue(value)}, must be an object of strings`);
   }
@@ -116,9 +117,8 @@ function parseTensor(
   if (!isObject(value)) {
     throw fail(`${showValue(value)}, must be an object with dtype, shape and data_offsets`);
   }
-  const { dtype, shape, data_offsets: offsets, ...rest } = value;
-  const [extra] = Object.keys(rest);
-  if (extra !== undefined) throw fail(`key ${quote(extra)} is not part of the format`);
+  // Other fields are ignored, as the reference implementation does.
+  const { dtype, shape, data_offsets: offsets } = value;
   if (!isSafetensorsDType(dtype)) {
     throw fail(`dtype ${showValue(dtype)} is not one of ${SAFETENSORS_DTYPES.join(', ')}`);
   }

@@ -165,6 +165,10 @@ const REFUSED: readonly (readonly [Config, ...RegExp[]])[] = [
   [{ vocab_size: -1 }, /vocab_size is -1/],
   [{ hidden_size: 18 }, /head_dim is missing: needed, because num_attention_heads \(4\) does not divide/],
   [{ hidden_size: 12 }, /hidden_size is 12: gives heads of 3/],
+  [
+    { num_attention_heads: 2 ** 20, num_key_value_heads: 2, head_dim: 64 },
+    /num_attention_heads is 1048576: gives .* a width above/,
+  ],
   [{ head_dim: 5 }, /head_dim is 5: must be even/],
   [{ num_key_value_heads: 3 }, /num_key_value_heads is 3: must divide num_attention_heads \(4\)/],
   [{ rms_norm_eps: 0 }, /rms_norm_eps is 0: must be a number above 0/],
