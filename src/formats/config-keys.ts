@@ -12,8 +12,25 @@
 const HARMLESS: ReadonlySet<string> = new Set([
   // where it comes from
   ...['architectures', 'model_type', 'transformers_version', '_name_or_path', 'name_or_path', '_commit_hash'],
-  ...['torch_dtype', 'dtype', 'use_bfloat16', 'torchscript', 'license', 'language', 'model_name', 'base_model'],
-  ...['unsloth_version', 'unsloth_fixed', 'tokenizer_class', 'tokenizer_name', 'model_max_length'],
+  ...[
+    'torch_dtype',
+    'dtype',
+    'use_bfloat16',
+    'torchscript',
+    'license',
+    'language',
+    'model_name',
+    'base_model',
+    'is_llama_config',
+  ],
+  ...[
+    'unsloth_version',
+    'unsloth_fixed',
+    'tokenizer_class',
+    'tokenizer_name',
+    'model_max_length',
+    'max_sequence_length',
+  ],
   // tokens
   ...['bos_token_id', 'eos_token_id', 'pad_token_id', 'unk_token_id', 'sep_token_id', 'decoder_start_token_id'],
   ...['bos_token', 'eos_token', 'pad_token', 'unk_token', 'forced_bos_token_id', 'forced_eos_token_id', 'prefix'],

@@ -5,7 +5,8 @@ import { quote } from './show-value';
 
 const DEFAULT_THETA = 10_000;
 const MAX_POSITIONS = 2 ** 31 - 1;
-const LLAMA3_KEYS = ['low_freq_factor', 'high_freq_factor', 'original_max_position_embeddings'] as const;
+const ORIGINAL_POSITIONS = 'original_max_position_embeddings';
+const LLAMA3_KEYS = ['low_freq_factor', 'high_freq_factor', ORIGINAL_POSITIONS] as const;
 const NO_SCALING: RopeScaling = { type: 'none' };
 
 export interface Rope {
@@ -16,6 +17,8 @@ export interface Rope {
 /** Reads either style. Where both are there, or one number is given in two places, they must agree: readers differ in which
  *  they believe. */
 export function readRope(config: ConfigReader, maxPositions: number): Rope {
+  // Of meaning with llama3 scaling only, where it is looked at.
+  config.value(ORIGINAL_POSITIONS);
   const parameters = config.object('rope_parameters');
   const scaling = config.object('rope_scaling');
   if (parameters !== null && scaling !== null) {
@@ -82,13 +85,14 @@ function readScaling(config: ConfigReader, rope: ConfigReader, maxPositions: num
   }
 }
 
-/** Some writers keep this number outside the dictionary; without it, the model was trained at the length it now has. */
+/** Without this number the model was trained at the length it now has, transformers 5 says (4 refuses). Some writers keep it
+ *  outside the dictionary, where versions differ in whether they look. */
 function originalMaxPositions(config: ConfigReader, rope: ConfigReader, maxPositions: number): number {
-  const key = 'original_max_position_embeddings';
-  const outer = config.has(key) ? config.count(key, MAX_POSITIONS) : null;
-  const inner = rope.has(key) ? rope.count(key, MAX_POSITIONS) : null;
-  if (outer !== null && inner !== null && outer !== inner) rope.problem(key, `${key} outside says ${String(outer)}`);
-  return inner ?? outer ?? maxPositions;
+  const inner = rope.has(ORIGINAL_POSITIONS) ? rope.count(ORIGINAL_POSITIONS, MAX_POSITIONS) : maxPositions;
+  if (config.has(ORIGINAL_POSITIONS) && config.count(ORIGINAL_POSITIONS, MAX_POSITIONS) !== inner) {
+    config.problem(ORIGINAL_POSITIONS, `the rotary settings say ${String(inner)}`);
+  }
+  return inner;
 }
 
 function ignoreUnused(rope: ConfigReader, keys: readonly string[]): void {

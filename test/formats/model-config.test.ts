@@ -133,7 +133,15 @@ test('rotary scaling', () => {
     originalMaxPositions: 16,
   });
   assert.deepEqual(scaling(llama3), { ...expected, originalMaxPositions: 64 }, 'without it, the present length');
-  assert.deepEqual(scaling(llama3, { original_max_position_embeddings: 8 }), { ...expected, originalMaxPositions: 8 });
+  const agreeing = { ...llama3, original_max_position_embeddings: 8 };
+  assert.deepEqual(scaling(agreeing, { original_max_position_embeddings: 8 }), {
+    ...expected,
+    originalMaxPositions: 8,
+  });
+  assert.deepEqual(scaling({ type: 'linear', factor: 4 }, { original_max_position_embeddings: 8 }), {
+    type: 'linear',
+    factor: 4,
+  });
   const both = { rope_parameters: { rope_type: 'linear', factor: 4 }, rope_scaling: { type: 'linear', factor: 4 } };
   assert.deepEqual(shapeOf({ ...LLAMA, ...both }).ropeScaling, { type: 'linear', factor: 4 });
 });
@@ -199,6 +207,13 @@ const REFUSED: readonly (readonly [Config, ...RegExp[]])[] = [
   [
     { rope_scaling: { rope_type: 'llama3', factor: 8, low_freq_factor: 4, high_freq_factor: 4 } },
     /high_freq_factor is 4: must be above low_freq_factor/,
+  ],
+  [
+    {
+      rope_scaling: { rope_type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4 },
+      original_max_position_embeddings: 8,
+    },
+    /original_max_position_embeddings is 8: the rotary settings say 64/,
   ],
   [
     { rope_parameters: { rope_theta: 5, rope_type: 'default' }, rope_theta: 6 },
@@ -277,6 +292,60 @@ test('what says nothing about the mathematics is accepted in silence', () => {
     }),
     [],
   );
+});
+
+// Key sets as models on the hub have them (sizes are those of the test).
+test('configs in the style of well-known models raise neither error nor warning', () => {
+  const common = {
+    attention_dropout: 0,
+    bos_token_id: 1,
+    eos_token_id: 2,
+    initializer_range: 0.02,
+    torch_dtype: 'bfloat16',
+    transformers_version: '4.45.0',
+    use_cache: true,
+  };
+  const llama31 = {
+    factor: 8,
+    low_freq_factor: 1,
+    high_freq_factor: 4,
+    original_max_position_embeddings: 32,
+    rope_type: 'llama3',
+  };
+  const known: readonly Config[] = [
+    { ...LLAMA, ...common, pad_token_id: 0, pretraining_tp: 1, rope_scaling: null, tie_word_embeddings: false },
+    {
+      ...LLAMA,
+      ...common,
+      eos_token_id: [1, 8, 9],
+      attention_bias: false,
+      mlp_bias: false,
+      pretraining_tp: 1,
+      rope_theta: 500000,
+      rope_scaling: llama31,
+    },
+    {
+      ...LLAMA,
+      ...common,
+      is_llama_config: true,
+      rope_interleaved: false,
+      rope_scaling: null,
+      'transformers.js_config': { dtype: 'q4' },
+    },
+    { ...LLAMA, ...common, _name_or_path: 'x', max_sequence_length: 2048, pretraining_tp: 1 },
+    { ...MISTRAL, ...common, sliding_window: null, rope_theta: 1e6, head_dim: 8 },
+    { ...QWEN2, ...common, max_window_layers: 24, sliding_window: 32768, use_sliding_window: false, use_mrope: false },
+    {
+      ...QWEN3,
+      ...common,
+      attention_bias: false,
+      max_window_layers: 28,
+      sliding_window: null,
+      use_sliding_window: false,
+      rope_scaling: null,
+    },
+  ];
+  for (const config of known) assert.deepEqual(warningsOf(config), []);
 });
 
 test('what is not known is named in a warning', () => {
