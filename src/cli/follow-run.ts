@@ -1,6 +1,6 @@
 // Follows a run until it has ended, or until its trainer has without a word.
 import { readFile } from 'node:fs/promises';
-import { isEnded, readState, recordEnd, RunReader, runPaths, type DerivedState, type RunStatus } from '../runs';
+import { isEnded, readState, recordEnd, type RunReader, runPaths, type DerivedState, type RunStatus } from '../runs';
 import { UserError } from '../errors';
 import type { RunView } from './views';
 
@@ -18,19 +18,20 @@ export interface FollowEnd {
 /** Time for the file system to show what a trainer wrote last (milliseconds). */
 const AFTERMATH = 300;
 
+/** @param reader may have read a part of the run already: the view is given what is new to it */
 export async function followRun(
-  runDirectory: string,
+  reader: RunReader,
   view: RunView,
   trainer: Trainer | null,
   signal?: AbortSignal,
 ): Promise<FollowEnd> {
+  const runDirectory = reader.paths.directory;
   const over = new AbortController();
   const how = trainer?.ended.then(async (text) => {
     await new Promise((resolve) => setTimeout(resolve, AFTERMATH));
     over.abort();
     return text;
   });
-  const reader = new RunReader(runDirectory);
   const signals = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]);
   for await (const update of reader.follow(signals)) view.update(update);
   const last = await reader.poll();

@@ -88,7 +88,7 @@ export function evalLine(event: EvalEvent, earlier: readonly MetricsEvent[]): st
     float !== null && rounded !== null && rounded > float && event.perplexity !== null
       ? [`gap closed ${showNumber((rounded - event.perplexity) / (rounded - float), 'share')}`]
       : [];
-  return known.length === 0 ? text : `${text}  (${[...known, ...gap].join(', ')})`;
+  return known.length === 0 ? text : `${text}  (${[...gap, ...known].join(', ')})`;
 }
 
 /** Events that are worth a line of their own; null for those that are not. */

@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import path from 'node:path';
 import { messageOf, UserError } from '../errors';
 import { spawnTrainer } from '../launch';
-import { describeFailure, isEnded, readResult, readState, recordEnd } from '../runs';
+import { describeFailure, isEnded, readResult, readState, recordEnd, RunReader } from '../runs';
 import { shortPath, type Context } from './context';
 import { EXIT, exitCodeFor } from './exit-codes';
 import { followRun, lastLogLines, type FollowEnd, type Trainer } from './follow-run';
@@ -46,8 +46,10 @@ export async function runSession(
   if (!foreground) process.once('SIGTERM', onTerminate);
   let end: FollowEnd;
   try {
+    const reader = new RunReader(runDirectory);
+    view.begin((await reader.poll()).events);
     const trainer = start === 'attach' ? null : await startTrainer(runDirectory, foreground);
-    end = await followRun(runDirectory, view, trainer);
+    end = await followRun(reader, view, trainer);
   } finally {
     view.close();
     interrupts.dispose();

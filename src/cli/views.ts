@@ -5,6 +5,8 @@ import { eventLine, liveLine, stepLine, type LiveView } from './progress-text';
 import type { Terminal } from './terminal';
 
 export interface RunView {
+  /** What has happened before this command; known, not shown. */
+  begin(events: readonly MetricsEvent[]): void;
   update(update: RunUpdate): void;
   /** Something lrqat itself has to say. */
   note(text: string): void;
@@ -64,6 +66,10 @@ class PlainView implements RunView {
 
   constructor(private readonly output: Terminal) {}
 
+  begin(events: readonly MetricsEvent[]): void {
+    for (const event of events) this.course.add(event);
+  }
+
   update(update: RunUpdate): void {
     const phase = this.course.phaseLine(update);
     if (phase !== null) this.output.line(`${phase} …`);
@@ -111,7 +117,8 @@ class LiveLineView implements RunView {
       fps: 8,
       hideCursor: true,
       clearOnComplete: true,
-      linewrap: false,
+      // The bar is never wider than the terminal, and the lines above it shall wrap.
+      linewrap: null,
       // Lines printed above the bar leave its row empty.
       forceRedraw: true,
       barCompleteChar: '█',
@@ -120,6 +127,10 @@ class LiveLineView implements RunView {
       format: (options) => this.line(options),
     });
     this.bars.create(1, 0);
+  }
+
+  begin(events: readonly MetricsEvent[]): void {
+    for (const event of events) this.course.add(event);
   }
 
   update(update: RunUpdate): void {
@@ -164,6 +175,10 @@ class JsonView implements RunView {
     private readonly output: Terminal,
     private readonly messages: Terminal,
   ) {}
+
+  begin(): void {
+    // Events are passed on one by one; none depends on earlier ones.
+  }
 
   update({ events, state, status }: RunUpdate): void {
     for (const event of events) this.output.line(JSON.stringify(event));

@@ -44,7 +44,10 @@ export function comparisonTables(comparison: Comparison): TextTable[] {
 function withDelta(row: MetricRow, value: number | null, delta: number | null): string {
   const text = showNumber(value, row.unit);
   if (delta === null || delta === 0) return text;
-  return `${text} (${delta > 0 ? '+' : '−'}${showNumber(Math.abs(delta), row.unit)})`;
+  const size = Math.abs(delta);
+  // The difference of two percentages is no percentage of either.
+  const shown = row.unit === 'share' ? `${(size * 100).toFixed(1)} points` : showNumber(size, row.unit);
+  return `${text} (${delta > 0 ? '+' : '−'}${shown})`;
 }
 
 export function comparisonMarkdown(comparison: Comparison): string {

@@ -97,6 +97,7 @@ export class RunWriter {
       }
       const { host, pid } = ownership.owner;
       await writer.event({ type: 'attempt', attempt: status.attempt, host, pid, time });
+      await writer.log(`attempt ${String(status.attempt)}: process ${String(pid)} on ${host}`);
       await writer.writeStatus();
       writer.every(settings.heartbeatInterval, () => void writer.writeStatus().catch(ignoreFailedHeartbeat));
       return writer;
@@ -234,7 +235,7 @@ export class RunWriter {
     await this.options.fileSystem.unlink(this.paths.reserve).catch(() => undefined);
     const time = this.options.now();
     await this.metrics.append([{ type: 'end', state, time } satisfies EndEvent], true).catch(() => undefined);
-    if (error !== undefined) await this.log(`failed: ${error.message}`);
+    await this.log(`${state} at step ${String(this.current.step)}${error === undefined ? '' : `: ${error.message}`}`);
     const finalState: RunState = state;
     this.current = {
       ...this.current,

@@ -101,7 +101,7 @@ test('markdown shows both tables with units; json keeps full precision', () => {
   const markdown = comparisonMarkdown(comparison);
   assert.match(markdown, /^\| trained perplexity \| 15\.000 \| 12\.346 \(−2\.654\) \|$/m);
   assert.match(markdown, /^\| model size \| 3\.00 MiB \| 3\.00 MiB \|$/m);
-  assert.match(markdown, /^\| gap closed \| 50\.0 % \| 76\.5 % \(\+26\.5 %\) \|$/m);
+  assert.match(markdown, /^\| gap closed \| 50\.0 % \| 76\.5 % \(\+26\.5 points\) \|$/m);
   assert.match(markdown, /^\| text \| a\\\|b \| c \|$/m);
   const parsed = JSON.parse(comparisonJson(comparison)) as { metrics: { key: string; values: number[] }[] };
   assert.equal(parsed.metrics.find((row) => row.key === 'perplexity.trained')?.values[1], 12.345678);

@@ -1,6 +1,6 @@
 // lrqat show RUN
 import { showNumber } from '../../compare';
-import { formatBytes, formatCount, formatSeconds } from '../../experiment';
+import { formatBytes, formatCount, formatSeconds, type Experiment } from '../../experiment';
 import {
   effectiveEvents,
   findRun,
@@ -38,7 +38,8 @@ export async function show(name: string, options: ShowOptions, context: Context)
     return EXIT.ok;
   }
   const { output } = context;
-  for (const line of overview(summary, checkpoints, context)) output.line(line);
+  const setting = settingOf(await readJson(runPaths(directory).experiment).catch(() => undefined));
+  for (const line of overview(summary, setting, checkpoints, context)) output.line(line);
   if (summary.result !== null) {
     output.line();
     for (const line of resultReport(summary.result, summary.status, output)) output.line(line);
@@ -60,7 +61,10 @@ async function follow(directory: string, options: ShowOptions, context: Context)
   process.once('SIGINT', onInterrupt);
   const view = watchView(options, context);
   try {
-    const end = await followRun(directory, view, null, leave.signal);
+    const reader = new RunReader(directory);
+    // A program wants all events; a person who looks in has `show` for the past.
+    if (options.json !== true) view.begin((await reader.poll()).events);
+    const end = await followRun(reader, view, null, leave.signal);
     view.close();
     if (!leave.signal.aborted) await reportEnd(directory, end, options, context);
     return leave.signal.aborted ? EXIT.interrupted : EXIT.ok;
@@ -70,8 +74,28 @@ async function follow(directory: string, options: ShowOptions, context: Context)
   }
 }
 
+/** The experiment in a line: `2 bits per-channel, fixed-point, rank 32; steps of 8 × 256 tokens`. */
+function settingOf(value: unknown): string {
+  const experiment = value as Experiment | undefined;
+  if (experiment === undefined) return '';
+  try {
+    const { method, weights, storage, lowRank } = experiment.quantization;
+    const { granularity } = weights;
+    const grid = typeof granularity === 'string' ? granularity : `groups of ${String(granularity.group)}`;
+    const bits = `${String(weights.bits)} bits ${grid}`;
+    if (method === 'rtn') return `${bits}, round to nearest`;
+    const { batchSize } = experiment.training;
+    const batch = `${String(batchSize)} × ${String(experiment.data.sequenceLength)} tokens`;
+    return `${bits}, ${storage}, rank ${String(lowRank.rank)}; steps of ${batch}`;
+  } catch {
+    // Of another version, or edited by hand: show what else there is.
+    return '';
+  }
+}
+
 function overview(
   { name, state, status, notes, directory }: RunSummary,
+  setting: string,
   checkpoints: number[],
   context: Context,
 ): string[] {
@@ -81,6 +105,7 @@ function overview(
   const date = (time: number | null): string => (time === null ? '–' : new Date(time).toLocaleString('sv-SE'));
   const facts: [string, string][] = [
     ['state', of(status.phase === null ? state : `${state} (${status.phase})`)],
+    ...(setting === '' ? [] : [['experiment', setting] as [string, string]]),
     ['steps', status.totalSteps > 0 ? `${String(status.step)} of ${String(status.totalSteps)}` : '–'],
     ['created', date(status.created)],
     ...(status.ended === null ? [] : [['ended', date(status.ended)] as [string, string]]),

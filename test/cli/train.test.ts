@@ -1,0 +1,244 @@
+// The real binary with the real engine on the sample: few and small steps.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { findRun, latestComplete, readOwner, readResult, readState } from '../../src/runs';
+import { livenessOf } from '../../src/runs/process-identity';
+import { jsonLines, lrqat, SAMPLE, start, startOnTerminal, temporaryFolder } from './support';
+
+/** Steps of a fraction of a second. */
+function smallRun(context: TestContext, steps: number): { args: string[]; runs: string } {
+  const runs = path.join(temporaryFolder(context), 'runs');
+  const sets = [
+    `training.steps=${String(steps)}`,
+    'training.batchSize=2',
+    'training.microBatchSize=2',
+    'data.sequenceLength=64',
+    'evaluation.maxBatches=2',
+    'evaluation.everySteps=0',
+    'checkpoint.everySteps=20',
+  ];
+  return { args: [SAMPLE, '--runs', runs, ...sets.flatMap((set) => ['--set', set])], runs };
+}
+
+const ENDLESS = 100_000;
+
+test(
+  'train without a terminal: plain lines, the four-way table, exit code 0',
+  { timeout: 120_000 },
+  async (context) => {
+    const { args, runs } = smallRun(context, 10);
+    const { code, stdout, stderr } = await lrqat(['train', ...args]);
+    assert.equal(code, 0, stdout + stderr);
+    assert.equal(stderr, '');
+    assert.ok(!stdout.includes('\u001b'));
+    assert.match(stdout, /^step 0 {2}validation: float perplexity \d+\.\d+$/m);
+    assert.match(stdout, /^step 1\/10 {2}loss \d\.\d{4} {2}lr /m);
+    assert.match(stdout, /^step 10\/10 /m);
+    for (const form of ['float', 'round-to-nearest', 'trained', 'merged']) {
+      assert.match(stdout, new RegExp(`^${form} +\\d+\\.\\d+ +\\d+\\.\\d\\d +\\d+\\.\\d+ MiB$`, 'm'));
+    }
+    assert.match(stdout, /^training closed -?\d+\.\d % of the gap/m);
+    const run = findRun('latest', runs);
+    assert.ok(stdout.trimEnd().endsWith(`run: ${run}`), stdout);
+    const result = await readResult(run);
+    assert.ok(result !== null);
+    assert.equal(result.perplexity.merged, result.perplexity.trained, 'merging changes nothing');
+  },
+);
+
+test('train --json: one event a line, from the run to its result', { timeout: 120_000 }, async (context) => {
+  const { args } = smallRun(context, 5);
+  const { code, stdout } = await lrqat(['train', '--json', '--foreground', ...args]);
+  assert.equal(code, 0, stdout);
+  const events = jsonLines(stdout);
+  assert.equal(events[0]?.['type'], 'run');
+  assert.deepEqual(
+    events.filter(({ type }) => type === 'step').map(({ step }) => step),
+    [1, 2, 3, 4, 5],
+  );
+  assert.deepEqual([...new Set(events.filter(({ type }) => type === 'eval').map(({ form }) => form))].sort(), [
+    'float',
+    'merged',
+    'round-to-nearest',
+    'trained',
+  ]);
+  const states = events.filter(({ type }) => type === 'status').map(({ state }) => state);
+  assert.equal(states.at(-1), 'finished');
+  const last = events.at(-1);
+  assert.equal(last?.['type'], 'result');
+  assert.equal(last['state'], 'finished');
+});
+
+test(
+  'on a terminal: a live line, evaluations above it; Ctrl-C once saves, resume goes on to the end',
+  { timeout: 180_000 },
+  async (context) => {
+    const { args, runs } = smallRun(context, 60);
+    const training = startOnTerminal(['train', ...args]);
+    await training.printed(/step [3-9]\/60 {2}loss \d\.\d{4} {2}ETA .* tok\/s {2}lr .* MiB/);
+    training.child.stdin?.write('\u0003');
+    const { code, stdout } = await training.outcome;
+    assert.equal(code, 130, stdout);
+    assert.match(stdout, /float perplexity/);
+    assert.match(stdout, /\u2588|\u2591/, 'a bar was drawn');
+    assert.match(stdout, /stopping: the run is saved first/);
+    assert.match(stdout, /stopped at step \d+ of 60, saved at step \d+/);
+    assert.ok(stdout.includes('\u001b[?25h'), 'the cursor is shown again');
+    const run = findRun('latest', runs);
+    const { status, state } = await readState(run);
+    assert.equal(state, 'stopped');
+    assert.equal((await latestComplete(run))?.step, status.step);
+    assert.ok(status.step > 0);
+
+    const resumed = await lrqat(['resume', 'latest', '--runs', runs]);
+    assert.equal(resumed.code, 0, resumed.stdout + resumed.stderr);
+    assert.match(resumed.stdout, new RegExp(`resumes from the checkpoint of step ${String(status.step)} of 60`));
+    assert.doesNotMatch(resumed.stdout, /^step 1\/60/m, 'the past is not told again');
+    assert.match(resumed.stdout, /^merged /m);
+  },
+);
+
+test('Ctrl-C twice stops at once; the run can still be resumed', { timeout: 120_000 }, async (context) => {
+  const { args, runs } = smallRun(context, ENDLESS);
+  const training = start(['train', ...args]);
+  await training.printed(/step \d+ {2}checkpoint written/);
+  training.child.kill('SIGINT');
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  training.child.kill('SIGINT');
+  const { code, stdout } = await training.outcome;
+  assert.equal(code, 130, stdout);
+  const run = findRun('latest', runs);
+  assert.equal((await readState(run)).state, 'stopped');
+  assert.ok((await latestComplete(run)) !== null);
+  assert.ok(!existsSync(path.join(run, 'owner.json')));
+});
+
+test(
+  'the trainer outlives a killed command; others follow, pause, save and stop it',
+  { timeout: 180_000 },
+  async (context) => {
+    const { args, runs } = smallRun(context, ENDLESS);
+    const at = ['--runs', runs];
+    const training = start(['train', ...args]);
+    await training.printed(/step 1\//);
+    training.child.kill('SIGKILL');
+    await training.outcome;
+    const run = findRun('latest', runs);
+    const owner = await readOwner(run);
+    assert.ok(owner !== null);
+    assert.equal(livenessOf(owner), 'alive');
+
+    const following = start(['resume', 'latest', ...at]);
+    await following.printed(/is running; following it/);
+    await following.printed(/step \d+\/100000 {2}loss/);
+
+    const paused = await lrqat(['pause', 'latest', ...at]);
+    assert.match(paused.stdout, /is paused at step \d+/);
+    await following.printed(/paused at step/);
+    // Pause really idles: the kernel's own account of the trainer's time stands still.
+    const before = cpuTicks(owner.pid);
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    const share = (cpuTicks(owner.pid) - before) / ticksPerSecond() / 1.5;
+    assert.ok(share < 0.05, `${(share * 100).toFixed(1)} % of a core while paused`);
+
+    const saved = await lrqat(['checkpoint', 'latest', ...at]);
+    assert.match(saved.stdout, /checkpoint of step \d+ written/);
+    const { status } = await readState(run);
+    assert.equal((await latestComplete(run))?.step, status.step);
+
+    const resumed = start(['resume', 'latest', '--json', ...at]);
+    await resumed.printed(new RegExp(`"step":${String(status.step + 1)},`));
+    const stopped = await lrqat(['stop', 'latest', ...at]);
+    assert.equal(stopped.code, 0);
+    assert.match(stopped.stdout, /is stopped at step \d+ \(saved at step \d+\)/);
+    assert.equal((await following.outcome).code, 3, 'stopped by somebody else');
+    assert.equal((await resumed.outcome).code, 3);
+  },
+);
+
+test(
+  'a trainer killed from outside is reported as crashed, and resumed from its checkpoint',
+  { timeout: 180_000 },
+  async (context) => {
+    const { args, runs } = smallRun(context, 60);
+    const training = start(['train', ...args]);
+    await training.printed(/step 20 {2}checkpoint written/);
+    const run = findRun('latest', runs);
+    process.kill((await readOwner(run))!.pid, 'SIGKILL');
+    const { code, stderr } = await training.outcome;
+    assert.equal(code, 1);
+    assert.match(stderr, /crashed: the trainer has gone without a word/);
+    assert.match((await lrqat(['list', '--runs', runs])).stdout, / crashed /);
+    const resumed = await lrqat(['resume', 'latest', '--runs', runs]);
+    assert.equal(resumed.code, 0, resumed.stdout + resumed.stderr);
+    assert.match(resumed.stdout, /resumed from step (20|40)/);
+  },
+);
+
+test('train --detach returns at once, SIGTERM to the foreground saves', { timeout: 120_000 }, async (context) => {
+  const { args, runs } = smallRun(context, ENDLESS);
+  const detached = await lrqat(['train', '--detach', ...args]);
+  assert.equal(detached.code, 0);
+  const run = findRun('latest', runs);
+  assert.ok(detached.stdout.startsWith(run), detached.stdout);
+  assert.equal((await lrqat(['stop', 'latest', '--now', '--runs', runs])).code, 0);
+  assert.equal((await readState(run)).state, 'stopped');
+
+  const foreground = start(['resume', 'latest', '--foreground', '--runs', runs]);
+  await foreground.printed(/step \d+\/100000 {2}loss/);
+  assert.equal((await readOwner(run))?.pid, foreground.child.pid);
+  foreground.child.kill('SIGTERM');
+  assert.equal((await foreground.outcome).code, 3);
+  assert.equal((await readState(run)).state, 'stopped');
+  assert.ok(((await latestComplete(run))?.step ?? 0) > 0);
+});
+
+test('a machine without the engine is told so before there is a run', async (context) => {
+  const { args, runs } = smallRun(context, 5);
+  const env = { LRQAT_NATIVE: path.join(runs, 'nowhere') };
+  const { code, stderr } = await lrqat(['train', ...args], { env });
+  assert.equal(code, 4, stderr);
+  assert.match(stderr, /LRQAT_NATIVE/);
+  assert.ok(!existsSync(runs));
+  const doctor = await lrqat(['doctor'], { env });
+  assert.equal(doctor.code, 4);
+  assert.match(doctor.stdout, /PROBLEM +Native engine/);
+});
+
+test('evaluate measures a model and a run, and says what it cannot', { timeout: 180_000 }, async (context) => {
+  const { args, runs } = smallRun(context, 5);
+  const text = path.join(path.dirname(runs), 'text.txt');
+  writeFileSync(text, readFileSync('samples/first-run/validation.txt', 'utf8').slice(0, 20_000));
+  assert.equal((await lrqat(['train', '--foreground', ...args])).code, 0);
+  const options = ['--data', text, '--sequence-length', '128', '--json'];
+  const ofModel = await lrqat(['evaluate', path.resolve('samples/first-run/model'), ...options]);
+  assert.equal(ofModel.code, 0, ofModel.stderr);
+  const ofRun = await lrqat(['evaluate', 'latest', '--runs', runs, ...options]);
+  assert.equal(ofRun.code, 0, ofRun.stderr);
+  interface Forms { forms: { form: string; perplexity: number }[] }
+  const model = JSON.parse(ofModel.stdout) as Forms;
+  const run = JSON.parse(ofRun.stdout) as Forms;
+  assert.deepEqual(
+    run.forms.map(({ form }) => form),
+    ['float', 'round-to-nearest', 'trained', 'merged'],
+  );
+  assert.equal(model.forms[0]?.perplexity, run.forms[0]?.perplexity, 'the same model, the same bits');
+  assert.equal(run.forms[2]?.perplexity, run.forms[3]?.perplexity);
+  const missing = await lrqat(['evaluate', 'latest', '--runs', runs, '--data', 'none.txt']);
+  assert.equal(missing.code, 2);
+  assert.match(missing.stderr, /none\.txt: no such file/);
+});
+
+/** User and system time of all threads of a process. */
+function cpuTicks(pid: number): number {
+  const stat = readFileSync(`/proc/${String(pid)}/stat`, 'latin1');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return Number(fields[11]) + Number(fields[12]);
+}
+
+function ticksPerSecond(): number {
+  return Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
+}
