@@ -24,8 +24,11 @@ export interface Efficiency {
   readonly rebuild: number;
 }
 
-/** Ratios of the CPU engine, from `npm run bench` (28M-parameter shape, 2 cores). */
-export const CPU_EFFICIENCY: Efficiency = { attention: 0.35, thin: 0.5, rebuild: 0.4 };
+/**
+ * Ratios of the CPU engine, from the times by operation of `npm run bench` (two cores with AVX512-BF16): attention 0.60 and 0.43,
+ * thin products 0.73 and 0.36, rebuild 0.13 and 0.08 of the GEMM rate at the 28M-parameter shape and the sample.
+ */
+export const CPU_EFFICIENCY: Efficiency = { attention: 0.5, thin: 0.5, rebuild: 0.1 };
 /** Ratios that follow from the H200 bounds of engine.md: thin products are bound by memory there. */
 export const GPU_EFFICIENCY: Efficiency = { attention: 0.5, thin: 0.1, rebuild: 0.6 };
 

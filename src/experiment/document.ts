@@ -124,6 +124,25 @@ export function applyTextEdits(text: string, edits: readonly TextEdit[]): string
     );
 }
 
+/** The parser calls itself for every level; far fewer than it can bear are far more than an experiment has. */
+export const MAX_DEPTH = 64;
+
+/** Line (from 1) on which the nesting passes MAX_DEPTH. */
+export function nestedTooDeep(text: string): number | undefined {
+  const scanner = createScanner(text, true);
+  let depth = 0;
+  for (;;) {
+    scanner.scan();
+    const length = scanner.getTokenLength();
+    // Only at the end of the text a token is empty.
+    if (length === 0) return undefined;
+    const character = length === 1 ? text[scanner.getTokenOffset()] : undefined;
+    if (character === '{' || character === '[') depth++;
+    if (character === '}' || character === ']') depth--;
+    if (depth > MAX_DEPTH) return scanner.getTokenStartLine() + 1;
+  }
+}
+
 /** First line of an object or array only: a caret under fifty lines says nothing. */
 function shown(node: Node): number {
   return node.type === 'object' || node.type === 'array' ? 1 : node.length;

@@ -8,7 +8,7 @@ export { formatProblems, countProblems } from './format-problems';
 export { applyOverrides } from './overrides';
 export { resolvePaths, isHubId, type PathVariables } from './paths';
 export { resolveLinears, matchesGlob } from './linears';
-export { memoryLimitBytes } from './memory-limit';
+export { memoryLimitBytes, usableMemory } from './memory-limit';
 export { planMemory, planRun, planEvaluation } from './planner';
 export type { Machine, MemoryPlan, PlanChoices, PlanInput, RunPlan, Target } from './planner';
 export { planDisk, type DiskPlan } from './disk';

@@ -1,7 +1,7 @@
 // From the text of an experiment file to the resolved experiment, with all problems at once.
 
 import { withDefaults } from './defaults';
-import { ExperimentDocument, valueOf } from './document';
+import { ExperimentDocument, MAX_DEPTH, nestedTooDeep, valueOf } from './document';
 import { pathText, type Fix, type Problem } from './problem';
 import { rules, type Finding } from './rules';
 import type { Experiment } from './schema';
@@ -17,6 +17,8 @@ export interface ParsedExperiment {
 
 /** Reads an experiment; never throws for what the text says. `file` is only named in problems and gives the default name. */
 export function parseExperiment(text: string, file: string): ParsedExperiment {
+  const nested = nestedTooDeep(text);
+  if (nested !== undefined) return { problems: [tooDeep(new ExperimentDocument('', file), nested)] };
   const document = new ExperimentDocument(text, file);
   const syntax = syntaxProblems(document);
   if (document.root?.type !== 'object') {
@@ -37,6 +39,19 @@ export function parseExperiment(text: string, file: string): ParsedExperiment {
   ]);
   if (problems.some(({ severity }) => severity === 'error')) return { problems };
   return { experiment: { ...experiment, name: experiment.name || nameOf(file) }, problems };
+}
+
+function tooDeep(document: ExperimentDocument, line: number): Problem {
+  return {
+    file: document.file,
+    path: '',
+    line,
+    column: 1,
+    endLine: line,
+    endColumn: 1,
+    severity: 'error',
+    message: `objects and lists are nested more than ${String(MAX_DEPTH)} deep; an experiment needs 5 levels`,
+  };
 }
 
 function empty(file: string): Problem {
@@ -86,7 +101,8 @@ function startsInside(path: string, section: string): boolean {
 /** Gives a finding its place in the file and its replacements the form of fixes. */
 export function locate(document: ExperimentDocument, finding: Finding): Problem {
   const fixes: Fix[] = [];
-  for (const replacement of finding.replacements ?? []) {
+  // Without a text (validation of a stored experiment) there is nothing to mend.
+  for (const replacement of document.root ? (finding.replacements ?? []) : []) {
     const verb = document.node(finding.path) ? 'Change' : `Set ${pathText(finding.path)}`;
     fixes.push({
       title: `${verb} to ${JSON.stringify(replacement)}`,

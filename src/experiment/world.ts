@@ -11,6 +11,7 @@ import { openModel } from '../formats/hugging-face-model';
 import { resolveModelPath } from '../formats/model-path';
 import { openTokenCorpus } from '../formats/token-corpus';
 import { openTokenizer, type TextTokenizer } from '../formats/tokenizer';
+import { usableMemory } from './memory-limit';
 import { nearest } from './nearest';
 import type { Machine } from './planner';
 import type { TextRequest, World, WorldModel } from './validate-world';
@@ -35,12 +36,6 @@ export function thisMachine(cpu: { readonly nativeBf16: boolean; readonly logica
     nativeBf16: cpu.nativeBf16,
     target: 'cpu',
   };
-}
-
-/** Bytes of memory of the machine or, where smaller, of the container that this process is confined to. */
-export function usableMemory(): number {
-  const limit = process.constrainedMemory();
-  return limit > 0 ? Math.min(limit, os.totalmem()) : os.totalmem();
 }
 
 export function openWorld({ machine, baseFolder, runsFolder, addonFile }: WorldOptions): World {
