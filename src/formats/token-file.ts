@@ -1,5 +1,6 @@
 // Files of token ids: little-endian uint16 or uint32, read in slices.
 import { closeSync, openSync, readSync } from 'node:fs';
+import os from 'node:os';
 import { UserError } from '../errors';
 
 export type TokenDType = 'uint16' | 'uint32';
@@ -14,16 +15,19 @@ export function dtypeFor(vocabSize: number): TokenDType {
 }
 
 export function packTokens(ids: Int32Array, dtype: TokenDType): Uint8Array {
-  const packed = new Uint8Array(ids.length * tokenBytes(dtype));
-  const view = new DataView(packed.buffer);
-  if (dtype === 'uint16') ids.forEach((id, i) => view.setUint16(2 * i, id, true));
-  else ids.forEach((id, i) => view.setUint32(4 * i, id, true));
-  return packed;
+  const packed = dtype === 'uint16' ? Uint16Array.from(ids) : Uint32Array.from(ids);
+  return littleEndian(Buffer.from(packed.buffer), dtype);
+}
+
+/** Swaps in place where the machine's own order is the other one. */
+function littleEndian(bytes: Buffer, dtype: TokenDType): Buffer {
+  if (os.endianness() === 'LE') return bytes;
+  return dtype === 'uint16' ? bytes.swap16() : bytes.swap32();
 }
 
 export class TokenFile {
   private readonly descriptor: number;
-  private buffer = Buffer.alloc(0);
+  private buffer = new ArrayBuffer(0);
 
   /** `vocabSize`: ids read are smaller, or the file is damaged. */
   constructor(
@@ -42,10 +46,14 @@ export class TokenFile {
     }
     const width = tokenBytes(this.dtype);
     const bytes = into.length * width;
-    if (this.buffer.length < bytes) this.buffer = Buffer.alloc(bytes);
-    readFully(this.descriptor, this.file, this.buffer.subarray(0, bytes), start * width);
+    if (this.buffer.byteLength < bytes) this.buffer = new ArrayBuffer(bytes);
+    const raw = Buffer.from(this.buffer, 0, bytes);
+    readFully(this.descriptor, this.file, raw, start * width);
+    littleEndian(raw, this.dtype);
+    const ids =
+      width === 2 ? new Uint16Array(this.buffer, 0, into.length) : new Uint32Array(this.buffer, 0, into.length);
     for (let i = 0; i < into.length; i++) {
-      const id = width === 2 ? this.buffer.readUInt16LE(2 * i) : this.buffer.readUInt32LE(4 * i);
+      const id = ids[i] ?? 0;
       if (id >= this.vocabSize) {
         throw new UserError(
           'CorpusInvalid',

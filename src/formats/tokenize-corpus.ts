@@ -140,9 +140,9 @@ async function* allParts(files: readonly CorpusFile[], settings: DocumentSetting
   }
 }
 
-/** A thread costs about what it takes to encode a few megabytes (it reads the tokenizer anew). */
+/** Starting a thread, which reads the tokenizer anew, costs about what encoding two megabytes does. */
 function makePool(bytesTotal: number, { threads, tokenizer }: CorpusOptions): TokenizePool {
-  const worthwhile = tokenizer.native ? Math.ceil(bytesTotal / 4e6) - 1 : Math.ceil(bytesTotal / 2e5);
+  const worthwhile = tokenizer.native ? Math.ceil(bytesTotal / 2e6) - 1 : Math.ceil(bytesTotal / 2e5);
   const count = Math.min(threads ?? os.availableParallelism(), worthwhile);
   return count > 0 ? new TokenizeThreads(tokenizer, count) : inThisThread(tokenizer);
 }

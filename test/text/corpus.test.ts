@@ -57,7 +57,7 @@ function tokenize(folder: string, files: string[], options: Partial<CorpusOption
 function idsOf(stream: TokenStream): number[] {
   const ids = new Int32Array(stream.count);
   stream.read(0, ids);
-  return [...ids];
+  return Array.from(ids);
 }
 
 async function idsAndClose(stream: Promise<TokenStream>): Promise<number[]> {
@@ -241,7 +241,7 @@ test('threads, this thread and the library give the same ids, whatever the jobs'
   const text = Array.from({ length: 800 }, () => randomText(next, 30)).join(' and the \n');
   const rows = Array.from({ length: 500 }, () => JSON.stringify({ text: randomText(next, 20) }));
   // Text of repeats, long enough to pay for threads.
-  writeFileSync(path.join(folder, 'a.txt'), text + readFileSync('samples/first-run/train.txt', 'utf8').repeat(12));
+  writeFileSync(path.join(folder, 'a.txt'), text + readFileSync('samples/first-run/train.txt', 'utf8').repeat(4));
   writeFileSync(path.join(folder, 'b.jsonl'), rows.join('\n'));
   for (const packing of ['join', 'documents'] as const) {
     const one = await idsAndClose(
@@ -262,8 +262,8 @@ test('threads, this thread and the library give the same ids, whatever the jobs'
         },
       }),
     );
-    assert.ok(one.length > 2_000_000 && one.length === many.length && one.every((id, i) => id === many[i]), packing);
-    assert.ok(seen.length > 5 && seen.every((bytes, i) => i === 0 || bytes >= seen[i - 1]!), 'progress grows');
+    assert.ok(one.length > 800_000 && one.length === many.length && one.every((id, i) => id === many[i]), packing);
+    assert.ok(seen.length > 2 && seen.every((bytes, i) => i === 0 || bytes >= seen[i - 1]!), 'progress grows');
   }
 });
 

@@ -67,40 +67,62 @@ for (const pair of pairs) {
     }
   });
 
-  test(`${pair.name}: parts give the ids of the whole text`, () => {
+  test(`${pair.name}: at every split point the two parts give the ids of the whole text`, () => {
     const next = random(3);
     let cuts = 0;
-    for (let i = 0; i < 150; i++) {
-      const bytes = Buffer.from(randomText(next, 60) + ' some words and\nlines of text, ', 'utf8');
+    for (let i = 0; i < 100; i++) {
+      const bytes = Buffer.from(`${randomText(next, 40)} some words and\nlines of text, `, 'utf8');
       const whole = [...pair.native.encode(bytes, { addSpecialTokens: false })];
+      for (const at of characterStarts(bytes).slice(1)) {
+        // As a reader of a long file has it: what stands before, the character at the split, and nothing of what comes later.
+        const seen = bytes.subarray(0, at + characterLength(bytes, at));
+        if (pair.native.lastSplit(seen) !== at) continue;
+        const left = pair.native.encodePart(seen, 0, at, true);
+        const right = pair.native.encodePart(bytes.subarray(at), 0, bytes.length - at, false);
+        const place = `${JSON.stringify(bytes.toString('utf8', 0, at))} | ${JSON.stringify(bytes.toString('utf8', at))}`;
+        assert.deepEqual([...left, ...right], whole, `${pair.name}: ${place}`);
+        cuts++;
+      }
+    }
+    assert.ok(cuts > 1000, `${String(cuts)} split points are too few to test anything`);
+  });
+
+  test(`${pair.name}: many parts, each found without what is before it`, () => {
+    const next = random(4);
+    for (let i = 0; i < 100; i++) {
+      const bytes = Buffer.from(`${randomText(next, 60)} some words and\nlines of text, `, 'utf8');
+      const whole = [...pair.native.encode(bytes, { addSpecialTokens: false })];
+      const starts = [...characterStarts(bytes), bytes.length];
       const parts: number[] = [];
       let begin = 0;
       while (begin < bytes.length) {
-        // A window into the text, as a reader of a long file has it; it ends between characters.
-        let windowEnd = Math.min(bytes.length, begin + 1 + Math.floor(next() * 120));
-        while (windowEnd < bytes.length && (bytes[windowEnd]! & 0xc0) === 0x80) windowEnd++;
-        const window = bytes.subarray(begin, windowEnd);
-        const split = windowEnd === bytes.length ? 0 : pair.native.lastSplit(window);
-        const end = windowEnd === bytes.length ? window.length : split;
-        if (end === 0) {
-          // No split point in sight: a longer window.
-          const rest = bytes.subarray(begin);
-          const found = pair.native.lastSplit(rest);
-          parts.push(...pair.native.encodePart(rest, 0, found === 0 ? rest.length : found, begin === 0));
-          begin += found === 0 ? rest.length : found;
-        } else {
-          // Only the character at the end is visible, and nothing of what comes later.
-          let visible = Math.min(end + 1, window.length);
-          while (visible < window.length && (window[visible]! & 0xc0) === 0x80) visible++;
-          parts.push(...pair.native.encodePart(window.subarray(0, visible), 0, end, begin === 0));
-          begin += end;
+        // A window of random length; a longer one when it holds no split point.
+        const ends = starts.filter((at) => at > begin);
+        let width = Math.floor(next() * 40);
+        let end = 0;
+        while (end === 0) {
+          const windowEnd = ends[Math.min(width, ends.length - 1)]!;
+          if (windowEnd === bytes.length) end = bytes.length;
+          else end = pair.native.lastSplit(bytes.subarray(begin, windowEnd));
+          if (end > 0 && end < bytes.length) end += begin;
+          width = 2 * width + 1;
         }
-        cuts++;
+        const visible = end === bytes.length ? end : end + characterLength(bytes, end);
+        parts.push(...pair.native.encodePart(bytes.subarray(begin, visible), 0, end - begin, begin === 0));
+        begin = end;
       }
       assert.deepEqual(parts, whole, `${pair.name}: ${JSON.stringify(bytes.toString('utf8'))}`);
     }
-    assert.ok(cuts > 300, `only ${String(cuts)} parts: the split points are too rare to test anything`);
   });
+}
+
+function characterStarts(bytes: Buffer): number[] {
+  return [...bytes.keys()].filter((at) => (bytes[at]! & 0xc0) !== 0x80);
+}
+
+function characterLength(bytes: Buffer, at: number): number {
+  const lead = bytes[at]!;
+  return lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
 }
 
 test('special tokens: the post-processor’s around the text, or none', () => {
