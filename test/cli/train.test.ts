@@ -218,7 +218,9 @@ test('evaluate measures a model and a run, and says what it cannot', { timeout: 
   assert.equal(ofModel.code, 0, ofModel.stderr);
   const ofRun = await lrqat(['evaluate', 'latest', '--runs', runs, ...options]);
   assert.equal(ofRun.code, 0, ofRun.stderr);
-  interface Forms { forms: { form: string; perplexity: number }[] }
+  interface Forms {
+    forms: { form: string; perplexity: number }[];
+  }
   const model = JSON.parse(ofModel.stdout) as Forms;
   const run = JSON.parse(ofRun.stdout) as Forms;
   assert.deepEqual(
