@@ -190,13 +190,15 @@ async function textFindings(
       findings.push({
         path,
         value: pattern,
-        message: `${key}: ${pattern}: no such file${similar === undefined ? '' : `; did you mean ${similar}?`}`,
+        message: `${key}: ${/[*?{[]/.test(pattern) ? `no file matches ${pattern}` : `${pattern}: no such file`}${similar === undefined ? '' : `; did you mean ${similar}?`}`,
         ...(similar === undefined ? {} : { replacements: [inWrittenStyle(document, path, similar)] }),
       });
     }
     if (findings.length > before || !model) continue;
     const { packing, field } = experiment.data;
-    const request = { files: corpus.files, field, packing, kind: corpus.kind, model };
+    // The WikiText protocol joins its rows, however the training text is packed.
+    const joined = corpus.kind === 'wikitext' ? 'join' : packing;
+    const request = { files: corpus.files, field, packing: joined, kind: corpus.kind, model } as const;
     const enough = corpus.sequenceLength;
     const tokens = await attempt(() => world.countTokens(request, enough), corpus.path, corpus.key, findings);
     if (tokens === undefined || tokens >= enough) continue;
