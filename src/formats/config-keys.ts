@@ -9,62 +9,44 @@
 //      since (transformers, unsloth and others do so with most releases).
 // The check of the tensors' names and shapes (hugging-face-model.ts) is the second net under 4.
 
+const words = (...lines: readonly string[]): readonly string[] => lines.flatMap((line) => line.split(' '));
+
 const HARMLESS: ReadonlySet<string> = new Set([
   // where it comes from
-  ...['architectures', 'model_type', 'transformers_version', '_name_or_path', 'name_or_path', '_commit_hash'],
-  ...[
-    'torch_dtype',
-    'dtype',
-    'use_bfloat16',
-    'torchscript',
-    'license',
-    'language',
-    'model_name',
-    'base_model',
-    'is_llama_config',
-  ],
-  ...[
-    'unsloth_version',
-    'unsloth_fixed',
-    'tokenizer_class',
-    'tokenizer_name',
-    'model_max_length',
-    'max_sequence_length',
-  ],
+  ...words(
+    'architectures model_type transformers_version _name_or_path name_or_path _commit_hash model_name base_model',
+    'torch_dtype dtype use_bfloat16 torchscript license language is_llama_config transformers.js_config',
+    'unsloth_version unsloth_fixed tokenizer_class tokenizer_name model_max_length max_sequence_length',
+  ),
   // tokens
-  ...['bos_token_id', 'eos_token_id', 'pad_token_id', 'unk_token_id', 'sep_token_id', 'decoder_start_token_id'],
-  ...['bos_token', 'eos_token', 'pad_token', 'unk_token', 'forced_bos_token_id', 'forced_eos_token_id', 'prefix'],
+  ...words(
+    'bos_token_id eos_token_id pad_token_id unk_token_id sep_token_id decoder_start_token_id',
+    'bos_token eos_token pad_token unk_token forced_bos_token_id forced_eos_token_id prefix',
+  ),
   // how it runs, not what it computes
-  ...[
-    'use_cache',
-    'return_dict',
-    'return_dict_in_generate',
-    'output_attentions',
-    'output_hidden_states',
-    'output_scores',
-  ],
-  ...['_attn_implementation', 'attn_implementation', '_attn_implementation_autoset', '_attn_implementation_internal'],
-  ...['_flash_attn_2_enabled', 'use_flash_attn', 'use_flash_attention', '_experts_implementation_internal'],
-  ...['cache_implementation', 'gradient_checkpointing', 'chunk_size_feed_forward', 'keys_to_ignore_at_inference'],
-  ...[
-    'base_model_tp_plan',
-    'base_model_pp_plan',
-    'fsdp',
-    'deepspeed',
-    'is_decoder',
-    'tf_legacy_loss',
-    'use_return_dict',
-  ],
+  ...words(
+    'use_cache return_dict use_return_dict return_dict_in_generate output_attentions output_hidden_states output_scores',
+    '_attn_implementation attn_implementation _attn_implementation_autoset _attn_implementation_internal',
+    '_flash_attn_2_enabled use_flash_attn use_flash_attention _experts_implementation_internal num_logits_to_keep',
+    'cache_implementation gradient_checkpointing chunk_size_feed_forward keys_to_ignore_at_inference',
+    'base_model_tp_plan base_model_pp_plan fsdp deepspeed is_decoder tf_legacy_loss',
+  ),
   // how it was made
-  ...['initializer_range', 'init_method', 'initializer_factor', 'router_aux_loss_coef', 'output_router_logits'],
+  ...words(
+    'initializer_range initializer_factor init_method router_aux_loss_coef output_router_logits neftune_noise_alpha',
+  ),
   // heads of other tasks
-  ...['id2label', 'label2id', 'num_labels', 'problem_type', 'finetuning_task', 'task_specific_params', 'summary_type'],
-  ...['tie_encoder_decoder', 'cross_attention_hidden_size', 'classifier_dropout'],
+  ...words(
+    'id2label label2id num_labels problem_type finetuning_task task_specific_params summary_type',
+    'tie_encoder_decoder cross_attention_hidden_size classifier_dropout',
+  ),
   // generation settings that old versions kept here
-  ...['max_length', 'min_length', 'do_sample', 'early_stopping', 'num_beams', 'num_beam_groups', 'diversity_penalty'],
-  ...['temperature', 'top_k', 'top_p', 'typical_p', 'repetition_penalty', 'length_penalty', 'no_repeat_ngram_size'],
-  ...['encoder_no_repeat_ngram_size', 'bad_words_ids', 'num_return_sequences', 'exponential_decay_length_penalty'],
-  ...['suppress_tokens', 'begin_suppress_tokens', 'remove_invalid_values', 'max_new_tokens'],
+  ...words(
+    'max_length min_length max_new_tokens do_sample early_stopping num_beams num_beam_groups diversity_penalty',
+    'temperature top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size',
+    'encoder_no_repeat_ngram_size bad_words_ids num_return_sequences exponential_decay_length_penalty',
+    'suppress_tokens begin_suppress_tokens remove_invalid_values',
+  ),
 ]);
 
 /** Keys that change the mathematics, and the values (beside null) with which they do not. */
