@@ -94,15 +94,31 @@ const digits = (individual: boolean) => ({
   ],
 });
 
+const BORDER_MERGES = [
+  ...['1 2', '12 3', '123 4', '3 4', '2 3', 'Ġ 1', 'x 1', '1 .'],
+  ...['. Ċ', '.Ċ Ċ', '! Ċ', 'Ċ Ċ', 'Ġ Ċ', 'Ċ Ġ', 'č Ċ', 'č č', 'Ġ Ġ', 'ĠĠ Ġ', 'ĉ Ġ', 'Ġ ĉ', 'Ċ t', 'Ċ <'],
+  ...["' s", "' S", "' t", "' L", "'s .", "s '", ". '", '( )', '" t', '" H', '_ x', 'Ġ "', '- -'],
+];
+
 /** The sample's byte-level vocabulary under every splitting rule that the native encoder knows, with added tokens that are found
  *  in text. */
 export function byteLevelVariants(): Pair[] {
   const base = readTokenizerFile(SAMPLE_MODEL);
-  const size = Math.max(...Object.values(base.model.vocab), ...base.added_tokens.map(({ id }) => id)) + 1;
+  const merges = [...(base.model.merges as string[])];
+  const vocab = { ...base.model.vocab };
+  let size = Math.max(...Object.values(vocab), ...base.added_tokens.map(({ id }) => id)) + 1;
+  // Wherever the patterns disagree about a border, a merge over it makes the difference visible in the ids.
+  for (const merge of BORDER_MERGES) {
+    const product = merge.replace(' ', '');
+    if (product in vocab) continue;
+    merges.push(merge);
+    vocab[product] = size++;
+  }
   const extra = ['<|sep|>', '<|sep|><|sep|>', '<tool', '…end', 'Ġthe'];
   const withExtra: TokenizerFile = {
     ...base,
     added_tokens: [...base.added_tokens, ...extra.map((content, i) => ({ id: size + i, content, special: i < 2 }))],
+    model: { ...base.model, vocab, merges },
   };
   const variant = (name: string, change: Partial<TokenizerFile>, model: Partial<TokenizerFile['model']> = {}) =>
     pairOf(name, { ...withExtra, ...change, model: { ...withExtra.model, ...model } });
