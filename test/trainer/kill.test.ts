@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { copyFileSync, existsSync, openSync, closeSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { after, before, test, type TestContext } from 'node:test';
+import { before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sendControl, runPaths } from '../../src/runs';
 import { runTrainer } from '../../src/trainer';
@@ -17,7 +17,7 @@ import {
   shortExperiment,
   statusOf,
   stepsOf,
-  temporaryFolder,
+  sharedFolder,
 } from './sample-run';
 
 /** Made by scripts/build.mjs, which runs before the tests. */
@@ -31,20 +31,17 @@ const experiment = shortExperiment({
   checkpoint: { everySteps: 2, keep: 2 },
 });
 
-let folder: string;
+const folder = sharedFolder();
 let trainerFile: string;
 let reference: string;
-const cleanUp: (() => void)[] = [];
 
 before(async () => {
-  folder = temporaryFolder({ after: (action: () => void) => cleanUp.push(action) } as unknown as TestContext);
   trainerFile = path.join(folder, 'trainer.js');
   // A copy, so that a build in the meantime changes nothing.
   copyFileSync(BUILT, trainerFile);
   reference = await newRun(folder, experiment);
   assert.equal(await runTrainer(reference), 'finished', JSON.stringify((await statusOf(reference)).error));
 });
-after(() => cleanUp.forEach((action) => action()));
 
 interface Trainer {
   readonly child: ChildProcess;

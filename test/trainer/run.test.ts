@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { before, after, describe, test, type TestContext } from 'node:test';
+import { before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readHeader } from '../../src/formats';
 import { readOwner, sendControl, type MetricsEvent } from '../../src/runs';
@@ -19,20 +19,16 @@ import {
   shortExperiment,
   statusOf,
   stepsOf,
-  temporaryFolder,
+  sharedFolder,
 } from './sample-run';
 
-/** One folder for all runs of this file, so that the texts are tokenized once. */
-let folder: string;
+const folder = sharedFolder();
 let reference: string;
-const cleanUp: (() => void)[] = [];
 
 before(async () => {
-  folder = temporaryFolder({ after: (action: () => void) => cleanUp.push(action) } as unknown as TestContext);
   reference = await newRun(folder, shortExperiment());
   assert.equal(await runTrainer(reference), 'finished', JSON.stringify((await statusOf(reference)).error));
 });
-after(() => cleanUp.forEach((action) => action()));
 
 /** Calls `action` once, when training has done `step` steps. */
 function atStep(step: number, action: () => void): (event: MetricsEvent) => void {
@@ -45,7 +41,11 @@ function atStep(step: number, action: () => void): (event: MetricsEvent) => void
 }
 
 async function until(condition: () => Promise<boolean> | boolean, what: string): Promise<void> {
-  for (const end = Date.now() + 20_000; Date.now() < end; await sleep(10)) if (await condition()) return;
+  const end = Date.now() + 20_000;
+  while (Date.now() < end) {
+    if (await condition()) return;
+    await sleep(10);
+  }
   assert.fail(`timed out: ${what}`);
 }
 

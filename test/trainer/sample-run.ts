@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import type { TestContext } from 'node:test';
+import { after, type TestContext } from 'node:test';
 import { parseExperiment, resolvePaths, type Experiment, type ExperimentInput } from '../../src/experiment';
 import {
   checkpointDirectory,
@@ -26,6 +26,15 @@ const SAMPLE = 'samples/first-run';
 export function temporaryFolder(context: TestContext): string {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'lrqat-trainer-'));
   context.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** A folder for all tests of a file, so that texts are tokenized once. */
+export function sharedFolder(): string {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'lrqat-trainer-'));
+  after(() => {
+    rmSync(folder, { recursive: true, force: true });
+  });
   return folder;
 }
 
@@ -144,7 +153,7 @@ export async function assertSameRun(run: string, reference: string): Promise<voi
 export function assertNothingHalfWritten(run: string): void {
   const names = readdirSync(run, { recursive: true }).map(String);
   assert.deepEqual(
-    names.filter((name) => /\.tmp$/.test(name)),
+    names.filter((name) => name.endsWith('.tmp')),
     [],
   );
   for (const name of names) {
