@@ -110,8 +110,7 @@ function specialId(
   idOf: (token: string) => number | null,
 ): number | null {
   const value = config[key];
-  const content =
-    typeof value === 'object' && value !== null && 'content' in value ? (value as { content: unknown }).content : value;
+  const content = typeof value === 'object' && value !== null && 'content' in value ? value.content : value;
   return typeof content === 'string' ? idOf(content) : null;
 }
 
