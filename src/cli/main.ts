@@ -5,7 +5,6 @@ import { UserError } from '../errors';
 import type { Context } from './context';
 import { EXIT, exitCodeFor } from './exit-codes';
 import { buildProgram } from './program';
-import { RunFailed } from './run-session';
 import { terminalFor, type Terminal } from './terminal';
 
 async function main(): Promise<number> {
@@ -43,11 +42,6 @@ function report(error: unknown, messages: Terminal): number {
     messages.line(`${label} ${error.message}`);
     if (error.hint !== undefined && error.hint !== '') messages.line(`hint: ${error.hint}`);
     return exitCodeFor(error.code);
-  }
-  if (error instanceof RunFailed) {
-    messages.line(`${messages.paint('red', 'failed:')} ${error.message}`);
-    if (error.hint !== undefined) messages.line(`hint: ${error.hint}`);
-    return EXIT.failed;
   }
   // The system's own errors speak for themselves; anything else is a defect and its stack the report.
   const isSystem = error instanceof Error && 'syscall' in error;

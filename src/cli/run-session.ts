@@ -1,7 +1,7 @@
 // Starting a trainer on a run directory and staying with it to the end: what `train` and `resume` share.
 import type { ChildProcess } from 'node:child_process';
 import path from 'node:path';
-import { messageOf, UserError } from '../errors';
+import { messageOf } from '../errors';
 import { spawnTrainer } from '../launch';
 import { describeFailure, isEnded, readResult, readState, recordEnd, RunReader } from '../runs';
 import { shortPath, type Context } from './context';
@@ -29,7 +29,11 @@ export async function runSession(
   context: Context,
 ): Promise<number> {
   if (options.detach === true && options.foreground !== true) {
-    if (start === 'spawn') await spawnOrRecord(runDirectory);
+    if (start === 'spawn' && (await spawnOrRecord(runDirectory)) === null) {
+      const end = await readState(runDirectory);
+      await reportEnd(runDirectory, end, options, context);
+      return exitCodeOf(end);
+    }
     announceDetached(runDirectory, options, context);
     return EXIT.ok;
   }
@@ -59,8 +63,11 @@ export async function runSession(
   return interrupts.count() > 0 && end.state !== 'finished' ? EXIT.interrupted : exitCodeOf(end);
 }
 
-async function startTrainer(runDirectory: string, foreground: boolean): Promise<Trainer> {
-  if (!foreground) return { ended: endOf(await spawnOrRecord(runDirectory)) };
+async function startTrainer(runDirectory: string, foreground: boolean): Promise<Trainer | null> {
+  if (!foreground) {
+    const child = await spawnOrRecord(runDirectory);
+    return child === null ? null : { ended: endOf(child) };
+  }
   // Only here: no other command needs the trainer's code in its process.
   const { runTrainer } = await import('../trainer');
   const stop = new AbortController();
@@ -72,30 +79,17 @@ async function startTrainer(runDirectory: string, foreground: boolean): Promise<
   return { ended };
 }
 
-/** A trainer that does not come up leaves a run that says why. */
-async function spawnOrRecord(runDirectory: string): Promise<ChildProcess> {
+/** A trainer that does not come up leaves a run that says why.
+ *  @returns null when the run has failed with that
+ *  @throws UserError when it is another's run by now */
+async function spawnOrRecord(runDirectory: string): Promise<ChildProcess | null> {
   try {
     return await spawnTrainer(runDirectory);
   } catch (error) {
     if (!isEnded((await readState(runDirectory)).state)) {
-      await recordEnd(runDirectory, 'failed', describeFailure(error, runDirectory)).catch(() => undefined);
+      await recordEnd(runDirectory, 'failed', describeFailure(error, runDirectory));
     }
-    // What the run itself has failed with is not a problem of the command line.
-    if (error instanceof UserError && exitCodeFor(error.code) === EXIT.badInput) {
-      throw new RunFailed(error.message, error.hint);
-    }
-    throw error;
-  }
-}
-
-/** A failure of the run rather than of what the user has typed. */
-export class RunFailed extends Error {
-  override readonly name = 'RunFailed';
-  constructor(
-    message: string,
-    readonly hint: string | undefined,
-  ) {
-    super(message);
+    return null;
   }
 }
 

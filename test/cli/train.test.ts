@@ -1,7 +1,7 @@
 // The real binary with the real engine on the sample: few and small steps.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { findRun, latestComplete, readOwner, readResult, readState } from '../../src/runs';
@@ -177,6 +177,28 @@ test(
     assert.match(resumed.stdout, /resumed from step (20|40)/);
   },
 );
+
+test('a run that cannot start again says why; put right, it resumes', { timeout: 120_000 }, async (context) => {
+  const { args, runs } = smallRun(context, 40);
+  const model = path.join(path.dirname(runs), 'model');
+  cpSync('samples/first-run/model', model, { recursive: true });
+  const training = start(['train', ...args, '--set', `model.path=${model}`]);
+  await training.printed(/step 20 {2}checkpoint written/);
+  training.child.kill('SIGINT');
+  assert.equal((await training.outcome).code, 130);
+  renameSync(model, `${model}-away`);
+  for (const mode of [[], ['--foreground']]) {
+    const failed = await lrqat(['resume', 'latest', '--runs', runs, ...mode]);
+    assert.equal(failed.code, 1, failed.stdout + failed.stderr);
+    assert.match(failed.stderr, /failed: model ".*model" was not found/);
+    assert.equal((await readState(findRun('latest', runs))).status.error?.code, 'ModelNotFound');
+  }
+  const json = jsonLines((await lrqat(['resume', 'latest', '--runs', runs, '--json'])).stdout);
+  assert.equal(json.at(-1)?.['state'], 'failed');
+  renameSync(`${model}-away`, model);
+  const resumed = await lrqat(['resume', 'latest', '--runs', runs]);
+  assert.equal(resumed.code, 0, resumed.stdout + resumed.stderr);
+});
 
 test('train --detach returns at once, SIGTERM to the foreground saves', { timeout: 120_000 }, async (context) => {
   const { args, runs } = smallRun(context, ENDLESS);
