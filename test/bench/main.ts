@@ -1,4 +1,4 @@
-// `npm run bench [-- --seconds N] [--only random|sample]`: what the engine reaches on this machine. Goals on two
+// `npm run bench [-- --seconds N] [--only random|sample|tokenizer]`: what the engine reaches on this machine. Goals on two
 // cores: training without checkpointing at 60 % or more of the GEMM ceiling at the step's own shapes, plan equal to allocation,
 // 5 MB/s a core and more for byte-pair encoding.
 
@@ -11,6 +11,7 @@ import type { ModelShape } from '../../src/formats/model-shape';
 import { findNative, loadAddon } from '../../src/launch';
 import { measureCase } from './engine-case';
 import { writeRandomModel } from './random-model';
+import { benchTokenizer } from './tokenizer';
 
 const random28M: ModelShape = {
   architecture: 'llama',
@@ -33,7 +34,7 @@ const random28M: ModelShape = {
   tiedEmbeddings: true,
 };
 
-const cases = ['random', 'sample'] as const;
+const cases = ['random', 'sample', 'tokenizer'] as const;
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -85,6 +86,7 @@ async function main(): Promise<void> {
       experiment: await readFile(file, 'utf8'),
     });
   }
+  if (values.only.includes('tokenizer')) await benchTokenizer();
 }
 
 await main();

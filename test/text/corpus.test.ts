@@ -278,7 +278,7 @@ test('jobs of any size: long documents are cut, short ones share, and the ids st
       const joined = pieces.join('');
       let sent = 0;
       for (const [i, piece] of pieces.entries()) {
-        const bytes = Buffer.from(joined.slice(sent, sent + piece.length).toString(), 'utf8');
+        const bytes = Buffer.from(joined.slice(sent, sent + piece.length), 'utf8');
         sent += piece.length;
         yield { bytes, starts: i === 0, ends: i === pieces.length - 1, fileBytes: 0 };
       }
@@ -287,7 +287,11 @@ test('jobs of any size: long documents are cut, short ones share, and the ids st
   }
   const shown: string[] = [];
   const texts = Array.from({ length: 60 }, () => Buffer.from(randomText(next, 40)).toString('utf8'));
-  const wellCut = texts.map((text) => [...text].filter((c) => c.length === 1).join(''));
+  const wellCut = texts.map((text) =>
+    Array.from(text)
+      .filter((c) => c.length === 1)
+      .join(''),
+  );
   for (const jobBytes of [16, 100, 1000]) {
     shown.length = 0;
     const ids: number[] = [];

@@ -24,7 +24,7 @@ function shrink(pair: Pair, text: string): string {
   let shortest = text;
   for (let changed = true; changed;) {
     changed = false;
-    const characters = [...shortest];
+    const characters = Array.from(shortest);
     for (
       let width = Math.ceil(characters.length / 2);
       width >= 1 && !changed;

@@ -148,7 +148,7 @@ export function metaspaceVariants(): Pair[] {
     merges: [string, string][],
     options: { fallback: boolean; change: Partial<TokenizerFile> },
   ): TokenizerFile => {
-    const characters = [...new Set([...merges.flat().join(''), '▁', 'é', '日'])].filter((c) => c !== '\n');
+    const characters = [...new Set([...Array.from(merges.flat().join('')), '▁', 'é', '日'])].filter((c) => c !== '\n');
     const contents = ['<unk>', '<s>', '</s>', ...(options.fallback ? bytes : []), ...characters];
     const usable = merges.filter(([left, right]) => !`${left}${right}`.includes('\n'));
     contents.push(...usable.map(([left, right]) => left + right));
@@ -197,7 +197,7 @@ export function metaspaceVariants(): Pair[] {
 
 /** The most frequent adjacent pairs, one after the other, as byte-pair encoding is trained. */
 function trainMerges(words: readonly string[], count: number): [string, string][] {
-  const split = words.map((word) => [...word]);
+  const split = words.map((word) => Array.from(word));
   const merges: [string, string][] = [];
   for (let i = 0; i < count; i++) {
     const counts = new Map<string, number>();
