@@ -279,6 +279,39 @@ Napi::Value linear(const Napi::CallbackInfo& info) {
   });
 }
 
+/// An operand of a product: its values, its shape as stored, whether it is transposed.
+struct Operand {
+  std::vector<float> values;
+  Matrix matrix;
+  bool transposed = false;
+  int64_t rows() const { return transposed ? matrix.cols : matrix.rows; }
+  int64_t cols() const { return transposed ? matrix.rows : matrix.cols; }
+};
+
+Operand operand(const Reader& r, const char* values, const char* shape, const char* transposed) {
+  const Reader extents = r.object(shape);
+  Operand result;
+  result.matrix = {nullptr, DType::F32, extents.integer("0", 1), extents.integer("1", 1)};
+  result.values = floatsOf(r, values, result.matrix.elements());
+  result.matrix.data = result.values.data();
+  result.transposed = r.boolean(transposed);
+  return result;
+}
+
+Napi::Value multiply(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Reader r(info[0], "request");
+    const Operand a = operand(r, "a", "aShape", "transposeA");
+    const Operand b = operand(r, "b", "bShape", "transposeB");
+    if (a.cols() != b.rows()) badValue("request.bShape", std::to_string(a.cols()) + " rows after transposition");
+    const auto threads = static_cast<int>(r.integer("threads", 1, 256));
+    const auto backend = backendFor({.threads = threads, .computeType = DType::F32, .oneDnnPath = {}}, 64);
+    const OwnedMatrix c(DType::F32, a.rows(), b.cols());
+    backend->gemm(a.matrix, a.transposed, b.matrix, b.transposed, c.matrix, false);
+    return float32Array(info.Env(), c.floats());
+  });
+}
+
 }  // namespace
 
 void registerFormulas(Napi::Env env, Napi::Object exports) {
@@ -287,6 +320,7 @@ void registerFormulas(Napi::Env env, Napi::Object exports) {
   formulas.Set("asymmetricMinMax", Napi::Function::New<asymmetric>(env, "asymmetricMinMax"));
   formulas.Set("quantize", Napi::Function::New<quantize>(env, "quantize"));
   formulas.Set("linear", Napi::Function::New<linear>(env, "linear"));
+  formulas.Set("multiply", Napi::Function::New<multiply>(env, "multiply"));
   exports.Set("formulas", formulas);
 }
 

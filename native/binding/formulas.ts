@@ -77,6 +77,17 @@ export interface LinearResult {
   readonly mask: Uint8Array;
 }
 
+export interface ProductRequest {
+  readonly a: Float32Array;
+  /** Rows and columns as stored. */
+  readonly aShape: readonly [number, number];
+  readonly transposeA: boolean;
+  readonly b: Float32Array;
+  readonly bShape: readonly [number, number];
+  readonly transposeB: boolean;
+  readonly threads: number;
+}
+
 export interface FormulasAddon {
   estimateRange(request: RangeRequest): RangeEstimate;
   asymmetricMinMax(lowest: number, highest: number, bits: number): AsymmetricRange;
@@ -84,4 +95,6 @@ export interface FormulasAddon {
   quantize(request: QuantizeRequest): QuantizedWeight;
   /** One linear forward and backward through the operations of the Backend, in the decoder's order. */
   linear(request: LinearRequest): LinearResult;
+  /** a·b in float32. */
+  multiply(request: ProductRequest): Float32Array;
 }

@@ -4,8 +4,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ComputeType, Storage } from '../../native/binding/addon';
+import type { LinearRequest, LinearResult } from '../../native/binding/formulas';
 import { differences, groupSize, openFormulas, quantization, relativeError, shapeOf, unpackCodes } from './formulas';
 import { GoldenTensors, readGoldenIndex } from './golden-files';
+import { naiveLinear } from './naive-linear';
 
 interface Case {
   id: string;
@@ -15,6 +17,7 @@ interface Case {
   granularity: string;
   r: number;
   alpha: number;
+  gamma: number;
   scale_domain: 'linear' | 'log';
   tensors: Record<'s0' | 's' | 'phi0' | 'Y' | 'dX' | 'ds', string> &
     Partial<Record<'A' | 'B' | 'Q' | 'mask' | 'Ymerged' | 'dA' | 'dB', string>>;
@@ -27,6 +30,7 @@ const STORAGES: Record<string, Storage> = {
   lr_qat_bf16: 'bf16',
   lr_qat_fp16: 'fp16',
   peqa: 'integer',
+  naive: 'integer',
 };
 
 /** Accepted error relative to the largest magnitude of the tensor. */
@@ -42,17 +46,29 @@ test('linear', { skip: index ? false : 'no linear folder' }, async (t) => {
   const none = new Float32Array();
 
   for (const c of index!.cases) {
-    const storage = STORAGES[c.method];
-    if (!storage) {
-      await t.test(c.id, { skip: `not yet: ${c.method} (an unquantized low-rank term) is no method of the schema` });
-      continue;
-    }
-    for (const compute of ['float32', 'bf16'] as const) {
+    for (const compute of c.method === 'naive' ? (['float32'] as const) : (['float32', 'bf16'] as const)) {
       await t.test(`${c.id} ${compute}`, () => {
         const weight = tensors.get(`W.${c.matrix}`);
         const { rows, columns } = shapeOf(weight);
         const s = tensors.floats(c.tensors.s);
-        const result = formulas.linear({
+        const a = c.tensors.A ? tensors.floats(c.tensors.A) : none;
+        const b = c.tensors.B ? tensors.floats(c.tensors.B) : none;
+        const { output, gradient } = ACCEPTED[compute];
+        const close = (actual: Float32Array, name: string | undefined, accepted: number, what: string): void => {
+          if (name === undefined) return;
+          const error = relativeError(actual, tensors.floats(name));
+          assert.ok(error <= accepted, `${what} is off by ${error}, accepted ${accepted}`);
+        };
+        const compareGradients = (result: Pick<LinearResult, 'y' | 'dX' | 'dA' | 'dB' | 'dTheta'>): void => {
+          close(result.y, c.tensors.Y, output, 'Y');
+          close(result.dX, c.tensors.dX, output, 'dX');
+          close(result.dA, c.tensors.dA, gradient, 'dA');
+          close(result.dB, c.tensors.dB, gradient, 'dB');
+          close(result.dTheta, c.tensors.ds, gradient, 'ds');
+        };
+        const storage = STORAGES[c.method];
+        assert.ok(storage, `method ${c.method}`);
+        const request: LinearRequest = {
           weight: weight.data as Float32Array,
           rows,
           columns,
@@ -67,32 +83,28 @@ test('linear', { skip: index ? false : 'no linear folder' }, async (t) => {
           }),
           scales: tensors.floats(c.tensors.s0),
           theta: c.scale_domain === 'log' ? s.map(Math.log) : s,
-          a: c.tensors.A ? tensors.floats(c.tensors.A) : none,
-          b: c.tensors.B ? tensors.floats(c.tensors.B) : none,
+          a,
+          b,
           tokens: index!.tokens,
           x: tensors.floats(`X.${c.matrix}`),
           dY: tensors.floats(`dY.${c.matrix}`),
           compute,
           threads: 2,
-        });
+        };
+        if (c.method === 'naive') {
+          assert.equal(c.granularity, 'channel');
+          const plain = { ...request, scales: s, quantization: { ...request.quantization, rank: 0 }, a: none, b: none };
+          compareGradients(naiveLinear(formulas, plain, { a, b, rank: c.r, gamma: c.gamma }));
+          return;
+        }
 
+        const result = formulas.linear(request);
         const q = unpackCodes(result.merged, c.bits, rows, columns);
         if (c.tensors.Q) assert.equal(differences(q, tensors.get(c.tensors.Q).data), 0, 'integers that differ');
         const mask = c.tensors.mask ? tensors.get(c.tensors.mask).data : new Uint8Array(rows * columns).fill(1);
         assert.equal(differences(result.mask, mask), 0, 'mask entries that differ');
-
-        const { output, gradient } = ACCEPTED[compute];
-        const close = (actual: Float32Array, name: string | undefined, accepted: number, what: string): void => {
-          if (name === undefined) return;
-          const error = relativeError(actual, tensors.floats(name));
-          assert.ok(error <= accepted, `${what} is off by ${error}, accepted ${accepted}`);
-        };
-        close(result.y, c.tensors.Y, output, 'Y');
+        compareGradients(result);
         close(result.yMerged, c.tensors.Ymerged, output, 'Y after merging');
-        close(result.dX, c.tensors.dX, output, 'dX');
-        close(result.dA, c.tensors.dA, gradient, 'dA');
-        close(result.dB, c.tensors.dB, gradient, 'dB');
-        close(result.dTheta, c.tensors.ds, gradient, 'ds');
         assert.equal(differences(result.yMerged, result.y), 0, 'the merged output is the trained one, to the bit');
       });
     }
