@@ -34,7 +34,7 @@ export interface ControlOptions {
   /** Seconds until the loop will ask again, as far as it can tell. */
   readonly secondsToNextPoint: () => number;
   /** A pause waits this long for the running step (seconds). */
-  readonly patience?: number;
+  readonly patience: number;
 }
 
 export class ControlDesk {
@@ -114,7 +114,7 @@ export class ControlDesk {
     switch (message.verb) {
       case 'pause':
         this.paused = true;
-        if (this.options.secondsToNextPoint() > (this.options.patience ?? 5)) this.working?.cancel();
+        if (this.options.secondsToNextPoint() > this.options.patience) this.working?.cancel();
         break;
       case 'resume':
         this.paused = false;

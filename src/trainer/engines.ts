@@ -13,7 +13,8 @@ export function createEngine(run: PreparedRun): Engine {
     microBatchSize: experiment.training.microBatchSize,
     sequenceLength: experiment.data.sequenceLength,
     activationCheckpointing: choices.activationCheckpointing,
-    plan: choices.plan,
+    // Another engine, processor or library may need other scratch memory.
+    plan: run.departures.length === 0 ? choices.plan : null,
   });
 }
 

@@ -1,8 +1,13 @@
 // The trainer: works on one run directory until the run is finished, stopped or failed.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { systemErrorCode, UserError } from '../errors';
+import { formatBytes } from '../experiment';
+import { totalBytes } from '../experiment/memory-layout';
 import { nodeFileSystem, type FileSystem } from '../formats/file-system';
 import { describeFailure, hashFiles, readStatus, RunWriter, type MetricsEvent, type RunError } from '../runs';
+import { readJson } from '../runs/json-file';
+import { parseProvenance } from '../runs/provenance';
 import { newestCheckpoint, restoreCheckpoint } from './checkpoint';
 import { ControlDesk, StopRequested } from './control-desk';
 import { closeEngine, createEngine, createLongEngine, loadEngine } from './engines';
@@ -29,6 +34,8 @@ export interface TrainerOptions {
   readonly onEvent?: (event: MetricsEvent) => void;
   /** Aborted with an error as its reason: a defect outside of the trainer's own calls; the run fails with it. */
   readonly fatal?: AbortSignal;
+  /** A pause lets a running step end unless that takes longer than this (seconds; default 5). */
+  readonly pausePatience?: number;
   /** For tests. */
   readonly fileSystem?: FileSystem;
 }
@@ -47,8 +54,15 @@ export async function runTrainer(runDirectory: string, options: TrainerOptions =
   }
   const writer = await RunWriter.open(runDirectory, { fileSystem });
   const pace = new Pace();
-  const desk = new ControlDesk(writer, { secondsToNextPoint: () => pace.secondsToStepEnd() });
-  const silence = [onAbort(options.signal, () => desk.stop('save')), onAbort(options.stopNow, () => desk.stop('now'))];
+  const desk = new ControlDesk(writer, {
+    secondsToNextPoint: () => pace.secondsToStepEnd(),
+    patience: options.pausePatience ?? 5,
+  });
+  const silence = [
+    onAbort(options.signal, () => desk.stop('save')),
+    onAbort(options.stopNow, () => desk.stop('now')),
+    onAbort(options.fatal, () => desk.stop('now')),
+  ];
   const owned: OwnedRun = {
     directory: runDirectory,
     fileSystem,
@@ -66,10 +80,13 @@ export async function runTrainer(runDirectory: string, options: TrainerOptions =
     options.onEvent?.({ type: 'end', state, time: Date.now() });
     return state;
   };
+  const working = work(owned, options.onEvent);
   try {
-    await Promise.race([work(owned, options.onEvent), failureOf(options.fatal)]);
+    await Promise.race([working, failureOf(options.fatal)]);
     return await end('finished');
   } catch (error) {
+    // After a defect elsewhere the work is told to stop; it must not write any more when the run is given up.
+    await Promise.race([working.catch(() => undefined), sleep(5_000, undefined, { ref: false })]);
     if (error instanceof StopRequested) return await end('stopped');
     const unexpected = !(error instanceof UserError) && systemErrorCode(error) === null;
     if (unexpected && error instanceof Error) await writer.log(error.stack ?? error.message);
@@ -84,6 +101,7 @@ async function work(owned: OwnedRun, onEvent: TrainerOptions['onEvent']): Promis
   await removeLeftovers(owned.fileSystem, owned.directory);
   const prepared = await prepare(owned);
   const { run } = prepared;
+  await logChoices(run);
   const background = new AbortController();
   const provenance = recordProvenance(run, background.signal).catch((error: unknown) =>
     run.writer.log(`provenance is incomplete: ${String(error)}`),
@@ -108,15 +126,8 @@ async function work(owned: OwnedRun, onEvent: TrainerOptions['onEvent']): Promis
   }
 }
 
-async function trainAndFinish(
-  session: Session,
-  { data, departures }: Prepared,
-  evaluations: Evaluations,
-): Promise<void> {
+async function trainAndFinish(session: Session, { data }: Prepared, evaluations: Evaluations): Promise<void> {
   const { writer, engine } = session;
-  if (departures.length > 0) {
-    await writer.log(`this attempt will not be equal to the bit to an uninterrupted run: ${departures.join('; ')}`);
-  }
   writer.update({ state: 'running' });
   await measureBaselines(session, engine, session.texts, evaluations);
   if (data !== null) await train(session, data);
@@ -189,11 +200,23 @@ async function saveWhereItStands(session: Session): Promise<void> {
   if (session.progress.step > 0 && session.savedAt !== session.progress.step) await saveCheckpoint(session);
 }
 
+/** What this attempt computes with, and whether that gives the bits of the first. */
+async function logChoices({ writer, choices, departures }: PreparedRun): Promise<void> {
+  const { compute, threads, isa, gemm, activationCheckpointing, plan } = choices;
+  const products = gemm === null ? 'built-in products' : `${gemm.library} ${gemm.version}`;
+  await writer.log(
+    `${compute}, ${String(threads)} threads, ${isa}, ${products}, activation checkpointing ${activationCheckpointing}, ${formatBytes(totalBytes(plan))}`,
+  );
+  if (departures.length === 0) return;
+  await writer.log(`this attempt will not be equal to the bit to an uninterrupted run: ${departures.join('; ')}`);
+}
+
 /** What the run was made with and from; hashing large files goes on while the run works. */
 async function recordProvenance(run: PreparedRun, signal: AbortSignal): Promise<void> {
   const { writer, choices, model } = run;
   const { plan: _plan, data: _data, schema: _schema, ...device } = choices;
   await writer.updateProvenance({ device });
+  if (parseProvenance(await readJson(writer.paths.provenance)).hashes) return;
   try {
     const hashes = {
       model: await hashFiles(model.files, signal),

@@ -28,8 +28,6 @@ export interface Prepared {
   readonly run: PreparedRun;
   /** null: the method does not train. */
   readonly data: TrainingData | null;
-  /** Lines for people about why this attempt does not compute the same bits as the first; empty: it does. */
-  readonly departures: readonly string[];
   close(): void;
 }
 
@@ -72,13 +70,14 @@ export async function prepare(owned: OwnedRun): Promise<Prepared> {
       model,
       linears: resolveLinears(experiment, model.shape),
       choices,
+      departures: departures(choices, machine),
       addon,
       oneDnn: choices.gemm === null ? null : oneDnn,
       corpusFiles: [...new Set(Object.values(streams).flatMap((stream) => stream.files))],
       texts: texts.filter(fits),
       longTexts: texts.filter((text) => !fits(text)),
     };
-    return { run, data, departures: departures(choices, machine), close };
+    return { run, data, close };
   } catch (error) {
     close();
     throw error;

@@ -31,6 +31,8 @@ export interface PreparedRun extends OwnedRun {
   readonly model: HuggingFaceModel;
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
   readonly choices: Choices;
+  /** Of this attempt against the first, as lines for people; empty: it computes the same bits. */
+  readonly departures: readonly string[];
   readonly addon: LrqatAddon;
   /** File of the library for matrix products; null: the built-in ones. */
   readonly oneDnn: string | null;

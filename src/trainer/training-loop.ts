@@ -137,10 +137,10 @@ function isDue(step: number, every: number, last: number): boolean {
   return step >= last || (every > 0 && step % every === 0);
 }
 
+/** The last one is made twice, trained and merged. */
 function evaluationsLeft({ progress: { step }, experiment: { evaluation, training } }: Session): number {
   const every = evaluation.everySteps;
-  if (every === 0) return 1;
-  return Math.ceil(training.steps / every) - Math.floor(step / every);
+  return every === 0 ? 2 : 1 + Math.ceil(training.steps / every) - Math.floor(step / every);
 }
 
 function notFinite({ step, skippedInRow }: Progress): UserError {

@@ -30,7 +30,10 @@ class Folder implements ControlSource {
 
 function desk(options: { readonly secondsToNextPoint?: number } = {}) {
   const folder = new Folder();
-  const control = new ControlDesk(folder, { secondsToNextPoint: () => options.secondsToNextPoint ?? 0 });
+  const control = new ControlDesk(folder, {
+    secondsToNextPoint: () => options.secondsToNextPoint ?? 0,
+    patience: 5,
+  });
   const engine = { cancelled: 0, cancel: () => engine.cancelled++ };
   control.worksOn(engine);
   return { folder, control, engine };

@@ -244,7 +244,8 @@ describe('stopping and resuming', () => {
 describe('pausing', () => {
   test('a paused run idles, saves when asked, and goes on unchanged', async () => {
     const run = await newRun(folder, shortExperiment());
-    const ended = runTrainer(run, { onEvent: atStep(4, () => void sendControl(run, 'pause')) });
+    // Without patience the pause interrupts the step it comes in, which is made again with the same tokens.
+    const ended = runTrainer(run, { pausePatience: -1, onEvent: atStep(4, () => void sendControl(run, 'pause')) });
     await until(async () => (await statusOf(run)).state === 'paused', 'paused');
     const { step } = await statusOf(run);
     assert.ok(step >= 4 && step < 12);
@@ -275,6 +276,18 @@ describe('pausing', () => {
     assert.equal(await runTrainer(run), 'finished');
     await assertSameRun(run, reference);
   });
+});
+
+test('a defect outside of the trainer ends the run with its reason', async () => {
+  const run = await newRun(folder, shortExperiment());
+  const fatal = new AbortController();
+  const onEvent = atStep(5, () => fatal.abort(new Error('a timer has thrown')));
+  assert.equal(await runTrainer(run, { fatal: fatal.signal, onEvent }), 'failed');
+  const { state, error } = await statusOf(run);
+  assert.equal(state, 'failed');
+  assert.equal(error?.message, 'a timer has thrown');
+  assert.equal(await runTrainer(run), 'finished');
+  await assertSameRun(run, reference);
 });
 
 test('round-to-nearest alone is measured and merged without training', async () => {
