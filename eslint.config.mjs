@@ -43,6 +43,8 @@ export default defineConfig(
     rules: {
       '@typescript-eslint/no-non-null-assertion': 'off',
       '@typescript-eslint/no-unnecessary-type-parameters': 'off',
+      // Tests take strings apart by code points on purpose.
+      '@typescript-eslint/no-misused-spread': 'off',
       // node:test awaits its top-level tests itself.
       '@typescript-eslint/no-floating-promises': [
         'error',
