@@ -16,7 +16,9 @@ const SMALL_BAR = 10;
 
 /** One line of at most `width` columns: what matters most stays when there is little room. */
 export function liveLine(view: LiveView, width: number, bar: (share: number, size: number) => string): string {
-  const { status, lastStep } = view;
+  const { lastStep } = view;
+  // Events come as they happen, the status file is written at leisure.
+  const status = { ...view.status, step: Math.max(view.status.step, lastStep?.step ?? 0) };
   const training = view.state === 'running' && status.phase === null;
   const counted = status.progress ?? (status.totalSteps > 0 ? { done: status.step, total: status.totalSteps } : null);
   const share = counted !== null && counted.total > 0 ? Math.min(1, counted.done / counted.total) : 0;
@@ -30,7 +32,7 @@ export function liveLine(view: LiveView, width: number, bar: (share: number, siz
       ? []
       : [
           `loss ${showNumber(lastStep.loss, 'nats')}`,
-          ...(status.etaSeconds === null ? [] : [`ETA ${formatSeconds(status.etaSeconds)}`]),
+          ...(status.etaSeconds === null || !training ? [] : [`ETA ${formatSeconds(status.etaSeconds)}`]),
           `${formatCount(lastStep.tokensPerSecond)} tok/s`,
           `lr ${learningRate(lastStep)}`,
           formatBytes(lastStep.memory.engine),

@@ -118,7 +118,7 @@ class LiveLineView implements RunView {
       hideCursor: true,
       clearOnComplete: true,
       // The bar is never wider than the terminal, and the lines above it shall wrap.
-      linewrap: null,
+      linewrap: true,
       // Lines printed above the bar leave its row empty.
       forceRedraw: true,
       barCompleteChar: '█',

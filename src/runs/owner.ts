@@ -90,6 +90,7 @@ export function ownerLiveness(owner: Owner, heartbeat: number, now: number): Liv
 export async function takeOwnership(runDirectory: string, options: OwnershipOptions = {}): Promise<Ownership> {
   const fileSystem = options.fileSystem ?? nodeFileSystem;
   const now = options.now ?? Date.now;
+  const watch = options.watch ?? 2 * HEARTBEAT_INTERVAL + 1_000;
   const { owner: ownerFile } = runPaths(runDirectory);
   const owner: Owner = { ...currentProcess(), id: randomBytes(8).toString('hex'), time: now() };
   const temporary = path.join(runDirectory, `.owner-${owner.id}.tmp`);
@@ -99,8 +100,8 @@ export async function takeOwnership(runDirectory: string, options: OwnershipOpti
       if (await linkExclusive(fileSystem, temporary, ownerFile)) break;
       const current = await readOwner(runDirectory);
       if (current === null) continue;
-      await requireDead(runDirectory, current, now, options.watch ?? 2 * HEARTBEAT_INTERVAL + 1_000);
-      if (await replace(fileSystem, runDirectory, current, temporary, now)) break;
+      await requireDead(runDirectory, current, now, watch);
+      if (await replace(fileSystem, runDirectory, current, temporary, now, watch)) break;
     }
   } finally {
     await fileSystem.unlink(temporary).catch(ignoreMissing);
@@ -138,6 +139,7 @@ async function replace(
   owner: Owner,
   temporary: string,
   now: () => number,
+  watch: number,
 ): Promise<boolean> {
   const claims: string[] = [];
   for (let dead = owner; ;) {
@@ -146,7 +148,7 @@ async function replace(
     if (await linkExclusive(fileSystem, temporary, claim)) break;
     const claimant = await readOwnerFile(claim);
     if (claimant === null) return false;
-    await requireDead(runDirectory, claimant, now, 0);
+    await requireDead(runDirectory, claimant, now, watch);
     dead = claimant;
   }
   const { owner: ownerFile } = runPaths(runDirectory);

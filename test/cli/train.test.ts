@@ -74,18 +74,18 @@ test('train --json: one event a line, from the run to its result', { timeout: 12
 
 test(
   'on a terminal: a live line, evaluations above it; Ctrl-C once saves, resume goes on to the end',
-  { timeout: 180_000 },
+  { timeout: 180_000, skip: process.platform === 'linux' ? false : 'needs the script command of util-linux' },
   async (context) => {
-    const { args, runs } = smallRun(context, 60);
+    const { args, runs } = smallRun(context, 150);
     const training = startOnTerminal(['train', ...args]);
-    await training.printed(/step [3-9]\/60 {2}loss \d\.\d{4} {2}ETA .* tok\/s {2}lr .* MiB/);
+    await training.printed(/step \d+\/150 {2}loss \d\.\d{4} {2}ETA .* tok\/s {2}lr .* MiB/);
     training.child.stdin?.write('\u0003');
     const { code, stdout } = await training.outcome;
     assert.equal(code, 130, stdout);
     assert.match(stdout, /float perplexity/);
     assert.match(stdout, /\u2588|\u2591/, 'a bar was drawn');
     assert.match(stdout, /stopping: the run is saved first/);
-    assert.match(stdout, /stopped at step \d+ of 60, saved at step \d+/);
+    assert.match(stdout, /stopped at step \d+ of 150, saved at step \d+/);
     assert.ok(stdout.includes('\u001b[?25h'), 'the cursor is shown again');
     const run = findRun('latest', runs);
     const { status, state } = await readState(run);
@@ -95,8 +95,8 @@ test(
 
     const resumed = await lrqat(['resume', 'latest', '--runs', runs]);
     assert.equal(resumed.code, 0, resumed.stdout + resumed.stderr);
-    assert.match(resumed.stdout, new RegExp(`resumes from the checkpoint of step ${String(status.step)} of 60`));
-    assert.doesNotMatch(resumed.stdout, /^step 1\/60/m, 'the past is not told again');
+    assert.match(resumed.stdout, new RegExp(`resumes from the checkpoint of step ${String(status.step)} of 150`));
+    assert.doesNotMatch(resumed.stdout, /^step 1\/150/m, 'the past is not told again');
     assert.match(resumed.stdout, /^merged /m);
   },
 );
@@ -163,7 +163,7 @@ test(
   'a trainer killed from outside is reported as crashed, and resumed from its checkpoint',
   { timeout: 180_000 },
   async (context) => {
-    const { args, runs } = smallRun(context, 60);
+    const { args, runs } = smallRun(context, 150);
     const training = start(['train', ...args]);
     await training.printed(/step 20 {2}checkpoint written/);
     const run = findRun('latest', runs);
@@ -174,12 +174,12 @@ test(
     assert.match((await lrqat(['list', '--runs', runs])).stdout, / crashed /);
     const resumed = await lrqat(['resume', 'latest', '--runs', runs]);
     assert.equal(resumed.code, 0, resumed.stdout + resumed.stderr);
-    assert.match(resumed.stdout, /resumed from step (20|40)/);
+    assert.match(resumed.stdout, /resumed from step (20|40|60|80)/);
   },
 );
 
 test('a run that cannot start again says why; put right, it resumes', { timeout: 120_000 }, async (context) => {
-  const { args, runs } = smallRun(context, 40);
+  const { args, runs } = smallRun(context, 150);
   const model = path.join(path.dirname(runs), 'model');
   cpSync('samples/first-run/model', model, { recursive: true });
   const training = start(['train', ...args, '--set', `model.path=${model}`]);
@@ -258,6 +258,7 @@ test('evaluate measures a model and a run, and says what it cannot', { timeout: 
 
 /** User and system time of all threads of a process. */
 function cpuTicks(pid: number): number {
+  if (process.platform !== 'linux') return 0;
   const stat = readFileSync(`/proc/${String(pid)}/stat`, 'latin1');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return Number(fields[11]) + Number(fields[12]);
