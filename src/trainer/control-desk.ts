@@ -7,6 +7,7 @@ import type { ControlMessage, RunState } from '../runs';
 
 /** What the desk needs of a run's writer. */
 export interface ControlSource {
+  readonly status: { readonly state: RunState };
   watchControls(listener: (message: ControlMessage) => void): () => void;
   acknowledge(message: ControlMessage): Promise<void>;
   update(patch: { readonly state?: RunState; readonly phase?: string | null }): void;
@@ -130,6 +131,7 @@ export class ControlDesk {
   }
 
   private async rest(whilePaused?: () => Promise<void>): Promise<void> {
+    const { state } = this.source.status;
     this.source.update({ state: 'paused', phase: null });
     await this.acknowledge('pause', 'resume');
     await this.source.log('paused');
@@ -145,7 +147,7 @@ export class ControlDesk {
       this.wake = () => undefined;
     }
     if (this.stopKind !== null) return;
-    this.source.update({ state: 'running' });
+    this.source.update({ state });
     await this.source.log('resumed');
   }
 

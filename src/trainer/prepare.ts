@@ -137,7 +137,7 @@ async function openStreams(
   } catch (error) {
     Object.values(streams).forEach((stream) => stream.close());
     // A stop ends the tokenizing with an error of its own.
-    await desk.point();
+    if (desk.stopping !== null) await desk.point();
     throw error;
   }
   writer.update({ progress: null });

@@ -6,6 +6,7 @@ import { ControlDesk, StopRequested, type ControlSource } from '../../src/traine
 /** Stands for the control folder: messages are put in by hand, what is answered is kept. */
 class Folder implements ControlSource {
   readonly answers: string[] = [];
+  readonly status = { state: 'running' } as const;
   private listener: (message: ControlMessage) => void = () => undefined;
   private sequence = 0;
 

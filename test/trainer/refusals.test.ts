@@ -129,7 +129,7 @@ describe('hostile input', () => {
   test('a device that is not there, memory that does not suffice', async () => {
     const cuda = await runOf(shortExperiment({ ...short, device: 'cuda' }));
     assert.equal((await failureOf(cuda)).code, 'DeviceUnavailable');
-    const small = { ...short, memoryLimit: '2 MiB' } as Parameters<typeof shortExperiment>[0];
+    const small = { ...short, memoryLimit: '2 MiB' };
     const { code, message } = await failureOf(await runOf(shortExperiment(small)));
     assert.equal(code, 'OutOfMemory');
     assert.match(message, /2(\.0+)? MiB are allowed/);

@@ -18,6 +18,7 @@ import {
   resultOf,
   shortExperiment,
   statusOf,
+  type Changes,
   stepsOf,
   sharedFolder,
 } from './sample-run';
@@ -301,6 +302,55 @@ test('round-to-nearest alone is measured and merged without training', async () 
   assert.deepEqual(checkpointsOf(run), []);
   assert.deepEqual(stepsOf(run), []);
   assert.equal((await statusOf(run)).totalSteps, 0);
+});
+
+describe('every way to store and to quantize trains and merges without loss', () => {
+  const cases: Record<string, Changes> = {
+    'float32 storage, one scale a tensor': {
+      quantization: { storage: 'fp32', weights: { bits: 4, granularity: 'per-tensor', range: 'minmax' } },
+    },
+    'bf16 storage, groups': { quantization: { storage: 'bf16', weights: { bits: 3, granularity: { group: 64 } } } },
+    'fp16 storage, log scales': { quantization: { storage: 'fp16', weights: { bits: 4, scaleDomain: 'log' } } },
+    'integer storage, groups with log scales': {
+      quantization: { storage: 'integer', weights: { bits: 2, granularity: { group: 32 }, scaleDomain: 'log' } },
+    },
+    'centred fixed point': { quantization: { storage: 'fixed-point', fractionBits: 2, weights: { bits: 5 } } },
+    'mixed bits and float layers': {
+      quantization: {
+        layers: [
+          { match: '*.down_proj', bits: 8 },
+          { match: 'model.layers.0.*', skip: true },
+        ],
+      },
+    },
+    'scales alone': { quantization: { lowRank: { rank: 0 } } },
+    'low rank alone': { quantization: { learnScales: false } },
+    'block checkpointing, bf16 products': {
+      compute: 'bf16',
+      training: { steps: 2, batchSize: 2, microBatchSize: 1, activationCheckpointing: 'block' },
+    },
+    documents: { data: { packing: 'documents' } },
+  };
+  const few = { batchSize: 2, microBatchSize: 2, steps: 2, warmupRatio: 0 };
+  for (const [name, changes] of Object.entries(cases)) {
+    test(name, async () => {
+      const { training, data, ...rest } = changes;
+      const run = await newRun(
+        folder,
+        shortExperiment({
+          training: training ?? few,
+          evaluation: { everySteps: 0, maxBatches: 1, kinds: ['validation'] },
+          ...(data === undefined ? {} : { data }),
+          ...rest,
+        }),
+      );
+      // A merge that changes a single bit of the loss fails the run.
+      assert.equal(await runTrainer(run), 'finished', JSON.stringify((await statusOf(run)).error));
+      const { float, trained, merged } = (await resultOf(run)).perplexity;
+      assert.ok(trained! > 1 && trained !== float);
+      assert.equal(merged, trained);
+    });
+  }
 });
 
 test('the WikiText protocol takes sequences longer than those trained on', async () => {

@@ -45,7 +45,8 @@ export function copyOfModel(folder: string): string {
   return model;
 }
 
-type Changes = { readonly [Section in keyof ExperimentInput]?: Partial<NonNullable<ExperimentInput[Section]>> };
+/** Keys of a section replace those of the base; parsing checks them. */
+export type Changes = Partial<Record<keyof ExperimentInput, object | string | number>>;
 
 /** Twelve steps of a few thousand tokens: evaluated every 4, saved every 3. */
 export function shortExperiment(changes: Changes = {}): Experiment {
