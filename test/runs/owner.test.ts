@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { createRun, prepareRestart, readState, recordEnd, RunWriter, sendControl, takeOwnership } from '../../src/runs';
+import { nodeFileSystem, type FileSystem } from '../../src/formats/file-system';
 import { bundleScript, experimentNamed, startScript, temporaryFolder } from './support';
 
 async function newRun(context: TestContext): Promise<{ folder: string; run: string }> {
@@ -128,4 +129,21 @@ test('a restart clears old messages and the old error; an end is recorded for a 
   assert.deepEqual(readdirSync(path.join(run, 'control')), []);
   await recordEnd(run, 'failed', { code: 'TrainerFailed', message: 'no engine' });
   assert.equal((await readState(run)).status.error?.message, 'no engine');
+});
+
+test('a file system without hard links still has one owner at a time', { timeout: 30_000 }, async (context) => {
+  const { folder, run } = await newRun(context);
+  const noLinks: FileSystem = {
+    ...nodeFileSystem,
+    link: () => Promise.reject(Object.assign(new Error('EPERM: operation not permitted, link'), { code: 'EPERM' })),
+  };
+  const tries = Array.from({ length: 5 }, () => takeOwnership(run, { fileSystem: noLinks }));
+  const taken = (await Promise.allSettled(tries)).filter((result) => result.status === 'fulfilled');
+  assert.equal(taken.length, 1);
+  await taken[0]?.value.release();
+  const { child, ended } = await startScript(await bundleScript(folder, 'hold', hold), [run], /owner/);
+  child.kill('SIGKILL');
+  await ended;
+  const ownership = await takeOwnership(run, { fileSystem: noLinks });
+  await ownership.release();
 });
