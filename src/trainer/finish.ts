@@ -50,7 +50,10 @@ export async function finish(session: Session, evaluations: Evaluations): Promis
     }
   }
 
-  const perplexities = [...measured].map(([text, forms]) => [text.kind, fourPerplexities(forms)] as const);
+  // In the order that the experiment names them: the first is the run's headline.
+  const perplexities = experiment.evaluation.kinds.flatMap((kind) =>
+    [...measured].flatMap(([text, forms]) => (text.kind === kind ? [[kind, fourPerplexities(forms)] as const] : [])),
+  );
   const first = perplexities[0]?.[1] ?? fourPerplexities({});
   const { bitsPerWeight, modelBytes, float } = modelSizes({ ...quantized, tensors: model.tensors });
   const trainedTokens = experiment.quantization.method === 'rtn' ? 0 : progress.trainedTokens;

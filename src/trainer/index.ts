@@ -2,22 +2,18 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemErrorCode, UserError } from '../errors';
-import { formatBytes } from '../experiment';
-import { totalBytes } from '../experiment/memory-layout';
 import { nodeFileSystem, type FileSystem } from '../formats/file-system';
-import { describeFailure, hashFiles, readStatus, RunWriter, type MetricsEvent, type RunError } from '../runs';
-import { readJson } from '../runs/json-file';
-import { parseProvenance } from '../runs/provenance';
-import { newestCheckpoint, restoreCheckpoint } from './checkpoint';
+import { describeFailure, readStatus, RunWriter, type MetricsEvent, type RunError } from '../runs';
 import { ControlDesk, StopRequested } from './control-desk';
-import { closeEngine, createEngine, createLongEngine, loadEngine } from './engines';
+import { closeEngine, createLongEngine, loadEngine } from './engines';
 import { Evaluations } from './evaluations';
 import { finish } from './finish';
 import { removeLeftovers } from './leftovers';
 import { hasBaselines, measureBaselines } from './measure-run';
+import { openSession } from './open-session';
 import { Pace } from './pace';
 import { prepare, type Prepared } from './prepare';
-import { newProgress } from './progress';
+import { logChoices, recordProvenance } from './provenance';
 import { saveCheckpoint } from './save-checkpoint';
 import type { OwnedRun, PreparedRun, Session } from './session';
 import { train } from './training-loop';
@@ -134,53 +130,6 @@ async function trainAndFinish(session: Session, { data }: Prepared, evaluations:
   await finish(session, evaluations);
 }
 
-/** Loads the engine and takes up the counts of the newest checkpoint. */
-async function openSession(
-  { run, data }: Prepared,
-  begun: number,
-  onEvent: TrainerOptions['onEvent'],
-): Promise<Session> {
-  const { writer, directory, experiment, desk } = run;
-  const engine = createEngine(run);
-  try {
-    const baseDigest = await loadEngine(run, engine);
-    const messages: string[] = [];
-    const checkpoint = data === null ? null : await newestCheckpoint(directory, (message) => messages.push(message));
-    for (const message of messages) await writer.log(`checkpoint passed over: ${message}`);
-    const progress = checkpoint?.state.progress ?? newProgress(data?.state() ?? null);
-    if (checkpoint !== null) {
-      if (checkpoint.state.baseDigest !== baseDigest) {
-        throw new UserError('BaseChanged', `${checkpoint.directory}: belongs to another Φ0 and s0 than base/`);
-      }
-      await restoreCheckpoint(engine, checkpoint);
-      data?.restore(progress.data);
-    }
-    if (writer.status.attempt > 1) {
-      await writer.resumeFrom(progress.step);
-      onEvent?.({ type: 'resume', fromStep: progress.step, time: Date.now() });
-    }
-    writer.update({
-      step: progress.step,
-      totalSteps: data === null ? 0 : experiment.training.steps,
-      best: progress.best,
-      lastCheckpoint: checkpoint === null ? null : progress.step,
-    });
-    const before = progress.seconds;
-    return {
-      ...run,
-      engine,
-      baseDigest,
-      progress,
-      savedAt: checkpoint === null ? null : progress.step,
-      secondsSoFar: () => before + (performance.now() - begun) / 1000,
-    };
-  } catch (error) {
-    await closeEngine(run, engine);
-    if (desk.stopping !== null) await desk.point();
-    throw error;
-  }
-}
-
 /** Texts that the training engine cannot take are measured before it is there, so that the two are never in memory at once. */
 async function measureLongBaselines(run: PreparedRun, evaluations: Evaluations): Promise<void> {
   for (const text of run.longTexts) {
@@ -198,35 +147,6 @@ async function measureLongBaselines(run: PreparedRun, evaluations: Evaluations):
 /** A stop keeps the work of the steps since the last checkpoint. */
 async function saveWhereItStands(session: Session): Promise<void> {
   if (session.progress.step > 0 && session.savedAt !== session.progress.step) await saveCheckpoint(session);
-}
-
-/** What this attempt computes with, and whether that gives the bits of the first. */
-async function logChoices({ writer, choices, departures }: PreparedRun): Promise<void> {
-  const { compute, threads, isa, gemm, activationCheckpointing, plan } = choices;
-  const products = gemm === null ? 'built-in products' : `${gemm.library} ${gemm.version}`;
-  await writer.log(
-    `${compute}, ${String(threads)} threads, ${isa}, ${products}, activation checkpointing ${activationCheckpointing}, ${formatBytes(totalBytes(plan))}`,
-  );
-  if (departures.length === 0) return;
-  await writer.log(`this attempt will not be equal to the bit to an uninterrupted run: ${departures.join('; ')}`);
-}
-
-/** What the run was made with and from; hashing large files goes on while the run works. */
-async function recordProvenance(run: PreparedRun, signal: AbortSignal): Promise<void> {
-  const { writer, choices, model } = run;
-  const { plan: _plan, data: _data, schema: _schema, ...device } = choices;
-  await writer.updateProvenance({ device });
-  if (parseProvenance(await readJson(writer.paths.provenance)).hashes) return;
-  try {
-    const hashes = {
-      model: await hashFiles(model.files, signal),
-      data: await hashFiles(run.corpusFiles, signal),
-      tokenizer: await hashFiles([model.tokenizerFile], signal),
-    };
-    await writer.updateProvenance({ hashes });
-  } catch (error) {
-    if (!signal.aborted) throw error;
-  }
 }
 
 /** Rejects when the signal is aborted, with its reason. */

@@ -37,7 +37,7 @@ export async function prepare(owned: OwnedRun): Promise<Prepared> {
   const stored = await readChoices(directory);
   if (stored !== null) requestInstructionSet(stored.isa);
   const native = findNative();
-  const addon = loadAddon();
+  const addon = loadAddon(native.addon);
   const oneDnn = stored !== null && stored.gemm === null ? null : native.oneDnn;
   const machine = thisMachine(addon.cpuInfo(oneDnn), addon.engineVersion);
 

@@ -124,7 +124,7 @@ async function evaluate(session: Session, save: () => Promise<void>): Promise<vo
   writer.update({ best: progress.best });
 }
 
-/** After every so many steps, and after the last. What step 0 gives is measured before training (baseline.ts). */
+/** After every so many steps, and after the last. What step 0 gives is measured before training (measure-run.ts). */
 function evaluationDue({ progress: { step }, experiment }: Session): boolean {
   return step > 0 && isDue(step, experiment.evaluation.everySteps, experiment.training.steps);
 }
@@ -147,6 +147,6 @@ function notFinite({ step, skippedInRow }: Progress): UserError {
   return new UserError(
     'NotFinite',
     `loss or gradient was not finite in ${String(skippedInRow)} steps in a row, the last of them step ${String(step)}`,
-    { hint: 'Lower training.learningRate, or set training.gradientClip; the last checkpoint is from before.' },
+    { hint: 'Lower training.learningRate, or set training.gradientClip. What was saved before is still there.' },
   );
 }
