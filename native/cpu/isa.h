@@ -9,7 +9,8 @@ namespace lrqat::cpu {
 
 enum class Isa { Baseline, Avx2, Avx512 };
 
-/// Best instruction set of this CPU, or the one that LRQAT_ISA_LIMIT (baseline | avx2 | avx512) in the environment allows.
+/// Best instruction set of this CPU, or the one that LRQAT_ISA_LIMIT (baseline | avx2 | avx512) in the environment
+/// allows.
 Isa detectIsa();
 /// Products of bf16 pairs in one instruction (AVX512-BF16), which every CPU with bf16 tiles (AMX) has too: where it is
 /// missing, computing in bf16 saves memory but no time.
@@ -31,7 +32,8 @@ const char* name(Isa isa);
   }
 #define LRQAT_SELECT_KERNELS(variable) \
   (detectIsa() == Isa::Avx512 ? avx512::variable : (detectIsa() == Isa::Avx2 ? avx2::variable : baseline::variable))
-/// Kernel files that CMakeLists.txt names are compiled once more for bf16 pair products; check hasFastBf16() before use.
+/// Kernel files that CMakeLists.txt names are compiled once more for bf16 pair products; check hasFastBf16() before
+/// use.
 #define LRQAT_DECLARE_BF16_KERNELS(Type, variable) \
   namespace avx512bf16 {                           \
   extern const Type variable;                      \

@@ -41,10 +41,32 @@ inline Vec load(const float* memory) {
   return v;
 }
 
+// gcc 12 splits the conversions between 16 and 32 bits that the extension offers, hence the intrinsics.
+inline VecBits widen(HalfBits half) {
+#if defined(__AVX512F__)
+  return __builtin_bit_cast(VecBits, _mm512_cvtepu16_epi32(__builtin_bit_cast(__m256i, half)));
+#else
+  return __builtin_convertvector(half, VecBits);
+#endif
+}
+
+/// Of numbers below 2^16.
+inline HalfBits narrow(VecBits bits) {
+#if defined(__AVX512F__)
+  return __builtin_bit_cast(HalfBits, _mm512_cvtepi32_epi16(__builtin_bit_cast(__m512i, bits)));
+#elif defined(__AVX2__)
+  const auto whole = __builtin_bit_cast(__m256i, bits);
+  const __m256i halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(whole, whole), 0x08);
+  return __builtin_bit_cast(HalfBits, _mm256_castsi256_si128(halves));
+#else
+  return __builtin_convertvector(bits, HalfBits);
+#endif
+}
+
 inline Vec load(const bf16* memory) {
   HalfBits half;
   std::memcpy(&half, memory, sizeof half);
-  return __builtin_bit_cast(Vec, __builtin_convertvector(half, VecBits) << 16);
+  return __builtin_bit_cast(Vec, widen(half) << 16);
 }
 
 inline void store(float* memory, Vec v) {
@@ -64,7 +86,7 @@ inline VecBits roundToBf16(Vec v) {
 }
 
 inline void store(bf16* memory, Vec v) {
-  const HalfBits half = __builtin_convertvector(roundToBf16(v), HalfBits);
+  const HalfBits half = narrow(roundToBf16(v));
   std::memcpy(memory, &half, sizeof half);
 }
 
