@@ -1,6 +1,7 @@
 // The tokenizer without JavaScript: its parts against plain references, and hostile files under the sanitizers. That
 // its ids are those of @huggingface/tokenizers is shown in test/text.
 #include <algorithm>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -194,7 +195,8 @@ void parsesJson() {
 void tryFile(const std::string& json) {
   try {
     Encoder encoder(json);
-    for (const std::string_view text : {"", "ab abc 12 <s><s>", " a\n\nb \xc3\xa9\xe6\x97\xa5 zz", "\n"}) {
+    for (const std::string_view text : {"", "ab abc 12 <s><s>", " a\n\nb \xc3\xa9\xe6\x97\xa5 zz", "\n",
+                                        "e\xcc\xa3\xcc\x81 \xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab"}) {
       encode(encoder, text);
       const size_t split = encoder.lastSplit(text);
       std::vector<int32_t> ids;
@@ -220,7 +222,11 @@ std::string replaced(const std::string& json, std::string_view from, std::string
 }
 
 void survivesHostileFiles() {
-  for (const std::string& json : {kByteLevel, kMetaspaceJson}) {
+  const std::string composing =
+      replaced(replaced(kByteLevel, "\"normalizer\": null", "\"normalizer\": {\"type\": \"NFC\"}"),
+               "\"normalized\": true", "\"normalized\": false");
+  expectIds(*std::make_unique<Encoder>(composing), "abce\xcc\x81", {7, 0});
+  for (const std::string& json : {kByteLevel, kMetaspaceJson, composing}) {
     for (size_t length = 0; length < json.size(); ++length) {
       expect(codeOf([&] { Encoder encoder(json.substr(0, length)); }) == "InputFile", "truncated");
     }

@@ -86,6 +86,7 @@ struct Normalizer {
   bool present = false;
   bool prepend = false;
   bool replaceSpaces = false;
+  bool compose = false;
 };
 
 Normalizer parseNormalizer(const Json* value) {
@@ -105,6 +106,8 @@ Normalizer parseNormalizer(const Json* value) {
                           *literal->string() == " " && text(*step, "content", "normalizer") == kMetaspaceUtf8;
       if (!spaces || result.replaceSpaces) unsupported("normalizer Replace of other than spaces by U+2581");
       result.replaceSpaces = true;
+    } else if (type == "NFC") {
+      result.compose = true;
     } else {
       unsupported("normalizer " + type);
     }
@@ -162,12 +165,14 @@ void parseSplitting(const Json& root, TokenizerConfig& config) {
   const Normalizer normalizer = parseNormalizer(member(root, "normalizer"));
   const std::vector<const Json*> stages = steps(member(root, "pre_tokenizer"), "pretokenizers", "pre_tokenizer");
   if (stages.empty()) {
+    if (normalizer.compose) unsupported("normalizer NFC without a splitting pattern");
     if (!normalizer.replaceSpaces) unsupported("neither a pre-tokenizer nor a normalizer that marks spaces");
     using Prefix = MetaspaceSplit::Prefix;
     config.metaspace = MetaspaceSplit{normalizer.prepend ? Prefix::kEverySection : Prefix::kNever};
     return;
   }
-  if (normalizer.present) unsupported("a normalizer together with a pre-tokenizer");
+  if (normalizer.prepend || normalizer.replaceSpaces)
+    unsupported("a normalizer that marks spaces with a pre-tokenizer");
 
   std::optional<ByteLevelSplit> split;
   DigitSplit digits = DigitSplit::kNone;
@@ -176,6 +181,7 @@ void parseSplitting(const Json& root, TokenizerConfig& config) {
     const bool last = i + 1 == stages.size();
     const std::string& type = text(step, "type", "pre_tokenizer");
     if (type == "Metaspace" && stages.size() == 1) {
+      if (normalizer.compose) unsupported("normalizer NFC with Metaspace");
       config.metaspace = parseMetaspace(step);
       return;
     }
@@ -193,6 +199,7 @@ void parseSplitting(const Json& root, TokenizerConfig& config) {
         split->space = kJsSpace;
       }
       split->digits = digits;
+      split->compose = normalizer.compose;
       split->prefixSpace = flag(step, "add_prefix_space", false);
       // After another step the space would be put before every piece of it.
       if (split->prefixSpace && stages.size() > 1) unsupported("add_prefix_space after another pre-tokenizer");
@@ -261,7 +268,14 @@ void parseAddedTokens(const Json& root, TokenizerConfig& config) {
     if (flag(entry, "single_word", false)) unsupported(name + " matches whole words only");
     const bool special = flag(entry, "special", false);
     if (normalizes && flag(entry, "normalized", !special)) unsupported(name + " is matched in normalized text");
-    if (normalizes && content.find(kMetaspaceUtf8) != std::string::npos) unsupported(name + " contains U+2581");
+    if (config.metaspace && normalizes && content.find(kMetaspaceUtf8) != std::string::npos) {
+      unsupported(name + " contains U+2581");
+    }
+    // A section that composing makes equal to an added token is that token (encoder.cpp); without these two characters
+    // in it no split point lies within such a section.
+    if (config.byteLevel && config.byteLevel->compose && content.find_first_of(" \n") != std::string::npos) {
+      unsupported(name + " contains white space");
+    }
     config.addedTokens.push_back({content, tokenId(*id, content)});
   }
 }

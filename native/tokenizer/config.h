@@ -34,6 +34,8 @@ struct ByteLevelSplit {
   DigitSplit digits = DigitSplit::kNone;
   /// A space is put before a section that does not begin with one.
   bool prefixSpace = false;
+  /// The normalizer NFC: sections are composed canonically first.
+  bool compose = false;
 };
 
 /// Text → one word of code points, spaces as U+2581 (BPE as SentencePiece writes it).

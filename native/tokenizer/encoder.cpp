@@ -146,8 +146,12 @@ void Encoder::encodePart(std::string_view text, size_t begin, size_t end, bool s
       lastWasUnknown_ = false;
       if (config_.byteLevel) {
         // Up to a token the section is a text of its own; up to a split point the pattern may look beyond.
-        encodeByteLevel(text.substr(0, token.begin == end ? text.size() : token.begin), at, token.begin, startsSection,
-                        ids);
+        const std::string_view view = text.substr(0, token.begin == end ? text.size() : token.begin);
+        if (config_.byteLevel->compose) {
+          encodeComposed(view, at, token.begin, startsSection, ids);
+        } else {
+          encodeByteLevel(view, at, token.begin, startsSection, ids);
+        }
       } else {
         encodeMetaspace(text.substr(at, token.begin - at), startsSection, startsText && at == begin, ids);
       }
@@ -156,6 +160,28 @@ void Encoder::encodePart(std::string_view text, size_t begin, size_t end, bool s
     startsSection = true;
     at = token.end;
   }
+}
+
+void Encoder::encodeComposed(std::string_view view, size_t begin, size_t end, bool startsSection,
+                             std::vector<int32_t>& ids) {
+  const std::string_view section = view.substr(begin, end - begin);
+  if (!composer_.mayChange(section)) {
+    encodeByteLevel(view, begin, end, startsSection, ids);
+    return;
+  }
+  composed_.clear();
+  composer_.compose(section, composed_);
+  // The library asks of every section, once it is normalized, whether it is an added token as a whole.
+  if (startsSection && end == view.size()) {
+    const AddedTokens::Match token = addedTokens_.find(composed_, 0, composed_.size());
+    if (token.begin == 0 && token.end == composed_.size()) {
+      ids.push_back(token.id);
+      return;
+    }
+  }
+  const size_t composedEnd = composed_.size();
+  composed_.append(view, end);
+  encodeByteLevel(composed_, 0, composedEnd, startsSection, ids);
 }
 
 void Encoder::encodeByteLevel(std::string_view view, size_t begin, size_t end, bool startsSection,

@@ -13,6 +13,7 @@
 #include "tokenizer/config.h"
 #include "tokenizer/flat_map.h"
 #include "tokenizer/merges.h"
+#include "tokenizer/normalization.h"
 #include "tokenizer/vocabulary.h"
 #include "tokenizer/word_cache.h"
 
@@ -48,7 +49,9 @@ class Encoder {
   void prepareMetaspace();
   void resolveSpecialTokens();
 
+  /// view[begin, end) is a section or a part of one; what stands after `end` belongs to the same section.
   void encodeByteLevel(std::string_view view, size_t begin, size_t end, bool startsSection, std::vector<int32_t>& ids);
+  void encodeComposed(std::string_view view, size_t begin, size_t end, bool startsSection, std::vector<int32_t>& ids);
   void encodeMetaspace(std::string_view section, bool startsSection, bool startsText, std::vector<int32_t>& ids);
   void encodeSegment(std::string_view segment, std::vector<int32_t>& ids);
   /// A unit of merging: through the cache when short.
@@ -70,6 +73,7 @@ class Encoder {
   WordCache cache_;
   WordSplitter splitter_;
   CharClasses classes_;
+  Composer composer_;
 
   std::array<Piece, 256> bytePieces_{};
   /// Metaspace tokenizers: pieces of one code point, and pairs inside of merge products.
@@ -88,6 +92,7 @@ class Encoder {
   std::vector<uint32_t> characterStarts_;
   std::vector<int32_t> wordIds_;
   std::string prefixed_;
+  std::string composed_;
   bool lastWasUnknown_ = false;
 };
 

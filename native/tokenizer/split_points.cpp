@@ -20,8 +20,12 @@
 //      the
 //        optional first character of [^\r\n\p{L}\p{N}]?\p{L}+ and of " ?" excludes it. So no word goes on after \n with
 //        anything but white space.
-//    "White space" means both kinds here (see unicode.h). A Digits step cuts between digits and the rest first; that
-//    only adds word boundaries, and the piece to the left of the cut is seen up to y, which tells where it ends.
+//    With NFC the pattern sees composed text. y is no code point that composing may change or join to what stands
+//    before it, so the two sides are composed apart, \n stays, and what is not white space does not become white space;
+//    what y itself may become with marks after it is not white space either, which is all that is asked of it. fuse_unk
+//    would join unknown bytes over word borders: with it there are no split points here. "White space" means both kinds
+//    here (see unicode.h). A Digits step cuts between digits and the rest first; that only adds word boundaries, and
+//    the piece to the left of the cut is seen up to y, which tells where it ends.
 //
 // 3. Metaspace tokenizers merge a whole section as one word. A merge across the cut makes a piece with x and y (spaces
 // as
@@ -43,6 +47,8 @@ bool Encoder::mergesAcross(char32_t left, char32_t right) const {
 bool Encoder::isSplitPoint(char32_t left, char32_t right) const {
   if (addedTokens_.hasPair(left, right) || addedTokens_.endsWith(left) || addedTokens_.startsWith(right)) return false;
   if (config_.byteLevel) {
+    if (config_.fuseUnknown && unknownId_ >= 0) return false;
+    if (config_.byteLevel->compose && (classes_(right) & kMayChange) != 0) return false;
     constexpr uint8_t kSpace = kJsSpace | kWhiteSpace;
     const bool leftIsSpace = (classes_(left) & kSpace) != 0;
     const bool rightIsSpace = (classes_(right) & kSpace) != 0;

@@ -11,7 +11,8 @@ namespace lrqat::tokenizer {
 /// Classes of a code point, as bits. The two kinds of white space differ in U+0085 and U+FEFF: \s of JavaScript is what
 /// @huggingface/tokenizers uses inside its ByteLevel pre-tokenizer, \p{White_Space} what it makes of \s in a Split
 /// pattern.
-enum CharClass : uint8_t { kLetter = 1, kNumber = 2, kJsSpace = 4, kWhiteSpace = 8 };
+/// kMayChange: canonical composition may change a text because of this code point (see normalization.h).
+enum CharClass : uint8_t { kLetter = 1, kNumber = 2, kJsSpace = 4, kWhiteSpace = 8, kMayChange = 16 };
 
 namespace detail {
 /// One byte per code point, filled once from unicode_ranges.inc.

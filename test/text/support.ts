@@ -97,7 +97,7 @@ const digits = (individual: boolean) => ({
 const BORDER_MERGES = [
   ...['1 2', '12 3', '123 4', '3 4', '2 3', 'Ġ 1', 'x 1', '1 .'],
   ...['. Ċ', '.Ċ Ċ', '! Ċ', 'Ċ Ċ', 'Ġ Ċ', 'Ċ Ġ', 'č Ċ', 'č č', 'Ġ Ġ', 'ĠĠ Ġ', 'ĉ Ġ', 'Ġ ĉ', 'Ċ t', 'Ċ <'],
-  ...["' s", "' S", "' t", "' L", "'s .", "s '", ". '", '( )', '" t', '" H', '_ x', 'Ġ "', '- -'],
+  ...["' s", "' S", 'S t', 's t', 'L t', "' t", "' L", "'s .", "s '", ". '", '( )', '" t', '" H', '_ x', 'Ġ "', '- -'],
 ];
 
 /** The sample's byte-level vocabulary under every splitting rule that the native encoder knows, with added tokens that are found
@@ -120,6 +120,13 @@ export function byteLevelVariants(): Pair[] {
     added_tokens: [...base.added_tokens, ...extra.map((content, i) => ({ id: size + i, content, special: i < 2 }))],
     model: { ...base.model, vocab, merges },
   };
+  // Found before the text is normalized; the Kelvin and Ohm signs compose to what two of these have.
+  const literal = ['<|sep|>', '<tool', 'K', '\u03a9', '\u00e9!'].map((content, i) => ({
+    id: size + i,
+    content,
+    special: true,
+    normalized: false,
+  }));
   const variant = (name: string, change: Partial<TokenizerFile>, model: Partial<TokenizerFile['model']> = {}) =>
     pairOf(name, { ...withExtra, ...change, model: { ...withExtra.model, ...model } });
   return [
@@ -131,6 +138,7 @@ export function byteLevelVariants(): Pair[] {
     variant('llama3, ignore_merges', { pre_tokenizer: split(LLAMA3_PATTERN) }, { ignore_merges: true }),
     variant('llama3, removed and inverted', { pre_tokenizer: split(LLAMA3_PATTERN, 'Removed', true) }),
     variant('qwen2', { pre_tokenizer: split(QWEN2_PATTERN) }),
+    variant('qwen2, NFC', { normalizer: { type: 'NFC' }, pre_tokenizer: split(QWEN2_PATTERN), added_tokens: literal }),
     variant('digits', { pre_tokenizer: digits(false) }),
     variant('single digits', { pre_tokenizer: digits(true) }),
   ];
@@ -270,6 +278,27 @@ const FRAGMENTS = [
     'ﬀ',
     'ñ',
     'İ',
+  ],
+  ...[
+    'K',
+    '\u212a',
+    '\u2126',
+    '\u03a9',
+    '\u212b',
+    '\uac01',
+    '\uac00',
+    '\u1112\u1161\u11ab',
+    '\u1161',
+    'a\u0323\u0302',
+    'a\u0302\u0323',
+    '\u0344',
+    '\u0f73\u0f71',
+    'क\u093c',
+    '<\u0338',
+    'é\u0301!',
+    'e\u0301!',
+    '\u0300',
+    'U\u0308\u0304',
   ],
   ...['1', '12', '1234567', '٣', '½', 'Ⅷ', '²', '0x1F', '3.14'],
   ...['!', '?!', '...', '…', '---', '-->', '{', '}', '();', '\\', '<', '>', '"', '“', '_', '▁', '▁▁', ' ▁', '#', '$'],
