@@ -30,6 +30,8 @@ const MACHINE_CODES: ReadonlySet<string> = new Set([
   'NativeMissing',
   'NativeUnloadable',
   'NativeMismatch',
+  'TrainerMissing',
+  'TrainerNotStarted',
   'OutOfMemory',
   'DiskFull',
   'RunsFolder',

@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { ComputeType, CpuInfo, MemoryParts } from '../../native/binding/addon';
 import { UserError } from '../errors';
-import { formatBytes, planRun, type Experiment } from '../experiment';
+import { formatBytes, planRun, type Experiment, usableMemory } from '../experiment';
 import { writeFileAtomic, type FileSystem } from '../formats/file-system';
 import type { ModelShape } from '../formats/model-shape';
 import { jsonText, readJson } from '../runs/json-file';
@@ -46,7 +46,7 @@ export function thisMachine(cpu: CpuInfo, engineVersion: string): Machine {
     engineVersion,
     processor: os.cpus()[0]?.model.trim() ?? 'unknown',
     availableCores: Math.min(cpu.logicalCores, os.availableParallelism()),
-    memoryBytes: os.totalmem(),
+    memoryBytes: usableMemory(),
   };
 }
 

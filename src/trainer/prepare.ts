@@ -38,6 +38,7 @@ export async function prepare(owned: OwnedRun): Promise<Prepared> {
   if (stored !== null) requestInstructionSet(stored.isa);
   const native = findNative();
   const addon = loadAddon(native.addon);
+  addon.installCrashLog(runPaths(directory).log);
   const oneDnn = stored !== null && stored.gemm === null ? null : native.oneDnn;
   const machine = thisMachine(addon.cpuInfo(oneDnn), addon.engineVersion);
 

@@ -131,6 +131,15 @@ test(`${String(KILLS)} kills at random moments change nothing`, async () => {
   );
 });
 
+test('a crash of native code leaves its reason as the last line of the log', async () => {
+  const run = await newRun(folder, experiment);
+  const trainer = start(run);
+  await untilStep(run, trainer, 1);
+  trainer.child.kill('SIGSEGV');
+  assert.deepEqual(await trainer.ended, { code: null, signal: 'SIGSEGV' });
+  assert.match(logOf(run), /\nfatal: segmentation fault \(SIGSEGV\) in the trainer process\n$/);
+});
+
 test('SIGTERM saves and ends well; resume goes on from there', async () => {
   const run = await newRun(folder, experiment);
   const trainer = start(run);
