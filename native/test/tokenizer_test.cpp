@@ -36,7 +36,7 @@ const std::string kByteLevel = R"({
   "post_processor": {"type": "TemplateProcessing",
     "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]},
   "decoder": {"type": "ByteLevel"},
-  "model": {"type": "BPE", "dropout": null, "unk_token": "?", "fuse_unk": true, "byte_fallback": false,
+  "model": {"type": "BPE", "dropout": null, "unk_token": "?", "fuse_unk": false, "byte_fallback": false,
     "ignore_merges": false, "continuing_subword_prefix": "", "end_of_word_suffix": null,
     "vocab": {"?": 0, "a": 1, "b": 2, "ab": 3, "\u0120": 4, "\u0120a": 5, "c": 6, "abc": 7, "\u00c3\u00a9": 8},
     "merges": [["a", "b"], ["\u0120", "a"], ["ab", "c"]]}
@@ -81,17 +81,31 @@ std::string codeOf(const std::function<void()>& body) {
   return "none";
 }
 
+std::string replaced(const std::string& json, std::string_view from, std::string_view to) {
+  std::string result = json;
+  const size_t at = result.find(from);
+  if (at == std::string::npos) {
+    test::fail("the test file has no " + std::string(from));
+    return result;
+  }
+  return result.replace(at, from.size(), to);
+}
+
 void encodesByteLevel() {
   Encoder encoder(kByteLevel);
   expectIds(encoder, "", {});
   expectIds(encoder, "ab abc", {3, 4, 7});
-  expectIds(encoder, "abc\xc3\xa9", {7, 0});  // no merge makes é, and its two bytes are unknown
+  expectIds(encoder, "abc\xc3\xa9", {7, 0, 0});  // no merge makes é, and its two bytes are unknown
   expectIds(encoder, "a<s>b<s><s>", {1, 9, 2, 10});
-  expectIds(encoder, "zzz1", {0});
+  expectIds(encoder, "zzz1", {0, 0, 0, 0});
   expectEqual(encoder.vocabulary().size(), 11, "vocabulary size");
   expectEqual(encoder.prefixIds().size(), size_t{1}, "prefix");
   expectEqual(encoder.lastSplit("ab ab"), size_t{2}, "split before the space");
   expectEqual(encoder.lastSplit("<s> a"), size_t{0}, "no split at the end of an added token");
+
+  Encoder fusing(replaced(kByteLevel, "\"fuse_unk\": false", "\"fuse_unk\": true"));
+  expectIds(fusing, "zzz1a", {0, 1});
+  expectEqual(fusing.lastSplit("ab ab"), size_t{0}, "unknown bytes would fuse over any split");
 }
 
 void encodesMetaspace() {
@@ -211,21 +225,11 @@ void tryFile(const std::string& json) {
   }
 }
 
-std::string replaced(const std::string& json, std::string_view from, std::string_view to) {
-  std::string result = json;
-  const size_t at = result.find(from);
-  if (at == std::string::npos) {
-    test::fail("the test file has no " + std::string(from));
-    return result;
-  }
-  return result.replace(at, from.size(), to);
-}
-
 void survivesHostileFiles() {
   const std::string composing =
       replaced(replaced(kByteLevel, "\"normalizer\": null", "\"normalizer\": {\"type\": \"NFC\"}"),
                "\"normalized\": true", "\"normalized\": false");
-  expectIds(*std::make_unique<Encoder>(composing), "abce\xcc\x81", {7, 0});
+  expectIds(*std::make_unique<Encoder>(composing), "abce\xcc\x81", {7, 0, 0});
   for (const std::string& json : {kByteLevel, kMetaspaceJson, composing}) {
     for (size_t length = 0; length < json.size(); ++length) {
       expect(codeOf([&] { Encoder encoder(json.substr(0, length)); }) == "InputFile", "truncated");
