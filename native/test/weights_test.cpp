@@ -206,6 +206,41 @@ void overfullClippedSet() {
   expect(rowStart == counts, "beyond the capacity the rows are still counted");
 }
 
+/// Integer storage: W_int + round(C); fixed-point without fraction bits: round(W_int + C). They differ at ties only.
+void tiesOfStorages() {
+  constexpr int64_t m = 2, n = 40;
+  for (const Storage storage : {Storage::Integer, Storage::FixedPoint}) {
+    QuantSpec spec;
+    spec.storage = storage;
+    spec.fractionBits = 0;
+    spec.rank = 1;
+    const auto backend = makeBackend(1, cpu::CpuBackend::rebuildScratchBytes(m, n, 1));
+    TestLinear linear(spec, m, n, 3);
+    linear.scale0 = {1, 1};
+    linear.scale = linear.scale0;
+    linear.a = {1, -1};
+    int differing = 0;
+    for (int64_t j = 0; j < n; ++j) {
+      linear.w[static_cast<size_t>(j)] = linear.w[static_cast<size_t>(n + j)] = static_cast<float>(j % 7 - 3);
+      linear.b[static_cast<size_t>(j)] = 0.5F + static_cast<float>(j / 7 - 2);  // C is a tie everywhere
+    }
+    backend->encode(linear.weight);
+    std::vector<float> q(m * n);
+    backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {q.data(), DType::F32, m, n}, nullptr);
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < n; ++j) {
+        const float w = linear.source(i, j);
+        const float c = linear.a[static_cast<size_t>(i)] * linear.b[static_cast<size_t>(j)];
+        const float own = w + std::nearbyint(c);
+        const float other = std::nearbyint(w + c);
+        differing += own != other;
+        expectEqual(q[static_cast<size_t>(i * n + j)], storage == Storage::Integer ? own : other, "integer at a tie");
+      }
+    }
+    expect(differing > 20, "the two forms differ here");
+  }
+}
+
 void otherForms() {
   forAllSpecs([](const QuantSpec& spec, const Shape& shape, uint32_t seed) {
     if (spec.rank != 0) return;
@@ -339,6 +374,7 @@ int main(int argc, char** argv) {
               {"trained weight, mask, merge and statistics, little clipped", trainedInside},
               {"trained weight, mask, merge and statistics, much clipped", trainedClipped},
               {"clipped set above its capacity", overfullClippedSet},
+              {"ties: integer storage rounds the product, fixed-point the sum", tiesOfStorages},
               {"round-to-nearest and float forms", otherForms},
               {"same bits for any number of threads", sameBitsForAnyThreadCount},
               {"trained scales and their gradients", trainedScales},
