@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace lrqat::cpu::LRQAT_ISA {
 namespace {
@@ -134,14 +135,29 @@ inline Vec squareRoot(Vec v) {
 #endif
 }
 
-/// Sum of the lanes, halves first: a fixed order.
-inline float sum(Vec v) {
-  float buffer[lanes];
-  store(buffer, v);
-  for (int width = lanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) buffer[i] += buffer[i + width];
+/// Lane i is lane i + distance of `v`, around the end.
+template <int distance, int... lane>
+inline Vec turn(Vec v, std::integer_sequence<int, lane...>) {
+  return __builtin_shufflevector(v, v, ((lane + distance) % lanes)...);
+}
+
+/// Combines the lanes, halves first: a fixed order.
+template <int distance = lanes / 2, typename Combine>
+inline float fold(Vec v, Combine combine) {
+  v = combine(v, turn<distance>(v, std::make_integer_sequence<int, lanes>{}));
+  if constexpr (distance > 1) {
+    return fold<distance / 2>(v, combine);
+  } else {
+    return v[0];
   }
-  return buffer[0];
+}
+
+inline float sum(Vec v) {
+  return fold(v, [](Vec a, Vec b) { return a + b; });
+}
+
+inline float highest(Vec v) {
+  return fold(v, [](Vec a, Vec b) { return maximum(a, b); });
 }
 
 /// 0, 1, 2, …
@@ -149,13 +165,6 @@ inline VecInt laneNumbers() {
   VecInt v;
   for (int i = 0; i < lanes; ++i) v[i] = i;
   return v;
-}
-
-inline float highest(Vec v) {
-  float buffer[lanes];
-  store(buffer, v);
-  for (int i = 1; i < lanes; ++i) buffer[0] = buffer[i] > buffer[0] ? buffer[i] : buffer[0];
-  return buffer[0];
 }
 
 /// e^x within 2 ulp over the whole range, subnormal results included; NaN stays NaN.
