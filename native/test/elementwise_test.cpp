@@ -135,6 +135,9 @@ void residual() {
     Tensor again(type, rows, cols);
     backend->addResidualBackward(x.matrix(), raw.output(), {again.matrix(), nullptr});
     expect(again == dYs, label + "without scale gradient");
+    Tensor otherSums = before;
+    makeBackend(3 - threads, type)->addResidualBackward(x.matrix(), raw.output(), {again.matrix(), otherSums.floats()});
+    expect(otherSums == sums, label + "the thread count changes no bit of ds");
   });
 }
 
