@@ -3,7 +3,10 @@
 
 import type { FormulasAddon, LinearRequest, LinearResult } from '../../native/binding/formulas';
 
-interface Array2 { readonly values: Float32Array; readonly shape: readonly [number, number] }
+interface Array2 {
+  readonly values: Float32Array;
+  readonly shape: readonly [number, number];
+}
 
 function sum(first: Float32Array, second: Float32Array, factor: number): Float32Array {
   return first.map((value, i) => value + factor * second[i]!);
