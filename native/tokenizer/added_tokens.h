@@ -24,6 +24,12 @@ class AddedTokens {
   /// The first match that lies within [begin, end).
   Match find(std::string_view text, size_t begin, size_t end) const;
 
+  /// Id of the token that is the whole text, or -1.
+  int32_t whole(std::string_view text) const {
+    const Match match = find(text, 0, text.size());
+    return match.begin == 0 && match.end == text.size() ? match.id : -1;
+  }
+
   /// Whether some token has these two code points side by side, ends with or starts with this one.
   bool hasPair(char32_t left, char32_t right) const { return pairs_.find(pairKey(left, right)) != nullptr; }
   bool endsWith(char32_t codePoint) const { return last_.find(codePoint) != nullptr; }

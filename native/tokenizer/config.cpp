@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <unordered_set>
 
 #include "core/error.h"
 #include "tokenizer/json.h"
@@ -258,6 +259,7 @@ void parseModel(const Json& root, TokenizerConfig& config) {
 
 void parseAddedTokens(const Json& root, TokenizerConfig& config) {
   const bool normalizes = member(root, "normalizer") != nullptr;
+  std::unordered_set<std::string> seen;
   for (const Json& entry : list(root, "added_tokens", "tokenizer")) {
     const std::string& content = text(entry, "content", "added_tokens");
     const Json* id = member(entry, "id");
@@ -267,9 +269,16 @@ void parseAddedTokens(const Json& root, TokenizerConfig& config) {
       unsupported(name + " strips white space around it");
     if (flag(entry, "single_word", false)) unsupported(name + " matches whole words only");
     const bool special = flag(entry, "special", false);
-    if (normalizes && flag(entry, "normalized", !special)) unsupported(name + " is matched in normalized text");
+    const bool normalized = normalizes && flag(entry, "normalized", !special);
+    if (!seen.insert(content).second) unsupported(name + " is listed twice");
     if (config.metaspace && normalizes && content.find(kMetaspaceUtf8) != std::string::npos) {
       unsupported(name + " contains U+2581");
+    }
+    if (normalized) {
+      if (!config.metaspace || content.find(' ') != std::string::npos)
+        unsupported(name + " is matched in normalized text");
+      config.normalizedTokens.push_back({content, tokenId(*id, content)});
+      continue;
     }
     // A section that composing makes equal to an added token is that token (encoder.cpp); without these two characters
     // in it no split point lies within such a section.

@@ -65,6 +65,8 @@ struct TokenizerConfig {
   std::vector<std::pair<std::string, std::string>> merges;
   /// Found in the text before anything else, longest first.
   std::vector<Token> addedTokens;
+  /// Metaspace tokenizers with a normalizer: found in the normalized text, after the others, in normalized form.
+  std::vector<Token> normalizedTokens;
   std::optional<std::string> unknownToken;
   bool fuseUnknown = false;
   bool byteFallback = false;

@@ -32,12 +32,23 @@ uint64_t pairKey(char32_t left, char32_t right) {
   return uint64_t{left} << 32 | right;
 }
 
+/// Tokens as they look in normalized text.
+std::vector<Token> marked(const TokenizerConfig& config) {
+  std::vector<Token> tokens = config.normalizedTokens;
+  for (Token& token : tokens) {
+    if (config.metaspace->prefix == MetaspaceSplit::Prefix::kEverySection) token.content.insert(0, kMetaspaceUtf8);
+  }
+  return tokens;
+}
+
 }  // namespace
 
 Encoder::Encoder(TokenizerConfig config)
     : config_(std::move(config)),
       vocabulary_(config_),
       addedTokens_(config_.addedTokens),
+      normalizedTokens_(config_.normalizedTokens),
+      markedTokens_(marked(config_)),
       merges_(config_.merges.size()),
       merger_(merges_),
       splitter_(config_.byteLevel.value_or(ByteLevelSplit{})) {
@@ -110,7 +121,8 @@ void Encoder::resolveSpecialTokens() {
     if (!id || *id != inVocabulary) unsupported("the unknown token is not in the vocabulary");
     const auto shares = [&](const Token& token) { return token.id == *id && token.content != content; };
     if (std::any_of(config_.vocabulary.begin(), config_.vocabulary.end(), shares) ||
-        std::any_of(config_.addedTokens.begin(), config_.addedTokens.end(), shares)) {
+        std::any_of(config_.addedTokens.begin(), config_.addedTokens.end(), shares) ||
+        std::any_of(config_.normalizedTokens.begin(), config_.normalizedTokens.end(), shares)) {
       unsupported("the unknown token shares its id with another token");
     }
     unknownId_ = *id;
@@ -153,7 +165,8 @@ void Encoder::encodePart(std::string_view text, size_t begin, size_t end, bool s
           encodeByteLevel(view, at, token.begin, startsSection, ids);
         }
       } else {
-        encodeMetaspace(text.substr(at, token.begin - at), startsSection, startsText && at == begin, ids);
+        const bool endsSection = token.begin < end || end == text.size();
+        encodeMetaspace(text.substr(at, token.begin - at), startsSection, startsText && at == begin, endsSection, ids);
       }
     }
     if (token.end > token.begin) ids.push_back(token.id);
@@ -173,9 +186,8 @@ void Encoder::encodeComposed(std::string_view view, size_t begin, size_t end, bo
   composer_.compose(section, composed_);
   // The library asks of every section, once it is normalized, whether it is an added token as a whole.
   if (startsSection && end == view.size()) {
-    const AddedTokens::Match token = addedTokens_.find(composed_, 0, composed_.size());
-    if (token.begin == 0 && token.end == composed_.size()) {
-      ids.push_back(token.id);
+    if (const int32_t id = addedTokens_.whole(composed_); id >= 0) {
+      ids.push_back(id);
       return;
     }
   }
@@ -203,14 +215,57 @@ void Encoder::encodeByteLevel(std::string_view view, size_t begin, size_t end, b
   }
 }
 
-void Encoder::encodeMetaspace(std::string_view section, bool startsSection, bool startsText,
+void Encoder::encodeMetaspace(std::string_view section, bool startsSection, bool startsText, bool endsSection,
                               std::vector<int32_t>& ids) {
+  if (!config_.normalizedTokens.empty()) {
+    encodeMarked(section, startsSection, endsSection, ids);
+    return;
+  }
   using Prefix = MetaspaceSplit::Prefix;
   const Prefix prefix = config_.metaspace->prefix;
   const bool wanted = prefix == Prefix::kEverySection ||
                       (!isSpace(firstCodePoint(section)) &&
                        (prefix == Prefix::kUnlessThere || (prefix == Prefix::kFirstUnlessThere && startsText)));
-  bool addPrefix = startsSection && wanted;
+  encodeSegments(section, startsSection && wanted, ids);
+}
+
+void Encoder::encodeMarked(std::string_view section, bool startsSection, bool endsSection, std::vector<int32_t>& ids) {
+  // The library asks three times whether a text as a whole is an added token, written either way: of a section, and of
+  // what is left between the tokens found in it.
+  if (startsSection && endsSection) {
+    const int32_t id = std::max(normalizedTokens_.whole(section), markedTokens_.whole(section));
+    if (id >= 0) {
+      ids.push_back(id);
+      return;
+    }
+  }
+  marked_.clear();
+  if (startsSection && config_.metaspace->prefix == MetaspaceSplit::Prefix::kEverySection) marked_ = kMetaspaceUtf8;
+  for (const char byte : section) {
+    if (byte == ' ') {
+      marked_ += kMetaspaceUtf8;
+    } else {
+      marked_ += byte;
+    }
+  }
+  const std::string_view text = marked_;
+  for (size_t at = 0; at < text.size();) {
+    const AddedTokens::Match token = markedTokens_.find(text, at, text.size());
+    if (token.begin > at) {
+      const std::string_view between = text.substr(at, token.begin - at);
+      lastWasUnknown_ = false;
+      if (const int32_t id = normalizedTokens_.whole(between); id >= 0) {
+        ids.push_back(id);
+      } else {
+        encodeSegments(between, false, ids);
+      }
+    }
+    if (token.end > token.begin) ids.push_back(token.id);
+    at = token.end;
+  }
+}
+
+void Encoder::encodeSegments(std::string_view section, bool addPrefix, std::vector<int32_t>& ids) {
   // A segment ends before a space that no merge can join to what stands before it.
   size_t start = 0;
   char32_t previous = firstCodePoint(section);

@@ -52,7 +52,11 @@ class Encoder {
   /// view[begin, end) is a section or a part of one; what stands after `end` belongs to the same section.
   void encodeByteLevel(std::string_view view, size_t begin, size_t end, bool startsSection, std::vector<int32_t>& ids);
   void encodeComposed(std::string_view view, size_t begin, size_t end, bool startsSection, std::vector<int32_t>& ids);
-  void encodeMetaspace(std::string_view section, bool startsSection, bool startsText, std::vector<int32_t>& ids);
+  void encodeMetaspace(std::string_view section, bool startsSection, bool startsText, bool endsSection,
+                       std::vector<int32_t>& ids);
+  /// A section in whose normalized form added tokens are found.
+  void encodeMarked(std::string_view section, bool startsSection, bool endsSection, std::vector<int32_t>& ids);
+  void encodeSegments(std::string_view text, bool addPrefix, std::vector<int32_t>& ids);
   void encodeSegment(std::string_view segment, std::vector<int32_t>& ids);
   /// A unit of merging: through the cache when short.
   void encodeWord(std::string_view word, std::vector<int32_t>& ids);
@@ -68,6 +72,9 @@ class Encoder {
   TokenizerConfig config_;
   Vocabulary vocabulary_;
   AddedTokens addedTokens_;
+  /// Added tokens that are found in normalized text: as written, and as they look there.
+  AddedTokens normalizedTokens_;
+  AddedTokens markedTokens_;
   MergeTable merges_;
   Merger merger_;
   WordCache cache_;
@@ -93,6 +100,7 @@ class Encoder {
   std::vector<int32_t> wordIds_;
   std::string prefixed_;
   std::string composed_;
+  std::string marked_;
   bool lastWasUnknown_ = false;
 };
 

@@ -54,6 +54,7 @@ Vocabulary::Vocabulary(const TokenizerConfig& config) {
   contents_.reserve(config.vocabulary.size());
   for (const Token& token : config.vocabulary) add(token);
   for (const Token& token : config.addedTokens) add(token);
+  for (const Token& token : config.normalizedTokens) add(token);
 }
 
 std::optional<int32_t> Vocabulary::idOf(std::string_view content) const {

@@ -191,10 +191,21 @@ export function metaspaceVariants(): Pair[] {
   const metaspace = (scheme: string) => ({
     pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: scheme, split: false },
   });
+  // As the first conversions of LLaMA have it: special tokens are found in normalized text.
+  const normalizedTokens = (tokenizer: TokenizerFile): TokenizerFile => ({
+    ...tokenizer,
+    added_tokens: tokenizer.added_tokens.map((token, i) => ({ ...token, normalized: i !== 2 })),
+  });
   return [
     pairOf('llama2 style', file(words, { fallback: true, change: llama })),
     pairOf('without byte fallback', file(words, { fallback: false, change: llama })),
     pairOf('Replace alone', file(words, { fallback: false, change: { normalizer: replace } })),
+    pairOf('llama1 style', normalizedTokens(file(words, { fallback: true, change: llama }))),
+    pairOf('llama1 style, no fallback', normalizedTokens(file(words, { fallback: false, change: llama }))),
+    pairOf(
+      'llama1 style, Replace alone',
+      normalizedTokens(file(words, { fallback: true, change: { normalizer: replace } })),
+    ),
     pairOf('Metaspace always', file(words, { fallback: true, change: metaspace('always') })),
     pairOf('Metaspace first', file(words, { fallback: false, change: metaspace('first') })),
     pairOf('Metaspace never', file(words, { fallback: true, change: metaspace('never') })),
@@ -303,7 +314,24 @@ const FRAGMENTS = [
   ...['1', '12', '1234567', '٣', '½', 'Ⅷ', '²', '0x1F', '3.14'],
   ...['!', '?!', '...', '…', '---', '-->', '{', '}', '();', '\\', '<', '>', '"', '“', '_', '▁', '▁▁', ' ▁', '#', '$'],
   ...['😀', '👩‍👩‍👧', '🇩🇪', '🏽', '\u{10ffff}', '\u{e000}', '\ufffd', '\u0000', '\u007f', '\u{1d54f}', '\u{2f800}'],
-  ...['<s>', '</s>', '<unk>', '<|end_of_text|>', '<|sep|>', '<|sep|><|sep|>', '<|se', '<tool', '<0x0A>', '…end', 'Ġ'],
+  ...[
+    '<s>',
+    '</s>',
+    '<unk>',
+    '<s><s>',
+    ' <s>',
+    '▁<s>',
+    ' <unk><s>',
+    '<s> ',
+    '<|end_of_text|>',
+    '<|sep|>',
+    '<|sep|><|sep|>',
+    '<|se',
+    '<tool',
+    '<0x0A>',
+    '…end',
+    'Ġ',
+  ],
   ...['if (x === 1) {\n    return y;\n}\n', 'for i in range(10):\n\tprint(i)\n', '\ud800', '\udc00'],
 ];
 
