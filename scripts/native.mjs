@@ -41,7 +41,7 @@ function ctest(folder) {
       // The first finding fails the test.
       UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1',
       // gcc 12's leak check crashes over the thread-local storage of a library that was opened at run time, as oneDNN is.
-      LSAN_OPTIONS: 'use_tls=0',
+      LSAN_OPTIONS: `use_tls=0:print_suppressions=0:suppressions=${path.join(source, 'test', 'leaks.supp')}`,
       OMP_NUM_THREADS: '2',
     },
   });
