@@ -86,8 +86,11 @@ inline void multiplyBlock(int64_t rows, int64_t columns, int64_t units, const fl
 /// `lanes` × `lanes` transpose in registers: in each step blocks of half the size change places.
 template <int step, bool upper, int... lane>
 inline Vec exchange(Vec a, Vec b, std::integer_sequence<int, lane...>) {
-  return __builtin_shufflevector(
-      a, b, ((lane & step) == 0 ? (upper ? lane + step : lane) : (upper ? lane + lanes : lane - step + lanes))...);
+  constexpr auto from = [](int i) {
+    if ((i & step) == 0) return upper ? i + step : i;
+    return upper ? i + lanes : i - step + lanes;
+  };
+  return pick<from(lane)...>(a, b);
 }
 
 template <int step>

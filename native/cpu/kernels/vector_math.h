@@ -135,10 +135,20 @@ inline Vec squareRoot(Vec v) {
 #endif
 }
 
+/// Lanes of `a` (0 …) and `b` (lanes …) in the given order.
+template <int... lane>
+inline Vec pick(Vec a, Vec b) {
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 12
+  return __builtin_shuffle(a, b, VecInt{lane...});
+#else
+  return __builtin_shufflevector(a, b, lane...);
+#endif
+}
+
 /// Lane i is lane i + distance of `v`, around the end.
 template <int distance, int... lane>
 inline Vec turn(Vec v, std::integer_sequence<int, lane...>) {
-  return __builtin_shufflevector(v, v, ((lane + distance) % lanes)...);
+  return pick<((lane + distance) % lanes)...>(v, v);
 }
 
 /// Combines the lanes, halves first: a fixed order.
