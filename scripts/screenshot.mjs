@@ -2,7 +2,7 @@
 // has Chromium draw it. For authors only; needs tmux and chromium.
 //   node scripts/screenshot.mjs OUT.png [--columns 110] [--rows 40] [--from TEXT] [--until TEXT] -- COMMAND …
 // --from TEXT   the picture begins with the last line that contains TEXT
-// --until TEXT  the picture is taken as soon as TEXT is on the screen instead of when the command ends
+// --until REGEX the picture is taken as soon as REGEX matches the screen instead of when the command ends
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -83,7 +83,7 @@ async function capture(command, { columns, rows, until }) {
       await new Promise((resolve) => setTimeout(resolve, 250));
       const { stdout, status } = tmux('capture-pane', '-p', '-e', '-N', '-S', '-', '-t', 's');
       if (status !== 0) throw new ScriptError('the tmux session ended by itself');
-      if (stdout.includes(ended) || (until && stdout.includes(until))) return stdout.replace(ended, '');
+      if (stdout.includes(ended) || (until && new RegExp(until).test(stdout))) return stdout.replace(ended, '');
     }
   } finally {
     tmux('kill-server');
