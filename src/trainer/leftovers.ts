@@ -1,11 +1,13 @@
 // What a killed trainer leaves behind: temporary files and folders that nobody will rename any more.
 
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { systemErrorCode } from '../errors';
 import type { FileSystem } from '../formats/file-system';
 import { listCheckpoints, runPaths } from '../runs';
 import { baseFolder } from './base';
+
+const OLD_CLAIM_MS = 60_000;
 
 /** For the owner of the run alone, before it writes anything. */
 export async function removeLeftovers(fileSystem: FileSystem, runDirectory: string): Promise<void> {
@@ -19,8 +21,22 @@ export async function removeLeftovers(fileSystem: FileSystem, runDirectory: stri
       if (pattern.test(name)) await fileSystem.removeTree(path.join(folder, name));
     }
   }
+  // Another process may be about to claim the run at this moment: only claims that are old are nobody's.
+  for (const name of await namesIn(runDirectory)) {
+    const file = path.join(runDirectory, name);
+    if (/^\.owner-.*\.tmp$/.test(name) && (await ageOf(file)) > OLD_CLAIM_MS) await fileSystem.removeTree(file);
+  }
   for (const { directory, complete } of await listCheckpoints(runDirectory)) {
     if (!complete) await fileSystem.removeTree(directory);
+  }
+}
+
+async function ageOf(file: string): Promise<number> {
+  try {
+    return Date.now() - (await stat(file)).mtimeMs;
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return 0;
+    throw error;
   }
 }
 

@@ -97,7 +97,7 @@ test('property: any value in place of any value gives sound problems', () => {
     '{"a":{"b":[]}}',
   ];
   const places = [...sample.matchAll(/: ("[^"\n]*"|[-\d.e]+|true|false|\[[^\]\n]*\]|\{[^{}\n]*\})/g)];
-  assert.ok(places.length > 20);
+  assert.ok(places.length > 10);
   for (let round = 0; round < 1500; round++) {
     const place = places[Math.floor(random() * places.length)]!;
     const value = values[Math.floor(random() * values.length)]!;
