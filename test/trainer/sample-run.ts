@@ -155,7 +155,7 @@ export function assertNothingHalfWritten(run: string): void {
   const names = readdirSync(run, { recursive: true }).map(String);
   // A trainer killed while it claimed the run leaves its claim, which a later one takes away once it is a minute old.
   assert.deepEqual(
-    names.filter((name) => name.endsWith('.tmp') && !/^\.owner-/.test(name)),
+    names.filter((name) => name.endsWith('.tmp') && !name.startsWith('.owner-')),
     [],
   );
   for (const name of names) {
