@@ -56,7 +56,7 @@ async function buildAddon({ tests, jobs }) {
     const needsConfigure =
       cached(folder, 'CMAKE_BUILD_TYPE') === null ||
       (tests && cached(folder, 'LRQAT_TESTS') !== 'ON') ||
-      cached(folder, 'dnnl_DIR')?.endsWith('NOTFOUND');
+      (cached(folder, 'ONEDNN_LIBRARY')?.endsWith('NOTFOUND') ?? true);
     if (needsConfigure) cmakeJs('configure', tests ? ['--CDLRQAT_TESTS=ON'] : []);
     // cmake-js can build one target: everything, or the addon with what it depends on.
     cmakeJs('build', ['-p', jobs, ...(tests ? [] : ['-T', 'lrqat_addon'])]);
