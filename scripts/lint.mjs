@@ -8,7 +8,12 @@ await main(async () => {
   const { globSync } = await import('tinyglobby');
   const native = globSync(['native/**/*.{h,hpp,cpp,cc,cu,cuh}']);
   const checks = {
-    types: () => runModule('typescript/bin/tsc', ['--noEmit', '-p', 'tsconfig.json']),
+    types: () => {
+      // Webviews have types of their own: the browser's, and none of Node.
+      for (const project of ['tsconfig.json', 'webview/tsconfig.json']) {
+        runModule('typescript/bin/tsc', ['--noEmit', '-p', project]);
+      }
+    },
     eslint: () => runModule('eslint/bin/eslint.js', ['--max-warnings', '0', ...(fix ? ['--fix'] : []), '.']),
     prettier: () => runModule('prettier/bin/prettier.cjs', ['--log-level', 'warn', fix ? '--write' : '--check', '.']),
     'clang-format': () => run('clang-format', [...(fix ? ['-i'] : ['--dry-run', '-Werror']), ...native]),

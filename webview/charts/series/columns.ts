@@ -1,0 +1,78 @@
+// Growing columns of numbers: what the series of a run are kept in on both sides of the message channel.
+
+/** Equally long columns of float64 that grow at the end and are cut at the end. NaN stands for what is not known. */
+export class Columns<Name extends string> {
+  private readonly arrays: Record<Name, Float64Array>;
+  private used = 0;
+  private capacity: number;
+
+  constructor(
+    readonly names: readonly Name[],
+    capacity = 256,
+  ) {
+    this.capacity = capacity;
+    this.arrays = Object.fromEntries(names.map((name) => [name, new Float64Array(capacity)])) as Record<
+      Name,
+      Float64Array
+    >;
+  }
+
+  /** Rows. */
+  get length(): number {
+    return this.used;
+  }
+
+  /** The rows of a column: a view, good until the next change. */
+  column(name: Name): Float64Array {
+    return this.arrays[name].subarray(0, this.used);
+  }
+
+  push(row: Readonly<Record<Name, number>>): void {
+    this.reserve(this.used + 1);
+    for (const name of this.names) this.arrays[name][this.used] = row[name];
+    this.used++;
+  }
+
+  /** Keeps the first `length` rows. */
+  truncate(length: number): void {
+    this.used = Math.min(this.used, length);
+  }
+
+  /** Copies of the rows from `from` to before `to`. */
+  buffers(from: number, to: number): Record<Name, ArrayBuffer> {
+    return Object.fromEntries(this.names.map((name) => [name, this.arrays[name].slice(from, to).buffer])) as Record<
+      Name,
+      ArrayBuffer
+    >;
+  }
+
+  /** Keeps the first `keep` rows and appends `count` rows. */
+  replace(keep: number, count: number, columns: Readonly<Record<Name, ArrayBuffer>>): void {
+    this.truncate(keep);
+    this.reserve(this.used + count);
+    for (const name of this.names) this.arrays[name].set(new Float64Array(columns[name], 0, count), this.used);
+    this.used += count;
+  }
+
+  private reserve(rows: number): void {
+    if (rows <= this.capacity) return;
+    this.capacity = Math.max(rows, this.capacity * 2);
+    for (const name of this.names) {
+      const larger = new Float64Array(this.capacity);
+      larger.set(this.arrays[name].subarray(0, this.used));
+      this.arrays[name] = larger;
+    }
+  }
+}
+
+/** Index of the first element that is not below `value`, in a column that never decreases; its length where all are below. */
+export function lowerBound(sorted: Float64Array, value: number): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((sorted[middle] ?? NaN) < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
