@@ -57,7 +57,22 @@ export interface MemoryParts {
   readonly activations: number;
   /** One rebuilt weight, logits chunk, scratch of the operations, gradients in flight. */
   readonly workspace: number;
+  /** Host memory that a GPU reads and writes in place (moments that live there); not device memory. */
+  readonly host: number;
 }
+
+/** Where an engine computes. */
+export type DeviceConfig =
+  | { readonly type: 'cpu' }
+  | {
+      readonly type: 'cuda';
+      /** Of the GPU, as the CUDA runtime counts them. */
+      readonly index: number;
+      /** File of the CUDA backend (lrqat_cuda). */
+      readonly library: string;
+      /** File or loader name of cuBLASLt. */
+      readonly cublasLt: string;
+    };
 
 export interface EngineConfig {
   readonly model: ModelShape;
@@ -65,7 +80,18 @@ export interface EngineConfig {
   readonly tensors: readonly TensorSource[];
   /** By full linear name (`model.layers.0.self_attn.q_proj`). */
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
+  /** Default: the CPU. */
+  readonly device?: DeviceConfig;
   readonly compute: ComputeType;
+  /** Type of the residual stream and of saved block inputs; default float32, the only one on the CPU. */
+  readonly residual?: ComputeType;
+  /** Outputs of element-wise operations are kept for the backward (default), or made again in it. */
+  readonly elementwise?: 'keep' | 'recompute';
+  /** Where the embedding table lies; `host`: its rows are gathered from the mapped checkpoint (a tied one stays). Default
+   *  `device`. */
+  readonly embeddings?: 'device' | 'host';
+  /** Where the optimiser's moments lie; default `device`. */
+  readonly optimizerState?: 'device' | 'host';
   readonly threads: number;
   /** Shared library of oneDNN glue to open; null: the built-in GEMM. */
   readonly oneDnn: string | null;

@@ -97,6 +97,16 @@ static std::vector<TensorSource> parseTensors(const Napi::Value& value) {
   return tensors;
 }
 
+static void parseDevice(const Reader& r, ParsedConfig& parsed) {
+  EngineShape& shape = parsed.engine.shape;
+  shape.device = r.choice<Device>("type", {{"cpu", Device::Cpu}, {"cuda", Device::Cuda}});
+  if (shape.device == Device::Cpu) return;
+  parsed.cuda = {.library = r.string("library"),
+                 .cublasLt = r.string("cublasLt"),
+                 .index = static_cast<int>(r.integer("index", 0, 1 << 16)),
+                 .computeType = shape.computeType};
+}
+
 ParsedConfig parseEngineConfig(const Napi::Value& value) {
   const Reader r(value, "config");
   ParsedConfig parsed;
@@ -123,6 +133,22 @@ ParsedConfig parseEngineConfig(const Napi::Value& value) {
   }
 
   shape.computeType = r.choice<DType>("compute", {{"float32", DType::F32}, {"bf16", DType::BF16}});
+  if (!r.isNull("residual")) {
+    shape.residualType = r.choice<DType>("residual", {{"float32", DType::F32}, {"bf16", DType::BF16}});
+  }
+  if (!r.isNull("elementwise")) {
+    shape.recomputeElementwise = r.choice<bool>("elementwise", {{"keep", false}, {"recompute", true}});
+  }
+  if (!r.isNull("embeddings")) {
+    shape.embeddingsOnHost = r.choice<bool>("embeddings", {{"device", false}, {"host", true}});
+  }
+  if (!r.isNull("optimizerState")) {
+    shape.optimizerOnHost = r.choice<bool>("optimizerState", {{"device", false}, {"host", true}});
+  }
+  if (!r.isNull("device")) parseDevice(r.object("device"), parsed);
+  if (shape.device == Device::Cpu && shape.residualType != DType::F32) {
+    badValue(r.path("residual"), "float32 on the CPU");
+  }
   shape.threads = static_cast<int>(r.integer("threads", 1, 1024));
   shape.training = r.boolean("training");
   shape.microBatch = r.integer("microBatchSize", 1, 1 << 20);
@@ -137,7 +163,8 @@ ParsedConfig parseEngineConfig(const Napi::Value& value) {
                                      .optimizer = plan.integer("optimizer", 0),
                                      .embeddings = plan.integer("embeddings", 0),
                                      .activations = plan.integer("activations", 0),
-                                     .workspace = plan.integer("workspace", 0)};
+                                     .workspace = plan.integer("workspace", 0),
+                                     .host = plan.integer("host", 0)};
   }
   parsed.cpu.threads = shape.threads;
   parsed.cpu.computeType = shape.computeType;

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "core/cuda_library.h"
 #include "core/engine.h"
 #include "cpu/cpu_backend.h"
 
@@ -13,6 +14,7 @@ namespace lrqat::binding {
 struct ParsedConfig {
   EngineConfig engine;
   cpu::CpuOptions cpu;
+  CudaOptions cuda;  // of a shape on Device::Cuda
   bool profile = false;
 };
 

@@ -117,7 +117,12 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
   explicit EngineObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineObject>(info) {
     guarded(info.Env(), [&]() -> Napi::Value {
       ParsedConfig parsed = parseEngineConfig(info[0]);
-      std::unique_ptr<Backend> backend = std::make_unique<cpu::CpuBackend>(parsed.cpu);
+      std::unique_ptr<Backend> backend;
+      if (parsed.engine.shape.device == Device::Cuda) {
+        backend = CudaLibrary::open(parsed.cuda.library).createBackend(parsed.cuda);
+      } else {
+        backend = std::make_unique<cpu::CpuBackend>(parsed.cpu);
+      }
       if (parsed.profile) {
         auto timed = std::make_unique<TimedBackend>(std::move(backend));
         timings_ = timed.get();
@@ -407,6 +412,7 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
       out.Set("embeddings", static_cast<double>(parts.embeddings));
       out.Set("activations", static_cast<double>(parts.activations));
       out.Set("workspace", static_cast<double>(parts.workspace));
+      out.Set("host", static_cast<double>(parts.host));
       return out;
     });
   }

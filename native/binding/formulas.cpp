@@ -141,7 +141,7 @@ struct OwnedMatrix {
 
 std::unique_ptr<cpu::CpuBackend> backendFor(const cpu::CpuOptions& options, int64_t scratchBytes) {
   auto backend = std::make_unique<cpu::CpuBackend>(options);
-  backend->setScratch(backend->allocate(scratchBytes, "scratch"), scratchBytes);
+  backend->setScratch(backend->allocate(scratchBytes, "scratch", MemoryPlace::Device), scratchBytes);
   return backend;
 }
 
@@ -197,7 +197,8 @@ class LinearPass {
     const OwnedMatrix weight(type_, w_.m, w_.n);
     std::vector<int64_t> rowStart(static_cast<size_t>(w_.m) + 1);
     std::vector<int32_t> columns(static_cast<size_t>(w_.m * w_.n));
-    ClippedSet clipped{rowStart.data(), columns.data(), static_cast<int64_t>(columns.size())};
+    ClippedSet clipped{
+        .rowStart = rowStart.data(), .column = columns.data(), .capacity = static_cast<int64_t>(columns.size())};
     backend_->rebuildWeight(w_, lowRank(), WeightForm::Trained, weight.matrix, &clipped);
     std::vector<uint8_t> mask(columns.size(), 1);
     for (int64_t i = 0; i < w_.m; ++i) {

@@ -37,9 +37,8 @@ struct AttentionShape {
   int64_t heads = 0;    // query heads
   int64_t kvHeads = 0;  // key-value heads; divides heads
   int64_t headDim = 0;
-  /// [T] host memory: for the token at (b, i) the first visible key position of its sequence (sliding window and
-  /// document boundaries); keys first..i are visible. Null: 0 everywhere (plain causal). Non-decreasing within a
-  /// sequence.
+  /// [T]: for the token at (b, i) the first visible key position of its sequence (sliding window and document
+  /// boundaries); keys first..i are visible. Null: 0 everywhere (plain causal). Non-decreasing within a sequence.
   const int32_t* firstKey = nullptr;
 };
 
@@ -64,8 +63,8 @@ struct LowRankTask {
   LinearGradient gradient;
 };
 
+/// Settings of one optimiser step that all parameters share.
 struct AdamW {
-  float learningRate = 0;
   float beta1 = 0.9F;
   float beta2 = 0.95F;
   float epsilon = 1e-8F;
@@ -73,6 +72,19 @@ struct AdamW {
   int64_t step = 1;          // counts from 1, for bias correction
   float gradientFactor = 1;  // clip coefficient, multiplied into the gradient before use
 };
+
+/// One trained tensor with its state. The moments may lie in host memory (MemoryPlace::Host).
+struct AdamWTensor {
+  float* value = nullptr;
+  const float* gradient = nullptr;
+  float* moment1 = nullptr;
+  float* moment2 = nullptr;
+  int64_t count = 0;
+  float learningRate = 0;
+};
+
+/// Host: memory of the host that the device reads and writes in place (pinned); the same as Device on the CPU.
+enum class MemoryPlace : uint8_t { Device, Host };
 
 struct WeightStatistics {
   int64_t clipped = 0;    // entries outside the grid before clipping
@@ -86,7 +98,7 @@ class Backend {
 
   // -- memory ---------------------------------------------------------------------------------------------------------
   /// One allocation a part of the plan, 64-byte aligned and zeroed; freed with the backend. Throws OutOfMemory.
-  virtual void* allocate(int64_t bytes, const char* part) = 0;
+  virtual void* allocate(int64_t bytes, const char* part, MemoryPlace place) = 0;
   virtual void upload(void* target, const void* host, int64_t bytes) = 0;
   virtual void download(void* host, const void* source, int64_t bytes) = 0;
   virtual void copy(void* target, const void* source, int64_t bytes) = 0;
@@ -131,9 +143,9 @@ class Backend {
 
   // -- decoder
   // --------------------------------------------------------------------------------------------------------------
-  /// x [T, d] float32 = table[ids]; table [vocab, d] in its own type, ids host memory, checked by the caller.
+  /// x [T, d] (residual type) = table[ids]; table [vocab, d] in its own type, ids [T] checked by the caller.
   virtual void embed(Matrix table, const int32_t* ids, Matrix x) = 0;
-  /// y = x·rsqrt(mean x² + eps)·w; x float32, y compute type; rstd [T] float32 kept for the backward.
+  /// y = x·rsqrt(mean x² + eps)·w; x residual type, y compute type; rstd [T] float32 kept for the backward.
   virtual void rmsNorm(Matrix x, const float* weight, float epsilon, Matrix y, float* rstd) = 0;
   /// dx (float32, accumulated) of rmsNorm for dy float32.
   virtual void rmsNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx) = 0;
@@ -147,20 +159,21 @@ class Backend {
   virtual void attention(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, float* lse) = 0;
   virtual void attentionBackward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, const float* lse,
                                  Matrix dO, Matrix dQ, Matrix dK, Matrix dV) = 0;
-  /// out = x + s∘P + bias; x, out float32 (may alias).
+  /// out = x + s∘P + bias; x, out of the residual type (may alias).
   virtual void addResidual(Matrix x, const RawOutput& raw, Matrix out) = 0;
   /// For dY float32 [T, m].
   virtual void addResidualBackward(Matrix dY, const RawOutput& raw, const RawOutputGradient& gradient) = 0;
   /// h = silu(gate)·up with gate, up = s∘P + bias; h compute type.
   virtual void swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) = 0;
-  /// For dH [T, f] compute type.
+  /// For dH [T, f] compute type. Writes h = silu(gate)·up again when `h` has memory.
   virtual void swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
-                              const RawOutputGradient& dUp) = 0;
-  /// Softmax cross-entropy of logits [rows, vocab] float32 against host targets (-1: ignored), in place: logits become
-  /// (softmax - onehot)·gradientScale in the first bytes of each row as float32 when wantGradient. Returns Σ loss
-  /// (double sum in fixed order); adds each row's loss to perToken (host, float) when not null.
-  virtual double crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, bool wantGradient,
-                              float* perToken) = 0;
+                              const RawOutputGradient& dUp, Matrix h) = 0;
+  /// Softmax cross-entropy of logits [rows, vocab] float32 against targets [rows] (-1: ignored). Adds Σ loss to
+  /// *lossSum, summed in fixed order in double. `gradient` [rows, vocab] becomes (softmax − onehot)·gradientScale, in
+  /// the memory of the logits (float32) or its own (compute type); without memory it is not wanted. The logits are
+  /// overwritten when it is.
+  virtual void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
+                            double* lossSum) = 0;
   /// Converts between element types, same element count.
   virtual void convert(Matrix from, Matrix to) = 0;
 
@@ -168,9 +181,8 @@ class Backend {
   // ----------------------------------------------------------------------------------------------------------
   /// Σ g² in double, fixed order.
   virtual double squaredNorm(const float* values, int64_t count) = 0;
-  /// In place on value and both moments; PyTorch's AdamW formulas in float32.
-  virtual void adamw(const AdamW& settings, float* value, const float* gradient, float* moment1, float* moment2,
-                     int64_t count) = 0;
+  /// In place on values and both moments; PyTorch's AdamW formulas in float32.
+  virtual void adamw(const AdamW& settings, std::span<const AdamWTensor> tensors) = 0;
 };
 
 }  // namespace lrqat

@@ -4,11 +4,12 @@
 #include <array>
 
 #include "core/error.h"
+#include "core/host_tensor.h"
 
 namespace lrqat {
 
 Decoder::Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearLayer>& linears,
-                 const EmbeddingBuffers& embeddings, const ActivationBuffers& activations,
+                 const EmbeddingBuffers& embeddings, HostTensor hostTable, const ActivationBuffers& activations,
                  const WorkspaceBuffers& workspace)
     : shape_(shape),
       backend_(backend),
@@ -16,20 +17,30 @@ Decoder::Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearL
       embeddings_(embeddings),
       blocks_(activations.blocks),
       activations_(activations),
-      workspace_(workspace) {}
+      workspace_(workspace),
+      hostTable_(hostTable) {}
 
-double Decoder::evaluate(const MicroBatch& batch, WeightForm form) {
+void Decoder::evaluate(const MicroBatch& batch, WeightForm form) {
   begin(batch, form);
   forward();
-  return head(HeadTask::Loss, 0, nullptr);
+  head(HeadTask::Loss, 0, nullptr);
 }
 
-double Decoder::trainMicroBatch(const MicroBatch& batch, float gradientScale) {
+void Decoder::trainMicroBatch(const MicroBatch& batch, float gradientScale) {
   begin(batch, WeightForm::Trained);
   forward();
-  const double loss = head(HeadTask::LossAndGradient, gradientScale, nullptr);
+  head(HeadTask::LossAndGradient, gradientScale, nullptr);
   backward();
-  return loss;
+}
+
+double Decoder::loss() {
+  double sum = 0;
+  backend_.download(&sum, workspace_.lossSum, sizeof sum);
+  return sum;
+}
+
+void Decoder::clearLoss() {
+  backend_.zero(workspace_.lossSum, sizeof(double));
 }
 
 void Decoder::logits(const MicroBatch& batch, WeightForm form, float* out) {
@@ -38,14 +49,13 @@ void Decoder::logits(const MicroBatch& batch, WeightForm form, float* out) {
   head(HeadTask::Logits, 0, out);
 }
 
-double Decoder::observeGradients(const MicroBatch& batch, float gradientScale, GradientObserver& observer) {
+void Decoder::observeGradients(const MicroBatch& batch, float gradientScale, GradientObserver& observer) {
   begin(batch, WeightForm::Float);
   observer_ = &observer;
   forward();
-  const double loss = head(HeadTask::LossAndGradient, gradientScale, nullptr);
+  head(HeadTask::LossAndGradient, gradientScale, nullptr);
   backward();
   observer_ = nullptr;
-  return loss;
 }
 
 void Decoder::begin(const MicroBatch& batch, WeightForm form) {
@@ -54,6 +64,8 @@ void Decoder::begin(const MicroBatch& batch, WeightForm form) {
   batch_ = batch;
   form_ = form;
   observer_ = nullptr;
+  backend_.upload(workspace_.tokens, batch.tokens, batch.rows() * 4);
+  backend_.upload(workspace_.targets, batch.targets, batch.rows() * 4);
   firstKey_.clear();
   const int64_t window = shape_.model.slidingWindow;
   if (!batch.firstKey && (window == 0 || window >= batch.length)) return;
@@ -64,6 +76,7 @@ void Decoder::begin(const MicroBatch& batch, WeightForm form) {
     const int64_t windowStart = window > 0 ? position - window + 1 : 0;
     firstKey_[static_cast<size_t>(row)] = static_cast<int32_t>(std::max({first, windowStart, int64_t{0}}));
   }
+  backend_.upload(workspace_.firstKey, firstKey_.data(), batch.rows() * 4);
 }
 
 void Decoder::checkCancelled() const {
@@ -81,7 +94,7 @@ AttentionShape Decoder::attentionShape() const {
           .heads = shape_.model.heads,
           .kvHeads = shape_.model.kvHeads,
           .headDim = shape_.model.headDim,
-          .firstKey = firstKey_.empty() ? nullptr : firstKey_.data()};
+          .firstKey = firstKey_.empty() ? nullptr : workspace_.firstKey};
 }
 
 HeadTransform Decoder::headTransform(int64_t layer, Linear which) const {
@@ -116,6 +129,13 @@ void Decoder::applyLinear(int64_t layer, Linear which, Matrix x, Matrix p) {
   backend_.gemm(x, false, w, true, p, false);
 }
 
+void Decoder::projectHeads(int64_t layer) {
+  BlockActivations& a = block(layer);
+  backend_.projectHeads(raw(layer, Linear::Q, rows(a.rawQ)), headTransform(layer, Linear::Q), rows(a.q));
+  backend_.projectHeads(raw(layer, Linear::K, rows(a.rawK)), headTransform(layer, Linear::K), rows(a.k));
+  backend_.projectHeads(raw(layer, Linear::V, rows(a.rawV)), headTransform(layer, Linear::V), rows(a.v));
+}
+
 void Decoder::forwardBlock(int64_t layer, Matrix input, Matrix output) {
   checkCancelled();
   const auto& norms = embeddings_.layers[static_cast<size_t>(layer)];
@@ -126,9 +146,7 @@ void Decoder::forwardBlock(int64_t layer, Matrix input, Matrix output) {
   applyLinear(layer, Linear::Q, rows(a.normed1), rows(a.rawQ));
   applyLinear(layer, Linear::K, rows(a.normed1), rows(a.rawK));
   applyLinear(layer, Linear::V, rows(a.normed1), rows(a.rawV));
-  backend_.projectHeads(raw(layer, Linear::Q, rows(a.rawQ)), headTransform(layer, Linear::Q), rows(a.q));
-  backend_.projectHeads(raw(layer, Linear::K, rows(a.rawK)), headTransform(layer, Linear::K), rows(a.k));
-  backend_.projectHeads(raw(layer, Linear::V, rows(a.rawV)), headTransform(layer, Linear::V), rows(a.v));
+  projectHeads(layer);
   backend_.attention(attentionShape(), rows(a.q), rows(a.k), rows(a.v), rows(a.attention), a.lse);
   applyLinear(layer, Linear::O, rows(a.attention), rows(a.rawO));
   backend_.addResidual(input, raw(layer, Linear::O, rows(a.rawO)), rows(a.middle));
@@ -141,9 +159,22 @@ void Decoder::forwardBlock(int64_t layer, Matrix input, Matrix output) {
   if (output.data) backend_.addResidual(rows(a.middle), raw(layer, Linear::Down, rows(a.rawDown)), output);
 }
 
+void Decoder::embed() {
+  const Matrix x = blockInput(0);
+  if (embeddings_.table.data) {
+    backend_.embed(embeddings_.table, workspace_.tokens, x);
+    return;
+  }
+  gathered_.resize(static_cast<size_t>(x.bytes()));
+  for (int64_t row = 0; row < x.rows; ++row) {
+    copyHostRow(hostTable_, batch_.tokens[row], x.type, gathered_.data() + row * x.cols * byteSize(x.type));
+  }
+  backend_.upload(x.data, gathered_.data(), x.bytes());
+}
+
 void Decoder::forward() {
   const int64_t layers = shape_.model.layers;
-  backend_.embed(embeddings_.table, batch_.tokens, blockInput(0));
+  embed();
   for (int64_t layer = 0; layer < layers; ++layer) {
     const bool last = layer + 1 == layers;
     forwardBlock(layer, blockInput(layer), last ? rows(activations_.output) : blockInput(layer + 1));
@@ -152,10 +183,9 @@ void Decoder::forward() {
                    rows(activations_.normed), activations_.rstd);
 }
 
-double Decoder::head(HeadTask task, float gradientScale, float* logitsOut) {
+void Decoder::head(HeadTask task, float gradientScale, float* logitsOut) {
   const int64_t total = batch_.rows();
   const int64_t vocab = shape_.model.vocabSize;
-  double loss = 0;
   for (int64_t first = 0; first < total; first += workspace_.logits.rows) {
     checkCancelled();
     const int64_t count = std::min(workspace_.logits.rows, total - first);
@@ -167,14 +197,12 @@ double Decoder::head(HeadTask task, float gradientScale, float* logitsOut) {
       continue;
     }
     const bool wantGradient = task == HeadTask::LossAndGradient;
-    loss += backend_.crossEntropy(logits, batch_.targets + first, gradientScale, wantGradient, nullptr);
+    const Matrix dLogits = wantGradient ? workspace_.logitGradient.slice(0, count) : Matrix{};
+    backend_.crossEntropy(logits, workspace_.targets + first, gradientScale, dLogits, workspace_.lossSum);
     if (!wantGradient) continue;
-    const Matrix dLogits = workspace_.logitGradient.slice(0, count);
-    if (dLogits.data != logits.data) backend_.convert(logits, dLogits);
     if (observer_) observer_->onHead(normed, dLogits);
     backend_.gemm(dLogits, false, embeddings_.head, false, workspace_.normedGradient.slice(first, count), false);
   }
-  return loss;
 }
 
 void Decoder::backward() {
@@ -218,8 +246,7 @@ void Decoder::backpropagateLinear(int64_t layer, Linear which, Matrix dYs, Matri
 void Decoder::accumulateGradients(int64_t layer, Matrix x, std::span<const LinearGradientInput> inputs) {
   std::array<LowRankTask, 3> tasks;
   size_t count = 0;
-  for (size_t slot = 0; slot < inputs.size(); ++slot) {
-    const auto& [which, dYs] = inputs[slot];
+  for (const auto& [which, dYs, slot] : inputs) {
     LinearLayer& l = linear(layer, which);
     if (observer_) {
       observer_->onLinear(layer, which, x, dYs);
@@ -243,6 +270,11 @@ void Decoder::accumulateGradients(int64_t layer, Matrix x, std::span<const Linea
   if (count > 0) backend_.lowRankGradient(x, std::span(tasks.data(), count));
 }
 
+bool Decoder::sharesElementwise(int64_t layer) const {
+  // The last block's are still those of the forward pass, and a checkpointed block has just been computed again.
+  return shape_.recomputeElementwise && activations_.blockInputs.empty() && layer + 1 < shape_.model.layers;
+}
+
 void Decoder::backwardBlock(int64_t layer, Matrix input) {
   checkCancelled();
   const auto& norms = embeddings_.layers[static_cast<size_t>(layer)];
@@ -251,6 +283,8 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   const Matrix normedGradient = rows(workspace_.normedGradient);
   // The embedding is frozen, so nothing reads the gradient of the first block's input.
   const bool needInputGradient = layer > 0 || observer_;
+  const bool again = sharesElementwise(layer);
+  const float epsilon = shape_.model.rmsNormEpsilon;
 
   // Feed-forward half.
   const Matrix dRawDown = rows(workspace_.dRawDown);
@@ -258,15 +292,18 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   const Matrix dRawGate = rows(workspace_.dRawGate);
   const Matrix dRawUp = rows(workspace_.dRawUp);
   backend_.addResidualBackward(gradient, raw(layer, Linear::Down, rows(a.rawDown)),
-                               rawGradient(layer, Linear::Down, dRawDown, 0));
-  backpropagateLinear(layer, Linear::Down, dRawDown, dGated, false, 0);
-  accumulateGradients(layer, rows(a.gated), std::array{LinearGradientInput{Linear::Down, dRawDown}});
+                               rawGradient(layer, Linear::Down, dRawDown, 2));
+  backpropagateLinear(layer, Linear::Down, dRawDown, dGated, false, 2);
   backend_.swigluBackward(dGated, raw(layer, Linear::Gate, rows(a.rawGate)), raw(layer, Linear::Up, rows(a.rawUp)),
-                          rawGradient(layer, Linear::Gate, dRawGate, 0), rawGradient(layer, Linear::Up, dRawUp, 1));
+                          rawGradient(layer, Linear::Gate, dRawGate, 0), rawGradient(layer, Linear::Up, dRawUp, 1),
+                          again ? rows(a.gated) : Matrix{});
+  accumulateGradients(layer, rows(a.gated), std::array{LinearGradientInput{Linear::Down, dRawDown, 2}});
+  if (again) backend_.rmsNorm(rows(a.middle), norms.postNorm, epsilon, rows(a.normed2), a.rstd2);
   backpropagateLinear(layer, Linear::Gate, dRawGate, normedGradient, false, 0);
   backpropagateLinear(layer, Linear::Up, dRawUp, normedGradient, true, 1);
-  accumulateGradients(layer, rows(a.normed2),
-                      std::array{LinearGradientInput{Linear::Gate, dRawGate}, LinearGradientInput{Linear::Up, dRawUp}});
+  accumulateGradients(
+      layer, rows(a.normed2),
+      std::array{LinearGradientInput{Linear::Gate, dRawGate, 0}, LinearGradientInput{Linear::Up, dRawUp, 1}});
   if (observer_) observer_->onNorm(layer, 1, normedGradient, rows(a.middle), a.rstd2);
   backend_.rmsNormBackward(normedGradient, rows(a.middle), norms.postNorm, a.rstd2, gradient);
 
@@ -281,7 +318,11 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   const Matrix dRawV = rows(workspace_.dRawV);
   backend_.addResidualBackward(gradient, raw(layer, Linear::O, rows(a.rawO)), rawGradient(layer, Linear::O, dRawO, 0));
   backpropagateLinear(layer, Linear::O, dRawO, dAttention, false, 0);
-  accumulateGradients(layer, rows(a.attention), std::array{LinearGradientInput{Linear::O, dRawO}});
+  accumulateGradients(layer, rows(a.attention), std::array{LinearGradientInput{Linear::O, dRawO, 0}});
+  if (again) {
+    projectHeads(layer);
+    backend_.rmsNorm(input, norms.inputNorm, epsilon, rows(a.normed1), a.rstd1);
+  }
   backend_.attentionBackward(attentionShape(), rows(a.q), rows(a.k), rows(a.v), rows(a.attention), a.lse, dAttention,
                              dQ, dK, dV);
   backend_.projectHeadsBackward(dQ, raw(layer, Linear::Q, rows(a.rawQ)), headTransform(layer, Linear::Q),
@@ -295,8 +336,8 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   backpropagateLinear(layer, Linear::K, dRawK, dNormed, true, 1);
   backpropagateLinear(layer, Linear::V, dRawV, dNormed, true, 2);
   accumulateGradients(layer, rows(a.normed1),
-                      std::array{LinearGradientInput{Linear::Q, dRawQ}, LinearGradientInput{Linear::K, dRawK},
-                                 LinearGradientInput{Linear::V, dRawV}});
+                      std::array{LinearGradientInput{Linear::Q, dRawQ, 0}, LinearGradientInput{Linear::K, dRawK, 1},
+                                 LinearGradientInput{Linear::V, dRawV, 2}});
   if (!needInputGradient) return;
   if (observer_) observer_->onNorm(layer, 0, normedGradient, input, a.rstd1);
   backend_.rmsNormBackward(normedGradient, input, norms.inputNorm, a.rstd1, gradient);

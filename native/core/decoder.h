@@ -46,17 +46,21 @@ class GradientObserver {
 class Decoder {
  public:
   Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearLayer>& linears,
-          const EmbeddingBuffers& embeddings, const ActivationBuffers& activations, const WorkspaceBuffers& workspace);
+          const EmbeddingBuffers& embeddings, HostTensor hostTable, const ActivationBuffers& activations,
+          const WorkspaceBuffers& workspace);
 
-  /// Σ cross-entropy over the predicted tokens.
-  double evaluate(const MicroBatch& batch, WeightForm form);
-  /// Adds the gradients of gradientScale · Σ cross-entropy to every linear's gradient buffers; returns the unscaled
-  /// sum.
-  double trainMicroBatch(const MicroBatch& batch, float gradientScale);
+  /// Adds Σ cross-entropy over the predicted tokens to the loss.
+  void evaluate(const MicroBatch& batch, WeightForm form);
+  /// Adds the gradients of gradientScale · Σ cross-entropy to every linear's gradient buffers, and the unscaled sum to
+  /// the loss.
+  void trainMicroBatch(const MicroBatch& batch, float gradientScale);
+  /// Σ cross-entropy since clearLoss, over the predicted tokens of evaluate and trainMicroBatch. Waits for the device.
+  double loss();
+  void clearLoss();
   /// Logits of all rows, host memory [rows, vocab] float32.
   void logits(const MicroBatch& batch, WeightForm form, float* out);
   /// As trainMicroBatch for the float weights, but reports to `observer` instead of filling gradient buffers.
-  double observeGradients(const MicroBatch& batch, float gradientScale, GradientObserver& observer);
+  void observeGradients(const MicroBatch& batch, float gradientScale, GradientObserver& observer);
 
   /// Checked between blocks; when it becomes true the running call throws Cancelled.
   void setCancelFlag(const std::atomic<bool>* flag) { cancel_ = flag; }
@@ -75,8 +79,11 @@ class Decoder {
   Matrix workspaceWeight(int64_t layer, Linear which) const;
 
   void begin(const MicroBatch& batch, WeightForm form);
+  void embed();
   void checkCancelled() const;
   void forward();
+  /// q, k and v of a block from their raw products.
+  void projectHeads(int64_t layer);
   void forwardBlock(int64_t layer, Matrix input, Matrix output);
   void backward();
   void backwardBlock(int64_t layer, Matrix input);
@@ -88,10 +95,13 @@ class Decoder {
   struct LinearGradientInput {
     Linear which;
     Matrix dYs;
+    int slot;  // of workspace_.clipped and rowScaleGradient
   };
-  /// Low-rank and scale gradients of the linears that read x; slot i belongs to inputs[i].
+  /// Low-rank and scale gradients of the linears that read x.
   void accumulateGradients(int64_t layer, Matrix x, std::span<const LinearGradientInput> inputs);
-  double head(HeadTask task, float gradientScale, float* logitsOut);
+  /// What element-wise operations gave in the forward of this block has been overwritten by later blocks.
+  bool sharesElementwise(int64_t layer) const;
+  void head(HeadTask task, float gradientScale, float* logitsOut);
   Matrix rows(Matrix full) const { return full.slice(0, batch_.rows()); }
 
   const EngineShape& shape_;
@@ -104,7 +114,10 @@ class Decoder {
   MicroBatch batch_;
   WeightForm form_ = WeightForm::Trained;
   GradientObserver* observer_ = nullptr;
+  /// Where the embedding table lies when its rows stay on the host.
+  HostTensor hostTable_;
   std::vector<int32_t> firstKey_;
+  std::vector<std::byte> gathered_;
   const std::atomic<bool>* cancel_ = nullptr;
 };
 

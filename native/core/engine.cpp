@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/half.h"
+#include "core/host_tensor.h"
 #include "core/rope.h"
 
 namespace lrqat {
@@ -17,23 +18,6 @@ std::string shapeText(const std::vector<int64_t>& shape) {
   std::string text = "[";
   for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
   return text + "]";
-}
-
-float hostValue(const HostTensor& tensor, int64_t index) {
-  switch (tensor.type) {
-    case DType::F32: {
-      float value;
-      std::memcpy(&value, static_cast<const std::byte*>(tensor.data) + index * 4, 4);
-      return value;
-    }
-    case DType::BF16:
-    case DType::F16: {
-      uint16_t bits;
-      std::memcpy(&bits, static_cast<const std::byte*>(tensor.data) + index * 2, 2);
-      return tensor.type == DType::BF16 ? floatFromBf16(bits) : floatFromF16(bits);
-    }
-  }
-  return 0;
 }
 
 /// Counter-based generator (SplitMix64 finalizer): the value of an element depends on seed, linear and index alone.
@@ -79,14 +63,17 @@ Engine::Engine(EngineConfig config, std::unique_ptr<Backend> backend)
       return "quantizedWeights " + std::to_string(p.quantizedWeights) + ", parameters " + std::to_string(p.parameters) +
              ", gradients " + std::to_string(p.gradients) + ", optimizer " + std::to_string(p.optimizer) +
              ", embeddings " + std::to_string(p.embeddings) + ", activations " + std::to_string(p.activations) +
-             ", workspace " + std::to_string(p.workspace);
+             ", workspace " + std::to_string(p.workspace) + ", host " + std::to_string(p.host);
     };
     throw Error(ErrorCode::PlanMismatch, "the memory plan is not what the engine needs; planned: " +
                                              list(*config_.plan) + "; needed: " + list(parts_));
   }
   allocate();
   loadEmbeddings();
-  decoder_ = std::make_unique<Decoder>(config_.shape, *backend_, linears_, embeddings_, activations_, workspace_);
+  const ModelShape& model = shape.model;
+  const HostTensor table = hostTensor("model.embed_tokens.weight", {model.vocabSize, model.hiddenSize});
+  decoder_ =
+      std::make_unique<Decoder>(config_.shape, *backend_, linears_, embeddings_, table, activations_, workspace_);
   decoder_->setCancelFlag(&cancel_);
 }
 
@@ -139,31 +126,36 @@ void Engine::uploadFloats(const std::string& name, float* target, int64_t count)
 
 void Engine::uploadMatrix(const std::string& name, Matrix target) {
   const HostTensor tensor = hostTensor(name, {target.rows, target.cols});
-  std::vector<float> floats(static_cast<size_t>(target.cols));
-  std::vector<uint16_t> halves(static_cast<size_t>(target.cols));
-  for (int64_t row = 0; row < target.rows; ++row) {
-    for (int64_t col = 0; col < target.cols; ++col) {
-      const float value = hostValue(tensor, row * target.cols + col);
-      if (!std::isfinite(value)) {
-        throw Error(ErrorCode::InputFile, tensors_.at(name).file + ": tensor " + name +
-                                              " holds a value that is not finite at [" + std::to_string(row) + ", " +
-                                              std::to_string(col) + "]");
-      }
-      floats[static_cast<size_t>(col)] = value;
-      halves[static_cast<size_t>(col)] = bf16FromFloat(value);
+  // Some rows at a time: few transfers, little host memory.
+  const int64_t rowsPerUpload = std::max<int64_t>(1, (int64_t{4} << 20) / (target.cols * byteSize(target.type)));
+  std::vector<std::byte> staged;
+  for (int64_t first = 0; first < target.rows; first += rowsPerUpload) {
+    const Matrix slice = target.slice(first, std::min(rowsPerUpload, target.rows - first));
+    staged.resize(static_cast<size_t>(slice.bytes()));
+    for (int64_t row = 0; row < slice.rows; ++row) {
+      checkFinite(name, tensor, first + row);
+      copyHostRow(tensor, first + row, target.type, staged.data() + row * target.cols * byteSize(target.type));
     }
-    const Matrix slice = target.slice(row, 1);
-    if (target.type == DType::F32) backend_->upload(slice.data, floats.data(), slice.bytes());
-    if (target.type == DType::BF16) backend_->upload(slice.data, halves.data(), slice.bytes());
+    backend_->upload(slice.data, staged.data(), slice.bytes());
+  }
+}
+
+void Engine::checkFinite(const std::string& name, const HostTensor& tensor, int64_t row) const {
+  for (int64_t col = 0; col < tensor.cols; ++col) {
+    if (std::isfinite(hostValue(tensor, row * tensor.cols + col))) continue;
+    throw Error(ErrorCode::InputFile, tensors_.at(name).file + ": tensor " + name +
+                                          " holds a value that is not finite at [" + std::to_string(row) + ", " +
+                                          std::to_string(col) + "]");
   }
 }
 
 void Engine::allocate() {
   const EngineShape& shape = config_.shape;
   std::vector<LinearBuffers> buffers;
-  const auto place = [&](int64_t bytes, const char* part, auto&& layout) -> void* {
+  const auto place = [&](int64_t bytes, const char* part, auto&& layout,
+                         MemoryPlace where = MemoryPlace::Device) -> void* {
     if (bytes == 0) return nullptr;
-    void* memory = backend_->allocate(bytes, part);
+    void* memory = backend_->allocate(bytes, part, where);
     Layout placed(memory);
     LRQAT_CHECK(layout(placed) == bytes);
     return memory;
@@ -172,7 +164,10 @@ void Engine::allocate() {
         [&](Layout& l) { return layoutQuantizedWeights(shape, l, buffers); });
   place(parts_.parameters, "parameters", [&](Layout& l) { return layoutParameters(shape, l, buffers); });
   gradientMemory_ = place(parts_.gradients, "gradients", [&](Layout& l) { return layoutGradients(shape, l, buffers); });
-  place(parts_.optimizer, "optimizer state", [&](Layout& l) { return layoutOptimizer(shape, l, buffers); });
+  place(
+      shape.optimizerOnHost ? parts_.host : parts_.optimizer, "optimizer state",
+      [&](Layout& l) { return layoutOptimizer(shape, l, buffers); },
+      shape.optimizerOnHost ? MemoryPlace::Host : MemoryPlace::Device);
   place(parts_.embeddings, "embeddings", [&](Layout& l) { return layoutEmbeddings(shape, l, embeddings_); });
   place(parts_.activations, "activations", [&](Layout& l) { return layoutActivations(shape, l, activations_); });
   place(parts_.workspace, "workspace",
@@ -197,7 +192,12 @@ void Engine::allocate() {
 
 void Engine::loadEmbeddings() {
   const ModelShape& model = config_.shape.model;
-  uploadMatrix("model.embed_tokens.weight", embeddings_.table);
+  if (embeddings_.table.data) {
+    uploadMatrix("model.embed_tokens.weight", embeddings_.table);
+  } else {
+    const HostTensor table = hostTensor("model.embed_tokens.weight", {model.vocabSize, model.hiddenSize});
+    for (int64_t row = 0; row < table.rows; ++row) checkFinite("model.embed_tokens.weight", table, row);
+  }
   if (!model.tiedEmbeddings) uploadMatrix("lm_head.weight", embeddings_.head);
   uploadFloats("model.norm.weight", embeddings_.finalNorm, model.hiddenSize);
   const RopeTable rope = ropeTable(model, config_.shape.sequenceLength);
@@ -369,17 +369,16 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   prepareScales(WeightForm::Trained);
   if (gradientMemory_) backend_->zero(gradientMemory_, parts_.gradients);
   const float gradientScale = 1.0F / static_cast<float>(result.tokens);
-  double lossSum = 0;
+  decoder_->clearLoss();
   for (int64_t first = 0; first < batch.sequences; first += shape.microBatch) {
-    lossSum += decoder_->trainMicroBatch(microBatch(batch, first, shape.microBatch), gradientScale);
+    decoder_->trainMicroBatch(microBatch(batch, first, shape.microBatch), gradientScale);
   }
-  result.loss = lossSum / static_cast<double>(result.tokens);
-
-  double squared = 0;
-  for (const ParameterInfo& p : parameters_) {
-    squared += backend_->squaredNorm(state(p.linear, p.kind, StateKind::Gradient).data(), p.count());
+  result.loss = decoder_->loss() / static_cast<double>(result.tokens);
+  // All gradients at once; the padding between them is zero.
+  if (gradientMemory_) {
+    result.gradientNorm =
+        std::sqrt(backend_->squaredNorm(static_cast<const float*>(gradientMemory_), parts_.gradients / 4));
   }
-  result.gradientNorm = std::sqrt(squared);
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradientNorm)) {
     result.skipped = true;
     return result;
@@ -398,13 +397,18 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
         static_cast<float>(*settings.gradientClip) / (static_cast<float>(result.gradientNorm) + 1e-6F);
     adam.gradientFactor = std::min(1.0F, coefficient);
   }
+  std::vector<AdamWTensor> tensors;
+  tensors.reserve(parameters_.size());
   for (const ParameterInfo& p : parameters_) {
-    adam.learningRate = p.kind == ParameterKind::Scale ? settings.scaleLearningRate : settings.lowRankLearningRate;
-    backend_->adamw(adam, state(p.linear, p.kind, StateKind::Value).data(),
-                    state(p.linear, p.kind, StateKind::Gradient).data(),
-                    state(p.linear, p.kind, StateKind::Moment1).data(),
-                    state(p.linear, p.kind, StateKind::Moment2).data(), p.count());
+    tensors.push_back(
+        {.value = state(p.linear, p.kind, StateKind::Value).data(),
+         .gradient = state(p.linear, p.kind, StateKind::Gradient).data(),
+         .moment1 = state(p.linear, p.kind, StateKind::Moment1).data(),
+         .moment2 = state(p.linear, p.kind, StateKind::Moment2).data(),
+         .count = p.count(),
+         .learningRate = p.kind == ParameterKind::Scale ? settings.scaleLearningRate : settings.lowRankLearningRate});
   }
+  backend_->adamw(adam, tensors);
   return result;
 }
 
@@ -415,9 +419,11 @@ EvaluationResult Engine::evaluate(const TokenBatch& batch, WeightForm form) {
   EvaluationResult result;
   result.tokens = predicted(batch.targets);
   const int64_t step = sequencesPerMicroBatch(batch.length);
+  decoder_->clearLoss();
   for (int64_t first = 0; first < batch.sequences; first += step) {
-    result.lossSum += decoder_->evaluate(microBatch(batch, first, std::min(step, batch.sequences - first)), form);
+    decoder_->evaluate(microBatch(batch, first, std::min(step, batch.sequences - first)), form);
   }
+  result.lossSum = decoder_->loss();
   return result;
 }
 

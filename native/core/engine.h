@@ -129,6 +129,8 @@ class Engine {
   HostTensor hostTensor(const std::string& name, std::initializer_list<int64_t> shape) const;
   void uploadFloats(const std::string& name, float* target, int64_t count);
   void uploadMatrix(const std::string& name, Matrix target);
+  /// Throws InputFile when a value of the row is NaN or infinite.
+  void checkFinite(const std::string& name, const HostTensor& tensor, int64_t row) const;
   void allocate();
   void loadEmbeddings();
   void initializeLowRank(size_t linear);

@@ -21,13 +21,22 @@ enum class ErrorCode {
 
 const char* name(ErrorCode code);
 
-class Error : public std::runtime_error {
+/// Visible, because it crosses from the shared library of the CUDA backend.
+class
+#if defined(__GNUC__)
+    __attribute__((visibility("default")))
+#endif
+    Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message, std::string hint = {})
       : std::runtime_error(message), code_(code), hint_(std::move(hint)) {}
-  ErrorCode code() const { return code_; }
+  ErrorCode code() const {
+    return code_;
+  }
   /// What would work instead; may be empty.
-  const std::string& hint() const { return hint_; }
+  const std::string& hint() const {
+    return hint_;
+  }
 
  private:
   ErrorCode code_;

@@ -26,28 +26,35 @@ void layoutTrained(Layout& layout, const QuantSpec& spec, int64_t m, int64_t n, 
   if (scales) out.theta = layout.floats(spec.scaleCount(m, n));
 }
 
+/// What element-wise operations make: kept by each block, or shared by all when it is made again in the backward.
+void layoutElementwise(const EngineShape& shape, Layout& layout, BlockActivations& out) {
+  const ModelShape& model = shape.model;
+  const int64_t tokens = shape.tokens();
+  const DType e = shape.computeType;
+  out.normed1 = layout.matrix(e, tokens, model.hiddenSize);
+  out.q = layout.matrix(e, tokens, model.queryWidth());
+  out.k = layout.matrix(e, tokens, model.kvWidth());
+  out.v = layout.matrix(e, tokens, model.kvWidth());
+  out.normed2 = layout.matrix(e, tokens, model.hiddenSize);
+  out.gated = layout.matrix(e, tokens, model.intermediateSize);
+}
+
 void layoutBlock(const EngineShape& shape, bool ownsInput, Layout& layout, BlockActivations& out) {
   const ModelShape& model = shape.model;
   const int64_t tokens = shape.tokens();
   const DType e = shape.computeType;
-  if (ownsInput) out.input = layout.matrix(DType::F32, tokens, model.hiddenSize);
-  out.normed1 = layout.matrix(e, tokens, model.hiddenSize);
+  if (ownsInput) out.input = layout.matrix(shape.residualType, tokens, model.hiddenSize);
   out.rstd1 = layout.floats(tokens);
   out.rawQ = layout.matrix(e, tokens, model.queryWidth());
   out.rawK = layout.matrix(e, tokens, model.kvWidth());
   out.rawV = layout.matrix(e, tokens, model.kvWidth());
-  out.q = layout.matrix(e, tokens, model.queryWidth());
-  out.k = layout.matrix(e, tokens, model.kvWidth());
-  out.v = layout.matrix(e, tokens, model.kvWidth());
   out.attention = layout.matrix(e, tokens, model.queryWidth());
   out.lse = layout.floats(tokens * model.heads);
   out.rawO = layout.matrix(e, tokens, model.hiddenSize);
-  out.middle = layout.matrix(DType::F32, tokens, model.hiddenSize);
-  out.normed2 = layout.matrix(e, tokens, model.hiddenSize);
+  out.middle = layout.matrix(shape.residualType, tokens, model.hiddenSize);
   out.rstd2 = layout.floats(tokens);
   out.rawGate = layout.matrix(e, tokens, model.intermediateSize);
   out.rawUp = layout.matrix(e, tokens, model.intermediateSize);
-  out.gated = layout.matrix(e, tokens, model.intermediateSize);
   out.rawDown = layout.matrix(e, tokens, model.hiddenSize);
 }
 
@@ -93,7 +100,8 @@ int64_t layoutOptimizer(const EngineShape& shape, Layout& layout, std::vector<Li
 
 int64_t layoutEmbeddings(const EngineShape& shape, Layout& layout, EmbeddingBuffers& out) {
   const ModelShape& model = shape.model;
-  out.table = layout.matrix(shape.computeType, model.vocabSize, model.hiddenSize);
+  const bool ownTable = !shape.embeddingsOnHost || model.tiedEmbeddings;
+  if (ownTable) out.table = layout.matrix(shape.computeType, model.vocabSize, model.hiddenSize);
   out.head = model.tiedEmbeddings ? out.table : layout.matrix(shape.computeType, model.vocabSize, model.hiddenSize);
   out.finalNorm = layout.floats(model.hiddenSize);
   out.cosine = layout.floats(shape.sequenceLength * (model.headDim / 2));
@@ -119,12 +127,19 @@ int64_t layoutActivations(const EngineShape& shape, Layout& layout, ActivationBu
   const bool keepAll = shape.training && !shape.checkpointBlocks;
   const bool keepInputs = shape.training && shape.checkpointBlocks;
   out.blocks.resize(keepAll ? static_cast<size_t>(shape.model.layers) : 1);
-  for (auto& block : out.blocks) layoutBlock(shape, !keepInputs, layout, block);
+  const bool shareElementwise = keepAll && shape.recomputeElementwise;
+  BlockActivations shared;
+  if (shareElementwise) layoutElementwise(shape, layout, shared);
+  for (auto& block : out.blocks) {
+    block = shared;
+    if (!shareElementwise) layoutElementwise(shape, layout, block);
+    layoutBlock(shape, !keepInputs, layout, block);
+  }
   if (keepInputs) {
     out.blockInputs.resize(static_cast<size_t>(shape.model.layers));
-    for (auto& input : out.blockInputs) input = layout.matrix(DType::F32, tokens, hidden);
+    for (auto& input : out.blockInputs) input = layout.matrix(shape.residualType, tokens, hidden);
   }
-  out.output = layout.matrix(DType::F32, tokens, hidden);
+  out.output = layout.matrix(shape.residualType, tokens, hidden);
   out.normed = layout.matrix(shape.computeType, tokens, hidden);
   out.rstd = layout.floats(tokens);
   return layout.highest();
@@ -140,6 +155,10 @@ int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& 
     widestWeight = std::max(widestWeight, outputs(model, linear) * inputs(model, linear));
     widestOutput = std::max(widestOutput, outputs(model, linear));
   }
+  out.tokens = static_cast<int32_t*>(layout.bytes(tokens * 4));
+  out.targets = static_cast<int32_t*>(layout.bytes(tokens * 4));
+  out.firstKey = static_cast<int32_t*>(layout.bytes(tokens * 4));
+  out.lossSum = static_cast<double*>(layout.bytes(8));
   out.weight = layout.bytes(widestWeight * byteSize(e));
   out.logits = layout.matrix(DType::F32, logitRows(shape), model.vocabSize);
   out.scratchBytes = scratchBytes;
@@ -151,19 +170,29 @@ int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& 
   out.normedGradient = layout.matrix(DType::F32, tokens, model.hiddenSize);
   for (auto& rowScaleGradient : out.rowScaleGradient) rowScaleGradient = layout.floats(widestOutput);
   // At most three linears share an input (q, k, v); each set must hold the widest linear of its slot.
-  constexpr Linear slots[3][4] = {{Linear::Q, Linear::O, Linear::Gate, Linear::Down},
-                                  {Linear::K, Linear::Up, Linear::K, Linear::Up},
-                                  {Linear::V, Linear::V, Linear::V, Linear::V}};
+  constexpr Linear slots[3][3] = {{Linear::Q, Linear::O, Linear::Gate},
+                                  {Linear::K, Linear::Up, Linear::Up},
+                                  {Linear::V, Linear::Down, Linear::Down}};
   for (int slot = 0; slot < 3; ++slot) {
     int64_t rows = 0;
+    int64_t words = 0;
     int64_t capacity = 0;
     for (const Linear linear : slots[slot]) {
-      rows = std::max(rows, outputs(model, linear));
-      capacity = std::max(capacity, clippedCapacity(outputs(model, linear), inputs(model, linear)));
+      const int64_t m = outputs(model, linear);
+      const int64_t n = inputs(model, linear);
+      rows = std::max(rows, m);
+      words = std::max(words, m * ((n + 31) / 32));
+      capacity = std::max(capacity, clippedCapacity(m, n));
     }
-    out.clipped[slot].rowStart = static_cast<int64_t*>(layout.bytes((rows + 1) * 8));
-    out.clipped[slot].column = static_cast<int32_t*>(layout.bytes(capacity * 4));
-    out.clipped[slot].capacity = capacity;
+    ClippedSet& clipped = out.clipped[slot];
+    if (shape.device == Device::Cpu) {
+      clipped.rowStart = static_cast<int64_t*>(layout.bytes((rows + 1) * 8));
+      clipped.column = static_cast<int32_t*>(layout.bytes(capacity * 4));
+    } else {
+      clipped.mask = static_cast<uint32_t*>(layout.bytes(words * 4));
+      clipped.rowCount = static_cast<int32_t*>(layout.bytes(rows * 4));
+    }
+    clipped.capacity = capacity;
   }
   const int64_t mark = layout.used();
   out.dRawDown = layout.matrix(e, tokens, model.hiddenSize);
@@ -199,14 +228,16 @@ MemoryParts memoryParts(const EngineShape& shape, int64_t scratchBytes) {
     Layout layout;
     return place(layout);
   };
+  const int64_t moments = count([&](Layout& l) { return layoutOptimizer(shape, l, linears); });
   return {
       .quantizedWeights = count([&](Layout& l) { return layoutQuantizedWeights(shape, l, linears); }),
       .parameters = count([&](Layout& l) { return layoutParameters(shape, l, linears); }),
       .gradients = count([&](Layout& l) { return layoutGradients(shape, l, linears); }),
-      .optimizer = count([&](Layout& l) { return layoutOptimizer(shape, l, linears); }),
+      .optimizer = shape.optimizerOnHost ? 0 : moments,
       .embeddings = count([&](Layout& l) { return layoutEmbeddings(shape, l, embeddings); }),
       .activations = count([&](Layout& l) { return layoutActivations(shape, l, activations); }),
       .workspace = count([&](Layout& l) { return layoutWorkspace(shape, scratchBytes, l, workspace); }),
+      .host = shape.optimizerOnHost ? moments : 0,
   };
 }
 

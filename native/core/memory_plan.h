@@ -16,12 +16,22 @@ struct EngineShape {
   ModelShape model;
   /// [layers · 7] in the order of allLinears; nullopt: kept in float.
   std::vector<std::optional<QuantSpec>> linears;
+  Device device = Device::Cpu;
   DType computeType = DType::F32;
+  /// Of the residual stream and of saved block inputs.
+  DType residualType = DType::F32;
   int threads = 1;
   bool training = true;
   int64_t microBatch = 1;
   int64_t sequenceLength = 1;
   bool checkpointBlocks = false;
+  /// What element-wise operations can make again from what is kept (norm outputs, rotated heads, silu(gate)·up) is not
+  /// kept for the backward but made again in it.
+  bool recomputeElementwise = false;
+  /// Embedding rows are gathered from the mapped checkpoint instead of a table in backend memory (not when tied).
+  bool embeddingsOnHost = false;
+  /// The optimiser's moments live in host memory that the device reads and writes in place.
+  bool optimizerOnHost = false;
 
   int64_t tokens() const { return microBatch * sequenceLength; }
   const std::optional<QuantSpec>& spec(int64_t layer, Linear linear) const {
@@ -38,6 +48,8 @@ struct MemoryParts {
   int64_t embeddings = 0;
   int64_t activations = 0;
   int64_t workspace = 0;
+  /// Host memory that the device uses in place; not part of total().
+  int64_t host = 0;
 
   bool operator==(const MemoryParts&) const = default;
   int64_t total() const {
@@ -65,7 +77,7 @@ struct LinearBuffers {
 
 /// Float32 or compute-type copies of what is not quantized.
 struct EmbeddingBuffers {
-  Matrix table;                // [vocab, hidden] compute type
+  Matrix table;                // [vocab, hidden] compute type; no memory when the rows stay on the host
   Matrix head;                 // the same memory when tied
   float* finalNorm = nullptr;  // [hidden]
   float* cosine = nullptr;     // [sequenceLength, headDim / 2]
@@ -82,7 +94,7 @@ struct EmbeddingBuffers {
 
 /// What the backward of one block reads. T = tokens of a micro-batch, e = compute type.
 struct BlockActivations {
-  Matrix input;             // [T, hidden] float32, the residual stream
+  Matrix input;             // [T, hidden] residual type, the residual stream
   Matrix normed1;           // [T, hidden] e
   float* rstd1 = nullptr;   // [T]
   Matrix rawQ, rawK, rawV;  // [T, width] e: P = X·Qᵀ before scale, bias, norm and rotation
@@ -90,7 +102,7 @@ struct BlockActivations {
   Matrix attention;         // [T, queryWidth] e
   float* lse = nullptr;     // [microBatch, heads, length]
   Matrix rawO;              // [T, hidden] e
-  Matrix middle;            // [T, hidden] float32
+  Matrix middle;            // [T, hidden] residual type
   Matrix normed2;           // [T, hidden] e
   float* rstd2 = nullptr;
   Matrix rawGate, rawUp;  // [T, intermediate] e
@@ -103,15 +115,19 @@ struct ActivationBuffers {
   std::vector<BlockActivations> blocks;
   /// Inputs of all blocks when checkpointing; else empty (they are in `blocks`).
   std::vector<Matrix> blockInputs;
-  Matrix output;  // [T, hidden] float32 after the last block
+  Matrix output;  // [T, hidden] residual type, after the last block
   Matrix normed;  // [T, hidden] e
   float* rstd = nullptr;
 };
 
 struct WorkspaceBuffers {
-  void* weight = nullptr;  // the one rebuilt weight, widest linear, e
-  Matrix logits;           // [logitRows, vocab] float32
-  Matrix logitGradient;    // same memory in float32; own [logitRows, vocab] in bf16
+  int32_t* tokens = nullptr;    // [T]
+  int32_t* targets = nullptr;   // [T]
+  int32_t* firstKey = nullptr;  // [T]
+  double* lossSum = nullptr;    // [1]
+  void* weight = nullptr;       // the one rebuilt weight, widest linear, e
+  Matrix logits;                // [logitRows, vocab] float32
+  Matrix logitGradient;         // same memory in float32; own [logitRows, vocab] in bf16
   // Training only:
   Matrix gradient;                  // [T, hidden] float32: of the residual stream
   Matrix normedGradient;            // [T, hidden] float32: of a norm's output

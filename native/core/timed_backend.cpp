@@ -2,8 +2,8 @@
 
 namespace lrqat {
 
-void* TimedBackend::allocate(int64_t bytes, const char* part) {
-  return inner_->allocate(bytes, part);
+void* TimedBackend::allocate(int64_t bytes, const char* part, MemoryPlace place) {
+  return inner_->allocate(bytes, part, place);
 }
 
 void TimedBackend::upload(void* target, const void* host, int64_t bytes) {
@@ -116,14 +116,13 @@ void TimedBackend::swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) 
 }
 
 void TimedBackend::swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
-                                  const RawOutputGradient& dUp) {
-  return timed("swigluBackward", [&] { return inner_->swigluBackward(dH, gate, up, dGate, dUp); });
+                                  const RawOutputGradient& dUp, Matrix h) {
+  return timed("swigluBackward", [&] { return inner_->swigluBackward(dH, gate, up, dGate, dUp, h); });
 }
 
-double TimedBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, bool wantGradient,
-                                  float* perToken) {
-  return timed("crossEntropy",
-               [&] { return inner_->crossEntropy(logits, targets, gradientScale, wantGradient, perToken); });
+void TimedBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
+                                double* lossSum) {
+  return timed("crossEntropy", [&] { return inner_->crossEntropy(logits, targets, gradientScale, gradient, lossSum); });
 }
 
 void TimedBackend::convert(Matrix from, Matrix to) {
@@ -134,9 +133,8 @@ double TimedBackend::squaredNorm(const float* values, int64_t count) {
   return timed("squaredNorm", [&] { return inner_->squaredNorm(values, count); });
 }
 
-void TimedBackend::adamw(const AdamW& settings, float* value, const float* gradient, float* moment1, float* moment2,
-                         int64_t count) {
-  return timed("adamw", [&] { return inner_->adamw(settings, value, gradient, moment1, moment2, count); });
+void TimedBackend::adamw(const AdamW& settings, std::span<const AdamWTensor> tensors) {
+  return timed("adamw", [&] { return inner_->adamw(settings, tensors); });
 }
 
 }  // namespace lrqat

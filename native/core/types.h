@@ -12,6 +12,9 @@ constexpr int64_t byteSize(DType type) {
   return type == DType::F32 ? 4 : 2;
 }
 
+/// Which implementation of Backend a model runs on.
+enum class Device : uint8_t { Cpu, Cuda };
+
 /// Row-major matrix without padding; the memory belongs to the backend (host memory on the CPU, device memory on CUDA).
 struct Matrix {
   void* data = nullptr;
@@ -120,11 +123,14 @@ enum class WeightForm : uint8_t {
   Float,           // the pretrained weight itself
 };
 
-/// Coordinates whose rounded value fell outside [qmin, qmax], row by row. rowStart[m] counts all of them even when it
-/// exceeds `capacity`; then `column` is incomplete and the dense gradient must be used.
+/// Coordinates whose rounded value fell outside [qmin, qmax]. On the CPU listed row by row: rowStart[m] counts all of
+/// them even when it exceeds `capacity`; then `column` is incomplete and the dense gradient must be used. On CUDA a bit
+/// an entry; lists are made from it when they are needed.
 struct ClippedSet {
-  int64_t* rowStart = nullptr;  // [m + 1]
-  int32_t* column = nullptr;    // [capacity]
+  int64_t* rowStart = nullptr;  // [m + 1], CPU
+  int32_t* column = nullptr;    // [capacity], CPU
+  uint32_t* mask = nullptr;     // [m, ceil(n / 32)], CUDA: bit j % 32 of word j / 32 of a row
+  int32_t* rowCount = nullptr;  // [m], CUDA
   int64_t capacity = 0;
 };
 

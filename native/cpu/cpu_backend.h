@@ -25,7 +25,7 @@ class CpuBackend final : public Backend {
   CpuBackend(const CpuBackend&) = delete;
   CpuBackend& operator=(const CpuBackend&) = delete;
 
-  void* allocate(int64_t bytes, const char* part) override;
+  void* allocate(int64_t bytes, const char* part, MemoryPlace place) override;
   void upload(void* target, const void* host, int64_t bytes) override;
   void download(void* host, const void* source, int64_t bytes) override;
   void copy(void* target, const void* source, int64_t bytes) override;
@@ -60,14 +60,13 @@ class CpuBackend final : public Backend {
   void addResidualBackward(Matrix dY, const RawOutput& raw, const RawOutputGradient& gradient) override;
   void swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) override;
   void swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
-                      const RawOutputGradient& dUp) override;
-  double crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, bool wantGradient,
-                      float* perToken) override;
+                      const RawOutputGradient& dUp, Matrix h) override;
+  void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
+                    double* lossSum) override;
   void convert(Matrix from, Matrix to) override;
 
   double squaredNorm(const float* values, int64_t count) override;
-  void adamw(const AdamW& settings, float* value, const float* gradient, float* moment1, float* moment2,
-             int64_t count) override;
+  void adamw(const AdamW& settings, std::span<const AdamWTensor> tensors) override;
 
   int threads() const { return threads_; }
   /// Bump allocation inside the scratch region for the duration of one operation (scratch.h).

@@ -6,9 +6,10 @@
 
 namespace lrqat::cpu {
 
-double CpuBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, bool wantGradient,
-                                float* perToken) {
+void CpuBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
+                              double* lossSum) {
   LRQAT_CHECK(logits.type == DType::F32);
+  const bool wantGradient = gradient.data != nullptr;
   const LossKernels& kernels = LRQAT_SELECT_KERNELS(lossKernels);
   const int64_t vocab = logits.cols;
   auto* values = static_cast<float*>(logits.data);
@@ -36,10 +37,10 @@ double CpuBackend::crossEntropy(Matrix logits, const int32_t* targets, float gra
     for (int64_t i = 0; i < count; ++i) {
       if (targets[first + i] < 0) continue;
       total += static_cast<double>(losses[i]);
-      if (perToken) perToken[first + i] += losses[i];
     }
   }
-  return total;
+  *lossSum += total;
+  if (wantGradient && gradient.data != logits.data) convert(logits, gradient);
 }
 
 }  // namespace lrqat::cpu

@@ -6,7 +6,7 @@
 
 namespace lrqat::cpu {
 
-void* CpuBackend::allocate(int64_t bytes, const char* part) {
+void* CpuBackend::allocate(int64_t bytes, const char* part, MemoryPlace) {
   const auto size = static_cast<size_t>(Scratch::padded(bytes > 0 ? bytes : 1));
   void* memory = std::aligned_alloc(64, size);
   if (!memory) {

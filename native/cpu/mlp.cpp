@@ -23,8 +23,9 @@ void CpuBackend::swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) {
 }
 
 void CpuBackend::swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
-                                const RawOutputGradient& dUp) {
+                                const RawOutputGradient& dUp, Matrix h) {
   LRQAT_CHECK(dH.type != DType::F16);
+  if (h.data) swiglu(gate, up, h);
   for (const Matrix& matrix : {gate.p, up.p, dGate.dYs, dUp.dYs}) {
     LRQAT_CHECK(matrix.elements() == dH.elements() && matrix.type == dH.type);
   }

@@ -23,27 +23,28 @@ double CpuBackend::squaredNorm(const float* values, int64_t count) {
   return total;
 }
 
-void CpuBackend::adamw(const AdamW& settings, float* value, const float* gradient, float* moment1, float* moment2,
-                       int64_t count) {
+void CpuBackend::adamw(const AdamW& settings, std::span<const AdamWTensor> tensors) {
   // As torch.optim.AdamW: the scalars of a step are computed in double and rounded once.
   const double correction1 = 1 - std::pow(double{settings.beta1}, static_cast<double>(settings.step));
   const double correction2 = 1 - std::pow(double{settings.beta2}, static_cast<double>(settings.step));
-  const AdamWStep step{
-      .gradientFactor = settings.gradientFactor,
-      .gradientWeight1 = static_cast<float>(1 - double{settings.beta1}),
-      .beta2 = static_cast<float>(settings.beta2),
-      .gradientWeight2 = static_cast<float>(1 - double{settings.beta2}),
-      .decay = static_cast<float>(1 - double{settings.learningRate} * double{settings.weightDecay}),
-      .stepSize = static_cast<float>(double{settings.learningRate} / correction1),
-      .rootCorrection2 = static_cast<float>(std::sqrt(correction2)),
-      .epsilon = static_cast<float>(settings.epsilon),
-  };
   const OptimizerKernels& kernels = LRQAT_SELECT_KERNELS(optimizerKernels);
-  constexpr int64_t piece = 4096;
+  for (const AdamWTensor& tensor : tensors) {
+    const AdamWStep step{
+        .gradientFactor = settings.gradientFactor,
+        .gradientWeight1 = static_cast<float>(1 - double{settings.beta1}),
+        .beta2 = static_cast<float>(settings.beta2),
+        .gradientWeight2 = static_cast<float>(1 - double{settings.beta2}),
+        .decay = static_cast<float>(1 - double{tensor.learningRate} * double{settings.weightDecay}),
+        .stepSize = static_cast<float>(double{tensor.learningRate} / correction1),
+        .rootCorrection2 = static_cast<float>(std::sqrt(correction2)),
+        .epsilon = static_cast<float>(settings.epsilon),
+    };
+    constexpr int64_t piece = 4096;
 #pragma omp parallel for num_threads(threads_) schedule(static)
-  for (int64_t first = 0; first < count; first += piece) {
-    kernels.adamw(step, value + first, gradient + first, moment1 + first, moment2 + first,
-                  std::min(piece, count - first));
+    for (int64_t first = 0; first < tensor.count; first += piece) {
+      kernels.adamw(step, tensor.value + first, tensor.gradient + first, tensor.moment1 + first, tensor.moment2 + first,
+                    std::min(piece, tensor.count - first));
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 // element-wise operations. Usage: bench_kernels [oneDNN glue library] [threads] [part of a name]; one thread is timed
 // by its own clock.
 #include <time.h>
+#include <array>
 
 #include <chrono>
 #include <functional>
@@ -153,17 +154,18 @@ class Bench {
     elementwise("swiglu", wide * 3 * e, [&] { backend.swiglu(rawGate, rawUp, h.matrix()); });
     elementwise("swigluBackward", wide * 5 * e, [&] {
       backend.swigluBackward(h.matrix(), rawGate, rawUp, {dGate.matrix(), sums.floats()},
-                             {dUp.matrix(), sums.floats() + mlp});
+                             {dUp.matrix(), sums.floats() + mlp}, {});
     });
     const int64_t rows = std::min<int64_t>(tokens, (int64_t{1} << 24) / vocab);
     Tensor logits = Tensor::random(random, DType::F32, rows, vocab);
     Tensor narrowLogits(type, rows, vocab);
     const std::vector<int32_t> targets(static_cast<size_t>(rows), 5);
     const auto entries = static_cast<double>(rows * vocab);
+    double lossSum = 0;
     elementwise("crossEntropy without gradient", entries * 4,
-                [&] { backend.crossEntropy(logits.matrix(), targets.data(), 1, false, nullptr); });
+                [&] { backend.crossEntropy(logits.matrix(), targets.data(), 1, {}, &lossSum); });
     elementwise("crossEntropy", entries * 12,
-                [&] { backend.crossEntropy(logits.matrix(), targets.data(), 1, true, nullptr); });
+                [&] { backend.crossEntropy(logits.matrix(), targets.data(), 1, logits.matrix(), &lossSum); });
     elementwise("convert logits", entries * (4 + e), [&] { backend.convert(logits.matrix(), narrowLogits.matrix()); });
   }
 
@@ -175,8 +177,8 @@ class Bench {
     Tensor moment2(DType::F32, 1, count);
     elementwise("squaredNorm", 4.0 * static_cast<double>(count), [&] { builtIn_->squaredNorm(value.floats(), count); });
     elementwise("adamw", 28.0 * static_cast<double>(count), [&] {
-      builtIn_->adamw({.learningRate = 1e-3F}, value.floats(), gradient.floats(), moment1.floats(), moment2.floats(),
-                      count);
+      const AdamWTensor tensor{value.floats(), gradient.floats(), moment1.floats(), moment2.floats(), count, 1e-3F};
+      builtIn_->adamw({}, std::array{tensor});
     });
   }
 

@@ -56,7 +56,8 @@ struct Bench {
         std::vector<float> memory(static_cast<size_t>(m * n));
         std::vector<int64_t> rowStart(static_cast<size_t>(m) + 1);
         std::vector<int32_t> columns(static_cast<size_t>(clippedCapacity(m, n)));
-        ClippedSet clipped{rowStart.data(), columns.data(), static_cast<int64_t>(columns.size())};
+        ClippedSet clipped{
+            .rowStart = rowStart.data(), .column = columns.data(), .capacity = static_cast<int64_t>(columns.size())};
         const Matrix out{memory.data(), type, m, n};
         const double plain = seconds(
             [&] { backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, out, nullptr); });
@@ -120,7 +121,9 @@ struct Bench {
                              .lowRank = linear.lowRank(),
                              .theta = linear.scale.data(),
                              .dYs = {const_cast<float*>(dY.data()), DType::F32, tokens, m},
-                             .clipped = {rowStart.data(), columns.data(), static_cast<int64_t>(columns.size())},
+                             .clipped = {.rowStart = rowStart.data(),
+                                         .column = columns.data(),
+                                         .capacity = static_cast<int64_t>(columns.size())},
                              .gradient = {dA.data(), dB.data(), nullptr}};
       const Matrix input{const_cast<float*>(x.data()), DType::F32, tokens, n};
       std::printf("  %6.2f %%  %8.1f\n", share * 100,

@@ -88,7 +88,7 @@ inline std::unique_ptr<cpu::CpuBackend> makeBackend(int threads, DType computeTy
                                                     int64_t scratchBytes = int64_t{8} << 20) {
   auto backend = std::make_unique<cpu::CpuBackend>(
       cpu::CpuOptions{.threads = threads, .computeType = computeType, .oneDnnPath = oneDnnPath});
-  backend->setScratch(backend->allocate(scratchBytes, "scratch"), scratchBytes);
+  backend->setScratch(backend->allocate(scratchBytes, "scratch", MemoryPlace::Device), scratchBytes);
   return backend;
 }
 

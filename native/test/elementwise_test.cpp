@@ -171,8 +171,10 @@ void swiglu() {
     Tensor upSums = Tensor::random(random, DType::F32, 1, cols);
     const Tensor gateBefore = gateSums;
     const Tensor upBefore = upSums;
+    Tensor again(type, rows, cols);
     backend->swigluBackward(dH.matrix(), gate.output(), up.output(), {dGate.matrix(), gateSums.floats()},
-                            {dUp.matrix(), upSums.floats()});
+                            {dUp.matrix(), upSums.floats()}, again.matrix());
+    expect(again == h, label + "h written again by the backward");
     const auto gateGradient = [&](int64_t t, int64_t j) {
       return dH.at(t, j) * up.at(t, j) * siluSlope(gate.at(t, j));
     };

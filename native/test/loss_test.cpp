@@ -1,4 +1,5 @@
 // Cross-entropy, the squared norm and AdamW against double, and the accuracy of the vectorized exponential they share.
+#include <array>
 #include <tuple>
 
 #include "test/dense.h"
@@ -7,6 +8,12 @@ using namespace lrqat;
 using namespace lrqat::test;
 
 namespace {
+
+double lossOf(Backend& backend, Matrix logits, const int32_t* targets) {
+  double sum = 0;
+  backend.crossEntropy(logits, targets, 0, {}, &sum);
+  return sum;
+}
 
 void crossEntropy() {
   for (const int threads : {1, 2}) {
@@ -24,12 +31,22 @@ void crossEntropy() {
         targets[i] = i % 3 == 1 ? -1 : static_cast<int32_t>(random.below(vocab));
       }
       const auto backend = makeBackend(threads, DType::F32);
-      std::vector<float> perToken(static_cast<size_t>(rows), 0.5F);
       const float gradientScale = 0.25F;
-      const double evaluated = backend->crossEntropy(logits.matrix(), targets.data(), 0, false, nullptr);
+      const double evaluated = lossOf(*backend, logits.matrix(), targets.data());
+      std::vector<double> rowLoss;
+      for (int64_t t = 0; t < rows; ++t) {
+        rowLoss.push_back(lossOf(*backend, logits.matrix().slice(t, 1), targets.data() + t));
+      }
       expect(logits == before, "logits are left alone without gradient");
-      const double total = backend->crossEntropy(logits.matrix(), targets.data(), gradientScale, true, perToken.data());
-      expectEqual(total, evaluated, "loss with and without gradient");
+      Tensor narrow(DType::BF16, rows, vocab);
+      Tensor overwritten = before;
+      double total = 0;
+      backend->crossEntropy(overwritten.matrix(), targets.data(), gradientScale, narrow.matrix(), &total);
+      expectEqual(total, evaluated, "loss with the gradient elsewhere");
+      total = 1;
+      backend->crossEntropy(logits.matrix(), targets.data(), gradientScale, logits.matrix(), &total);
+      expectEqual(total, 1 + evaluated, "loss with the gradient in place, added");
+      total -= 1;
       double expected = 0;
       for (int64_t t = 0; t < rows; ++t) {
         const int32_t target = targets[static_cast<size_t>(t)];
@@ -41,12 +58,12 @@ void crossEntropy() {
         const double loss = target < 0 ? 0 : lse - before.at(t, target);
         expected += loss;
         // lse is rounded to float32 once, the loss once more.
-        expectNear(static_cast<double>(perToken[static_cast<size_t>(t)]), 0.5 + loss, 0x1p-22 * (1 + std::abs(lse)),
-                   "loss of a row");
+        expectNear(rowLoss[static_cast<size_t>(t)], loss, 0x1p-22 * (1 + std::abs(lse)), "loss of a row");
         for (int64_t j = 0; j < vocab; ++j) {
           const double p = std::exp(before.at(t, j) - lse);
           const double gradient = target < 0 ? 0 : (p - (j == target ? 1 : 0)) * double{gradientScale};
           const double relative = 0x1p-22 * (2 + std::abs(before.at(t, j)) + std::abs(lse));
+          expectNear(narrow.at(t, j), logits.at(t, j), 0x1p-8 * std::abs(logits.at(t, j)) + 1e-38, "bf16 gradient");
           expectNear(logits.at(t, j), gradient,
                      double{gradientScale} * (p * relative + 0x1p-23 * (j == target ? 1 : 0)) + 1e-38, "gradient");
         }
@@ -58,8 +75,8 @@ void crossEntropy() {
   Random random(9);
   Tensor logits = Tensor::random(random, DType::F32, 700, 50, 4);
   std::vector<int32_t> targets(700, 3);
-  const double one = makeBackend(1, DType::F32)->crossEntropy(logits.matrix(), targets.data(), 0, false, nullptr);
-  const double two = makeBackend(2, DType::F32)->crossEntropy(logits.matrix(), targets.data(), 0, false, nullptr);
+  const double one = lossOf(*makeBackend(1, DType::F32), logits.matrix(), targets.data());
+  const double two = lossOf(*makeBackend(2, DType::F32), logits.matrix(), targets.data());
   expectEqual(one, two, "loss for one and two threads");
 }
 
@@ -74,7 +91,8 @@ void exponential() {
   row.set(count, 0);  // with 200000 others below e^-30 the sum rounds to 1 and its logarithm to 0
   const Tensor x = row;
   const int32_t target = static_cast<int32_t>(count);
-  const double loss = backend->crossEntropy(row.matrix(), &target, 1, true, nullptr);
+  double loss = 0;
+  backend->crossEntropy(row.matrix(), &target, 1, row.matrix(), &loss);
   expectNear(loss, 0, 1e-7, "log-sum-exp");
   double worst = 0;
   for (int64_t i = 0; i < count; ++i) {
@@ -109,18 +127,20 @@ void adamw() {
     std::vector<double> m2(v.size());
     for (size_t i = 0; i < v.size(); ++i) v[i] = value.at(static_cast<int64_t>(i));
     const auto backend = makeBackend(2, DType::F32);
-    AdamW settings{.learningRate = 0.01F, .weightDecay = 0.1F, .gradientFactor = 0.5F};
+    constexpr float rate = 0.01F;
+    AdamW settings{.weightDecay = 0.1F, .gradientFactor = 0.5F};
     for (int step = 1; step <= 5; ++step) {
       settings.step = step;
       Tensor gradient = Tensor::random(random, DType::F32, 1, count, step == 3 ? 1e-6 : 1);
-      backend->adamw(settings, value.floats(), gradient.floats(), moment1.floats(), moment2.floats(), count);
+      const AdamWTensor tensor{value.floats(), gradient.floats(), moment1.floats(), moment2.floats(), count, rate};
+      backend->adamw(settings, std::array{tensor});
       for (size_t i = 0; i < v.size(); ++i) {
         const double beta1 = settings.beta1;
         const double beta2 = settings.beta2;
         const double g = gradient.at(static_cast<int64_t>(i)) * 0.5;
         m1[i] = beta1 * m1[i] + (1 - beta1) * g;
         m2[i] = beta2 * m2[i] + (1 - beta2) * g * g;
-        const double learningRate = settings.learningRate;
+        const double learningRate = rate;
         v[i] *= 1 - learningRate * double{settings.weightDecay};
         v[i] -= learningRate / (1 - std::pow(beta1, step)) * m1[i] /
                 (std::sqrt(m2[i]) / std::sqrt(1 - std::pow(beta2, step)) + double{settings.epsilon});

@@ -84,8 +84,9 @@ int64_t check(const std::vector<std::pair<QuantSpec, int64_t>>& linears, const S
     }
     layer.rowStart.resize(static_cast<size_t>(m) + 1);
     layer.columns.resize(static_cast<size_t>(clippedCapacity(m, n)));
-    ClippedSet clipped{layer.rowStart.data(), layer.columns.data(),
-                       setting.countOnly ? 0 : static_cast<int64_t>(layer.columns.size())};
+    ClippedSet clipped{.rowStart = layer.rowStart.data(),
+                       .column = layer.columns.data(),
+                       .capacity = setting.countOnly ? 0 : static_cast<int64_t>(layer.columns.size())};
     std::vector<float> q(static_cast<size_t>(m * n));
     backend->rebuildWeight(t.weight, t.lowRank(), WeightForm::Trained, {q.data(), DType::F32, m, n}, &clipped);
     clippedEntries += layer.rowStart.back();

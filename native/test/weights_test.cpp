@@ -123,7 +123,7 @@ void checkTrained(const QuantSpec& spec, const Shape& shape, uint32_t seed, floa
   std::vector<uint16_t> half(size);
   std::vector<int64_t> rowStart(static_cast<size_t>(shape.m) + 1, -1);
   std::vector<int32_t> columns(size, -1);
-  ClippedSet clipped{rowStart.data(), columns.data(), static_cast<int64_t>(size)};
+  ClippedSet clipped{.rowStart = rowStart.data(), .column = columns.data(), .capacity = static_cast<int64_t>(size)};
   const Matrix out{weight.data(), DType::F32, shape.m, shape.n};
   backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, out, &clipped);
   backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained,
@@ -195,12 +195,12 @@ void overfullClippedSet() {
   std::vector<float> weight(m * n);
   std::vector<int64_t> rowStart(m + 1);
   std::vector<int32_t> columns(m * n, -1);
-  ClippedSet all{rowStart.data(), columns.data(), m * n};
+  ClippedSet all{.rowStart = rowStart.data(), .column = columns.data(), .capacity = m * n};
   backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {weight.data(), DType::F32, m, n}, &all);
   const auto counts = rowStart;
   expect(counts.back() > 100, "the case clips enough");
   std::vector<int32_t> few(static_cast<size_t>(counts.back()) - 1, -7);
-  ClippedSet small{rowStart.data(), few.data(), static_cast<int64_t>(few.size())};
+  ClippedSet small{.rowStart = rowStart.data(), .column = few.data(), .capacity = static_cast<int64_t>(few.size())};
   backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {weight.data(), DType::F32, m, n},
                          &small);
   expect(rowStart == counts, "beyond the capacity the rows are still counted");
@@ -291,7 +291,7 @@ void sameBitsForAnyThreadCount() {
       std::vector<float> all(size);
       std::vector<int64_t> rowStart(static_cast<size_t>(shape.m) + 1);
       std::vector<int32_t> columns(size, -1);
-      ClippedSet clipped{rowStart.data(), columns.data(), static_cast<int64_t>(size)};
+      ClippedSet clipped{.rowStart = rowStart.data(), .column = columns.data(), .capacity = static_cast<int64_t>(size)};
       backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained,
                              {all.data(), DType::F32, shape.m, shape.n}, &clipped);
       all.insert(all.end(), linear.scale0.begin(), linear.scale0.end());

@@ -11,16 +11,16 @@ const partNames: Readonly<Record<keyof MemoryParts, string>> = {
   embeddings: 'embedding, head, norms',
   activations: 'activations',
   workspace: 'workspace',
+  host: 'in host memory',
 };
 
 /** Several lines, the last one ended. */
 export function formatEstimate(result: Estimate): string {
   const { plan, disk } = result;
   const { shape } = plan.input;
-  const rows: [string, string][] = (Object.keys(partNames) as (keyof MemoryParts)[]).map((part) => [
-    partNames[part],
-    formatBytes(result.parts[part]),
-  ]);
+  const rows = (Object.keys(partNames) as (keyof MemoryParts)[])
+    .filter((part) => part !== 'host' || result.parts.host > 0)
+    .map((part): [string, string] => [partNames[part], formatBytes(result.parts[part])]);
   const settings = [
     `micro-batch ${String(plan.input.microBatchSize)}`,
     `sequences of ${String(plan.input.sequenceLength)}`,

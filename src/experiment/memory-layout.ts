@@ -4,6 +4,7 @@
 import type { ComputeType, LinearQuantization, MemoryParts } from '../../native/binding/addon';
 import { hasBias } from '../formats/model-parameters';
 import { LINEAR_NAMES, linearSize, type LinearName, type ModelShape } from '../formats/model-shape';
+import { cudaScratchBytes } from './cuda-scratch';
 import { scratchBytes } from './scratch';
 
 /** Everything that decides the engine's memory. */
@@ -11,6 +12,7 @@ export interface EngineLayout {
   readonly shape: ModelShape;
   /** By full linear name; null: kept in float. */
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
+  readonly device: 'cpu' | 'cuda';
   readonly compute: ComputeType;
   readonly threads: number;
   /** false: evaluation only. */
@@ -18,10 +20,12 @@ export interface EngineLayout {
   readonly microBatchSize: number;
   readonly sequenceLength: number;
   readonly activationCheckpointing: 'none' | 'block';
-  /** Type of the residual stream and of the saved block inputs: float32 on the CPU, bf16 on a GPU (engine.md). */
+  /** Type of the residual stream and of the saved block inputs. */
   readonly residual: ComputeType;
-  /** Memory that operations take inside a call; a GPU's operations are planned without. */
-  readonly scratch: 'cpu' | 'none';
+  /** Outputs of element-wise operations are kept for the backward, or made again in it. */
+  readonly elementwise: 'keep' | 'recompute';
+  readonly embeddings: 'device' | 'host';
+  readonly optimizerState: 'device' | 'host';
 }
 
 /** A linear that is quantized, with its place and size. */
@@ -106,10 +110,11 @@ export function memoryParts(plan: EngineLayout): MemoryParts {
     quantizedWeights: quantizedWeights(plan),
     parameters: parameters(plan),
     gradients: gradients(plan),
-    optimizer: optimizer(plan),
+    optimizer: plan.optimizerState === 'host' ? 0 : optimizer(plan),
     embeddings: embeddings(plan),
     activations: activations(plan),
     workspace: workspace(plan),
+    host: plan.optimizerState === 'host' ? optimizer(plan) : 0,
   };
 }
 
@@ -157,9 +162,9 @@ function optimizer(plan: EngineLayout): number {
   return 2 * gradients(plan);
 }
 
-function embeddings({ shape, compute, sequenceLength }: EngineLayout): number {
+function embeddings({ shape, compute, sequenceLength, embeddings: place }: EngineLayout): number {
   const sum = new Sum();
-  sum.matrix(compute, shape.vocabSize, shape.hiddenSize);
+  if (place === 'device' || shape.tiedEmbeddings) sum.matrix(compute, shape.vocabSize, shape.hiddenSize);
   if (!shape.tiedEmbeddings) sum.matrix(compute, shape.vocabSize, shape.hiddenSize);
   sum.floats(shape.hiddenSize);
   const rotary = sequenceLength * Math.floor(shape.headDim / 2);
@@ -197,21 +202,28 @@ function widths({ shape, microBatchSize, sequenceLength }: EngineLayout): Widths
   };
 }
 
+/** What element-wise operations make. */
+function elementwise(sum: Sum, plan: EngineLayout): void {
+  const { tokens, hidden, query, keyValue, intermediate } = widths(plan);
+  const e = plan.compute;
+  sum.matrix(e, tokens, hidden); // first norm
+  for (const width of [query, keyValue, keyValue]) sum.matrix(e, tokens, width); // q, k, v
+  sum.matrix(e, tokens, hidden); // second norm
+  sum.matrix(e, tokens, intermediate); // silu(gate)·up
+}
+
 function block(sum: Sum, plan: EngineLayout, ownsInput: boolean): void {
   const { tokens, hidden, query, keyValue, intermediate } = widths(plan);
   const e = plan.compute;
   if (ownsInput) sum.matrix(plan.residual, tokens, hidden);
-  sum.matrix(e, tokens, hidden); // first norm
-  sum.floats(tokens);
+  sum.floats(tokens); // first norm's rstd
   for (const width of [query, keyValue, keyValue]) sum.matrix(e, tokens, width); // raw q, k, v
-  for (const width of [query, keyValue, keyValue]) sum.matrix(e, tokens, width); // q, k, v
   sum.matrix(e, tokens, query); // attention
   sum.floats(tokens * plan.shape.heads); // log-sum-exp
   sum.matrix(e, tokens, hidden); // raw o
   sum.matrix(plan.residual, tokens, hidden); // residual in the middle
-  sum.matrix(e, tokens, hidden); // second norm
-  sum.floats(tokens);
-  for (let i = 0; i < 3; i++) sum.matrix(e, tokens, intermediate); // raw gate, raw up, gated
+  sum.floats(tokens); // second norm's rstd
+  for (let i = 0; i < 2; i++) sum.matrix(e, tokens, intermediate); // raw gate, raw up
   sum.matrix(e, tokens, hidden); // raw down
 }
 
@@ -220,6 +232,8 @@ function activations(plan: EngineLayout): number {
   const { tokens, hidden } = widths(plan);
   const checkpointed = plan.training && plan.activationCheckpointing === 'block';
   const blocks = plan.training && !checkpointed ? plan.shape.layers : 1;
+  const shared = plan.training && !checkpointed && plan.elementwise === 'recompute';
+  for (let i = 0; i < (shared ? 1 : blocks); i++) elementwise(sum, plan);
   for (let i = 0; i < blocks; i++) block(sum, plan, !checkpointed);
   if (checkpointed) {
     for (let i = 0; i < plan.shape.layers; i++) sum.matrix(plan.residual, tokens, hidden);
@@ -242,9 +256,9 @@ export function clippedCapacity(outputs: number, inputs: number): number {
 
 /** Linears that use the same list of clipped entries, one after the other. */
 const clippedSlots: readonly (readonly LinearName[])[] = [
-  ['self_attn.q_proj', 'self_attn.o_proj', 'mlp.gate_proj', 'mlp.down_proj'],
+  ['self_attn.q_proj', 'self_attn.o_proj', 'mlp.gate_proj'],
   ['self_attn.k_proj', 'mlp.up_proj'],
-  ['self_attn.v_proj'],
+  ['self_attn.v_proj', 'mlp.down_proj'],
 ];
 
 function workspace(plan: EngineLayout): number {
@@ -253,9 +267,11 @@ function workspace(plan: EngineLayout): number {
   const { tokens, hidden, query, keyValue, intermediate } = widths(plan);
   const e = plan.compute;
   const sizes = LINEAR_NAMES.map((linear) => linearSize(shape, linear));
+  for (let i = 0; i < 3; i++) sum.bytes(tokens * 4); // tokens, targets, first keys
+  sum.bytes(8); // loss
   sum.bytes(Math.max(...sizes.map(({ outputs, inputs }) => outputs * inputs)) * byteSize(e));
   sum.matrix('float32', logitRows(plan), shape.vocabSize);
-  sum.bytes(plan.scratch === 'cpu' ? scratchBytes(plan) : 0);
+  sum.bytes(plan.device === 'cpu' ? scratchBytes(plan) : cudaScratchBytes(plan));
   if (!plan.training) return sum.highest();
 
   if (e !== 'float32') sum.matrix(e, logitRows(plan), shape.vocabSize);
@@ -264,8 +280,14 @@ function workspace(plan: EngineLayout): number {
   for (let i = 0; i < 3; i++) sum.floats(Math.max(...sizes.map(({ outputs }) => outputs)));
   for (const slot of clippedSlots) {
     const slotSizes = slot.map((linear) => linearSize(shape, linear));
-    sum.bytes((Math.max(...slotSizes.map(({ outputs }) => outputs)) + 1) * 8);
-    sum.bytes(Math.max(...slotSizes.map(({ outputs, inputs }) => clippedCapacity(outputs, inputs))) * 4);
+    const rows = Math.max(...slotSizes.map(({ outputs }) => outputs));
+    if (plan.device === 'cpu') {
+      sum.bytes((rows + 1) * 8);
+      sum.bytes(Math.max(...slotSizes.map(({ outputs, inputs }) => clippedCapacity(outputs, inputs))) * 4);
+    } else {
+      sum.bytes(Math.max(...slotSizes.map(({ outputs, inputs }) => outputs * Math.ceil(inputs / 32))) * 4);
+      sum.bytes(rows * 4);
+    }
   }
   const mark = sum.mark();
   sum.matrix(e, tokens, hidden);

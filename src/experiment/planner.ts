@@ -7,10 +7,10 @@ import { memoryParts, totalBytes, type EngineLayout } from './memory-layout';
 import { memoryLimitBytes } from './memory-limit';
 import type { Experiment } from './schema';
 
-/** Where a run would compute. A GPU keeps its residual stream in bf16 and needs no memory inside operations. */
-export type Target = 'cpu' | 'gpu';
+/** What of the layout follows from the device unless it is decided otherwise. */
+type DeviceLayout = Pick<EngineLayout, 'device' | 'residual' | 'elementwise' | 'embeddings' | 'optimizerState'>;
 
-export type PlanInput = Omit<EngineLayout, 'residual' | 'scratch'> & { readonly target?: Target };
+export type PlanInput = Omit<EngineLayout, keyof DeviceLayout> & Partial<DeviceLayout>;
 
 export interface MemoryPlan {
   readonly parts: MemoryParts;
@@ -18,16 +18,19 @@ export interface MemoryPlan {
   readonly total: number;
 }
 
-/** Bytes by part, as the engine will allocate them on the CPU to the byte. */
+/** Bytes by part, as the engine will allocate them to the byte. */
 export function planMemory(input: PlanInput): MemoryPlan {
   const parts = memoryParts(layoutOf(input));
   return { parts, total: totalBytes(parts) };
 }
 
-export function layoutOf({ target = 'cpu', ...input }: PlanInput): EngineLayout {
-  return target === 'cpu'
-    ? { ...input, residual: 'float32', scratch: 'cpu' }
-    : { ...input, residual: input.compute, scratch: 'none' };
+/** A GPU keeps its residual stream in the compute type, and makes what element-wise operations gave again in the backward:
+ *  there memory is what is short. */
+export function layoutOf(input: PlanInput): EngineLayout {
+  const common = { embeddings: 'device', optimizerState: 'device' } as const;
+  return input.device === 'cuda'
+    ? { ...common, residual: input.compute, elementwise: 'recompute', ...input, device: 'cuda' }
+    : { ...common, residual: 'float32', elementwise: 'keep', ...input, device: 'cpu' };
 }
 
 /** What the planner must know about the machine. */
@@ -37,12 +40,13 @@ export interface Machine {
   readonly cores: number;
   /** The processor multiplies bf16 natively and the GEMM library uses it. */
   readonly nativeBf16: boolean;
-  readonly target?: Target;
+  /** Where the run would compute; default: the CPU. */
+  readonly device?: EngineLayout['device'];
 }
 
 /** All automatic choices made; stored with the run and reapplied on resume. */
 export interface RunPlan {
-  readonly target: Target;
+  readonly device: EngineLayout['device'];
   readonly compute: ComputeType;
   readonly threads: number;
   readonly activationCheckpointing: 'none' | 'block';
@@ -71,11 +75,11 @@ export function planRun(
   machine: Machine,
   choices: PlanChoices = {},
 ): RunPlan {
-  const target = machine.target ?? 'cpu';
+  const device = machine.device ?? 'cpu';
   const training = experiment.quantization.method !== 'rtn';
   const linears = resolveLinears(experiment, shape);
   const base = {
-    target,
+    device,
     shape,
     linears,
     compute: choices.compute ?? chooseCompute(experiment, machine),
@@ -91,7 +95,7 @@ export function planRun(
     const memory = planMemory(input);
     const { compute, threads } = base;
     const fits = memory.total <= memoryLimit;
-    return { target, compute, threads, activationCheckpointing, memoryLimit, linears, input, memory, fits };
+    return { device, compute, threads, activationCheckpointing, memoryLimit, linears, input, memory, fits };
   };
   if (wanted !== 'auto') return planned(wanted);
   const fast = planned('none');
@@ -100,7 +104,7 @@ export function planRun(
 
 function chooseCompute(experiment: Experiment, machine: Machine): ComputeType {
   if (experiment.compute !== 'auto') return experiment.compute;
-  return machine.nativeBf16 || machine.target === 'gpu' ? 'bf16' : 'float32';
+  return machine.nativeBf16 || machine.device === 'cuda' ? 'bf16' : 'float32';
 }
 
 /** An engine that only evaluates, for sequences longer than those of the training engine, one at a time. */

@@ -34,7 +34,7 @@ export function thisMachine(cpu: { readonly nativeBf16: boolean; readonly logica
     totalMemory: usableMemory(),
     cores: Math.max(1, Math.min(cores, cpu.logicalCores ?? cores)),
     nativeBf16: cpu.nativeBf16,
-    target: 'cpu',
+    device: 'cpu',
   };
 }
 

@@ -306,6 +306,7 @@ test('refuses a plan that is not what it needs', () => {
     embeddings: 1,
     activations: 1,
     workspace: 1,
+    host: 0,
   };
   const config = goldenConfig(
     SMALL_SHAPE,

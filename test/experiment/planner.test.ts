@@ -28,7 +28,7 @@ import { experimentWith } from './make';
 import { llama13B, llama70B, llama7B, tiny } from './shapes';
 
 const GiB = 2 ** 30;
-const gpu: Machine = { totalMemory: 140 * GiB, cores: 1, nativeBf16: true, target: 'gpu' };
+const gpu: Machine = { totalMemory: 140 * GiB, cores: 1, nativeBf16: true, device: 'cuda' };
 const cpu: Machine = { totalMemory: 8 * GiB, cores: 2, nativeBf16: false };
 /** An H200 as engine.md counts it: 667 TFLOP/s reached by GEMMs, 4.3 TB/s. */
 const h200 = calibrationFromGemm(667e12, 4.3e12, GPU_EFFICIENCY);

@@ -137,6 +137,7 @@ const choices: Choices = {
     embeddings: 0,
     activations: 0,
     workspace: 0,
+    host: 0,
   },
   data: { train: 'one', validation: 'two' },
 };
