@@ -69,6 +69,12 @@ class Tensor {
       std::memcpy(&bytes_[static_cast<size_t>(i * 2)], &bits, 2);
     }
   }
+  /// All values, row by row: reading them one by one with at() is what a triple loop would spend its time on.
+  std::vector<double> doubles() const {
+    std::vector<double> values(static_cast<size_t>(rows_ * cols_));
+    for (size_t i = 0; i < values.size(); ++i) values[i] = at(static_cast<int64_t>(i));
+    return values;
+  }
   bool operator==(const Tensor& other) const { return bytes_ == other.bytes_; }
 
  private:
@@ -83,9 +89,9 @@ inline double roundOff(DType type) {
   return type == DType::F32 ? 0x1p-24 : type == DType::BF16 ? 0x1p-8 : 0x1p-11;
 }
 
-/// A backend with generous scratch memory.
+/// A backend with scratch memory for any shape of these tests that does not say otherwise.
 inline std::unique_ptr<cpu::CpuBackend> makeBackend(int threads, DType computeType, const std::string& oneDnnPath = {},
-                                                    int64_t scratchBytes = int64_t{8} << 20) {
+                                                    int64_t scratchBytes = int64_t{1} << 20) {
   auto backend = std::make_unique<cpu::CpuBackend>(
       cpu::CpuOptions{.threads = threads, .computeType = computeType, .oneDnnPath = oneDnnPath});
   backend->setScratch(backend->allocate(scratchBytes, "scratch", MemoryPlace::Device), scratchBytes);

@@ -128,10 +128,12 @@ void trainEvaluateMerge(const EngineConfig& config) {
   const Tokens four(4, config.shape.model.vocabSize);
   const Tokens three(3, config.shape.model.vocabSize);
   const double before = engine.evaluate(four.batch(), WeightForm::Trained).lossSum;
-  // Integer storage moves only once |C| passes one half.
-  const int steps = config.shape.linears[0]->storage == Storage::Integer ? 40 : 6;
-  for (int step = 0; step < steps; ++step)
-    expect(!engine.trainStep(four.batch(), optimizer).skipped, "a step was skipped");
+  // Integer storage moves only once |C| passes one half: larger steps, and more of them.
+  const bool integers = config.shape.linears[0]->storage == Storage::Integer;
+  OptimizerSettings settings = optimizer;
+  if (integers) settings.lowRankLearningRate *= 4;
+  for (int step = 0; step < (integers ? 12 : 6); ++step)
+    expect(!engine.trainStep(four.batch(), settings).skipped, "a step was skipped");
   expect(engine.evaluate(four.batch(), WeightForm::Trained).lossSum < before, "training did not lower the loss");
   for (const WeightForm form : {WeightForm::Float, WeightForm::RoundToNearest, WeightForm::Trained}) {
     const double loss = engine.evaluate(three.batch(), form).lossSum;
@@ -145,30 +147,35 @@ void trainEvaluateMerge(const EngineConfig& config) {
   }
 }
 
+/// Each storage with each kind of scale, twice: the second time with the other compute type and the other use of block
+/// checkpointing, so that each storage and each kind of scale meets both, and both meet each other.
 void everyStorage() {
+  int walk = 0;
   for (const Storage storage : {Storage::F32, Storage::BF16, Storage::F16, Storage::FixedPoint, Storage::Integer}) {
     for (const int64_t group : {int64_t{0}, int64_t{-1}, int64_t{4}}) {
+      ++walk;
       for (const DType type : {DType::F32, DType::BF16}) {
-        for (const bool checkpoint : {false, true}) {
-          const ModelShape model = smallModel();
-          const Checkpoint weights(model);
-          QuantSpec spec;
-          spec.bits = 3;
-          spec.fractionBits = 5;
-          spec.storage = storage;
-          spec.granularity = group == 0 ? Granularity::Tensor : group < 0 ? Granularity::Channel : Granularity::Group;
-          spec.groupSize = group > 0 ? group : 0;
-          spec.rank = 4;
-          spec.alpha = 4;
-          // Log scales where they exist, so that both domains are walked through.
-          spec.scaleDomain = checkpoint ? ScaleDomain::Log : ScaleDomain::Linear;
-          EngineConfig config = configure(weights, model, spec);
-          config.shape.computeType = type;
-          config.shape.checkpointBlocks = checkpoint;
-          context = "storage " + std::to_string(static_cast<int>(storage)) + ", group " + std::to_string(group) +
-                    (type == DType::BF16 ? ", bf16" : ", float32") + (checkpoint ? ", block checkpointing" : "");
-          trainEvaluateMerge(config);
-        }
+        const bool checkpoint = (type == DType::BF16) == (walk % 2 == 0);
+        const ModelShape model = smallModel();
+        const Checkpoint weights(model);
+        QuantSpec spec;
+        spec.bits = 3;
+        spec.fractionBits = 5;
+        spec.storage = storage;
+        spec.granularity = group == 0 ? Granularity::Tensor : group < 0 ? Granularity::Channel : Granularity::Group;
+        spec.groupSize = group > 0 ? group : 0;
+        spec.rank = 4;
+        spec.alpha = 4;
+        // Log scales where they exist, so that both domains are walked through.
+        spec.scaleDomain = checkpoint ? ScaleDomain::Log : ScaleDomain::Linear;
+        EngineConfig config = configure(weights, model, spec);
+        config.shape.computeType = type;
+        config.shape.checkpointBlocks = checkpoint;
+        // Two threads in half of the walks: at these sizes waking the second one costs more than all the arithmetic.
+        config.shape.threads = checkpoint ? 2 : 1;
+        context = "storage " + std::to_string(static_cast<int>(storage)) + ", group " + std::to_string(group) +
+                  (type == DType::BF16 ? ", bf16" : ", float32") + (checkpoint ? ", block checkpointing" : "");
+        trainEvaluateMerge(config);
       }
     }
   }

@@ -33,13 +33,22 @@ void check(cpu::CpuBackend& backend, const Product& t, uint64_t seed, const std:
   Tensor b = Tensor::random(random, t.b, t.transposeB ? n : k, t.transposeB ? k : n);
   Tensor c = Tensor::random(random, t.c, m, n);
   const Tensor before = c;
+  const std::vector<double> left = a.doubles();
+  const std::vector<double> right = b.doubles();
+  const double* const row = left.data();
+  const double* const column = right.data();
+  // Steps from one element of a sum to the next, and from one row or column to the next.
+  const int64_t leftDepth = t.transposeA ? m : 1;
+  const int64_t leftRow = t.transposeA ? 1 : k;
+  const int64_t rightDepth = t.transposeB ? 1 : n;
+  const int64_t rightColumn = t.transposeB ? k : 1;
   backend.gemm(a.matrix(), t.transposeA, b.matrix(), t.transposeB, c.matrix(), t.accumulate);
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t j = 0; j < n; ++j) {
       double sum = t.accumulate ? before.at(i, j) : 0;
       double magnitude = std::abs(sum);
       for (int64_t l = 0; l < k; ++l) {
-        const double product = (t.transposeA ? a.at(l, i) : a.at(i, l)) * (t.transposeB ? b.at(j, l) : b.at(l, j));
+        const double product = row[i * leftRow + l * leftDepth] * column[j * rightColumn + l * rightDepth];
         sum += product;
         magnitude += std::abs(product);
       }
