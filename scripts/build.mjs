@@ -2,6 +2,7 @@
 import { build } from 'esbuild';
 import { globSync } from 'tinyglobby';
 import { chmodSync, existsSync, rmSync } from 'node:fs';
+import path from 'node:path';
 
 const shared = {
   bundle: true,
@@ -32,6 +33,23 @@ await build({
 });
 // `bin` of package.json names it.
 chmodSync('dist/cli.js', 0o755);
+
+// One bundle a webview, with its style sheet beside it. They run in a browser and get nothing of Node.
+const panels = Object.fromEntries(
+  globSync(['webview/*/main.ts']).map((file) => [path.posix.basename(path.posix.dirname(file)), file]),
+);
+await build({
+  bundle: true,
+  platform: 'browser',
+  target: 'chrome128',
+  format: 'iife',
+  minify: true,
+  sourcemap: 'linked',
+  legalComments: 'none',
+  logLevel: 'warning',
+  entryPoints: panels,
+  outdir: 'dist/webview',
+});
 
 if (process.argv.includes('--tests')) {
   rmSync('dist/test', { recursive: true, force: true });

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { effectiveEvents, type LayersEvent, type MetricsEvent } from '../../src/runs';
 import { RunFeed } from '../../webview/charts/feed';
 import { Data, LAYER_COLUMNS, ROW_COLUMNS, type RunDelta } from '../../webview/charts/protocol';
-import { Columns } from '../../webview/charts/series/columns';
+import { Columns } from '../../webview/shared/series/columns';
 import { randomRun, startEvent, stepEvent } from './events';
 
 /** The panel's side of the deltas, as plainly as it can be written. */

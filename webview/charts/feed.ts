@@ -12,8 +12,8 @@ import {
   type ResumeMark,
   type RunDelta,
 } from './protocol';
-import { Columns, lowerBound } from './series/columns';
-import { Outbox } from './series/outbox';
+import { Columns, lowerBound } from '../shared/series/columns';
+import { Outbox } from '../shared/series/outbox';
 
 /** Rows a message: some twenty megabytes, so that a long snapshot neither blocks the channel nor is copied whole at once. */
 const PIECE = 200_000;

@@ -89,8 +89,8 @@ const runInfo = object({
 });
 export type RunInfo = Checked<typeof runInfo>;
 
-/** All runs of the panel, whole, in the order in which they are shown. The first is the one that the header controls. Runs that
- *  are missing from the list leave the panel. Small: send it at every change of a status. */
+/** All runs of the panel, whole, in the order in which they are shown. The first is the one that the header is about until the
+ *  user picks another. Runs that are missing from the list leave the panel. Small: send it at every change of a status. */
 export const Runs = notification(
   'charts/runs',
   object({
@@ -257,10 +257,14 @@ const state = object({
   /** Weight of the past in the moving average, 0 (none) to 0.999. */
   smoothing: number,
   follow: boolean,
+  /** The run that the header is about; null: the first. */
+  focus: nullable(string),
+  /** Kind of evaluation whose perplexity is shown; null: the first that was measured. */
+  kind: nullable(string),
   /** Runs that are switched off. */
   hidden: array(string),
-  /** Charts that are folded away. */
-  folded: array(string),
+  /** Charts that show their table. */
+  tables: array(string),
   heat: oneOf(['clippedShare', 'flippedShare', 'scaleDrift']),
   /** Zoomed range of x in units of the axis; null: all. */
   zoom: nullable(range),

@@ -1,0 +1,313 @@
+// One chart with what stands around it: title, newest value, tools, notes, table.
+import { dataTable } from '../shared/data-table';
+import { element, setAttributes, setText } from '../shared/dom';
+import { reading } from '../shared/format';
+import { icon } from '../shared/icons';
+import { Plot, valueAtPixel } from '../shared/plot';
+import { fractionOf, type Range } from '../shared/series/axis';
+import { button, setPressed } from '../shared/toolkit';
+import { CursorLayer } from './cursor';
+import type { CardOptions, ChartDefinition, LegendEntry, Picture, Scene } from './picture';
+import { scaleLegend, signCanvas } from './sign';
+import { text } from './strings';
+import { xPlotAxis } from './x-axis';
+
+export interface CardHost {
+  /** x was zoomed or moved. */
+  readonly onView: (x: Range) => void;
+  readonly onReset: () => void;
+  /** Something about this card has changed that only the next frame can show. */
+  readonly onChange: () => void;
+  readonly onCursor: (card: ChartCard, x: number | null) => void;
+  readonly onZoom: (factor: number, focus: number) => void;
+  readonly onPan: (share: number) => void;
+  readonly onLog: (id: string, log: boolean) => void;
+  readonly onTable: (id: string, shown: boolean) => void;
+  readonly onExport: (card: ChartCard, kind: 'png' | 'csv') => void;
+  /** For screen readers. */
+  readonly announce: (message: string) => void;
+}
+
+/** Below this a box was meant for the other direction only. */
+const THIN_BOX = 14;
+
+export class ChartCard {
+  readonly root: HTMLElement;
+  /** Content beside the title that belongs to one chart only (a choice of quantity). */
+  readonly extra = element('span', { class: 'card-extra' });
+  private readonly plot: Plot;
+  private readonly plotBox: HTMLElement;
+  private readonly cursor = new CursorLayer();
+  private readonly unit = element('span', { class: 'unit' });
+  private readonly legend = element('span', { class: 'legend' });
+  private readonly latest = element('span', { class: 'latest' });
+  private readonly notes = element('p', { class: 'notes', hidden: true });
+  private readonly empty = element('div', { class: 'empty', hidden: true });
+  private readonly table = element('div', { class: 'table', hidden: true, tabindex: 0 });
+  private readonly logButton: HTMLElement | null;
+  private readonly tableButton: HTMLElement;
+  private shown: { readonly scene: Scene; readonly picture: Picture } | null = null;
+  private y: Range | null = null;
+  private logY = false;
+  private tableShown = false;
+  private pointerRow: number | null = null;
+  private legendKey = '';
+  private height = 0;
+
+  constructor(
+    readonly definition: ChartDefinition,
+    private readonly host: CardHost,
+  ) {
+    const { id } = definition;
+    const title = definition.title();
+    const canvas = element('canvas', { 'aria-hidden': 'true' });
+    this.plotBox = element(
+      'div',
+      {
+        class: 'plot',
+        tabindex: 0,
+        role: 'application',
+        'aria-roledescription': 'chart',
+        'aria-describedby': 'chart-help',
+      },
+      element('div', { class: 'plot-canvas' }, canvas),
+      this.cursor.canvas,
+      this.cursor.tooltip,
+      this.empty,
+    );
+    const tool = (label: string, shape: Parameters<typeof icon>[0], onClick: () => void) =>
+      button({ look: 'icon', label, icon: icon(shape), onClick });
+    this.logButton = definition.canLog
+      ? button({
+          look: 'icon',
+          label: text.logY(title),
+          text: text.logShort(),
+          onClick: () => host.onLog(id, !this.logY),
+        })
+      : null;
+    this.tableButton = tool(text.table(title), 'table', () => host.onTable(id, !this.tableShown));
+    this.root = element(
+      'section',
+      { class: definition.wide ? 'card wide' : 'card', 'data-chart': id, 'aria-labelledby': `title-${id}` },
+      element(
+        'div',
+        { class: 'card-head' },
+        element(
+          'div',
+          { class: 'card-title' },
+          element('h2', { id: `title-${id}` }, title),
+          this.unit,
+          this.legend,
+          this.extra,
+        ),
+        this.latest,
+        element(
+          'span',
+          { class: 'card-tools', role: 'group', 'aria-label': title },
+          this.logButton,
+          this.tableButton,
+          tool(text.png(title), 'image', () => host.onExport(this, 'png')),
+          tool(text.csv(title), 'csv', () => host.onExport(this, 'csv')),
+        ),
+      ),
+      this.plotBox,
+      this.notes,
+      this.table,
+    );
+    this.plot = new Plot(canvas, definition.axisWidth, {
+      onView: (x, y, gesture) => this.viewed(x, y, gesture),
+      onReset: () => this.reset(),
+      onResize: () => host.onChange(),
+    });
+    this.listen();
+  }
+
+  get picture(): Picture | null {
+    return this.shown?.picture ?? null;
+  }
+
+  get legendEntries(): readonly LegendEntry[] {
+    return this.shown?.picture.legend ?? [];
+  }
+
+  /** The plot alone, for a picture file. */
+  canvas(width: number, height: number, ratio: number): HTMLCanvasElement | null {
+    return this.shown === null ? null : this.plot.picture(this.shown.scene.theme, width, height, ratio);
+  }
+
+  get size(): { readonly width: number; readonly height: number } {
+    return { width: this.plotBox.clientWidth, height: this.plotBox.clientHeight };
+  }
+
+  /** Shows all of y again, too. */
+  forgetZoom(): void {
+    this.y = null;
+  }
+
+  render(scene: Scene, { logY, tableShown }: { readonly logY: boolean; readonly tableShown: boolean }): void {
+    if (logY !== this.logY) this.y = null;
+    this.logY = logY;
+    const height = this.definition.height(scene);
+    if (height !== this.height) {
+      this.height = height;
+      this.plotBox.style.height = `${String(height)}px`;
+    }
+    const options: CardOptions = { logY, y: this.y, width: this.plot.dataWidth, height: Math.max(1, height - 32) };
+    const picture = this.definition.picture(scene, options);
+    this.shown = { scene, picture };
+    this.plot.render(
+      {
+        x: xPlotAxis(scene.x, scene.axis, options.width),
+        y: picture.y,
+        panY: this.y !== null,
+        draw: picture.draw,
+      },
+      scene.theme,
+    );
+    this.renderAround(scene, picture);
+    if (this.logButton !== null) setPressed(this.logButton, logY);
+    this.renderTable(picture, tableShown);
+  }
+
+  /** @param x of the panel's cursor, null: none. @param own the cursor is in this chart. */
+  showCursor(x: number | null, own: boolean): void {
+    if (this.shown === null) return;
+    const { picture, scene } = this.shown;
+    const readout = x === null || picture.empty !== null ? null : picture.readout(x, own ? this.pointerRow : null);
+    this.cursor.show(readout, this.plot.area, scene.theme, own);
+  }
+
+  private renderAround(scene: Scene, picture: Picture): void {
+    const title = this.definition.title();
+    setText(this.unit, this.definition.unit(scene));
+    setText(this.latest, picture.latest ?? '');
+    setText(this.notes, picture.notes.join(' · '));
+    this.notes.hidden = picture.notes.length === 0;
+    setText(this.empty, picture.empty ?? '');
+    this.empty.hidden = picture.empty === null;
+    const summary =
+      picture.latest === null || scene.focus === null
+        ? text.nothingYet()
+        : text.latest(scene.focus.info.name, picture.latest, reading(picture.lastStep, 'step'));
+    setAttributes(this.plotBox, { 'aria-label': text.chartSummary(title, summary) });
+    setAttributes(this.root, {
+      'data-points': picture.points,
+      'data-drawn': picture.drawn,
+      'data-last-step': picture.lastStep,
+      'data-y-min': picture.y.axis.min,
+      'data-y-max': picture.y.axis.max,
+    });
+    const key = JSON.stringify([picture.legend, picture.scale, scene.theme.kind, window.devicePixelRatio]);
+    if (key !== this.legendKey) {
+      this.legendKey = key;
+      this.legend.replaceChildren(
+        ...picture.legend.map(({ sign, label }) => element('span', { class: 'legend-entry' }, signCanvas(sign), label)),
+        ...(picture.scale === null ? [] : [scaleLegend(picture.scale)]),
+      );
+    }
+  }
+
+  private renderTable(picture: Picture, tableShown: boolean): void {
+    this.tableShown = tableShown;
+    setPressed(this.tableButton, tableShown);
+    this.table.hidden = !tableShown;
+    if (!tableShown) {
+      this.table.replaceChildren();
+      return;
+    }
+    const data = picture.table();
+    const title = this.definition.title();
+    const caption = text.tableCaption(title, reading(data.rows.length, 'step'), reading(data.total, 'step'));
+    setAttributes(this.table, { role: 'region', 'aria-label': caption });
+    this.table.replaceChildren(dataTable(caption, data));
+  }
+
+  private reset(): void {
+    this.y = null;
+    this.host.onReset();
+  }
+
+  private viewed(x: Range, y: Range, gesture: 'box' | 'wheel' | 'pan'): void {
+    const area = this.plot.area;
+    if (this.shown === null || area === null) return;
+    const { scene, picture } = this.shown;
+    const pixels = (axis: Scene['axis'], range: Range, length: number) =>
+      (fractionOf(axis, range.max) - fractionOf(axis, range.min)) * length;
+    const high = pixels(picture.y.axis, y, area.bottom - area.top);
+    const wide = pixels(scene.axis, x, area.right - area.left);
+    if (gesture === 'box' ? high >= THIN_BOX : gesture === 'pan' && this.y !== null) this.y = y;
+    if (gesture === 'box' && wide < THIN_BOX) this.host.onChange();
+    else this.host.onView(x);
+  }
+
+  private listen(): void {
+    const { plotBox, host } = this;
+    plotBox.addEventListener('pointermove', (event) => {
+      if (this.shown === null || event.buttons !== 0) return;
+      const area = this.plot.area;
+      if (area === null) return;
+      const box = plotBox.getBoundingClientRect();
+      const x = event.clientX - box.left;
+      const y = event.clientY - box.top;
+      const inside = x >= area.left && x <= area.right && y >= area.top && y <= area.bottom;
+      const { axis, downwards } = this.shown.picture.y;
+      const along = (y - area.top) / (area.bottom - area.top);
+      this.pointerRow = downwards === true ? Math.floor(axis.min + along * (axis.max - axis.min)) : null;
+      host.onCursor(this, inside ? valueAtPixel(area, this.shown.scene.axis, x) : null);
+    });
+    plotBox.addEventListener('pointerleave', () => host.onCursor(this, null));
+    plotBox.addEventListener('pointerdown', () => host.onCursor(this, null));
+    plotBox.addEventListener('blur', () => this.moveCursor(null));
+    plotBox.addEventListener('keydown', (event) => {
+      if (this.key(event)) event.preventDefault();
+    });
+  }
+
+  private keyX: number | null = null;
+
+  private moveCursor(x: number | null): void {
+    this.keyX = x;
+    this.pointerRow = null;
+    this.host.onCursor(this, x);
+    if (x === null || this.shown === null) return;
+    const readout = this.shown.picture.readout(x, null);
+    if (readout === null) return;
+    const values = readout.rows.map((row) => `${row.label}: ${row.value}`);
+    this.host.announce([readout.heading, ...values].join('; '));
+  }
+
+  /** Returns whether the key was one of the chart's. */
+  private key(event: KeyboardEvent): boolean {
+    if (this.shown === null || event.ctrlKey || event.metaKey || event.altKey) return false;
+    const { picture, scene } = this.shown;
+    const focus = this.keyX === null ? 0.5 : fractionOf(scene.axis, this.keyX);
+    switch (event.key) {
+      case 'ArrowLeft':
+      case 'ArrowRight': {
+        const direction = event.key === 'ArrowRight' ? 1 : -1;
+        if (event.shiftKey) this.host.onPan(0.1 * direction);
+        else this.moveCursor(picture.neighbour(this.keyX, direction));
+        return true;
+      }
+      case 'Home':
+      case 'End':
+        this.moveCursor(picture.neighbour(null, event.key === 'Home' ? 1 : -1));
+        return true;
+      case '+':
+      case '=':
+        this.host.onZoom(1.5, focus);
+        return true;
+      case '-':
+        this.host.onZoom(1 / 1.5, focus);
+        return true;
+      case '0':
+        this.reset();
+        return true;
+      case 'Escape':
+        this.moveCursor(null);
+        return true;
+      default:
+        return false;
+    }
+  }
+}

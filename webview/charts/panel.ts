@@ -1,0 +1,466 @@
+// The panel: takes messages in, keeps the options, and draws everything anew, at most once a frame.
+import type { Bridge } from '../shared/bridge';
+import { element, setAttributes, setText } from '../shared/dom';
+import { icon } from '../shared/icons';
+import { on } from '../shared/messages';
+import { shifted, zoomed, type Axis, type Range } from '../shared/series/axis';
+import { runStyle } from '../shared/series/run-style';
+import { after } from '../shared/series/thin';
+import { followsAfter, fullAxis, shownAxis } from '../shared/series/view';
+import { onThemeChange, readTheme, shaded, type Theme } from '../shared/theme';
+import { button, dropdown } from '../shared/toolkit';
+import { ChartCard, type CardHost } from './chart-card';
+import { CHARTS } from './definitions';
+import { fileName, pictureOf, textBytes } from './export';
+import { Header, type Controls } from './header';
+import { evaluationKinds } from './perplexity-chart';
+import type { Scene, ShownRun } from './picture';
+import {
+  AddRuns,
+  Control,
+  Data,
+  Export,
+  Exported,
+  Notice,
+  Open,
+  Ready,
+  RemoveRun,
+  Report,
+  RequestSnapshot,
+  Runs,
+  ROW_COLUMNS,
+  type PanelState,
+  type RunDelta,
+  type RunInfo,
+  type XAxis,
+} from './protocol';
+import { RunList } from './run-list';
+import { rowsCsv } from './series/csv';
+import { positionOf, RunData } from './series/run-data';
+import { heatName, text } from './strings';
+import { Toolbar } from './toolbar';
+
+const FRESH: PanelState = {
+  version: '1',
+  runs: [],
+  x: 'step',
+  logX: false,
+  logY: [],
+  smoothing: 0.9,
+  follow: true,
+  focus: null,
+  kind: null,
+  hidden: [],
+  tables: [],
+  heat: 'flippedShare',
+  zoom: null,
+};
+
+/** How often times that pass by themselves are written anew. */
+const CLOCK = 5_000;
+
+export class Panel {
+  private state: PanelState;
+  private infos: readonly RunInfo[] = [];
+  private controls: Controls = { allowed: true, reason: null };
+  private readonly data = new Map<string, RunData>();
+  /** Place of each run in the cycle of styles: its own for as long as it is in the panel. */
+  private readonly places = new Map<string, number>();
+  /** Runs whose snapshot was asked for and has not come. */
+  private readonly awaited = new Set<string>();
+  private received = false;
+
+  private theme: Theme = readTheme();
+  private readonly header: Header;
+  private readonly runList: RunList;
+  private readonly toolbar: Toolbar;
+  private readonly cards: readonly ChartCard[];
+  private readonly grid = element('main', { class: 'grid', 'aria-label': text.chartsLabel() });
+  private readonly nothing = element('section', { class: 'nothing', hidden: true });
+  private readonly noticeBar = element('div', { class: 'notice', role: 'status', hidden: true });
+  private readonly live = element('div', { class: 'visually-hidden', 'aria-live': 'polite' });
+  private readonly kindBox = element('span');
+  private kindKey = '';
+
+  private scene: Scene | null = null;
+  private full: Axis = { kind: 'linear', min: 0, max: 1 };
+  private scheduled = false;
+  private readonly visible = new Set<ChartCard>();
+  /** Cards whose picture is older than the scene. */
+  private readonly stale = new Set<ChartCard>();
+  private cursor: { readonly card: ChartCard; readonly x: number } | null = null;
+  /** Time of the newest step that has arrived and is not drawn yet. */
+  private newest: number | null = null;
+  private exports = 0;
+  private saveTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(
+    private readonly root: HTMLElement,
+    private readonly bridge: Bridge<PanelState>,
+  ) {
+    this.state = bridge.state ?? FRESH;
+    this.header = new Header({
+      control: (run, verb) => bridge.send(Control, { run, verb }),
+      open: (run, what) => bridge.send(Open, { run, what }),
+    });
+    this.runList = new RunList({
+      toggle: (run) => this.change({ hidden: toggled(this.state.hidden, run) }),
+      focus: (run) => this.change({ focus: run }),
+      remove: (run) => bridge.send(RemoveRun, { run }),
+      add: () => bridge.send(AddRuns, {}),
+    });
+    this.toolbar = new Toolbar({
+      onAxis: (x) => this.change({ x, zoom: null }),
+      onLogX: (logX) => this.change({ logX, zoom: null }),
+      onSmoothing: (smoothing) => this.change({ smoothing }),
+      onFollow: (follow) => this.change({ follow }),
+      onReset: () => this.showAll(),
+      onExport: () => this.exportAll(),
+    });
+    const host = this.cardHost();
+    this.cards = CHARTS.map((definition) => new ChartCard(definition, host));
+    this.build();
+    this.listen();
+  }
+
+  start(): void {
+    this.bridge.send(Ready, {});
+    this.invalidate();
+  }
+
+  // ── Structure ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private build(): void {
+    this.nothing.append(
+      element('h1', {}, text.noRunTitle()),
+      element('p', {}, text.noRunText()),
+      button({
+        look: 'primary',
+        label: text.addRun(),
+        text: text.addRun(),
+        icon: icon('add'),
+        onClick: () => this.bridge.send(AddRuns, {}),
+      }),
+    );
+    const quantities = (['flippedShare', 'clippedShare', 'scaleDrift'] as const).map((value) => ({
+      value,
+      label: heatName(value),
+    }));
+    for (const card of this.cards) {
+      this.grid.append(card.root);
+      if (card.definition.id === 'perplexity') card.extra.append(this.kindBox);
+      if (card.definition.id === 'layers') {
+        card.extra.append(
+          dropdown(text.heatQuantity(), quantities, this.state.heat, (value) => {
+            const heat = quantities.find((each) => each.value === value)?.value;
+            if (heat !== undefined) this.change({ heat });
+          }),
+        );
+      }
+    }
+    this.root.append(
+      element('div', { class: 'top' }, this.header.root, this.noticeBar),
+      element('div', { class: 'options' }, this.runList.root, this.toolbar.root),
+      this.nothing,
+      this.grid,
+      element('p', { id: 'chart-help', class: 'visually-hidden' }, text.chartHelp()),
+      this.live,
+    );
+  }
+
+  private listen(): void {
+    this.bridge.receive(
+      [
+        on(Runs, ({ runs, controls }) => this.takeRuns(runs, controls)),
+        on(Data, (delta) => this.takeData(delta)),
+        on(Exported, ({ outcome, message }) => {
+          if (outcome === 'saved') this.notify('information', text.saved(message ?? ''));
+          else if (outcome === 'failed') this.notify('error', text.saveFailed(message ?? ''));
+        }),
+        on(Notice, ({ severity, message }) => this.notify(severity, message)),
+      ],
+      (problem) => this.bridge.send(Report, { message: problem }),
+    );
+    window.addEventListener('error', (event) => this.bridge.send(Report, { message: event.message }));
+    window.addEventListener('unhandledrejection', (event) => {
+      this.bridge.send(Report, { message: String(event.reason) });
+    });
+    onThemeChange(() => {
+      this.theme = readTheme();
+      this.invalidate();
+    });
+    const observer = new IntersectionObserver(
+      (entries) => {
+        for (const entry of entries) {
+          const card = this.cards.find((each) => each.root === entry.target);
+          if (card === undefined) continue;
+          if (entry.isIntersecting) this.visible.add(card);
+          else this.visible.delete(card);
+          if (entry.isIntersecting && this.stale.has(card)) this.invalidate();
+        }
+      },
+      // A little ahead of scrolling.
+      { rootMargin: '200px' },
+    );
+    for (const card of this.cards) observer.observe(card.root);
+    setInterval(() => this.renderHeader(), CLOCK);
+  }
+
+  private cardHost(): CardHost {
+    return {
+      onView: (x) => this.view(x),
+      onReset: () => this.showAll(),
+      onChange: () => this.invalidate(),
+      onCursor: (card, x) => {
+        this.cursor = x === null ? null : { card, x };
+        this.renderCursor();
+      },
+      onZoom: (factor, focus) => this.scene !== null && this.view(zoomed(this.scene.axis, factor, focus)),
+      onPan: (share) => this.scene !== null && this.view(shifted(this.scene.axis, share)),
+      onLog: (id, log) => this.change({ logY: log ? [...this.state.logY, id] : without(this.state.logY, id) }),
+      onTable: (id, shown) =>
+        this.change({ tables: shown ? [...this.state.tables, id] : without(this.state.tables, id) }),
+      onExport: (card, kind) => {
+        this.exportCard(card, kind).catch((error: unknown) => this.notify('error', text.saveFailed(String(error))));
+      },
+      announce: (message) => setText(this.live, message),
+    };
+  }
+
+  // ── Messages ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private takeRuns(runs: readonly RunInfo[], controls: Controls): void {
+    this.received = true;
+    this.infos = runs;
+    this.controls = controls;
+    const ids = new Set(runs.map((run) => run.id));
+    for (const id of [...this.places.keys()]) {
+      if (ids.has(id)) continue;
+      this.places.delete(id);
+      this.data.delete(id);
+      this.awaited.delete(id);
+    }
+    for (const id of ids) {
+      if (this.places.has(id)) continue;
+      const taken = new Set(this.places.values());
+      let place = 0;
+      while (taken.has(place)) place++;
+      this.places.set(id, place);
+    }
+    const focus = this.state.focus !== null && ids.has(this.state.focus) ? this.state.focus : null;
+    this.change({ runs: runs.map((run) => run.id), focus, hidden: this.state.hidden.filter((id) => ids.has(id)) });
+  }
+
+  private takeData(delta: RunDelta): void {
+    const { run } = delta;
+    let data = this.data.get(run);
+    if (data === undefined) {
+      data = new RunData();
+      this.data.set(run, data);
+    }
+    if (delta.base === 0) this.awaited.delete(run);
+    if (!data.apply(delta)) {
+      // Deltas that were under way when the snapshot was asked for do not fit either; asking once is enough.
+      if (!this.awaited.has(run)) {
+        this.awaited.add(run);
+        this.bridge.send(RequestSnapshot, { run });
+      }
+      return;
+    }
+    if (delta.rows !== null && delta.rows.count > 0) this.newest = data.rows.column('time').at(-1) ?? null;
+    this.invalidate();
+  }
+
+  private notify(severity: 'information' | 'warning' | 'error', message: string): void {
+    this.noticeBar.hidden = false;
+    setAttributes(this.noticeBar, { 'data-severity': severity });
+    this.noticeBar.replaceChildren(icon(severity), element('span', {}, message));
+    clearTimeout(this.noticeTimer);
+    // Errors stay until the next notice.
+    if (severity === 'information') this.noticeTimer = setTimeout(() => (this.noticeBar.hidden = true), 6_000);
+  }
+
+  private noticeTimer: ReturnType<typeof setTimeout> | undefined;
+
+  // ── Options ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private change(change: Partial<PanelState>): void {
+    this.state = { ...this.state, ...change };
+    clearTimeout(this.saveTimer);
+    // Not at every pixel of a pan.
+    this.saveTimer = setTimeout(() => this.bridge.save(this.state), 150);
+    this.invalidate();
+  }
+
+  /** Shows a range of x from now on. */
+  private view(range: Range): void {
+    const { zoom, axis } = shownAxis(this.full, { log: this.state.logX, zoom: range, follow: false });
+    this.change({ zoom, follow: zoom === null ? this.state.follow : followsAfter(this.full, axis) });
+  }
+
+  private showAll(): void {
+    for (const card of this.cards) card.forgetZoom();
+    this.change({ zoom: null, follow: true });
+  }
+
+  // ── Drawing ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private invalidate(): void {
+    for (const card of this.cards) this.stale.add(card);
+    if (this.scheduled) return;
+    this.scheduled = true;
+    requestAnimationFrame(() => {
+      this.scheduled = false;
+      this.render();
+    });
+  }
+
+  private render(): void {
+    const started = performance.now();
+    const runs = this.shownRuns();
+    const hidden = new Set(this.state.hidden);
+    const visibleRuns = runs.filter((run) => !hidden.has(run.info.id));
+    const focus = runs.find((run) => run.info.id === this.state.focus) ?? runs[0] ?? null;
+    this.full = fullAxis(extentOfX(visibleRuns, this.state.x), this.state.logX);
+    const { axis, zoom } = shownAxis(this.full, {
+      log: this.state.logX,
+      zoom: this.state.zoom,
+      follow: this.state.follow,
+    });
+    // What follows moves on; it is kept, so that a reload begins where the user was.
+    this.state = { ...this.state, zoom };
+    const { x, smoothing, kind, heat } = this.state;
+    const scene: Scene = {
+      runs: visibleRuns,
+      focus,
+      x,
+      axis,
+      smoothing,
+      kind,
+      heat,
+      theme: this.theme,
+      several: runs.length > 1,
+    };
+    this.scene = scene;
+    this.renderHeader();
+    this.runList.render(runs, hidden, focus?.info.id ?? null);
+    this.toolbar.render(this.state, zoom !== null);
+    this.renderKinds(scene);
+    const nothing = this.received && runs.length === 0;
+    this.nothing.hidden = !nothing;
+    this.grid.hidden = nothing || !this.received;
+    this.root.classList.toggle('without-runs', nothing || !this.received);
+    for (const card of this.cards) {
+      if (!this.visible.has(card) && this.visible.size > 0) continue;
+      const { id } = card.definition;
+      card.render(scene, { logY: this.state.logY.includes(id), tableShown: this.state.tables.includes(id) });
+      this.stale.delete(card);
+    }
+    this.renderCursor();
+    const delay = this.newest === null ? null : Date.now() - this.newest;
+    this.newest = null;
+    setAttributes(this.root, {
+      'data-x-min': axis.min,
+      'data-x-max': axis.max,
+      'data-following': this.state.follow,
+      'data-frame-ms': (performance.now() - started).toFixed(1),
+      ...(delay === null ? {} : { 'data-event-to-frame-ms': delay }),
+    });
+  }
+
+  private renderHeader(): void {
+    const focus = this.infos.find((info) => info.id === this.state.focus) ?? this.infos[0] ?? null;
+    const data = focus === null ? null : (this.data.get(focus.id) ?? null);
+    this.header.render(focus, data, this.controls, Date.now());
+  }
+
+  private renderCursor(): void {
+    for (const card of this.visible) {
+      card.showCursor(this.cursor?.x ?? null, this.cursor?.card === card);
+    }
+  }
+
+  /** A choice only where there is one. */
+  private renderKinds(scene: Scene): void {
+    const kinds = evaluationKinds(scene.focus === null ? scene.runs : [scene.focus, ...scene.runs]);
+    const key = JSON.stringify(kinds);
+    if (key === this.kindKey) return;
+    this.kindKey = key;
+    const choices = kinds.map((value) => ({ value, label: value }));
+    this.kindBox.replaceChildren(
+      ...(kinds.length > 1
+        ? [dropdown(text.kind(), choices, this.state.kind ?? kinds[0] ?? '', (kind) => this.change({ kind }))]
+        : []),
+    );
+  }
+
+  private shownRuns(): ShownRun[] {
+    return this.infos.map((info) => {
+      const style = runStyle(this.places.get(info.id) ?? 0);
+      return {
+        info,
+        data: this.data.get(info.id) ?? new RunData(),
+        style,
+        colour: shaded(this.theme, style.colour, style.shade),
+      };
+    });
+  }
+
+  // ── Files ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private async exportCard(card: ChartCard, kind: 'png' | 'csv'): Promise<void> {
+    const { scene } = this;
+    if (scene === null || card.picture === null) return;
+    const data = kind === 'png' ? await pictureOf(card, scene) : await textBytes(card.picture.csv());
+    this.save(kind, fileName([scene.focus?.info.name ?? '', card.definition.id], kind), data);
+  }
+
+  private exportAll(): void {
+    const { scene } = this;
+    if (scene === null) return;
+    const pieces = rowsCsv(
+      scene.runs.map((run) => ({ name: run.info.name, data: run.data })),
+      {
+        columns: ROW_COLUMNS.filter((column) => !['step', 'tokens', 'elapsed', 'time'].includes(column)),
+        smoothing: 0,
+        smoothed: [],
+        x: scene.x,
+        range: null,
+      },
+    );
+    textBytes(pieces).then(
+      (data) => this.save('csv', fileName([scene.focus?.info.name ?? '', 'metrics'], 'csv'), data),
+      (error: unknown) => this.notify('error', text.saveFailed(String(error))),
+    );
+  }
+
+  private save(kind: 'png' | 'csv', suggestedName: string, data: ArrayBuffer): void {
+    this.exports++;
+    this.bridge.send(Export, { id: this.exports, kind, suggestedName, data });
+  }
+}
+
+/** Extent of x over all runs, and the least x above zero. */
+function extentOfX(runs: readonly ShownRun[], axis: XAxis): { readonly max: number; readonly least: number } | null {
+  let max = -Infinity;
+  let least = Infinity;
+  for (const { data } of runs) {
+    const x = data.x(axis);
+    const marks = data.evaluations.map((each) => positionOf(each, axis));
+    const steps = data.layers.column('step');
+    for (const value of [x.at(-1), ...marks, steps.length > 0 ? data.xOfStep(steps.at(-1) ?? 0, axis) : undefined]) {
+      if (value !== undefined && value > max) max = value;
+    }
+    const first = x[after(x, 0)];
+    if (first !== undefined && first < least) least = first;
+  }
+  return max === -Infinity ? null : { max, least: least === Infinity ? 0 : least };
+}
+
+function toggled(items: readonly string[], item: string): string[] {
+  return items.includes(item) ? without(items, item) : [...items, item];
+}
+
+function without(items: readonly string[], item: string): string[] {
+  return items.filter((each) => each !== item);
+}

@@ -1,0 +1,36 @@
+// The three x axes: step, tokens, working time.
+import { reading, tickLabel, type Quantity } from '../shared/format';
+import type { PlotAxis } from '../shared/plot';
+import type { Axis } from '../shared/series/axis';
+import { ticks, type TickUnit } from '../shared/series/ticks';
+import type { XAxis } from './protocol';
+
+const KINDS: Readonly<Record<XAxis, { readonly quantity: Quantity; readonly unit: TickUnit }>> = {
+  step: { quantity: 'step', unit: 'integer' },
+  tokens: { quantity: 'tokens', unit: 'integer' },
+  time: { quantity: 'time', unit: 'time' },
+};
+
+/** Pixels that a label takes. */
+const LABEL_WIDTH = 90;
+
+export function xPlotAxis(kind: XAxis, axis: Axis, width: number): PlotAxis {
+  const { quantity, unit } = KINDS[kind];
+  return {
+    axis,
+    ticks: ticks(axis, Math.max(2, Math.floor(width / LABEL_WIDTH)), unit),
+    label: (value) => tickLabel(value, quantity),
+    title: null,
+    grid: false,
+  };
+}
+
+/** `step 120 · 245 k tokens · 22 s`, the axis' own first. */
+export function placeHeading(place: {
+  readonly step: number;
+  readonly tokens: number;
+  readonly elapsed: number;
+}): string {
+  const step = `step ${reading(place.step, 'step')}`;
+  return `${step} · ${reading(place.tokens, 'tokens')} tokens · ${reading(place.elapsed, 'time')}`;
+}

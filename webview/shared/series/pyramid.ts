@@ -1,0 +1,156 @@
+// Where the smallest and the largest value of any stretch of a long column lie, without looking at every value: extremes of
+// buckets of 16 values, of 16 buckets, and so on. Costs an eighth of the column's memory and makes thinning 10⁶ points as cheap
+// as thinning a few thousand.
+import type { Source } from './source';
+
+const FACTOR = 16;
+/** In place of an index: the bucket holds NaN only. */
+const NONE = 0xffffffff;
+
+interface Level {
+  /** Values a bucket. */
+  readonly size: number;
+  /** Index into the column of each bucket's least and greatest value. */
+  least: Uint32Array;
+  greatest: Uint32Array;
+}
+
+export interface Extremes {
+  /** Indices into the column, or −1 where there is no number. */
+  least: number;
+  greatest: number;
+}
+
+export class Pyramid {
+  private readonly levels: Level[] = [];
+  private length = 0;
+
+  constructor(private readonly source: Source) {}
+
+  /** The source has changed from `length` on. */
+  cut(length: number): void {
+    this.length = Math.min(this.length, length);
+  }
+
+  /** Finds the extremes of the values from `from` to before `to`; `found` is written to and returned. NaN is passed over. */
+  extremes(from: number, to: number, found: Extremes): Extremes {
+    const values = this.source.values();
+    this.update(values);
+    found.least = -1;
+    found.greatest = -1;
+    let low = Infinity;
+    let high = -Infinity;
+    const consider = (at: number) => {
+      const value = values[at] ?? NaN;
+      if (value < low) {
+        low = value;
+        found.least = at;
+      }
+      if (value > high) {
+        high = value;
+        found.greatest = at;
+      }
+    };
+    let at = from;
+    while (at < to) {
+      // The largest bucket that begins here and ends within.
+      let level: Level | undefined;
+      for (const wider of this.levels) {
+        if (at % wider.size !== 0 || at + wider.size > to) break;
+        level = wider;
+      }
+      if (level === undefined) {
+        consider(at);
+        at++;
+        continue;
+      }
+      const bucket = at / level.size;
+      const least = level.least[bucket] ?? NONE;
+      if (least !== NONE) {
+        consider(least);
+        consider(level.greatest[bucket] ?? NONE);
+      }
+      at += level.size;
+    }
+    return found;
+  }
+
+  private update(values: Float64Array): void {
+    const from = this.length;
+    if (from === values.length && from > 0) return;
+    this.length = values.length;
+    let size = FACTOR;
+    for (let depth = 0; size <= values.length; depth++, size *= FACTOR) {
+      const level = (this.levels[depth] ??= { size, least: new Uint32Array(0), greatest: new Uint32Array(0) });
+      const full = Math.floor(values.length / size);
+      if (level.least.length < full) {
+        level.least = grown(level.least, full);
+        level.greatest = grown(level.greatest, full);
+      }
+      const below = this.levels[depth - 1];
+      for (let bucket = Math.floor(from / size); bucket < full; bucket++) {
+        if (below === undefined) fromValues(level, bucket, values);
+        else fromBuckets(level, bucket, below, values);
+      }
+    }
+    this.levels.length = Math.min(this.levels.length, depthOf(values.length));
+  }
+}
+
+function depthOf(length: number): number {
+  let depth = 0;
+  for (let size = FACTOR; size <= length; size *= FACTOR) depth++;
+  return depth;
+}
+
+function grown(old: Uint32Array, length: number): Uint32Array {
+  const larger = new Uint32Array(Math.max(length, old.length * 2));
+  larger.set(old);
+  return larger;
+}
+
+function fromValues(level: Level, bucket: number, values: Float64Array): void {
+  let least = NONE;
+  let greatest = NONE;
+  let low = Infinity;
+  let high = -Infinity;
+  const end = (bucket + 1) * level.size;
+  for (let at = bucket * level.size; at < end; at++) {
+    const value = values[at] ?? NaN;
+    if (value < low) {
+      low = value;
+      least = at;
+    }
+    if (value > high) {
+      high = value;
+      greatest = at;
+    }
+  }
+  level.least[bucket] = least;
+  level.greatest[bucket] = greatest;
+}
+
+function fromBuckets(level: Level, bucket: number, below: Level, values: Float64Array): void {
+  let least = NONE;
+  let greatest = NONE;
+  let low = Infinity;
+  let high = -Infinity;
+  const end = (bucket + 1) * FACTOR;
+  for (let child = bucket * FACTOR; child < end; child++) {
+    const childLeast = below.least[child] ?? NONE;
+    if (childLeast === NONE) continue;
+    const childGreatest = below.greatest[child] ?? NONE;
+    const childLow = values[childLeast] ?? NaN;
+    const childHigh = values[childGreatest] ?? NaN;
+    if (childLow < low) {
+      low = childLow;
+      least = childLeast;
+    }
+    if (childHigh > high) {
+      high = childHigh;
+      greatest = childGreatest;
+    }
+  }
+  level.least[bucket] = least;
+  level.greatest[bucket] = greatest;
+}
