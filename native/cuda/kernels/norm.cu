@@ -1,17 +1,13 @@
 #include "cuda/kernels/norm.h"
 
-#include <string>
-
 #include "cuda/check.h"
+#include "cuda/kernels/norm_rows.cuh"
 #include "cuda/kernels/reduce.cuh"
 #include "cuda/kernels/vector.cuh"
 
 namespace lrqat::cuda {
 
 namespace {
-
-template <int N>
-constexpr int maximumThreads = N == 1 ? 1024 : 512;
 
 /// Where the norm's input comes from: memory,
 template <typename X, int N>
@@ -55,7 +51,7 @@ struct ResidualSum {
 
 // One block a row; a thread holds K vectors of N elements of it in registers.
 template <typename Source, typename Y, int N, int K>
-__global__ void __launch_bounds__(maximumThreads<N>)
+__global__ void __launch_bounds__(maximumRowThreads<N>)
     rmsNormKernel(Source source, const float* weight, float epsilon, Y* y, float* rstd, int64_t cols) {
   __shared__ float shared[warpSize32];
   const int64_t start = static_cast<int64_t>(blockIdx.x) * cols;
@@ -90,7 +86,7 @@ __global__ void __launch_bounds__(maximumThreads<N>)
 
 // dx += (dy∘w − x·(Σ dy·w·x)·rstd²/d)·rstd, one block a row.
 template <typename Dy, typename X, int N, int K>
-__global__ void __launch_bounds__(maximumThreads<N>)
+__global__ void __launch_bounds__(maximumRowThreads<N>)
     rmsNormBackwardKernel(const Dy* dy, const X* x, const float* weight, const float* rstd, float* dx, int64_t cols) {
   __shared__ float shared[warpSize32];
   const int64_t start = static_cast<int64_t>(blockIdx.x) * cols;
@@ -136,20 +132,6 @@ __global__ void __launch_bounds__(maximumThreads<N>)
     for (int i = 0; i < N; ++i) sum[i] = fmaf(fmaf(-values[i], factor, weighted[k][i]), r, sum[i]);
     storeFloats(dx + start + column, sum);
   }
-}
-
-/// Calls launch.operator()<K>(threads) with the fewest vectors a thread that keep a row in at most 256 threads, or more
-/// threads for very wide rows.
-template <int N, typename Launch>
-void chooseRowShape(int64_t cols, Launch&& launch) {
-  const int64_t vectors = (cols + N - 1) / N;
-  const auto threads = [&](int64_t k) { return static_cast<unsigned>((vectors + 32 * k - 1) / (32 * k) * 32); };
-  if (vectors <= 256) return launch.template operator()<1>(threads(1));
-  if (vectors <= 512) return launch.template operator()<2>(threads(2));
-  if (vectors <= 1024) return launch.template operator()<4>(threads(4));
-  if (threads(8) <= maximumThreads<N>) return launch.template operator()<8>(threads(8));
-  throw Error(ErrorCode::Unsupported, "hidden size " + std::to_string(cols) + " is too wide for the norm kernels",
-              "at most 32768, and at most 8192 where it is no multiple of 8");
 }
 
 void checkSame(const Matrix& a, const Matrix& b) {

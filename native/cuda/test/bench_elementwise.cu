@@ -19,6 +19,7 @@
 #include "cuda/kernels/norm.h"
 #include "cuda/kernels/optimizer.h"
 #include "cuda/kernels/residual.h"
+#include "cuda/kernels/residual_norm.h"
 #include "cuda/kernels/swiglu.h"
 
 using namespace lrqat;
@@ -206,6 +207,17 @@ int main(int argc, char** argv) {
                            return [=](cudaStream_t s) { cuda::rmsNormBackward(dy, x, parameters, rstd, dx, s); };
                          }});
     }
+    benches.push_back({"addResidualNormBackward" + name + " dy f32", td * (16 + e), [=](Arena& a) {
+                         const Matrix dy = a.matrix(full, tokens, d);
+                         const Matrix x = a.matrix(stream, tokens, d);
+                         const Matrix dx = a.matrix(full, tokens, d);
+                         const Matrix p = a.matrix(half, tokens, d);
+                         const Matrix dYs = a.matrix(half, tokens, d);
+                         return [=](cudaStream_t s) {
+                           cuda::Scratch memory = scratch();
+                           cuda::addResidualNormBackward(dy, x, parameters, rstd, dx, raw(p), {dYs, sums}, memory, s);
+                         };
+                       }});
   }
   benches.push_back({"addResidualBackward", td * 8, [=](Arena& a) {
                        const Matrix dY = a.matrix(full, tokens, d);
@@ -326,7 +338,7 @@ int main(int argc, char** argv) {
     const double seconds = secondsOf(arena, bench, stream);
     const double speed = bench.bytes / seconds;
     if (copySpeed == 0) copySpeed = speed;
-    std::printf("%-38s %9.1f us %8.0f GB/s %6.1f %% of copy\n", bench.name.c_str(), seconds * 1e6, speed / 1e9,
+    std::printf("%-42s %9.1f us %8.0f GB/s %6.1f %% of copy\n", bench.name.c_str(), seconds * 1e6, speed / 1e9,
                 speed / copySpeed * 100);
   }
   for (void* table : tables) cudaFree(table);

@@ -1,6 +1,7 @@
 // Residual sums, alone and with the norm that follows, and their backward, against double.
 #include "cuda/kernels/norm.h"
 #include "cuda/kernels/residual.h"
+#include "cuda/kernels/residual_norm.h"
 #include "cuda/test/elementwise.h"
 
 using namespace lrqat;
@@ -107,10 +108,61 @@ void backward() {
   });
 }
 
+void backwardWithNorm() {
+  eachElementwiseShape([](DType type, int64_t rows, int64_t cols, int flags) {
+    for (const DType stream : {DType::F32, DType::BF16}) {
+      Random random(static_cast<uint64_t>(rows * 1000 + cols * 8 + flags));
+      const size_t offset = (flags & 4) != 0 ? 4 : 0;
+      const Raw raw(random, type, rows, cols, flags);
+      const Tensor x(random, stream, rows, cols);
+      const Tensor dy(random, stream == type ? DType::F32 : DType::BF16, rows, cols);
+      const Tensor weight(random, DType::F32, 1, cols, 1, offset);
+      Tensor rstd(random, DType::F32, 1, rows);
+      Tensor dx(random, DType::F32, rows, cols);
+      Tensor dYs(type, rows, cols);
+      Tensor sums(random, DType::F32, 1, cols, 1, offset);
+      const std::vector<double> dxBefore = dx.values();
+      const std::vector<double> sumsBefore = sums.values();
+      const ScratchMemory memory(std::max(cuda::addResidualBackwardScratchBytes(rows, cols),
+                                          cuda::addResidualNormBackwardScratchBytes(rows, cols)));
+      cuda::Scratch scratch = memory.scratch();
+      cuda::rmsNormBackward(dy.matrix(), x.matrix(), weight.floats(), rstd.floats(), dx.matrix(), nullptr);
+      cuda::addResidualBackward(dx.matrix(), raw.output(), {dYs.matrix(), sums.floats()}, scratch, nullptr);
+      const std::vector<double> gradient = dx.values();
+      const auto dxBytes = dx.bytes();
+      const auto dYsBytes = dYs.bytes();
+      std::vector<std::byte> sumBytes;
+      for (int repeat = 0; repeat < 3; ++repeat) {
+        const bool wantsSums = repeat < 2;
+        dx.set(dxBefore);
+        sums.set(sumsBefore);
+        dYs.poison();
+        cuda::Scratch again = memory.scratch();
+        cuda::addResidualNormBackward(dy.matrix(), x.matrix(), weight.floats(), rstd.floats(), dx.matrix(),
+                                      raw.output(), {dYs.matrix(), wantsSums ? sums.floats() : nullptr}, again,
+                                      nullptr);
+        expectSameBytes(dx.bytes(), dxBytes, "dx has the bits of the two calls");
+        expectSameBytes(dYs.bytes(), dYsBytes, "dYs has the bits of the two calls");
+        if (!wantsSums) continue;
+        const auto width = static_cast<size_t>(cols);
+        expectColumnSums(
+            sums.values(), sumsBefore, static_cast<size_t>(rows),
+            [&](size_t t, size_t j) { return gradient[t * width + j] * raw.p[t * width + j]; }, "ds");
+        if (repeat == 0) sumBytes = sums.bytes();
+        expectSameBytes(sums.bytes(), sumBytes, "ds repeated");
+      }
+      memory.checkGuards();
+    }
+  });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (skippedWithoutGpu()) return 0;
-  return run({{"residual sum", forward}, {"residual sum with norm", withNorm}, {"residual backward", backward}}, argc,
-             argv);
+  return run({{"residual sum", forward},
+              {"residual sum with norm", withNorm},
+              {"residual backward", backward},
+              {"residual backward with norm", backwardWithNorm}},
+             argc, argv);
 }
