@@ -1,0 +1,150 @@
+#include "cuda/kernels/attention_hopper.h"
+
+#ifdef LRQAT_CUDA_SM90A
+#include <cudaTypedefs.h>
+
+#include <algorithm>
+#include <array>
+
+#include "cuda/check.h"
+#include "cuda/kernels/attention_hopper_backward.cuh"
+#include "cuda/kernels/attention_hopper_forward.cuh"
+
+namespace lrqat::cuda::attention {
+
+namespace {
+
+/// The driver's function that describes tensors to the copy engine; null where the driver is too old.
+PFN_cuTensorMapEncodeTiled_v12000 encodeFunction() {
+  static const auto function = [] {
+    void* entry = nullptr;
+    cudaDriverEntryPointQueryResult found{};
+    const cudaError_t status =
+        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &found);
+    const bool usable = status == cudaSuccess && found == cudaDriverEntryPointSuccess;
+    return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(usable ? entry : nullptr);
+  }();
+  return function;
+}
+
+bool usable(const Problem& problem) {
+  int device = 0;
+  int major = 0;
+  int minor = 0;
+  LRQAT_CUDA(cudaGetDevice(&device));
+  LRQAT_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  LRQAT_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  return major == 9 && minor == 0 && problem.headDim % 8 == 0 && problem.headDim <= 128 && encodeFunction() != nullptr;
+}
+
+unsigned multiprocessors() {
+  int device = 0;
+  int count = 0;
+  LRQAT_CUDA(cudaGetDevice(&device));
+  LRQAT_CUDA(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+  return static_cast<unsigned>(count);
+}
+
+/// A tensor [batch, length, heads, headDim] in boxes of `rows` positions and 64 columns of one head.
+CUtensorMap panelMap(const Bf16* data, const Problem& problem, int heads, int rows) {
+  const auto headBytes = static_cast<cuuint64_t>(problem.headDim) * sizeof(Bf16);
+  const auto rowBytes = headBytes * static_cast<cuuint64_t>(heads);
+  const std::array<cuuint64_t, 4> sizes{static_cast<cuuint64_t>(problem.headDim), static_cast<cuuint64_t>(heads),
+                                        static_cast<cuuint64_t>(problem.length),
+                                        static_cast<cuuint64_t>(problem.batch)};
+  const std::array<cuuint64_t, 3> strides{headBytes, rowBytes, rowBytes * static_cast<cuuint64_t>(problem.length)};
+  const std::array<cuuint32_t, 4> box{64, 1, static_cast<cuuint32_t>(rows), 1};
+  const std::array<cuuint32_t, 4> steps{1, 1, 1, 1};
+  CUtensorMap map;
+  const CUresult result =
+      encodeFunction()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, const_cast<Bf16*>(data), sizes.data(), strides.data(),
+                       box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                       CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  LRQAT_CHECK(result == CUDA_SUCCESS);
+  return map;
+}
+
+template <typename C>
+void launchForward(const Forward<Bf16>& arguments, cudaStream_t stream) {
+  const Problem& problem = arguments.problem;
+  const ForwardMaps maps{panelMap(arguments.q, problem, problem.heads, C::queries),
+                         panelMap(arguments.k, problem, problem.kvHeads, C::keys),
+                         panelMap(arguments.v, problem, problem.kvHeads, C::keys)};
+  LRQAT_CUDA(cudaFuncSetAttribute(forwardHopperKernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::sharedBytes));
+  const BlockOrder order = orderOf(problem, problem.heads, C::queries, keyValueBytes(problem));
+  const unsigned grid = std::min(order.gridSize(), multiprocessors());
+  forwardHopperKernel<C><<<grid, C::threads, C::sharedBytes, stream>>>(arguments, maps, order);
+  LRQAT_CUDA(cudaGetLastError());
+}
+
+BackwardMaps backwardMaps(const Backward<Bf16>& arguments, int queries, int keys) {
+  const Problem& problem = arguments.problem;
+  return {panelMap(arguments.q, problem, problem.heads, queries), panelMap(arguments.k, problem, problem.kvHeads, keys),
+          panelMap(arguments.v, problem, problem.kvHeads, keys), panelMap(arguments.o, problem, problem.heads, queries),
+          panelMap(arguments.dO, problem, problem.heads, queries)};
+}
+
+template <typename C>
+void launchKeyGradient(const Backward<Bf16>& arguments, cudaStream_t stream) {
+  const Problem& problem = arguments.problem;
+  LRQAT_CUDA(
+      cudaFuncSetAttribute(keyGradientHopperKernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::sharedBytes));
+  const BlockOrder order = orderOf(problem, problem.kvHeads, C::keys, groupBytes(problem));
+  const BackwardMaps maps = backwardMaps(arguments, C::queries, C::keys);
+  keyGradientHopperKernel<C>
+      <<<std::min(order.gridSize(), multiprocessors()), C::threads, C::sharedBytes, stream>>>(arguments, maps, order);
+  LRQAT_CUDA(cudaGetLastError());
+}
+
+template <typename C>
+void launchQueryGradient(const Backward<Bf16>& arguments, cudaStream_t stream) {
+  const Problem& problem = arguments.problem;
+  LRQAT_CUDA(
+      cudaFuncSetAttribute(queryGradientHopperKernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::sharedBytes));
+  const BlockOrder order = orderOf(problem, problem.heads, C::queries, keyValueBytes(problem));
+  const BackwardMaps maps = backwardMaps(arguments, C::queries, C::keys);
+  queryGradientHopperKernel<C>
+      <<<std::min(order.gridSize(), multiprocessors()), C::threads, C::sharedBytes, stream>>>(arguments, maps, order);
+  LRQAT_CUDA(cudaGetLastError());
+}
+
+}  // namespace
+
+bool forwardHopper(const Forward<Bf16>& arguments, cudaStream_t stream) {
+  if (!usable(arguments.problem)) return false;
+  if (arguments.problem.headDim <= 64) {
+    launchForward<HopperForwardConfig<64>>(arguments, stream);
+  } else {
+    launchForward<HopperForwardConfig<128>>(arguments, stream);
+  }
+  return true;
+}
+
+bool backwardHopper(const Backward<Bf16>& arguments, cudaStream_t stream) {
+  if (!usable(arguments.problem)) return false;
+  if (arguments.problem.headDim <= 64) {
+    launchQueryGradient<HopperQueryGradientConfig<64>>(arguments, stream);
+    launchKeyGradient<HopperKeyGradientConfig<64>>(arguments, stream);
+  } else {
+    launchQueryGradient<HopperQueryGradientConfig<128>>(arguments, stream);
+    launchKeyGradient<HopperKeyGradientConfig<128>>(arguments, stream);
+  }
+  return true;
+}
+
+}  // namespace lrqat::cuda::attention
+
+#else
+
+namespace lrqat::cuda::attention {
+
+bool forwardHopper(const Forward<Bf16>&, cudaStream_t) {
+  return false;
+}
+bool backwardHopper(const Backward<Bf16>&, cudaStream_t) {
+  return false;
+}
+
+}  // namespace lrqat::cuda::attention
+
+#endif
