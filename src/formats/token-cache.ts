@@ -2,11 +2,13 @@
 //   <key>.bin            ids (see token-file.ts)
 //   <key>.documents.bin  where documents begin (packing "documents" only)
 //   <key>.json           what they are, with their hashes; written last, so that its presence says that the others are whole
+// and marks of the processes that use them (token-cache-space.ts).
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { atomicWriteFile } from './atomic-file';
 import { sha256OfFile } from './file-hash';
+import { pruneTokenCache, useCacheEntry, type CacheUse } from './token-cache-space';
 import { PositionFile, TokenFile, dtypeFor, packTokens, tokenBytes, type TokenDType } from './token-file';
 import type { Packing, TokenStream } from './token-stream';
 
@@ -41,16 +43,34 @@ export class TokenCache {
   async open(files: readonly string[], signal?: AbortSignal): Promise<TokenStream | null> {
     const record = await this.record();
     if (record === null) return null;
-    const whole =
-      (await isIntact(this.path('.bin'), record.count * tokenBytes(record.dtype), record.sha256, signal)) &&
-      (record.documents === null ||
-        (await isIntact(this.path('.documents.bin'), record.documents.count * 8, record.documents.sha256, signal)));
-    return whole ? new CachedTokens(this.path('.bin'), this.path('.documents.bin'), record, files) : null;
+    const use = await useCacheEntry(this.folder, this.key);
+    try {
+      const whole =
+        (await isIntact(this.path('.bin'), record.count * tokenBytes(record.dtype), record.sha256, signal)) &&
+        (record.documents === null ||
+          (await isIntact(this.path('.documents.bin'), record.documents.count * 8, record.documents.sha256, signal)));
+      if (whole) return new CachedTokens(this.path('.bin'), this.path('.documents.bin'), record, files, use);
+    } catch (error) {
+      use.release();
+      throw error;
+    }
+    use.release();
+    return null;
   }
 
-  /** Writes the chunks as they come. `withDocuments`: their document starts too. */
+  /** Writes the chunks as they come, and makes room for them. `withDocuments`: their document starts too. */
   async write(chunks: AsyncIterable<TokenChunk>, withDocuments: boolean): Promise<void> {
     await mkdir(this.folder, { recursive: true });
+    const use = await useCacheEntry(this.folder, this.key);
+    try {
+      await this.writeEntry(chunks, withDocuments);
+      await pruneTokenCache(this.folder);
+    } finally {
+      use.release();
+    }
+  }
+
+  private async writeEntry(chunks: AsyncIterable<TokenChunk>, withDocuments: boolean): Promise<void> {
     const dtype = dtypeFor(this.vocabSize);
     const hash = createHash('sha256');
     const starts: Buffer[] = [];
@@ -140,6 +160,7 @@ class CachedTokens implements TokenStream {
     startsFile: string,
     record: CacheRecord,
     readonly files: readonly string[],
+    private readonly use: CacheUse,
   ) {
     this.count = record.count;
     this.packing = record.documents === null ? 'join' : 'documents';
@@ -160,5 +181,6 @@ class CachedTokens implements TokenStream {
   close(): void {
     this.tokens.close();
     this.starts?.close();
+    this.use.release();
   }
 }
