@@ -1,0 +1,80 @@
+#include "cuda/kernels/merge.h"
+
+#include "cuda/kernels/rebuild_tiles.cuh"
+
+namespace lrqat::cuda {
+
+namespace {
+
+/// Eight codes of `bits` bits are `bits` bytes.
+struct MergeSink {
+  uint8_t* out;  // [rows, rowBytes]
+  int64_t rowBytes;
+  int bits;
+  float qmin, qmax;
+  int n;
+
+  struct State {};
+
+  __device__ __forceinline__ void octet(State&, int, int row, int column, bool valid, const float (&)[kOctet],
+                                        const float (&rounded)[kOctet]) const {
+    // The padding of a row's last group of 32 is written too; rows are told from beyond the matrix by the caller.
+    if (!valid) return;
+    uint64_t packed = 0;
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) {
+      const float q = column + i < n ? clampTo(rounded[i], qmin, qmax) : 0.0F;
+      packed |= static_cast<uint64_t>(static_cast<uint32_t>(q - qmin)) << (i * bits);
+    }
+    uint8_t* to = out + static_cast<int64_t>(row) * rowBytes + static_cast<int64_t>(column / kOctet) * bits;
+    for (int i = 0; i < bits; ++i) to[i] = static_cast<uint8_t>(packed >> (8 * i));
+  }
+  __device__ __forceinline__ void finish(const State&, int) const {}
+};
+
+/// Octets of zeros behind the last column, up to the end of the group of 32.
+__global__ void padRows(uint8_t* out, int64_t rowBytes, int bits, int64_t rows, int firstOctet) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (row >= rows) return;
+  uint64_t zeros = 0;
+  for (int i = 0; i < kOctet; ++i) zeros |= uint64_t{1} << (i * bits + bits - 1);
+  for (int64_t at = static_cast<int64_t>(firstOctet) * bits; at < rowBytes; ++at) {
+    out[row * rowBytes + at] = static_cast<uint8_t>(zeros >> (8 * (at % bits)));
+  }
+}
+
+}  // namespace
+
+void mergeWeight(const LinearWeight& weight, const LowRank& lowRank, void* hostCodes, bool exact, Scratch& scratch,
+                 cudaStream_t stream) {
+  const QuantSpec& spec = weight.spec;
+  const int64_t rowBytes = packedRowBytes(spec.bits, weight.n);
+  const int64_t rows = panelRows(rowBytes);
+  auto* panel = scratch.take<uint8_t>(HostStaging::panelBytes);
+  for (int64_t first = 0; first < weight.m; first += rows) {
+    const int64_t count = std::min(rows, weight.m - first);
+    const RoundedSource source = trainedRows(weight, lowRank, first, count);
+    const MergeSink sink{panel,
+                         rowBytes,
+                         spec.bits,
+                         static_cast<float>(spec.qmin()),
+                         static_cast<float>(spec.qmax()),
+                         static_cast<int>(weight.n)};
+    if (exact) {
+      launchRounded<true>(source, sink, stream);
+    } else {
+      launchRounded<false>(source, sink, stream);
+    }
+    const auto octets = static_cast<int>((weight.n + kOctet - 1) / kOctet);
+    if (octets % 4 != 0) {
+      padRows<<<static_cast<unsigned>((count + 255) / 256), 256, 0, stream>>>(panel, rowBytes, spec.bits, count,
+                                                                              octets);
+      LRQAT_CUDA(cudaGetLastError());
+    }
+    LRQAT_CUDA(cudaMemcpyAsync(static_cast<std::byte*>(hostCodes) + first * rowBytes, panel,
+                               static_cast<size_t>(count * rowBytes), cudaMemcpyDeviceToHost, stream));
+  }
+  LRQAT_CUDA(cudaStreamSynchronize(stream));
+}
+
+}  // namespace lrqat::cuda

@@ -1,0 +1,148 @@
+#include "cuda/kernels/rebuild.h"
+
+#include "cuda/check.h"
+#include "cuda/kernels/rebuild_sink.cuh"
+#include "cuda/kernels/rebuild_tiles.cuh"
+#include "cuda/kernels/source_rows.cuh"
+
+namespace lrqat::cuda {
+
+namespace {
+
+constexpr int kThreads = 256;
+
+/// One thread an element: out = clip(round(W/s0)), times s0 for groups.
+template <typename From, typename E>
+__global__ void roundToNearest(SourceRows<From> source, ColumnScales scales, float qmin, float qmax, bool multiply,
+                               E* out, int64_t count) {
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (at >= count) return;
+  const int64_t row = at / source.n;
+  const float scale = scales.at(row, at % source.n);
+  const float q = roundSmall(clampTo(__fdiv_rn(source.at(at), scale), qmin, qmax));
+  out[at] = fromFloat<E>(multiply ? q * scale : q);
+}
+
+template <typename From, typename E>
+__global__ void convertRows(SourceRows<From> source, E* out, int64_t count) {
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (at < count) out[at] = fromFloat<E>(source.at(at));
+}
+
+unsigned blocksFor(int64_t count) {
+  return static_cast<unsigned>((count + kThreads - 1) / kThreads);
+}
+
+const float* groupScales(const QuantSpec& spec, const float* scale, int64_t n, int64_t firstRow) {
+  return spec.granularity == Granularity::Group ? scale + firstRow * (n / spec.groupSize) : nullptr;
+}
+
+template <typename E, bool kMask, bool kAligned>
+WeightSink<E, kMask, kAligned> weightSink(const LinearWeight& weight, const float* scale, Matrix out,
+                                          const ClippedSet* clipped, int64_t firstRow) {
+  const QuantSpec& spec = weight.spec;
+  const int64_t n = weight.n;
+  return {elements<E>(out) + firstRow * n,
+          groupScales(spec, scale, n, firstRow),
+          spec.granularity == Granularity::Group ? static_cast<int>(spec.groupSize) : 1,
+          clipped ? clipped->mask : nullptr,
+          clipped ? clipped->rowCount : nullptr,
+          static_cast<float>(spec.qmin()),
+          static_cast<float>(spec.qmax()),
+          static_cast<int>(n)};
+}
+
+bool isAligned(const LinearWeight& weight, const Matrix& out) {
+  const QuantSpec& spec = weight.spec;
+  return weight.n % kOctet == 0 && reinterpret_cast<uintptr_t>(out.data) % 16 == 0 &&
+         (spec.granularity != Granularity::Group || spec.groupSize % kOctet == 0);
+}
+
+template <typename E, bool kMask>
+void rebuildTrained(const LinearWeight& weight, const LowRank& lowRank, Matrix out, const ClippedSet* clipped,
+                    bool exact, cudaStream_t stream) {
+  const RoundedSource source = trainedRows(weight, lowRank, 0, weight.m);
+  // The training path; the others are there for every shape and for tests.
+  if constexpr (sizeof(E) == 2) {
+    if (!exact && isAligned(weight, out)) {
+      return launchRoundedFast(source, weightSink<E, kMask, true>(weight, lowRank.scale, out, clipped, 0), stream);
+    }
+  }
+  const auto sink = weightSink<E, kMask, false>(weight, lowRank.scale, out, clipped, 0);
+  if (exact) {
+    launchRounded<true>(source, sink, stream);
+  } else {
+    launchRounded<false>(source, sink, stream);
+  }
+}
+
+void rebuildMerged(const LinearWeight& weight, const LowRank& lowRank, Matrix out, HostStaging& staging,
+                   Scratch& scratch, cudaStream_t stream) {
+  auto* panel = scratch.take<std::byte>(HostStaging::panelBytes);
+  const auto launch = [&](int64_t first, int64_t rows) {
+    dispatchActivation(out.type, [&](auto e) {
+      launchRounded<false>(mergedRows(weight, panel, rows),
+                           weightSink<decltype(e), false, false>(weight, lowRank.scale, out, nullptr, first), stream);
+    });
+  };
+  forPanels(staging, weight.merged, weight.m, packedRowBytes(weight.spec.bits, weight.n), panel, stream, launch);
+}
+
+/// Float and RoundToNearest.
+void rebuildFromSource(const LinearWeight& weight, WeightForm form, Matrix out, HostStaging& staging, Scratch& scratch,
+                       cudaStream_t stream) {
+  const int64_t n = weight.n;
+  auto* panel = scratch.take<std::byte>(HostStaging::panelBytes);
+  const auto launch = [&](int64_t first, int64_t rows) {
+    dispatchSource(weight.source.type, [&](auto from) {
+      using From = decltype(from);
+      dispatchActivation(out.type, [&](auto e) {
+        using E = decltype(e);
+        const SourceRows<From> source{reinterpret_cast<const From*>(panel), n};
+        E* target = elements<E>(out) + first * n;
+        const int64_t count = rows * n;
+        if (form == WeightForm::Float) {
+          convertRows<<<blocksFor(count), kThreads, 0, stream>>>(source, target, count);
+        } else {
+          const QuantSpec& spec = weight.spec;
+          roundToNearest<<<blocksFor(count), kThreads, 0, stream>>>(
+              source, ColumnScales::of(spec, weight.scale0, n, first), static_cast<float>(spec.qmin()),
+              static_cast<float>(spec.qmax()), spec.granularity == Granularity::Group, target, count);
+        }
+        LRQAT_CUDA(cudaGetLastError());
+      });
+    });
+  };
+  forPanels(staging, weight.source.data, weight.m, n * byteSize(weight.source.type), panel, stream, launch);
+}
+
+}  // namespace
+
+void rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightForm form, Matrix out, ClippedSet* clipped,
+                   bool exact, HostStaging& staging, Scratch& scratch, cudaStream_t stream) {
+  LRQAT_CHECK(out.rows == weight.m && out.cols == weight.n && out.type != DType::F16);
+  LRQAT_CHECK(form != WeightForm::Merged || weight.merged);
+  if (clipped) {
+    LRQAT_CHECK(clipped->mask && clipped->rowCount);
+    LRQAT_CUDA(cudaMemsetAsync(clipped->rowCount, 0, static_cast<size_t>(weight.m) * 4, stream));
+    if (form != WeightForm::Trained) {
+      const int64_t words = weight.m * ((weight.n + 31) / 32);
+      LRQAT_CUDA(cudaMemsetAsync(clipped->mask, 0, static_cast<size_t>(words) * 4, stream));
+    }
+  }
+  switch (form) {
+    case WeightForm::Trained:
+      return dispatchActivation(out.type, [&](auto e) {
+        using E = decltype(e);
+        return clipped ? rebuildTrained<E, true>(weight, lowRank, out, clipped, exact, stream)
+                       : rebuildTrained<E, false>(weight, lowRank, out, clipped, exact, stream);
+      });
+    case WeightForm::Merged:
+      return rebuildMerged(weight, lowRank, out, staging, scratch, stream);
+    case WeightForm::RoundToNearest:
+    case WeightForm::Float:
+      return rebuildFromSource(weight, form, out, staging, scratch, stream);
+  }
+}
+
+}  // namespace lrqat::cuda

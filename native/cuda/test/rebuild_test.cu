@@ -1,0 +1,366 @@
+// The rebuilt weight, its mask, the merged integers and the statistics: in exact form against the CPU backend, to the
+// bit; in split-bf16 form against formulas in double; and all of them against each other, to the bit.
+#include "cuda/kernels/rebuild.h"
+
+#include "cuda/kernels/merge.h"
+#include "cuda/kernels/scales.h"
+#include "cuda/kernels/statistics.h"
+#include "cuda/test/device_linear.h"
+
+using namespace lrqat;
+using namespace lrqat::test;
+
+namespace {
+
+const std::vector<WeightShape> kShapes = {{7, 172, 43}, {9, 96, 4},     {130, 64, 32}, {3, 1032, 86},
+                                          {33, 40, 8},  {141, 300, 12}, {260, 520, 40}};
+const std::vector<int> kRanks = {0, 3, 4, 32, 7, 16, 31, 33};
+
+struct Results {
+  std::vector<float> weight;
+  std::vector<uint16_t> half;
+  std::vector<uint32_t> mask, maskOfHalf;
+  std::vector<int32_t> rowCount;
+  std::vector<uint8_t> merged;
+  WeightStatistics statistics;
+};
+
+Results onDevice(const TestLinear& host, bool exact, cuda::HostStaging& staging) {
+  const DeviceLinear linear(host);
+  const int64_t m = host.weight.m;
+  const int64_t n = host.weight.n;
+  const auto size = static_cast<size_t>(m * n);
+  DeviceArray<float> weight(size);
+  DeviceArray<uint16_t> half(size);
+  DeviceArray<uint32_t> mask(static_cast<size_t>(m * maskWords(n))), maskOfHalf(static_cast<size_t>(m * maskWords(n)));
+  DeviceArray<int32_t> rowCount(static_cast<size_t>(m)), rowCountOfHalf(static_cast<size_t>(m));
+  ClippedSet clipped{.mask = mask.data(), .rowCount = rowCount.data()};
+  ClippedSet clippedOfHalf{.mask = maskOfHalf.data(), .rowCount = rowCountOfHalf.data()};
+  cuda::Scratch none;
+  cuda::rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {weight.data(), DType::F32, m, n}, &clipped,
+                      exact, staging, none, nullptr);
+  cuda::rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {half.data(), DType::BF16, m, n},
+                      &clippedOfHalf, exact, staging, none, nullptr);
+  Results results;
+  results.merged.assign(static_cast<size_t>(m * packedRowBytes(host.weight.spec.bits, n)), 0xff);
+  const DeviceScratch mergeScratch(cuda::mergeScratchBytes());
+  cuda::Scratch scratch = mergeScratch.make();
+  cuda::mergeWeight(linear.weight, linear.lowRank(), results.merged.data(), exact, scratch, nullptr);
+  const DeviceScratch statisticsScratch(cuda::statisticsScratchBytes());
+  scratch = statisticsScratch.make();
+  results.statistics = cuda::weightStatistics(linear.weight, linear.lowRank(), exact, scratch, nullptr);
+  results.weight = weight.read();
+  results.half = half.read();
+  results.mask = mask.read();
+  results.maskOfHalf = maskOfHalf.read();
+  results.rowCount = rowCount.read();
+  expect(results.rowCount == rowCountOfHalf.read(), "row counts of both output types");
+  mergeScratch.check();
+  statisticsScratch.check();
+
+  // Again, without a mask: the same bits.
+  half.poison();
+  cuda::rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {half.data(), DType::BF16, m, n}, nullptr,
+                      exact, staging, none, nullptr);
+  expect(half.read() == results.half, "a second rebuild gives the same bits");
+  return results;
+}
+
+bool masked(const Results& results, int64_t i, int64_t j, int64_t n) {
+  return (results.mask[static_cast<size_t>(i * maskWords(n) + j / 32)] >> (j % 32) & 1U) != 0;
+}
+
+/// Integer of the merged codes.
+int mergedInteger(const Results& results, const LinearWeight& w, int64_t i, int64_t j) {
+  const uint8_t* row = results.merged.data() + i * packedRowBytes(w.spec.bits, w.n);
+  return static_cast<int>(readCode(row, w.spec.bits, j)) + w.spec.qmin();
+}
+
+/// What one form must agree on with itself.
+void checkConsistent(const TestLinear& host, const Results& results) {
+  const LinearWeight& w = host.weight;
+  const bool group = w.spec.granularity == Granularity::Group;
+  int64_t clipped = 0;
+  int64_t flipped = 0;
+  expect(results.mask == results.maskOfHalf, "mask of both output types");
+  for (int64_t i = 0; i < w.m; ++i) {
+    int32_t ofRow = 0;
+    for (int64_t j = 0; j < w.n; ++j) {
+      const auto at = static_cast<size_t>(i * w.n + j);
+      const float scale = group ? host.scale[host.scaleIndex(i, j)] : 1.0F;
+      const int q = mergedInteger(results, w, i, j);
+      expectEqual(results.weight[at], static_cast<float>(q) * scale, "weight equals merged integer");
+      // −0 and 0 are the same weight.
+      expectEqual(floatFromBf16(results.half[at]), floatFromBf16(bf16FromFloat(results.weight[at])), "bf16 weight");
+      ofRow += masked(results, i, j, w.n);
+      const double start =
+          std::min<double>(std::max<double>(std::nearbyint(host.phi(i, j)), w.spec.qmin()), w.spec.qmax());
+      flipped += w.spec.rank > 0 && q != static_cast<int>(start);
+    }
+    for (int64_t j = w.n; j < maskWords(w.n) * 32; ++j) expect(!masked(results, i, j, w.n), "mask beyond the row");
+    expectEqual(results.rowCount[static_cast<size_t>(i)], ofRow, "count of a row");
+    clipped += ofRow;
+  }
+  expectEqual(results.statistics.clipped, clipped, "clipped");
+  expectEqual(results.statistics.flipped, flipped, "flipped");
+}
+
+void exactEqualsCpu(float lowRankSize) {
+  cuda::HostStaging staging;
+  forAllSpecs(kShapes, kRanks, [&](const QuantSpec& spec, const WeightShape& shape, uint32_t seed) {
+    const auto backend = cpuFor(spec, shape.m, shape.n);
+    TestLinear host(spec, shape.m, shape.n, seed, lowRankSize);
+    backend->quantize(host.weight);
+    host.moveScales(seed);
+    const auto size = static_cast<size_t>(shape.m * shape.n);
+    std::vector<float> weight(size);
+    std::vector<int64_t> rowStart(static_cast<size_t>(shape.m) + 1);
+    std::vector<int32_t> columns(size);
+    ClippedSet clipped{.rowStart = rowStart.data(), .column = columns.data(), .capacity = static_cast<int64_t>(size)};
+    backend->rebuildWeight(host.weight, host.lowRank(), WeightForm::Trained,
+                           {weight.data(), DType::F32, shape.m, shape.n}, &clipped);
+    std::vector<uint8_t> merged(static_cast<size_t>(shape.m * packedRowBytes(spec.bits, shape.n)));
+    backend->merge(host.weight, host.lowRank(), merged.data());
+    const WeightStatistics statistics = backend->weightStatistics(host.weight, host.lowRank());
+
+    const Results results = onDevice(host, true, staging);
+    checkConsistent(host, results);
+    expect(results.weight == weight, "weight of the CPU");
+    expect(results.merged == merged, "merged integers of the CPU, padding included");
+    std::vector<uint32_t> mask(results.mask.size(), 0);
+    for (int64_t i = 0; i < shape.m; ++i) {
+      for (int64_t e = rowStart[static_cast<size_t>(i)]; e < rowStart[static_cast<size_t>(i) + 1]; ++e) {
+        const int32_t j = columns[static_cast<size_t>(e)];
+        mask[static_cast<size_t>(i * maskWords(shape.n) + j / 32)] |= 1U << (j % 32);
+      }
+    }
+    expect(results.mask == mask, "mask of the CPU");
+    expectEqual(results.statistics.clipped, statistics.clipped, "clipped of the CPU");
+    expectEqual(results.statistics.flipped, statistics.flipped, "flipped of the CPU");
+    expectNear(results.statistics.scaleDrift, statistics.scaleDrift, 1e-12, "drift of the CPU");
+  });
+}
+
+/// Split bf16 leaves out lo·lo (2^−16 of |a·b| at most, 2^−18 on average) and accumulates in float32; Z itself is
+/// rounded at 2^−24 of up to 2^8. An integer may differ from the formula only where Z is closer to a tie than that.
+void checkSplit(const QuantSpec& spec, const WeightShape& shape, uint32_t seed, float lowRankSize,
+                cuda::HostStaging& staging) {
+  const auto backend = cpuFor(spec, shape.m, shape.n);
+  TestLinear host(spec, shape.m, shape.n, seed, lowRankSize);
+  backend->quantize(host.weight);
+  host.moveScales(seed);
+  const Results results = onDevice(host, false, staging);
+  checkConsistent(host, results);
+  int64_t undecided = 0;
+  for (int64_t i = 0; i < shape.m; ++i) {
+    for (int64_t j = 0; j < shape.n; ++j) {
+      double magnitude = 0;
+      for (int64_t k = 0; k < spec.rank; ++k) {
+        magnitude += std::abs(static_cast<double>(host.a[static_cast<size_t>(i * spec.rank + k)]) *
+                              static_cast<double>(host.b[static_cast<size_t>(k * shape.n + j)]));
+      }
+      const auto expected = host.rounded(i, j);
+      const double tolerance = kTieTolerance + 0x1p-16 * magnitude * static_cast<double>(spec.gamma());
+      if (expected.tieDistance <= tolerance) {
+        ++undecided;
+        continue;
+      }
+      expectEqual(mergedInteger(results, host.weight, i, j), static_cast<int>(expected.q), "integer");
+      expectEqual(masked(results, i, j, shape.n), !expected.inside, "mask");
+    }
+  }
+  // Φ0 in few bits without a low-rank term lies on ties often.
+  if (spec.rank > 0) expect(undecided < 10 + shape.m * shape.n / 20, "few entries are near a tie");
+}
+
+void splitAgainstDouble(float lowRankSize) {
+  cuda::HostStaging staging;
+  forAllSpecs(kShapes, kRanks, [&](const QuantSpec& spec, const WeightShape& shape, uint32_t seed) {
+    checkSplit(spec, shape, seed, lowRankSize, staging);
+  });
+}
+
+/// All ranks that the product treats differently, several blocks of columns, on the storages of the training path.
+void highRanks() {
+  cuda::HostStaging staging;
+  for (const int rank : {1, 31, 32, 48, 64, 65, 100, 128, 129, 256}) {
+    for (const Storage storage : {Storage::FixedPoint, Storage::Integer, Storage::BF16}) {
+      QuantSpec spec;
+      spec.storage = storage;
+      spec.rank = rank;
+      context = describe(spec, 300, 600);
+      checkSplit(spec, {300, 600, 0}, static_cast<uint32_t>(rank), 1.0F, staging);
+    }
+  }
+}
+
+/// Forms that read host memory, against the CPU; in one panel and in several, aligned and not.
+void otherForms() {
+  cuda::HostStaging staging;
+  const DeviceScratch memory(cuda::rebuildScratchBytes(WeightForm::Merged));
+  const auto check = [&](const QuantSpec& spec, const WeightShape& shape, uint32_t seed, DType sourceType,
+                         size_t offset) {
+    const auto backend = cpuFor(spec, shape.m, shape.n);
+    TestLinear host(spec, shape.m, shape.n, seed);
+    std::vector<std::byte> file(offset + host.w.size() * static_cast<size_t>(byteSize(sourceType)));
+    for (size_t i = 0; i < host.w.size(); ++i) {
+      const uint16_t bits = sourceType == DType::BF16 ? bf16FromFloat(host.w[i]) : f16FromFloat(host.w[i]);
+      if (sourceType == DType::F32) {
+        std::memcpy(file.data() + offset + i * 4, &host.w[i], 4);
+      } else {
+        std::memcpy(file.data() + offset + i * 2, &bits, 2);
+      }
+    }
+    host.weight.source = {file.data() + offset, sourceType, shape.m, shape.n};
+    backend->quantize(host.weight);
+    host.moveScales(seed);
+    std::vector<uint8_t> merged(static_cast<size_t>(shape.m * packedRowBytes(spec.bits, shape.n)));
+    backend->merge(host.weight, host.lowRank(), merged.data());
+    host.weight.merged = merged.data();
+    const DeviceLinear linear(host);
+    const auto size = static_cast<size_t>(shape.m * shape.n);
+    std::vector<float> expected(size);
+    for (const WeightForm form : {WeightForm::Merged, WeightForm::RoundToNearest, WeightForm::Float}) {
+      backend->rebuildWeight(host.weight, host.lowRank(), form, {expected.data(), DType::F32, shape.m, shape.n},
+                             nullptr);
+      DeviceArray<float> weight(size);
+      DeviceArray<uint16_t> half(size);
+      DeviceArray<uint32_t> mask(static_cast<size_t>(shape.m * maskWords(shape.n)));
+      DeviceArray<int32_t> rowCount(static_cast<size_t>(shape.m));
+      ClippedSet clipped{.mask = mask.data(), .rowCount = rowCount.data()};
+      for (const bool exact : {false, true}) {
+        cuda::Scratch scratch = memory.make();
+        cuda::rebuildWeight(linear.weight, linear.lowRank(), form, {weight.data(), DType::F32, shape.m, shape.n},
+                            &clipped, exact, staging, scratch, nullptr);
+        scratch = memory.make();
+        cuda::rebuildWeight(linear.weight, linear.lowRank(), form, {half.data(), DType::BF16, shape.m, shape.n},
+                            nullptr, exact, staging, scratch, nullptr);
+        const std::string name = "form " + std::to_string(static_cast<int>(form));
+        expect(weight.read() == expected, name + " float32");
+        const std::vector<uint16_t> halves = half.read();
+        for (size_t i = 0; i < size; ++i) {
+          expectEqual(floatFromBf16(halves[i]), floatFromBf16(bf16FromFloat(expected[i])), name + " bf16");
+        }
+        expect(mask.read() == std::vector<uint32_t>(static_cast<size_t>(shape.m * maskWords(shape.n)), 0), "no mask");
+        expect(rowCount.read() == std::vector<int32_t>(static_cast<size_t>(shape.m), 0), "no row counts");
+      }
+    }
+  };
+  int turn = 0;
+  forAllSpecs(kShapes, {0}, [&](const QuantSpec& spec, const WeightShape& shape, uint32_t seed) {
+    ++turn;
+    check(spec, shape, seed,
+          turn % 3 == 0   ? DType::F32
+          : turn % 3 == 1 ? DType::BF16
+                          : DType::F16,
+          static_cast<size_t>(turn % 2));
+  });
+  QuantSpec large;
+  large.granularity = Granularity::Group;
+  large.groupSize = 500;
+  context = "several panels";
+  check(large, {3001, 1500, 500}, 5, DType::F32, 1);
+  check(large, {6500, 1500, 500}, 6, DType::BF16, 0);
+  memory.check();
+}
+
+/// Values that are not finite are clipped somewhere and masked; nothing else is touched by them.
+void notFiniteFactors() {
+  cuda::HostStaging staging;
+  QuantSpec spec;
+  spec.rank = 8;
+  constexpr int64_t m = 40, n = 100;
+  TestLinear host(spec, m, n, 3);
+  const auto backend = cpuFor(spec, m, n);
+  backend->quantize(host.weight);
+  host.scale = host.scale0;
+  for (const bool exact : {true, false}) {
+    const Results before = onDevice(host, exact, staging);
+    TestLinear broken = host;
+    broken.weight.phi0 = broken.phi0.data();
+    broken.a[3 * 8 + 2] = std::nanf("");
+    broken.a[7 * 8] = HUGE_VALF;
+    const Results after = onDevice(broken, exact, staging);
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < n; ++j) {
+        if (i == 3 || i == 7) {
+          expect(masked(after, i, j, n), "masked");
+        } else {
+          expectEqual(mergedInteger(after, host.weight, i, j), mergedInteger(before, host.weight, i, j), "other rows");
+        }
+      }
+    }
+  }
+}
+
+void scales() {
+  uint32_t seed = 1;
+  for (const Storage storage : {Storage::FixedPoint, Storage::Integer}) {
+    for (const ScaleDomain domain : {ScaleDomain::Linear, ScaleDomain::Log}) {
+      for (const Granularity granularity : {Granularity::Tensor, Granularity::Channel, Granularity::Group}) {
+        for (const int64_t m : {1, 300, 5000}) {
+          QuantSpec spec;
+          spec.storage = storage;
+          spec.scaleDomain = domain;
+          spec.granularity = granularity;
+          spec.groupSize = 4;
+          context = describe(spec, m, 12) + (domain == ScaleDomain::Log ? " log" : " linear");
+          LinearWeight weight;
+          weight.m = m;
+          weight.n = 12;
+          weight.spec = spec;
+          const auto count = static_cast<size_t>(spec.scaleCount(m, 12));
+          std::vector<float> theta = randomNormal(count, ++seed, 0.01F);
+          theta[0] = 3e-9F;
+          if (count > 1) theta[1] = 1e-8F;
+          std::vector<float> scale(count);
+          const auto backend = makeBackend(2, 64);
+          backend->materializeScales(weight, theta.data(), scale.data());
+          const DeviceArray<float> deviceTheta(theta);
+          const DeviceArray<float> deviceScale(count);
+          cuda::materializeScales(weight, deviceTheta.data(), deviceScale.data(), nullptr);
+          const std::vector<float> found = deviceScale.read();
+          // Rounded from a double exponential; the C library's float one is within an ulp.
+          for (size_t i = 0; i < count; ++i) {
+            expectNear(found[i], scale[i],
+                       domain == ScaleDomain::Log ? 2e-7 * std::abs(static_cast<double>(scale[i])) : 0, "scale");
+          }
+          if (granularity == Granularity::Group) continue;
+          std::vector<float> rowScale(static_cast<size_t>(m));
+          backend->expandRowScale(weight, found.data(), rowScale.data());
+          const DeviceArray<float> deviceRowScale(static_cast<size_t>(m));
+          cuda::expandRowScale(weight, deviceScale.data(), deviceRowScale.data(), nullptr);
+          expect(deviceRowScale.read() == rowScale, "row scales");
+
+          const std::vector<float> rowGradient = randomNormal(static_cast<size_t>(m), ++seed);
+          std::vector<float> gradient = randomNormal(count, ++seed);
+          const DeviceArray<float> deviceRowGradient(rowGradient);
+          const DeviceArray<float> deviceGradient(gradient);
+          backend->reduceRowScaleGradient(weight, theta.data(), found.data(), rowGradient.data(), gradient.data());
+          cuda::reduceRowScaleGradient(weight, deviceTheta.data(), deviceScale.data(), deviceRowGradient.data(),
+                                       deviceGradient.data(), nullptr);
+          const std::vector<float> reduced = deviceGradient.read();
+          // Tensor: double sums in another order, rounded to float32 once.
+          for (size_t i = 0; i < count; ++i) {
+            expectNear(reduced[i], gradient[i], granularity == Granularity::Tensor ? 1e-5 : 0, "gradient of a scale");
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (skippedWithoutGpu()) return 0;
+  return run({{"exact rebuild equals the CPU, little clipped", [] { exactEqualsCpu(0.3F); }},
+              {"exact rebuild equals the CPU, much clipped", [] { exactEqualsCpu(3.0F); }},
+              {"split-bf16 rebuild against double, little clipped", [] { splitAgainstDouble(0.3F); }},
+              {"split-bf16 rebuild against double, much clipped", [] { splitAgainstDouble(3.0F); }},
+              {"ranks up to 256", highRanks},
+              {"merged, round-to-nearest and float weights", otherForms},
+              {"factors that are not finite", notFiniteFactors},
+              {"scales", scales}},
+             argc, argv);
+}
