@@ -1,4 +1,5 @@
-// All checks, from a bare clone: set-up, lint, native tests, the same under sanitizers, TypeScript tests. Every stage runs even
+// All checks, from a bare clone: set-up, lint, native tests, the same under sanitizers, webviews in a
+// browser, TypeScript tests. Every stage runs even
 // when an earlier one failed; the TypeScript tests come last, so that the output ends with their summary.
 import { main, printStages, run, ScriptError, stage } from './lib.mjs';
 import { setup } from './setup.mjs';
@@ -21,11 +22,16 @@ await main(async () => {
   await attempt('native tests', () => node('scripts/native.mjs', '--tests'));
   await attempt('native tests under sanitizers', () => node('scripts/native.mjs', '--sanitize'));
   await attempt('test bundles', () => node('scripts/build.mjs', '--tests'));
+  const { globSync } = await import('tinyglobby');
+  // One after the other and alone: they look at frames.
+  const browser = 'dist/test/webview/browser/*.test.mjs';
+  await attempt('webviews in a browser', () =>
+    node('--test', '--test-concurrency=1', '--test-reporter=spec', ...globSync([browser]).sort()),
+  );
   printStages();
   if (failed.length > 0) console.error(`\nFAILED so far: ${failed.join(', ')}`);
 
-  const { globSync } = await import('tinyglobby');
-  const files = globSync(['dist/test/**/*.test.mjs']).sort();
+  const files = globSync(['dist/test/**/*.test.mjs'], { ignore: [browser] }).sort();
   console.log(`\n── TypeScript tests (${String(files.length)} files)`);
   try {
     if (files.length === 0) throw new ScriptError('no test file was bundled');

@@ -75,7 +75,7 @@ export class Panel {
   private readonly runList: RunList;
   private readonly toolbar: Toolbar;
   private readonly cards: readonly ChartCard[];
-  private readonly grid = element('main', { class: 'grid', 'aria-label': text.chartsLabel() });
+  private readonly grid = element('div', { class: 'grid' });
   private readonly nothing = element('section', { class: 'nothing', hidden: true });
   private readonly noticeBar = element('div', { class: 'notice', role: 'status', hidden: true });
   private readonly live = element('div', { class: 'visually-hidden', 'aria-live': 'polite' });
@@ -160,11 +160,15 @@ export class Panel {
     }
     this.root.append(
       element('div', { class: 'top' }, this.header.root, this.noticeBar),
-      element('div', { class: 'options' }, this.runList.root, this.toolbar.root),
-      this.nothing,
-      this.grid,
-      element('p', { id: 'chart-help', class: 'visually-hidden' }, text.chartHelp()),
-      this.live,
+      element(
+        'main',
+        { 'aria-label': text.panelLabel() },
+        element('div', { class: 'options' }, this.runList.root, this.toolbar.root),
+        this.nothing,
+        this.grid,
+        element('p', { id: 'chart-help', class: 'visually-hidden' }, text.chartHelp()),
+        this.live,
+      ),
     );
   }
 
@@ -327,8 +331,10 @@ export class Panel {
       zoom: this.state.zoom,
       follow: this.state.follow,
     });
-    // What follows moves on; it is kept, so that a reload begins where the user was.
-    this.state = { ...this.state, zoom };
+    // What follows moves on, and is kept so. Otherwise what the user asked for stays, also while there is not yet (or no longer)
+    // enough data to show it.
+    if (this.state.zoom !== null && zoom !== null && zoom.max > this.state.zoom.max)
+      this.state = { ...this.state, zoom };
     const { x, smoothing, kind, heat } = this.state;
     const scene: Scene = {
       runs: visibleRuns,
@@ -362,7 +368,7 @@ export class Panel {
     setAttributes(this.root, {
       'data-x-min': axis.min,
       'data-x-max': axis.max,
-      'data-following': this.state.follow,
+      'data-following': String(this.state.follow),
       'data-frame-ms': (performance.now() - started).toFixed(1),
       ...(delay === null ? {} : { 'data-event-to-frame-ms': delay }),
     });

@@ -5,7 +5,6 @@ import type { PanelState, XAxis } from './protocol';
 
 export const text = {
   panelLabel: () => t('Live charts'),
-  chartsLabel: () => t('Charts'),
   runsLabel: () => t('Runs'),
   optionsLabel: () => t('Options'),
 
@@ -42,7 +41,7 @@ export const text = {
   followTitle: () => t('Keep the newest point in view while zoomed'),
   resetZoom: () => t('Reset Zoom'),
   exportAll: () => t('Export CSV'),
-  exportAllTitle: () => t('Save all series of all shown runs as CSV'),
+  exportAllTitle: () => t('Export CSV: all series of all shown runs'),
   addRun: () => t('Add Run…'),
   removeRun: (name: string) => t('Take {0} out of these charts', name),
   hideRun: (name: string) => t('Hide {0}', name),
@@ -75,7 +74,7 @@ export const text = {
   skippedStep: () => t('step skipped: loss or gradient not finite'),
   notOnLogAxis: (count: string) => t('{0} values of 0 or less cannot be shown on a logarithmic axis', count),
   oneNotOnLogAxis: () => t('1 value of 0 or less cannot be shown on a logarithmic axis'),
-  logY: (chart: string) => t('{0}: logarithmic y axis', chart),
+  logY: (chart: string) => t('{0}: log y axis', chart),
   table: (chart: string) => t('{0}: show as table', chart),
   png: (chart: string) => t('{0}: save as PNG', chart),
   csv: (chart: string) => t('{0}: save as CSV', chart),

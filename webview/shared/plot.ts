@@ -223,7 +223,11 @@ function scaleOf({ axis, ticks, label, title, downwards = false, grid = true }: 
       callback: (value: number | string) => label(Number(value)),
     },
     afterBuildTicks: (scale: Scale) => {
-      scale.ticks = ticks.map((value) => ({ value }));
+      // During a gesture the scale is ahead of the frame; a mark outside of it would take all room for its label.
+      const slack = (scale.max - scale.min) * 1e-9;
+      scale.ticks = ticks
+        .filter((value) => value >= scale.min - slack && value <= scale.max + slack)
+        .map((value) => ({ value }));
     },
   };
   return axis.kind === 'log' ? { ...common, type: 'logarithmic' as const } : { ...common, type: 'linear' as const };

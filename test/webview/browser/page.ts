@@ -110,6 +110,8 @@ export class ChartsPage {
     const opened = new ChartsPage(page);
     page.on('pageerror', (error) => opened.problems.push(error.message));
     page.on('console', (message) => {
+      // Chromium's advice about our reading of pixels in tests.
+      if (message.text().includes('willReadFrequently')) return;
       if (message.type() === 'error' || message.type() === 'warning') opened.problems.push(message.text());
     });
     await page.addInitScript(hostScript, { state, theme: themeOf(theme) });
@@ -242,6 +244,8 @@ function hostScript({ state, theme }: { state: unknown; theme: ThemeFile }): voi
     window.dispatchEvent(new MessageEvent('message', { data: revived(message) }));
   };
   window.applyTheme = ({ bodyClass, variables }) => {
+    // A theme need not have every colour; what the one before had is gone.
+    document.documentElement.removeAttribute('style');
     for (const [name, value] of Object.entries(variables)) document.documentElement.style.setProperty(name, value);
     document.body.className = bodyClass;
   };

@@ -1,0 +1,475 @@
+// The live charts as a user has them: the real bundle in a real browser, fed with runs that the real command line has recorded.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, before, describe, it } from 'node:test';
+import type { Browser, Page } from 'playwright-core';
+import type { MetricsEvent } from '../../../src/runs';
+import { RunFeed } from '../../../webview/charts/feed';
+import { Data, Exported, Notice, Runs, type PanelState, type RunInfo } from '../../../webview/charts/protocol';
+import type { Message } from '../../../webview/shared/messages';
+import { ChartsPage, launchBrowser, runInfo, serve, themeOf, type ThemeName } from './page';
+import { recordedRun, until } from './recorded';
+
+const browser: Browser | null = await launchBrowser();
+const skip = browser === null && 'no Chromium on this machine (Debian: apt install chromium)';
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+const rank32 = recordedRun('w2-rank32');
+const rank8 = recordedRun('w2-rank8');
+const info32 = runInfo({ id: 'w2-rank32', step: 150, lastCheckpoint: 150, best: { step: 150, perplexity: 56.269 } });
+const info8 = runInfo({ id: 'w2-rank8', step: 150, lastCheckpoint: 150, attempt: 2 });
+const controls = { allowed: true, reason: null };
+
+const shown = (...runs: RunInfo[]): Message => Runs.of({ runs, controls });
+const blue = (theme: ThemeName) => themeOf(theme).variables['--vscode-charts-blue']!;
+const orange = (theme: ThemeName) => themeOf(theme).variables['--vscode-charts-orange']!;
+
+function feedOf(run: Pick<typeof rank32, 'name' | 'events' | 'layers'>): RunFeed {
+  const feed = new RunFeed(run.name);
+  feed.add({ events: run.events, layers: run.layers, reset: false });
+  return feed;
+}
+const snapshot = (feed: RunFeed): Message[] => [...feed.snapshot()].map((piece) => Data.of(piece));
+const delta = (feed: RunFeed): Message[] => [...feed.delta()].map((piece) => Data.of(piece));
+
+/** Losses of the recorded run over and over, to a length at which many steps share a pixel. */
+function longRun(steps: number, change: (step: number, loss: number) => number = (_step, loss) => loss): RunFeed {
+  const recorded = rank32.events.filter((event) => event.type === 'step');
+  const events: MetricsEvent[] = Array.from({ length: steps }, (_, at) => {
+    const event = recorded[at % recorded.length]!;
+    return { ...event, step: at + 1, time: 1e12 + 100 * at, loss: change(at + 1, event.loss ?? 0) };
+  });
+  const feed = new RunFeed('w2-rank32');
+  feed.add({ events, layers: [], reset: false });
+  return feed;
+}
+
+const plainState: PanelState = {
+  version: '1',
+  runs: ['w2-rank32'],
+  x: 'step',
+  logX: false,
+  logY: [],
+  smoothing: 0,
+  follow: true,
+  focus: null,
+  kind: null,
+  hidden: [],
+  tables: [],
+  heat: 'flippedShare',
+  zoom: null,
+};
+
+async function axeViolations(page: Page): Promise<string[]> {
+  await page.evaluate(axe);
+  return page.evaluate(async () => {
+    const { axe: checker } = window as unknown as {
+      axe: { run: () => Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }> };
+    };
+    const { violations } = await checker.run();
+    return violations.map(
+      ({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`).join('\n')}`,
+    );
+  });
+}
+
+/** Drags in a chart from one point to another; both as shares of the data's width and height, y from above. */
+async function drag(charts: ChartsPage, id: string, from: [number, number], to: [number, number]): Promise<void> {
+  const box = (await charts.card(id).locator('.plot').boundingBox())!;
+  const at = ([x, y]: [number, number]): [number, number] => [
+    box.x + 64 + x * (box.width - 64 - 12),
+    box.y + 8 + y * (box.height - 8 - 26),
+  ];
+  const { mouse } = charts.page;
+  await mouse.move(...at(from));
+  await mouse.down();
+  await mouse.move((at(from)[0] + at(to)[0]) / 2, (at(from)[1] + at(to)[1]) / 2);
+  await mouse.move(...at(to));
+  await mouse.up();
+  await charts.frame();
+}
+
+const xRange = async (charts: ChartsPage): Promise<[number, number]> => [
+  Number(await charts.panel('x-min')),
+  Number(await charts.panel('x-max')),
+];
+
+void describe('live charts in a browser', { skip }, () => {
+  let served: Awaited<ReturnType<typeof serve>>;
+  before(async () => {
+    served = await serve();
+  });
+  after(async () => {
+    served.server.close();
+    await browser?.close();
+  });
+
+  const open = (options: Parameters<typeof ChartsPage.open>[2] = {}) => ChartsPage.open(browser!, served.url, options);
+  /** A page that is closed at the end, and must have had nothing to complain of. */
+  const page = (name: string, body: (charts: ChartsPage) => Promise<void>, options: Parameters<typeof open>[0] = {}) =>
+    it(name, async () => {
+      const charts = await open(options);
+      try {
+        await body(charts);
+        assert.deepEqual(charts.problems, []);
+      } finally {
+        await charts.close();
+      }
+    });
+
+  void page('shows a run as it grows: by data and by pixels', async (charts) => {
+    const feed = feedOf(until(rank32, 40));
+    await charts.send([shown({ ...info32, step: 40 }), ...snapshot(feed)]);
+    const early = await charts.facts('loss');
+    assert.deepEqual([early.points, early.lastStep], [40, 40]);
+    assert.equal((await charts.facts('perplexity')).points, 0);
+    assert.ok((await charts.pixels('loss', blue('dark'))).columns > 0.5);
+    const before40 = await charts.card('loss').locator('.plot-canvas').screenshot();
+
+    const rest = until(rank32, 120);
+    const from = until(rank32, 40);
+    feed.add({
+      events: rest.events.slice(from.events.length),
+      layers: rest.layers.slice(from.layers.length),
+      reset: false,
+    });
+    await charts.send([shown({ ...info32, step: 120 }), ...delta(feed)]);
+    const later = await charts.facts('loss');
+    assert.deepEqual([later.points, later.lastStep], [120, 120]);
+    assert.equal((await charts.facts('perplexity')).points, 2);
+    assert.deepEqual(await xRange(charts), [0, 120]);
+    assert.notDeepEqual(await charts.card('loss').locator('.plot-canvas').screenshot(), before40);
+    assert.ok((await charts.pixels('loss', blue('dark'))).columns > 0.5);
+    assert.ok(Number(await charts.panel('event-to-frame-ms')) > 0);
+    await charts.card('layers').scrollIntoViewIfNeeded();
+    await charts.frame();
+    assert.equal((await charts.facts('layers')).points, 42 * 2);
+  });
+
+  void page(
+    'keeps a spike of one step visible at every zoom',
+    async (charts) => {
+      const feed = longRun(60_000, (step, loss) => (step === 37_037 ? 30 : loss));
+      await charts.send([shown(info32), ...snapshot(feed)]);
+      const whole = await charts.facts('loss');
+      assert.equal(whole.points, 60_000);
+      assert.ok(whole.drawn <= 2 * 1200 + 2, `${whole.drawn} points drawn`);
+      assert.ok(whole.yMax > 30);
+      const flat = await charts.pixels('loss', blue('dark'));
+      assert.ok(flat.top > 0.85, `spike drawn up to ${flat.top}`);
+      // 0.617 is where the spike is.
+      await drag(charts, 'loss', [0.55, 0.02], [0.7, 0.98]);
+      const [min, max] = await xRange(charts);
+      assert.ok(min > 30_000 && max < 45_000 && min < 37_037 && max > 37_037, `${min} to ${max}`);
+      assert.ok((await charts.pixels('loss', blue('dark'))).top > 0.8);
+      await charts.card('loss').locator('.plot-canvas').dblclick();
+      await charts.frame();
+      assert.deepEqual(await xRange(charts), [0, 60_000]);
+      await drag(charts, 'loss', [0.1, 0.4], [0.4, 0.42]);
+      const without = await charts.facts('loss');
+      assert.ok(without.yMax < 6, 'y fits what is in view');
+    },
+    { state: plainState },
+  );
+
+  void page('zooms by box, wheel and keys, pans, and shows all again on a double click', async (charts) => {
+    await charts.send([shown(info32), ...snapshot(feedOf(rank32))]);
+    await drag(charts, 'loss', [0.2, 0.1], [0.6, 0.9]);
+    const [min, max] = await xRange(charts);
+    assert.ok(Math.abs(min - 30) < 3 && Math.abs(max - 90) < 3, `${min} to ${max}`);
+    const boxed = await charts.facts('loss');
+    assert.ok(boxed.points > 50 && boxed.points < 70);
+    assert.equal((await charts.facts('memory')).points, boxed.points, 'all charts share x');
+
+    await charts.page.keyboard.down('Shift');
+    await drag(charts, 'loss', [0.5, 0.5], [0.75, 0.5]);
+    await charts.page.keyboard.up('Shift');
+    const [panned, pannedEnd] = await xRange(charts);
+    assert.ok(panned < min - 5 && Math.abs(pannedEnd - panned - (max - min)) < 1, `${panned} to ${pannedEnd}`);
+
+    const plot = charts.card('loss').locator('.plot');
+    await plot.hover();
+    await charts.page.keyboard.down('Control');
+    await charts.page.mouse.wheel(0, -100);
+    await charts.page.keyboard.up('Control');
+    await charts.frame();
+    const [nearer, nearerEnd] = await xRange(charts);
+    assert.ok(nearerEnd - nearer < pannedEnd - panned);
+
+    await plot.dblclick();
+    await charts.frame();
+    assert.deepEqual(await xRange(charts), [0, 150]);
+  });
+
+  void page('follows the newest point while zoomed, until the user looks elsewhere', async (charts) => {
+    const feed = feedOf(until(rank32, 100));
+    await charts.send([shown(info32), ...snapshot(feed)]);
+    const grow = async (from: number, to: number) => {
+      const events = rank32.events.filter((event) => event.type === 'step' && event.step > from && event.step <= to);
+      feed.add({ events, layers: [], reset: false });
+      await charts.send(delta(feed));
+    };
+    await drag(charts, 'loss', [0.8, 0.02], [1, 0.98]);
+    assert.equal(await charts.panel('following'), 'true');
+    const [min, max] = await xRange(charts);
+    assert.equal(max, 100);
+    await grow(100, 120);
+    const [followed, followedEnd] = await xRange(charts);
+    assert.equal(followedEnd, 120);
+    assert.ok(Math.abs(followedEnd - followed - (max - min)) < 1e-6);
+
+    await drag(charts, 'loss', [0.1, 0.02], [0.5, 0.98]);
+    assert.equal(await charts.panel('following'), 'false');
+    const looked = await xRange(charts);
+    await grow(120, 140);
+    assert.deepEqual(await xRange(charts), looked);
+
+    await charts.page.getByRole('checkbox', { name: 'Follow' }).click();
+    await charts.frame();
+    assert.equal((await xRange(charts))[1], 140);
+  });
+
+  void page('lays runs over each other, with one tool tip for all at an x', async (charts) => {
+    await charts.send([shown(info32, info8), ...snapshot(feedOf(rank32)), ...snapshot(feedOf(rank8))]);
+    assert.equal((await charts.facts('loss')).points, 300, 'the resumed run has every step once');
+    const { yMin } = await charts.facts('tokensPerSecond');
+    assert.ok(yMin > 0);
+    assert.ok((await charts.pixels('tokensPerSecond', blue('dark'))).columns > 0.5);
+    assert.ok((await charts.pixels('tokensPerSecond', orange('dark'))).columns > 0.5);
+
+    const plot = charts.card('loss').locator('.plot');
+    await plot.hover({ position: { x: 300, y: 90 } });
+    const tooltip = charts.card('loss').locator('.tooltip');
+    await tooltip.waitFor();
+    const said = await tooltip.innerText();
+    assert.match(said, /^step \d+ · /);
+    assert.match(said, /w2-rank32/);
+    assert.match(said, /w2-rank8/);
+    const step = Number(/^step (\d+)/.exec(said)?.[1]);
+    const event = rank32.events.filter((each) => each.type === 'step').find((each) => each.step === step);
+    assert.ok(said.includes(event!.loss!.toFixed(4)), 'the value of the file, not of a drawn point');
+
+    await charts.page.getByRole('button', { name: 'Hide w2-rank8' }).click();
+    await charts.frame();
+    assert.equal((await charts.facts('loss')).points, 150);
+    assert.equal((await charts.pixels('tokensPerSecond', orange('dark'))).columns, 0);
+    await charts.page.getByRole('button', { name: 'Take w2-rank8 out of these charts' }).click();
+    assert.deepEqual(await charts.posted('charts/removeRun'), [{ run: 'w2-rank8' }]);
+    await charts.page.locator('.run-name', { hasText: 'w2-rank8' }).click();
+    await charts.frame();
+    assert.equal(await charts.page.locator('h1').first().innerText(), 'w2-rank8');
+    await charts.send([shown(info32)]);
+    assert.equal(await charts.page.locator('h1').first().innerText(), 'w2-rank32');
+  });
+
+  void page('has true logarithmic axes and says what they cannot show', async (charts) => {
+    await charts.send([shown(info32), ...snapshot(feedOf(rank32))]);
+    const card = charts.card('learningRate');
+    assert.equal((await charts.facts('learningRate')).yMin, 0);
+    await card.getByRole('button', { name: 'Learning rates: log y axis' }).click();
+    await charts.frame();
+    const { yMin, yMax } = await charts.facts('learningRate');
+    assert.ok(yMin > 0 && yMin < 4e-6 && yMax > 4e-3, `${yMin} to ${yMax}`);
+    // Both rates of step 1 are zero.
+    assert.match(await card.locator('.notes').innerText(), /^2 values of 0 or less cannot be shown/);
+    await charts.page.getByRole('checkbox', { name: 'Logarithmic x' }).click();
+    await charts.frame();
+    assert.deepEqual(await xRange(charts), [1, 150]);
+    await charts.page.getByRole('radio', { name: 'Tokens' }).check();
+    await charts.frame();
+    const tokens = rank32.events.reduce((sum, event) => sum + (event.type === 'step' ? event.tokens : 0), 0);
+    assert.deepEqual((await xRange(charts))[1], tokens);
+  });
+
+  void page('takes on the theme, also while it is open', async (charts) => {
+    await charts.send([shown(info32), ...snapshot(feedOf(rank32))]);
+    for (const theme of ['dark', 'light', 'high-contrast'] as const) {
+      await charts.setTheme(theme);
+      await charts.frame();
+      assert.ok((await charts.pixels('gradientNorm', blue(theme))).columns > 0.5, theme);
+    }
+    await charts.send([shown({ ...info32, state: 'crashed' }, info8), ...snapshot(feedOf(rank8))]);
+    await charts.card('loss').getByRole('button', { name: 'Loss: show as table' }).click();
+    await charts.frame();
+    for (const theme of ['dark', 'light', 'high-contrast'] as const) {
+      await charts.setTheme(theme);
+      assert.deepEqual(await axeViolations(charts.page), [], `${theme}, two runs, one crashed, with a table`);
+    }
+  });
+
+  void page('is used with the keyboard alone', async (charts) => {
+    await charts.send([shown(info32), ...snapshot(feedOf(rank32))]);
+    const { keyboard } = charts.page;
+    const reached: string[] = [];
+    for (let press = 0; press < 40; press++) {
+      await keyboard.press('Tab');
+      const name = await charts.page.evaluate(() => {
+        const active = document.activeElement;
+        return active?.closest('.plot') === active
+          ? `plot ${active?.closest('section')?.dataset['chart'] ?? ''}`
+          : (active?.getAttribute('aria-label') ?? active?.id ?? '');
+      });
+      reached.push(name);
+      if (name === 'plot loss') break;
+    }
+    for (const wanted of ['Pause', 'Checkpoint Now', 'Stop…', 'x-step', 'smoothing', 'plot loss']) {
+      assert.ok(reached.includes(wanted), `${wanted} is not among ${reached.join(', ')}`);
+    }
+    const live = charts.page.locator('[aria-live=polite]').last();
+    await keyboard.press('ArrowRight');
+    assert.match(await live.innerText(), /^step 1 · .*Loss: 4\.0294/);
+    await keyboard.press('ArrowRight');
+    assert.match(await live.innerText(), /^step 2 · /);
+    await keyboard.press('End');
+    assert.match(await live.innerText(), /^step 150 · /);
+    await keyboard.press('+');
+    await charts.frame();
+    assert.ok((await xRange(charts))[0] > 0);
+    await keyboard.press('Shift+ArrowLeft');
+    await charts.frame();
+    assert.ok((await xRange(charts))[1] < 150);
+    await keyboard.press('0');
+    await charts.frame();
+    assert.deepEqual(await xRange(charts), [0, 150]);
+  });
+
+  void page('sends Pause, Resume and Stop, and waits for what becomes of them', async (charts) => {
+    await charts.send([shown(info32), ...snapshot(feedOf(rank32))]);
+    const { page: frame } = charts;
+    await frame.getByRole('button', { name: 'Pause' }).click();
+    assert.deepEqual(await charts.posted('charts/control'), [{ run: 'w2-rank32', verb: 'pause' }]);
+    await charts.send([shown({ ...info32, pending: 'pause' })]);
+    assert.ok(await frame.getByRole('button', { name: 'Pausing…' }).isDisabled());
+    await charts.send([shown({ ...info32, state: 'paused' })]);
+    await frame.getByRole('button', { name: 'Resume' }).click();
+    await frame.getByRole('button', { name: 'Stop…' }).click();
+    const sent = await charts.posted<{ verb: string }>('charts/control');
+    assert.deepEqual(
+      sent.map(({ verb }) => verb),
+      ['pause', 'resume', 'stop'],
+    );
+    const reason = 'the workspace is not trusted';
+    await charts.send([Runs.of({ runs: [info32], controls: { allowed: false, reason } })]);
+    const refused = frame.getByRole('button', { name: `Pause: ${reason}` });
+    assert.ok(await refused.isDisabled());
+    await charts.send([Notice.of({ severity: 'error', message: 'The control folder is read-only' })]);
+    assert.match(await frame.locator('.notice').innerText(), /read-only/);
+  });
+
+  void page('says what to do in every state', async (charts) => {
+    assert.equal(await charts.page.locator('.grid').isVisible(), false, 'nothing before the first message');
+    await charts.send([shown()]);
+    await charts.page.locator('.nothing').getByRole('button', { name: 'Add Run…' }).click();
+    assert.equal((await charts.posted('charts/addRuns')).length, 1);
+    assert.deepEqual(await axeViolations(charts.page), []);
+    const advice = charts.page.locator('.advice');
+    const cases: [Partial<RunInfo>, RegExp][] = [
+      [{ state: 'starting', phase: 'loading the model', progress: { done: 1, total: 4 } }, /Starting/],
+      [{ loading: { done: 30, total: 90 } }, /33 % of the metrics file/],
+      [{ state: 'stopped', lastCheckpoint: 100 }, /checkpoint of step 100/],
+      [
+        { state: 'failed', error: { message: 'out of memory', hint: 'Halve the micro-batch.' } },
+        /out of memory\. Halve/,
+      ],
+      [{ state: 'crashed', lastCheckpoint: 50 }, /trainer is gone.*checkpoint of step 50/],
+      [{ state: 'crashed', lastCheckpoint: null }, /no checkpoint/],
+      [{ state: 'stale', heartbeat: Date.now() - 180_000 }, /last heard of 3 min/],
+      [
+        { problem: { message: 'status.json is of a later version', hint: 'Update the extension.' } },
+        /later version\. Update/,
+      ],
+    ];
+    for (const [changes, wanted] of cases) {
+      await charts.send([shown({ ...info32, ...changes })]);
+      assert.match((await advice.innerText()).replaceAll('\n', ' '), wanted);
+    }
+    assert.match(await charts.page.locator('[data-chart=loss] .empty').innerText(), /No step yet/);
+    await charts.send([
+      shown({ ...info32, state: 'starting', phase: 'loading the model', progress: { done: 1, total: 4 } }),
+    ]);
+    assert.match(await charts.page.locator('.phase').innerText(), /loading the model 25 %/);
+    await charts.send([shown({ ...info32, state: 'failed' })]);
+    await advice.getByRole('button', { name: 'Show Log' }).click();
+    assert.deepEqual(await charts.posted('charts/open'), [{ run: 'w2-rank32', what: 'log' }]);
+  });
+
+  void it('comes back after a reload as it was', async () => {
+    const first = await open();
+    await first.send([shown(info32, info8), ...snapshot(feedOf(rank32)), ...snapshot(feedOf(rank8))]);
+    await first.page.getByRole('radio', { name: 'Tokens' }).check();
+    await first.page.getByRole('button', { name: 'Hide w2-rank8' }).click();
+    await drag(first, 'loss', [0.2, 0.1], [0.6, 0.9]);
+    await first.page.waitForFunction(() => (window.storedState as PanelState | null)?.zoom?.min !== undefined);
+    const range = await xRange(first);
+    const state = await first.state();
+    assert.deepEqual(state.runs, ['w2-rank32', 'w2-rank8']);
+    await first.close();
+
+    const second = await open({ state });
+    assert.equal((await second.posted('charts/ready')).length, 1, 'asks for everything');
+    await second.send([shown(info32, info8), ...snapshot(feedOf(rank32)), ...snapshot(feedOf(rank8))]);
+    assert.deepEqual(await xRange(second), range);
+    assert.ok((await second.facts('loss')).points < 150);
+    assert.equal(await second.page.getByRole('radio', { name: 'Tokens' }).isChecked(), true);
+    await second.close();
+  });
+
+  void page(
+    'asks for a snapshot, once, when a delta does not fit, and reports messages that it does not know',
+    async (charts) => {
+      const feed = feedOf(until(rank32, 40));
+      const [piece] = feed.snapshot();
+      feed.add({ events: rank32.events.slice(-30), layers: [], reset: false });
+      const late = delta(feed);
+      await charts.send([shown(info32), ...late, ...late]);
+      assert.deepEqual(await charts.posted('charts/requestSnapshot'), [{ run: 'w2-rank32' }]);
+      assert.equal((await charts.facts('loss')).points, 0);
+      await charts.send([Data.of(piece!)]);
+      assert.equal((await charts.facts('loss')).points, 40);
+      await charts.send([
+        { method: 'charts/nonsense', params: {} },
+        { method: 'charts/runs', params: { runs: [{ id: 7 }], controls } },
+      ]);
+      const reports = await charts.posted<{ message: string }>('charts/report');
+      assert.match(reports[0]!.message, /unknown message "charts\/nonsense"/);
+      assert.match(reports[1]!.message, /charts\/runs\.runs\[0\]\.id: expected a string, got 7/);
+      assert.equal((await charts.facts('loss')).points, 40);
+    },
+  );
+
+  void page('saves pictures at twice the resolution and series as CSV through the host', async (charts) => {
+    await charts.send([shown(info32), ...snapshot(feedOf(rank32))]);
+    await charts.card('loss').getByRole('button', { name: 'Loss: save as PNG' }).click();
+    await charts.card('loss').getByRole('button', { name: 'Loss: save as CSV' }).click();
+    await charts.page.waitForFunction(
+      () => window.posted.filter((each) => each.method === 'charts/export').length === 2,
+    );
+    const files = await charts.page.evaluate(() =>
+      window.posted
+        .filter((each) => each.method === 'charts/export')
+        .map((each) => {
+          const { kind, suggestedName, data } = each.params as {
+            kind: string;
+            suggestedName: string;
+            data: ArrayBuffer;
+          };
+          return { kind, suggestedName, bytes: [...new Uint8Array(data)] };
+        }),
+    );
+    const png = files.find((file) => file.kind === 'png')!;
+    assert.equal(png.suggestedName, 'w2-rank32-loss.png');
+    const bytes = Buffer.from(png.bytes);
+    assert.equal(bytes.subarray(1, 4).toString(), 'PNG');
+    const plot = (await charts.card('loss').locator('.plot').boundingBox())!;
+    assert.equal(bytes.readUInt32BE(16), Math.round(plot.width) * 2);
+    const csv = files.find((file) => file.kind === 'csv')!;
+    const lines = Buffer.from(csv.bytes).toString().trimEnd().split('\r\n');
+    assert.equal(lines[0], 'run,step,tokens,seconds,time,loss,loss_smoothed');
+    assert.equal(lines.length, 151);
+    const first = rank32.events.find((event) => event.type === 'step')!;
+    assert.ok(lines[1]!.includes(String(first.loss)), 'numbers exactly as in the file');
+    await charts.send([Exported.of({ id: 1, outcome: 'saved', message: 'loss.png' })]);
+    assert.match(await charts.page.locator('.notice').innerText(), /Saved loss\.png/);
+  });
+});
