@@ -20,17 +20,20 @@ const entries = {
   cli: 'src/cli/main.ts',
   trainer: 'src/trainer/main.ts',
   'tokenize-worker': 'src/formats/tokenize-worker.ts',
+  'world-worker': 'src/editor/validation/world-worker.ts',
 };
 const present = Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(file)));
-await build({
+const bundle = {
   ...shared,
-  entryPoints: present,
   // The `main` of jsonc-parser is a UMD file, whose requires cannot be bundled.
   alias: { 'jsonc-parser': 'jsonc-parser/lib/esm/main.js' },
   // fdir (of tinyglobby) asks for its own URL, which a CommonJS bundle has not.
   define: { 'import.meta.url': 'bundleUrl' },
   banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
-});
+};
+await build({ ...bundle, entryPoints: present });
+// Every window of the editor reads it when it starts.
+await build({ ...bundle, entryPoints: { extension: 'src/extension.ts' }, minify: true, keepNames: true });
 // `bin` of package.json names it.
 chmodSync('dist/cli.js', 0o755);
 

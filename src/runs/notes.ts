@@ -1,5 +1,6 @@
 // notes.json: what the user has added to a run. The trainer never writes it.
-import { readJson } from './json-file';
+import { nodeFileSystem, writeFileAtomic, type FileSystem } from '../formats/file-system';
+import { jsonText, readJson } from './json-file';
 import { runPaths } from './layout';
 
 export interface RunNotes {
@@ -24,4 +25,23 @@ export function parseNotes(value: unknown): RunNotes {
 /** Empty where there are none, or where the file is damaged: notes are never a reason not to show a run. */
 export async function readNotes(runDirectory: string): Promise<RunNotes> {
   return parseNotes(await readJson(runPaths(runDirectory).notes).catch(() => undefined));
+}
+
+/** Changes some notes and keeps the rest, keys of other programs included. An empty text, an empty list of tags and a missing
+ *  star are not written. */
+export async function changeNotes(
+  runDirectory: string,
+  change: RunNotes,
+  fileSystem: FileSystem = nodeFileSystem,
+): Promise<RunNotes> {
+  const file = runPaths(runDirectory).notes;
+  const written: unknown = await readJson(file).catch(() => undefined);
+  const merged = { ...(typeof written === 'object' && written !== null ? written : {}), ...change };
+  const kept = Object.fromEntries(Object.entries(merged).filter(([, value]) => !isNothing(value)));
+  await writeFileAtomic(fileSystem, file, jsonText(kept));
+  return parseNotes(kept);
+}
+
+function isNothing(value: unknown): boolean {
+  return value === '' || value === false || value === undefined || (Array.isArray(value) && value.length === 0);
 }

@@ -8,12 +8,12 @@ import {
   latestComplete,
   readState,
   sendControl,
+  stopNow,
   waitForAcknowledgement,
   type DerivedState,
 } from '../../runs';
 import { runsFolderOf, type Context, type RunsOption } from '../context';
 import { EXIT } from '../exit-codes';
-import { stopNow } from '../interrupt';
 
 export interface ControlOptions extends RunsOption {
   /** Seconds to wait for the trainer. */

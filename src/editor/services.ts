@@ -1,0 +1,15 @@
+// What features share. Made once in extension.ts.
+import type { ExtensionContext, LogOutputChannel } from 'vscode';
+import type { EngineFacts } from './start/engine-facts';
+import type { WorkspaceRuns } from './workspace-runs';
+import type { Register } from './register';
+import type { WorldClient } from './validation/world-client';
+
+export interface Services {
+  readonly context: ExtensionContext;
+  readonly log: LogOutputChannel;
+  readonly register: Register;
+  readonly runs: WorkspaceRuns;
+  readonly engine: EngineFacts;
+  readonly world: WorldClient;
+}

@@ -1,0 +1,49 @@
+// What the native build says about this machine, asked once in a child process; and with what environment programs are started.
+import { workspace } from 'vscode';
+import { probeNative, type NativeProbe } from '../../launch';
+import { NATIVE_VARIABLE } from '../../launch/native-files';
+import { setting } from '../settings';
+
+/** What validation needs to know of the processor. */
+export interface CpuFacts {
+  readonly isa: string;
+  readonly bf16: 'amx' | 'avx512' | 'none';
+  readonly nativeBf16: boolean;
+  readonly logicalCores: number;
+}
+
+export class EngineFacts {
+  private probing: Promise<NativeProbe> | null = null;
+
+  /** Settings changed, or the user has built in the meantime: the next question is asked anew. */
+  forget(): void {
+    this.probing = null;
+  }
+
+  /** Environment of trainers and probes: this process's, with the engine that the settings name. */
+  environment(): NodeJS.ProcessEnv {
+    const folder = setting('lrqat.nativeFolder');
+    return folder === '' ? process.env : { ...process.env, [NATIVE_VARIABLE]: folder };
+  }
+
+  /** Node for trainers: the setting's, else the one (or the Electron) that runs this. */
+  nodePath(): string {
+    const set = setting('lrqat.nodePath');
+    return set === '' ? process.execPath : set;
+  }
+
+  /** Only in trusted workspaces: loads the engine, in a process of its own. */
+  probe(): Promise<NativeProbe> {
+    this.probing ??= probeNative({ nodePath: this.nodePath(), environment: this.environment() });
+    return this.probing;
+  }
+
+  /** null: not known, because there is no usable build or it may not be loaded here. */
+  async cpu(): Promise<CpuFacts | null> {
+    if (!workspace.isTrusted) return null;
+    const probe = await this.probe();
+    if (!probe.ok) return null;
+    const { isa, bf16, gemm, logicalCores } = probe.cpu;
+    return { isa, bf16, nativeBf16: bf16 !== 'none' && gemm !== null, logicalCores };
+  }
+}

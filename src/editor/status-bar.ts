@@ -1,0 +1,67 @@
+// One status bar item: what trains now, how far it is, how long it will take.
+import { MarkdownString, StatusBarAlignment, window, type Disposable, type StatusBarItem } from 'vscode';
+import { formatSeconds } from '../experiment/format-estimate';
+import type { ListedRun } from '../runs';
+import { percent, runDescription, runTitle, shareDone } from './explorer/run-text';
+import { l10n } from './l10n';
+import type { WorkspaceRuns } from './workspace-runs';
+
+export class StatusBar implements Disposable {
+  private readonly item: StatusBarItem;
+  private readonly subscription: Disposable;
+
+  constructor(private readonly runs: WorkspaceRuns) {
+    this.item = window.createStatusBarItem('lrqat.runs', StatusBarAlignment.Left, 10);
+    this.item.name = l10n.t('LR-QAT training');
+    this.subscription = runs.onDelta(() => this.update());
+    this.update();
+  }
+
+  dispose(): void {
+    this.subscription.dispose();
+    this.item.dispose();
+  }
+
+  private update(): void {
+    const live = this.runs.live.flatMap((entry) => (entry.kind === 'run' && entry.state !== 'stale' ? [entry] : []));
+    const shown = statusBarText(live);
+    if (shown === null) {
+      this.item.hide();
+      return;
+    }
+    this.item.text = shown.text;
+    this.item.command = {
+      command: 'lrqat.openCharts',
+      title: l10n.t('Open Live Charts'),
+      arguments: [shown.run.directory],
+    };
+    this.item.tooltip = tooltip(live);
+    this.item.accessibilityInformation = { label: shown.text.replace(/\$\([^)]*\)\s*/g, '') };
+    this.item.show();
+  }
+}
+
+/** null: nothing trains. With several runs the newest that runs is shown and the others are counted. */
+export function statusBarText(live: readonly ListedRun[]): { readonly text: string; readonly run: ListedRun } | null {
+  const byAge = [...live].sort((one, other) => other.status.created - one.status.created);
+  const run = byAge.find(({ state }) => state !== 'paused' && state !== 'queued') ?? byAge[0];
+  if (run === undefined) return null;
+  const { status, state } = run;
+  const icon = state === 'paused' ? '$(debug-pause)' : state === 'queued' ? '$(clock)' : '$(loading~spin)';
+  const parts = [`${runTitle(run)} ${percent(shareDone(run))}`];
+  if (state === 'paused') parts.push(l10n.t('paused'));
+  else if (status.phase !== null) parts.push(status.phase);
+  else if (status.etaSeconds !== null) parts.push(formatSeconds(status.etaSeconds));
+  const others = live.length > 1 ? ` +${String(live.length - 1)}` : '';
+  return { text: `${icon} ${parts.join(' · ')}${others}`, run };
+}
+
+function tooltip(live: readonly ListedRun[]): MarkdownString {
+  const text = new MarkdownString('', true);
+  for (const run of live) {
+    text.appendText(`${runTitle(run)}: ${runDescription(run)}`);
+    text.appendMarkdown('\n\n');
+  }
+  text.appendMarkdown(l10n.t('Select for the live charts.'));
+  return text;
+}

@@ -1,0 +1,124 @@
+// All that can be said about an experiment file: its own problems, those of model and texts, and what a run would need. Runs in
+// the world thread; pure but for the files it reads.
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { UserError } from '../../errors';
+import {
+  calibrationFromGemm,
+  estimate,
+  guessedCalibration,
+  parseExperiment,
+  planRun,
+  resolvePaths,
+  validateAgainstWorld,
+  type Calibration,
+  type Experiment,
+  type Problem,
+  type World,
+} from '../../experiment';
+import { openWorld, thisMachine } from '../../experiment/world';
+import type { EstimateSummary, WorldAnswer, WorldQuestion } from './world-protocol';
+
+/** Milliseconds for which the model's and the texts' answers hold: while somebody types they do not change. */
+const FRESH = 5_000;
+
+export async function askWorld(question: WorldQuestion, now: () => number = Date.now): Promise<WorldAnswer> {
+  const { id, file, text, workspaceFolder } = question;
+  const parsed = parseExperiment(text, file);
+  if (parsed.experiment === undefined) return { id, problems: parsed.problems, experiment: null, estimate: null };
+  const variables = workspaceFolder === null ? {} : { workspaceFolder };
+  let experiment: Experiment;
+  try {
+    experiment = resolvePaths(parsed.experiment, file, variables, existsSync);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return { id, problems: [...parsed.problems, atStart(file, error)], experiment: null, estimate: null };
+  }
+  const world = remember(worldOf(question), path.dirname(file), now);
+  const problems = [...parsed.problems, ...(await validateAgainstWorld(experiment, world, { text, file }))];
+  const hasErrors = problems.some(({ severity }) => severity === 'error');
+  return {
+    id,
+    problems,
+    experiment: hasErrors ? null : experiment,
+    estimate: await estimateOf(experiment, world, question),
+  };
+}
+
+function worldOf({ file, runsFolder, cpu }: WorldQuestion): World {
+  const machine = thisMachine(cpu ?? { nativeBf16: false });
+  return openWorld({ machine, baseFolder: path.dirname(file), runsFolder, addonFile: null });
+}
+
+function atStart(file: string, { message, hint }: UserError): Problem {
+  const place = { line: 1, column: 1, endLine: 1, endColumn: 2 };
+  return { file, path: '', ...place, severity: 'error', message, ...(hint === undefined ? {} : { hint }) };
+}
+
+async function estimateOf(
+  experiment: Experiment,
+  world: World,
+  question: WorldQuestion,
+): Promise<EstimateSummary | null> {
+  try {
+    const { shape } = await world.openModel(experiment.model.path);
+    const { compute } = planRun(experiment, shape, world.machine);
+    const calibration = calibrationFor(compute, world.machine.cores, question);
+    const result = estimate({ experiment, shape, machine: world.machine, calibration });
+    const { total, limit, fits, trainingSeconds, evaluationSeconds, tokensPerSecond, calibrated, bitsPerWeight } = result;
+    const suggestions = result.suggestions.map(({ title, set, total: needed, fits: enough }) => ({
+      title,
+      set,
+      total: needed,
+      fits: enough,
+    }));
+    return {
+      total: Math.max(total, result.evaluationPeak?.total ?? 0),
+      limit,
+      fits,
+      trainingSeconds,
+      evaluationSeconds,
+      tokensPerSecond,
+      calibrated,
+      bitsPerWeight,
+      suggestions,
+    };
+  } catch (error) {
+    // The reason stands among the problems; an experiment that the model does not allow has no sizes.
+    if (error instanceof UserError || error instanceof RangeError) return null;
+    throw error;
+  }
+}
+
+function calibrationFor(compute: 'float32' | 'bf16', cores: number, { cpu, rates }: WorldQuestion): Calibration {
+  if (rates !== null) return calibrationFromGemm(rates.gemm, rates.bytes);
+  return guessedCalibration({ isa: cpu?.isa ?? 'avx2', bf16: cpu?.bf16 ?? 'none', cores, compute });
+}
+
+interface Remembered {
+  readonly time: number;
+  readonly value: Promise<unknown>;
+}
+
+const memory = new Map<string, Remembered>();
+
+/** The same world with a memory of a few seconds for what is slow. */
+function remember(world: World, folder: string, now: () => number): World {
+  const keep = <Value>(key: string, ask: () => Promise<Value>): Promise<Value> => {
+    const known = memory.get(key);
+    if (known !== undefined && now() - known.time < FRESH) return known.value as Promise<Value>;
+    const value = ask();
+    memory.set(key, { time: now(), value });
+    for (const [old, { time }] of memory) if (now() - time >= FRESH) memory.delete(old);
+    return value;
+  };
+  return {
+    ...world,
+    openModel: (model) => keep(`model ${folder} ${model}`, () => world.openModel(model)),
+    tokenizerVocabulary: (model) => keep(`vocabulary ${model.folder}`, () => world.tokenizerVocabulary(model)),
+    countTokens: (request, enough) =>
+      keep(`tokens ${folder} ${String(enough)} ${JSON.stringify({ ...request, model: request.model.folder })}`, () =>
+        world.countTokens(request, enough),
+      ),
+  };
+}

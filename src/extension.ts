@@ -1,0 +1,40 @@
+// The extension: makes what features share and lets each feature register itself.
+import { l10n, window, type ExtensionContext } from 'vscode';
+import { registerControl } from './editor/commands/control';
+import { registerDelete } from './editor/commands/delete';
+import { registerNotes } from './editor/commands/notes';
+import { registerExplorerOptions, registerOpen } from './editor/commands/open';
+import { registerSetup } from './editor/commands/setup';
+import { ExplorerView } from './editor/explorer/explorer-view';
+import { useTranslations } from './editor/l10n';
+import { EndNotifier } from './editor/notifications';
+import { registerWith } from './editor/register';
+import type { Services } from './editor/services';
+import { EngineFacts } from './editor/start/engine-facts';
+import { registerStartTraining } from './editor/start/start-training';
+import { StatusBar } from './editor/status-bar';
+import { WorldClient } from './editor/validation/world-client';
+import { WorkspaceRuns } from './editor/workspace-runs';
+
+export function activate(context: ExtensionContext): void {
+  useTranslations((message, ...args) => l10n.t(message, ...args));
+  const log = window.createOutputChannel('LR-QAT', { log: true });
+  const runs = new WorkspaceRuns(log);
+  const world = new WorldClient();
+  const services: Services = { context, log, register: registerWith(log), runs, engine: new EngineFacts(), world };
+  context.subscriptions.push(log, runs, world, new StatusBar(runs), new EndNotifier(runs));
+
+  const explorer = new ExplorerView(services);
+  context.subscriptions.push(explorer);
+  registerStartTraining(services, explorer);
+  registerControl(services);
+  registerNotes(services);
+  registerDelete(services);
+  registerOpen(services);
+  registerExplorerOptions(services, explorer);
+  registerSetup(services);
+}
+
+export function deactivate(): void {
+  // Runs go on: they are processes of their own. Everything else is disposed of with the context.
+}

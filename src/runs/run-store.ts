@@ -1,0 +1,260 @@
+// All runs of some folders, kept up to date: what came, changed and went, as deltas. Three sources: a watcher on each folder
+// (not on what is inside: a thousand runs would be a thousand watches), a frequent look at the runs that a trainer works on,
+// and a comparison of names and times for what the system does not tell (network file systems).
+import { existsSync, readdirSync, watch, type FSWatcher } from 'node:fs';
+import path from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
+import { lookAtRun, runSignature, type RunEntry } from './run-folder';
+import { isEnded } from './status';
+
+export interface RunDelta {
+  readonly added: readonly RunEntry[];
+  readonly changed: readonly RunEntry[];
+  /** Run directories. */
+  readonly removed: readonly string[];
+}
+
+export interface RunStoreOptions {
+  readonly now?: () => number;
+  /** Milliseconds between comparisons of everything; 0: never by itself. */
+  readonly reconcileInterval?: number;
+  /** Something that is not a matter of one run, e.g. a folder that cannot be listed. */
+  readonly onProblem?: (message: string) => void;
+}
+
+interface Known {
+  entry: RunEntry | null;
+  signature: string;
+}
+
+/** Milliseconds of reading between turns of the event loop. */
+const SLICE = 10;
+const RECONCILE_INTERVAL = 30_000;
+/** After a watcher's event, how long to wait for more of them. */
+const SETTLE = 50;
+
+export class RunStore {
+  private readonly known = new Map<string, Known>();
+  private folders: readonly string[] = [];
+  private readonly watchers = new Map<string, { readonly place: string; readonly watcher: FSWatcher }>();
+  private readonly listeners = new Set<(delta: RunDelta) => void>();
+  private readonly now: () => number;
+  private readonly reconcileTimer: NodeJS.Timeout | null;
+  private liveTimer: NodeJS.Timeout | null = null;
+  private settle: NodeJS.Timeout | null = null;
+  private running: Promise<void> | null = null;
+  private again = false;
+  private disposed = false;
+
+  constructor(private readonly options: RunStoreOptions = {}) {
+    this.now = options.now ?? Date.now;
+    const interval = options.reconcileInterval ?? RECONCILE_INTERVAL;
+    this.reconcileTimer = interval > 0 ? setInterval(() => void this.reconcile(), interval) : null;
+    this.reconcileTimer?.unref();
+  }
+
+  /** Runs and broken folders, in no particular order. */
+  get entries(): readonly RunEntry[] {
+    return [...this.known.values()].flatMap(({ entry }) => (entry === null ? [] : [entry]));
+  }
+
+  get(directory: string): RunEntry | undefined {
+    return this.known.get(directory)?.entry ?? undefined;
+  }
+
+  /** Runs that a trainer works on, or may: their files change. */
+  get live(): readonly RunEntry[] {
+    return this.entries.filter(isLive);
+  }
+
+  onDelta(listener: (delta: RunDelta) => void): { dispose(): void } {
+    this.listeners.add(listener);
+    return { dispose: () => void this.listeners.delete(listener) };
+  }
+
+  /** Shows these runs folders from now on; resolves when they have been read. They need not exist yet. */
+  setFolders(folders: readonly string[]): Promise<void> {
+    this.folders = [...new Set(folders.map((folder) => path.resolve(folder)))];
+    return this.reconcile();
+  }
+
+  /** How often to look at live runs (milliseconds); 0: not at all. */
+  setPace(milliseconds: number): void {
+    if (this.liveTimer !== null) clearInterval(this.liveTimer);
+    this.liveTimer = milliseconds > 0 && !this.disposed ? setInterval(() => this.refreshLive(), milliseconds) : null;
+    this.liveTimer?.unref();
+  }
+
+  /** Looks at all live runs now. */
+  refreshLive(): void {
+    this.refresh(this.live.map(({ directory }) => directory));
+  }
+
+  /** Looks at these runs now, whatever their signature says. */
+  refresh(directories: readonly string[]): void {
+    const delta = new DeltaBuilder();
+    for (const directory of directories) this.look(path.resolve(directory), delta, true);
+    this.publish(delta);
+  }
+
+  /** Compares everything with what is known. Calls while one is under way are served by one more. */
+  async reconcile(): Promise<void> {
+    if (this.running !== null) {
+      this.again = true;
+      return this.running;
+    }
+    this.running = this.reconcileUntilQuiet();
+    try {
+      await this.running;
+    } finally {
+      this.running = null;
+    }
+  }
+
+  dispose(): void {
+    this.disposed = true;
+    this.setPace(0);
+    if (this.reconcileTimer !== null) clearInterval(this.reconcileTimer);
+    if (this.settle !== null) clearTimeout(this.settle);
+    for (const { watcher } of this.watchers.values()) watcher.close();
+    this.watchers.clear();
+    this.listeners.clear();
+  }
+
+  private async reconcileUntilQuiet(): Promise<void> {
+    do {
+      this.again = false;
+      await this.reconcileOnce();
+    } while (this.mustGoOn());
+  }
+
+  private mustGoOn(): boolean {
+    return this.again && !this.disposed;
+  }
+
+  private async reconcileOnce(): Promise<void> {
+    const { folders } = this;
+    this.watch(folders);
+    const delta = new DeltaBuilder();
+    const seen = new Set<string>();
+    let sliceEnd = performance.now() + SLICE;
+    for (const folder of folders) {
+      for (const name of this.namesIn(folder)) {
+        const directory = path.join(folder, name);
+        seen.add(directory);
+        this.look(directory, delta, false);
+        if (performance.now() < sliceEnd) continue;
+        await turn();
+        sliceEnd = performance.now() + SLICE;
+      }
+    }
+    for (const [directory, { entry }] of this.known) {
+      if (seen.has(directory)) continue;
+      this.known.delete(directory);
+      if (entry !== null) delta.removed.push(directory);
+    }
+    this.publish(delta);
+  }
+
+  private look(directory: string, delta: DeltaBuilder, force: boolean): void {
+    const known = this.known.get(directory);
+    let signature: string;
+    try {
+      signature = runSignature(directory);
+    } catch {
+      // A file in a place of a folder, or a folder that may not be entered.
+      signature = 'unreadable';
+    }
+    const before = known?.entry ?? null;
+    // A live run may change without a new file: its process ends.
+    if (!force && known !== undefined && signature === known.signature && (before === null || !isLive(before))) return;
+    const origin = before?.kind === 'run' ? before.origin : undefined;
+    const entry = lookAtRun(directory, this.now(), origin);
+    if (entry === null) {
+      this.known.set(directory, { entry, signature });
+      if (before !== null) delta.removed.push(directory);
+      return;
+    }
+    this.known.set(directory, { entry, signature });
+    if (before === null) delta.added.push(entry);
+    else if (!looksSame(before, entry)) delta.changed.push(entry);
+  }
+
+  private publish(delta: DeltaBuilder): void {
+    if (this.disposed || delta.isEmpty) return;
+    for (const listener of [...this.listeners]) listener(delta);
+  }
+
+  private namesIn(folder: string): readonly string[] {
+    try {
+      return readdirSync(folder, { withFileTypes: true })
+        .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
+        .map(({ name }) => name);
+    } catch (error) {
+      if (existsSync(folder)) this.options.onProblem?.(`${folder}: cannot be listed (${String(error)})`);
+      return [];
+    }
+  }
+
+  /** One watch a folder; where the folder is not there yet, on the nearest one above it. */
+  private watch(folders: readonly string[]): void {
+    for (const [folder, { place, watcher }] of this.watchers) {
+      if (folders.includes(folder) && place === nearestExisting(folder)) continue;
+      watcher.close();
+      this.watchers.delete(folder);
+    }
+    for (const folder of folders) {
+      if (this.watchers.has(folder) || this.disposed) continue;
+      const place = nearestExisting(folder);
+      const watcher = startWatcher(place, () => this.settleAndReconcile());
+      if (watcher !== null) this.watchers.set(folder, { place, watcher });
+    }
+  }
+
+  private settleAndReconcile(): void {
+    this.settle ??= setTimeout(() => {
+      this.settle = null;
+      void this.reconcile();
+    }, SETTLE);
+  }
+}
+
+class DeltaBuilder implements RunDelta {
+  readonly added: RunEntry[] = [];
+  readonly changed: RunEntry[] = [];
+  readonly removed: string[] = [];
+
+  get isEmpty(): boolean {
+    return this.added.length === 0 && this.changed.length === 0 && this.removed.length === 0;
+  }
+}
+
+export function isLive(entry: RunEntry): boolean {
+  return entry.kind === 'run' && (!isEnded(entry.state) || entry.state === 'stale');
+}
+
+/** The heartbeat alone is no change that anyone sees. */
+function looksSame(one: RunEntry, other: RunEntry): boolean {
+  return JSON.stringify(one, withoutHeartbeat) === JSON.stringify(other, withoutHeartbeat);
+}
+
+function withoutHeartbeat(key: string, value: unknown): unknown {
+  return key === 'heartbeat' ? undefined : value;
+}
+
+function nearestExisting(folder: string): string {
+  let place = folder;
+  while (!existsSync(place) && path.dirname(place) !== place) place = path.dirname(place);
+  return place;
+}
+
+function startWatcher(folder: string, onChange: () => void): FSWatcher | null {
+  try {
+    const watcher = watch(folder, onChange);
+    // A watch that breaks (folder removed, limits reached) leaves the comparison by time.
+    watcher.on('error', () => watcher.close());
+    return watcher;
+  } catch {
+    return null;
+  }
+}
