@@ -1,5 +1,6 @@
 // The extension: makes what features share and lets each feature register itself.
 import { l10n, window, type ExtensionContext } from 'vscode';
+import { registerCharts } from './editor/charts/register-charts';
 import { registerControl } from './editor/commands/control';
 import { registerDelete } from './editor/commands/delete';
 import { registerNotes } from './editor/commands/notes';
@@ -13,6 +14,7 @@ import type { Services } from './editor/services';
 import { EngineFacts } from './editor/start/engine-facts';
 import { registerStartTraining } from './editor/start/start-training';
 import { StatusBar } from './editor/status-bar';
+import { registerValidation } from './editor/validation/register-validation';
 import { WorldClient } from './editor/validation/world-client';
 import { WorkspaceRuns } from './editor/workspace-runs';
 
@@ -33,6 +35,8 @@ export function activate(context: ExtensionContext): void {
   registerOpen(services);
   registerExplorerOptions(services, explorer);
   registerSetup(services);
+  registerCharts(services);
+  registerValidation(services);
 }
 
 export function deactivate(): void {

@@ -1,14 +1,14 @@
 // Everything package.json contributes that code refers to, declared once with its types: command ids with their call
 // signatures, view ids, settings, context keys. A test proves that package.json agrees.
 import type { Uri } from 'vscode';
-import type { ExplorerNode } from './explorer/tree-model';
+import type { ExplorerElement } from './explorer/tree-model';
 
-/** What a command on an experiment may be given: its file, a tree node, or nothing (then the active editor decides). */
-export type ExperimentTarget = Uri | ExplorerNode | undefined;
-/** What a command on runs may be given: the node it was invoked on and the whole selection, a run directory, or nothing (then
+/** What a command on an experiment may be given: its file, an element of the tree, or nothing (then the active editor decides). */
+export type ExperimentTarget = Uri | ExplorerElement | undefined;
+/** What a command on runs may be given: the element it was invoked on and the whole selection, a run directory, or nothing (then
  *  the user picks). */
-export type RunTarget = ExplorerNode | string | undefined;
-type OnRuns = (target?: RunTarget, selection?: readonly ExplorerNode[]) => Promise<void>;
+export type RunTarget = ExplorerElement | string | undefined;
+type OnRuns = (target?: RunTarget, selection?: readonly ExplorerElement[]) => Promise<void>;
 
 export interface CommandSignatures {
   'lrqat.startTraining': (target?: ExperimentTarget) => Promise<void>;

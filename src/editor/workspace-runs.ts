@@ -11,6 +11,7 @@ import {
 } from 'vscode';
 import { RunStore, runsFolderAt, runsFolderFor, type RunDelta, type RunEntry } from '../runs';
 import { EXPERIMENT_GLOB } from './contributions';
+import { disposeAll, type Owned } from './owned';
 import { folderPath, runsFolderSetting, setting } from './settings';
 import { setContext } from './register';
 
@@ -21,7 +22,7 @@ const MANY_EXPERIMENTS = 2_000;
 
 export class WorkspaceRuns implements Disposable {
   private readonly store: RunStore;
-  private readonly disposables: Disposable[] = [];
+  private readonly owned: Owned[] = [];
   private readonly deltaEmitter = new EventEmitter<RunDelta>();
   private readonly experimentsEmitter = new EventEmitter<void>();
   private experiments: readonly string[] = [];
@@ -44,7 +45,7 @@ export class WorkspaceRuns implements Disposable {
     this.store.setPace(HIDDEN_PACE);
     const watcher = workspace.createFileSystemWatcher(EXPERIMENT_GLOB, false, true, false);
     const rescan = (): void => void this.findExperiments();
-    this.disposables.push(
+    this.owned.push(
       watcher,
       watcher.onDidCreate(rescan),
       watcher.onDidDelete(rescan),
@@ -106,7 +107,7 @@ export class WorkspaceRuns implements Disposable {
 
   dispose(): void {
     this.store.dispose();
-    Disposable.from(...this.disposables).dispose();
+    disposeAll(this.owned);
   }
 
   private async load(log: LogOutputChannel): Promise<void> {

@@ -20,7 +20,11 @@ async function bytesIn(folder: string): Promise<number> {
   for (const entry of entries) {
     const file = path.join(folder, entry.name);
     if (entry.isDirectory()) bytes += await bytesIn(file);
-    else bytes += await lstat(file).then(({ size }) => size, () => 0);
+    else
+      bytes += await lstat(file).then(
+        ({ size }) => size,
+        () => 0,
+      );
   }
   return bytes;
 }

@@ -6,6 +6,9 @@ export interface TailResult {
   readonly lines: readonly string[];
   /** The file was truncated or replaced: `lines` starts from its beginning again. */
   readonly reset: boolean;
+  /** Bytes read so far, of those that were there. Less only when `limit` has ended the read. */
+  readonly read: number;
+  readonly size: number;
 }
 
 const CHUNK = 256 * 1024;
@@ -23,22 +26,24 @@ export class LineTail {
   constructor(readonly file: string) {}
 
   /** New complete lines, without their newlines. A file that is not there (yet) has none. Reads what the file held at the
-   *  time of the call, so that a fast writer cannot keep it busy for ever. */
-  async read(): Promise<TailResult> {
+   *  time of the call, so that a fast writer cannot keep it busy for ever.
+   *  @param limit bytes to read at most: the lines of a file of gigabytes do not fit into memory at once. */
+  async read(limit = Number.POSITIVE_INFINITY): Promise<TailResult> {
     let handle: FileHandle;
     try {
       handle = await open(this.file, 'r');
     } catch (error) {
       if (systemErrorCode(error) !== 'ENOENT') throw error;
-      return { lines: [], reset: this.restart(null) };
+      return { lines: [], reset: this.restart(null), read: 0, size: 0 };
     }
     try {
       const { size, ino } = await handle.stat({ bigint: true });
-      const end = Number(size);
+      const whole = Number(size);
       const replaced = this.inode !== null && this.inode !== ino;
-      const reset = replaced || end < this.offset ? this.restart(ino) : false;
+      const reset = replaced || whole < this.offset ? this.restart(ino) : false;
       this.inode = ino;
-      return { lines: await this.readTo(handle, end), reset };
+      const lines = await this.readTo(handle, Math.min(whole, this.offset + limit));
+      return { lines, reset, read: this.offset, size: Math.max(whole, this.offset) };
     } finally {
       await handle.close();
     }

@@ -65,7 +65,8 @@ function whyUnreadable(directory: string): string | null {
   if (typeof schema === 'number' && schema > STATUS_SCHEMA) {
     return `status.json has schema ${String(schema)}, newer than this version of LR-QAT Studio reads (${String(STATUS_SCHEMA)})`;
   }
-  if (state !== undefined) return `status.json has the state ${JSON.stringify(state)}, which this version does not know`;
+  if (state !== undefined)
+    return `status.json has the state ${JSON.stringify(state)}, which this version does not know`;
   return 'status.json is damaged';
 }
 

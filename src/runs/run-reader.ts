@@ -20,12 +20,16 @@ export interface RunUpdate {
   readonly log: readonly string[];
   /** A file was replaced: forget earlier events, `events` and `layers` start again. */
   readonly reset: boolean;
+  /** Bytes of metrics and layers read so far and there; `done` is less only where a limit was set. */
+  readonly bytes: { readonly done: number; readonly total: number };
 }
 
 export interface ReaderOptions {
   /** Also read layers.jsonl, log.txt. */
   readonly layers?: boolean;
   readonly log?: boolean;
+  /** Bytes of each file to read in one poll at most. */
+  readonly limit?: number;
   readonly now?: () => number;
   /** Milliseconds between looks where the system does not tell of changes (network file systems). */
   readonly pollInterval?: number;
@@ -54,10 +58,11 @@ export class RunReader {
   async poll(): Promise<RunUpdate> {
     // Status before events: an ended status then means that these are all the events.
     const { status, state } = await readState(this.paths.directory, this.options.now);
-    const metrics = await this.metrics.read();
-    const none = { lines: [], reset: false };
-    const layers = this.options.layers === true ? await this.layerLines.read() : none;
-    const log = this.options.log === true ? await this.logLines.read() : none;
+    const { limit } = this.options;
+    const metrics = await this.metrics.read(limit);
+    const none = { lines: [], reset: false, read: 0, size: 0 };
+    const layers = this.options.layers === true ? await this.layerLines.read(limit) : none;
+    const log = this.options.log === true ? await this.logLines.read(limit) : none;
     return {
       status,
       state,
@@ -65,6 +70,7 @@ export class RunReader {
       layers: layers.lines.map(parseLayersLine).filter((event) => event !== null),
       log: log.lines,
       reset: metrics.reset || layers.reset,
+      bytes: { done: metrics.read + layers.read, total: metrics.size + layers.size },
     };
   }
 
@@ -80,6 +86,7 @@ export class RunReader {
         const isNew = seen !== last || update.events.length > 0 || update.layers.length > 0 || update.log.length > 0;
         last = seen;
         if (isNew || update.reset) yield update;
+        if (update.bytes.done < update.bytes.total) continue;
         if (isEnded(update.state) && update.state !== 'stale') return;
         await changes.next(signal);
       }

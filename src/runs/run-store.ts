@@ -166,8 +166,8 @@ export class RunStore {
       signature = 'unreadable';
     }
     const before = known?.entry ?? null;
-    // A live run may change without a new file: its process ends.
-    if (!force && known !== undefined && signature === known.signature && (before === null || !isLive(before))) return;
+    // A live run may change without a new file: its process ends. A folder that is no run may be about to become one.
+    if (!force && before !== null && signature === known?.signature && !isLive(before)) return;
     const origin = before?.kind === 'run' ? before.origin : undefined;
     const entry = lookAtRun(directory, this.now(), origin);
     if (entry === null) {

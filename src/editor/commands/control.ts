@@ -55,7 +55,8 @@ async function resume(run: ListedRun, services: Services): Promise<void> {
   await window.withProgress({ location: ProgressLocation.Window, title }, async () => {
     try {
       const resumed = await resumeRun(run.directory, launch);
-      const from = resumed.how === 'restarted' && resumed.fromStep !== null ? ` from step ${String(resumed.fromStep)}` : '';
+      const from =
+        resumed.how === 'restarted' && resumed.fromStep !== null ? ` from step ${String(resumed.fromStep)}` : '';
       log.info(`resumed ${run.name}${from}`);
     } finally {
       runs.refresh([run.directory]);
@@ -91,8 +92,7 @@ async function stop(runs: readonly ListedRun[], { runs: workspaceRuns, log }: Se
   if (first === undefined) return;
   const save = l10n.t('Stop and Save');
   const now = l10n.t('Stop Now');
-  const message =
-    runs.length === 1 ? l10n.t('Stop {0}?', runTitle(first)) : l10n.t('Stop {0} runs?', runs.length);
+  const message = runs.length === 1 ? l10n.t('Stop {0}?', runTitle(first)) : l10n.t('Stop {0} runs?', runs.length);
   const detail = l10n.t(
     'Stop and Save writes a checkpoint first, so that Resume goes on from here. Stop Now gives up the work since the last checkpoint{0}. Cancel lets it continue.',
     runs.length === 1 ? ` (${lastSaved(first)})` : '',

@@ -45,7 +45,10 @@ export function registerNotes(services: Services): void {
     register('lrqat.noteRun', async (target, selection) => {
       const [run] = await pickRuns(target, selection?.slice(0, 1), { title: l10n.t('Edit Note') }, services);
       if (run === undefined) return;
-      const note = await window.showInputBox({ title: l10n.t('Note on {0}', runTitle(run)), value: run.notes.note ?? '' });
+      const note = await window.showInputBox({
+        title: l10n.t('Note on {0}', runTitle(run)),
+        value: run.notes.note ?? '',
+      });
       if (note !== undefined) await change([run], { note: note.trim() });
     }),
   );

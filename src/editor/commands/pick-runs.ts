@@ -4,7 +4,7 @@ import { UserError } from '../../errors';
 import type { ListedRun, RunEntry } from '../../runs';
 import type { RunTarget } from '../contributions';
 import { contextWords, iconOf, runDescription, runLabel, runTitle } from '../explorer/run-text';
-import type { ExplorerNode } from '../explorer/tree-model';
+import type { ExplorerElement } from '../explorer/tree-model';
 import { l10n } from '../l10n';
 import type { Services } from '../services';
 
@@ -24,7 +24,7 @@ interface RunItem extends QuickPickItem {
  *  @throws UserError NoSuchRun when there is none to pick from, RunNotFit when the given one is in another state */
 export async function pickEntries(
   target: RunTarget,
-  selection: readonly ExplorerNode[] | undefined,
+  selection: readonly ExplorerElement[] | undefined,
   options: PickOptions,
   services: Services,
 ): Promise<readonly RunEntry[]> {
@@ -37,7 +37,10 @@ export async function pickEntries(
     const [first] = given;
     if (fitting.length === 0 && first !== undefined) {
       const state = first.kind === 'run' ? first.state : 'unreadable';
-      throw new UserError('RunNotFit', l10n.t('{0} is {1}: {2} cannot be done now', runTitle(first), state, options.title));
+      throw new UserError(
+        'RunNotFit',
+        l10n.t('{0} is {1}: {2} cannot be done now', runTitle(first), state, options.title),
+      );
     }
     return fitting;
   }
@@ -71,7 +74,7 @@ export async function pickEntries(
 /** {@link pickEntries} without folders that cannot be read. */
 export async function pickRuns(
   target: RunTarget,
-  selection: readonly ExplorerNode[] | undefined,
+  selection: readonly ExplorerElement[] | undefined,
   options: PickOptions,
   services: Services,
 ): Promise<readonly ListedRun[]> {
@@ -81,7 +84,7 @@ export async function pickRuns(
 
 async function givenEntries(
   target: RunTarget,
-  selection: readonly ExplorerNode[] | undefined,
+  selection: readonly ExplorerElement[] | undefined,
   { runs }: Services,
 ): Promise<RunEntry[]> {
   if (typeof target === 'string') {
@@ -95,8 +98,8 @@ async function givenEntries(
     return [entry];
   }
   if (target === undefined) return [];
-  const nodes = selection !== undefined && selection.length > 0 ? selection : [target];
-  const directories = nodes.flatMap((node) => (node.type === 'run' ? [node.entry.directory] : []));
+  const elements = selection !== undefined && selection.length > 0 ? selection : [target];
+  const directories = elements.flatMap(({ node }) => (node.type === 'run' ? [node.entry.directory] : []));
   return directories.flatMap((directory) => runs.get(directory) ?? []);
 }
 

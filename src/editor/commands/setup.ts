@@ -2,7 +2,17 @@
 import { cp, mkdir } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { commands, env, ProgressLocation, ThemeColor, ThemeIcon, Uri, window, workspace, type QuickPickItem } from 'vscode';
+import {
+  commands,
+  env,
+  ProgressLocation,
+  ThemeColor,
+  ThemeIcon,
+  Uri,
+  window,
+  workspace,
+  type QuickPickItem,
+} from 'vscode';
 import { UserError } from '../../errors';
 import { doctor, type Fact } from '../../launch';
 import { l10n } from '../l10n';
@@ -66,7 +76,8 @@ function factLine({ name, ok, value, hint }: Fact): string {
 /** Copies the sample to where the user wants it: the install folder is replaced at every update. */
 async function openSample(extensionPath: string): Promise<void> {
   const source = path.join(extensionPath, 'samples', SAMPLE);
-  if (!existsSync(source)) throw new UserError('NoSample', l10n.t('{0}: the sample is missing from this installation', source));
+  if (!existsSync(source))
+    throw new UserError('NoSample', l10n.t('{0}: the sample is missing from this installation', source));
   const picked = await window.showOpenDialog({
     title: l10n.t('Folder for the Sample'),
     openLabel: l10n.t('Copy the Sample Here'),

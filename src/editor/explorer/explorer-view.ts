@@ -18,6 +18,7 @@ import { diskUsage, type RunEntry } from '../../runs';
 import { showNumber } from '../../compare/show';
 import { EXPLORER_VIEW } from '../contributions';
 import { l10n } from '../l10n';
+import { disposeAll, type Owned } from '../owned';
 import { setContext } from '../register';
 import type { Services } from '../services';
 import {
@@ -32,33 +33,43 @@ import {
   stateName,
   type IconSpec,
 } from './run-text';
-import { bestOf, buildTree, childrenOf, treeChanges, type ExplorerNode, type RunNode, type TreeOptions } from './tree-model';
+import {
+  bestOf,
+  buildTree,
+  childrenOf,
+  treeChanges,
+  type ExperimentNode,
+  type ExplorerElement,
+  type ExplorerNode,
+  type RunNode,
+  type TreeOptions,
+} from './tree-model';
 import { loadOptions, saveOptions } from './view-state';
 
 /** Deltas within this time are drawn together. */
 const SETTLE = 30;
 
-export class ExplorerView implements TreeDataProvider<ExplorerNode>, Disposable {
-  readonly tree: TreeView<ExplorerNode>;
-  private readonly changeEmitter = new EventEmitter<ExplorerNode[] | undefined>();
+export class ExplorerView implements TreeDataProvider<ExplorerElement>, Disposable {
+  readonly tree: TreeView<ExplorerElement>;
+  private readonly changeEmitter = new EventEmitter<ExplorerElement[] | undefined>();
   readonly onDidChangeTreeData = this.changeEmitter.event;
-  private readonly disposables: Disposable[] = [];
+  private readonly owned: Owned[] = [];
   private roots: readonly ExplorerNode[] = [];
-  private readonly parents = new Map<string, ExplorerNode>();
-  private readonly nodes = new Map<string, ExplorerNode>();
+  private readonly parents = new Map<string, ExplorerElement>();
+  private elements = new Map<string, ExplorerElement>();
   private viewing: Disposable | null = null;
   private timer: NodeJS.Timeout | null = null;
   private treeOptions: TreeOptions;
 
   constructor(private readonly services: Services) {
     this.treeOptions = loadOptions(services.context.workspaceState);
-    this.tree = window.createTreeView<ExplorerNode>(EXPLORER_VIEW, {
+    this.tree = window.createTreeView<ExplorerElement>(EXPLORER_VIEW, {
       treeDataProvider: this,
       canSelectMany: true,
       showCollapseAll: true,
     });
     const { runs } = services;
-    this.disposables.push(
+    this.owned.push(
       this.tree,
       this.changeEmitter,
       runs.onDelta(() => this.redrawSoon()),
@@ -84,43 +95,42 @@ export class ExplorerView implements TreeDataProvider<ExplorerNode>, Disposable 
   /** Shows a run and selects it. */
   async reveal(directory: string): Promise<void> {
     this.redraw();
-    const node = this.nodes.get(`run:${directory}`);
-    if (node !== undefined) await this.tree.reveal(node, { select: true, focus: false, expand: true });
+    const element = this.elements.get(`run:${directory}`);
+    if (element !== undefined) await this.tree.reveal(element, { select: true, focus: false, expand: true });
   }
 
-  getChildren(node?: ExplorerNode): ExplorerNode[] {
-    return [...(node === undefined ? this.roots : childrenOf(this.nodes.get(node.id) ?? node))];
+  getChildren(element?: ExplorerElement): ExplorerElement[] {
+    const nodes = element === undefined ? this.roots : childrenOf(element.node);
+    return nodes.flatMap(({ id }) => this.elements.get(id) ?? []);
   }
 
-  getParent(node: ExplorerNode): ExplorerNode | undefined {
-    return this.parents.get(node.id);
+  getParent(element: ExplorerElement): ExplorerElement | undefined {
+    return this.parents.get(element.id);
   }
 
-  getTreeItem(node: ExplorerNode): TreeItem {
-    // VS Code keeps the node objects it was first given; what they stand for may have changed since.
-    const current = this.nodes.get(node.id) ?? node;
-    switch (current.type) {
+  getTreeItem(element: ExplorerElement): TreeItem {
+    const { node } = element;
+    switch (node.type) {
       case 'run':
-        return runItem(current);
+        return runItem(node);
       case 'experiment':
-        return experimentItem(current);
+        return experimentItem(node, element);
       case 'state':
-        return groupItem(current.id, current.label, current.runs, stateIcon(current.state), 'state');
+        return groupItem(node.id, node.label, node.runs, stateIcon(node.state), 'state');
     }
   }
 
-  async resolveTreeItem(item: TreeItem, node: ExplorerNode, token: CancellationToken): Promise<TreeItem> {
-    const current = this.nodes.get(node.id) ?? node;
-    if (current.type !== 'run') return item;
-    const { total, checkpoints } = await diskUsage(current.entry.directory);
-    if (!token.isCancellationRequested) item.tooltip = runTooltip(current.entry, { total, checkpoints });
+  async resolveTreeItem(item: TreeItem, { node }: ExplorerElement, token: CancellationToken): Promise<TreeItem> {
+    if (node.type !== 'run') return item;
+    const size = await diskUsage(node.entry.directory);
+    if (!token.isCancellationRequested) item.tooltip = runTooltip(node.entry, size);
     return item;
   }
 
   dispose(): void {
     if (this.timer !== null) clearTimeout(this.timer);
     this.viewing?.dispose();
-    for (const disposable of this.disposables) disposable.dispose();
+    disposeAll(this.owned);
   }
 
   private onVisible(visible: boolean): void {
@@ -146,17 +156,24 @@ export class ExplorerView implements TreeDataProvider<ExplorerNode>, Disposable 
     this.describe();
     const changes = treeChanges(before, this.roots);
     if (changes === 'all') this.changeEmitter.fire(undefined);
-    else if (changes.length > 0) this.changeEmitter.fire([...changes]);
+    else if (changes.length > 0) this.changeEmitter.fire(changes.flatMap(({ id }) => this.elements.get(id) ?? []));
   }
 
   private index(): void {
-    this.nodes.clear();
+    const before = this.elements;
+    this.elements = new Map();
     this.parents.clear();
+    const add = (node: ExplorerNode): ExplorerElement => {
+      const element = before.get(node.id) ?? { id: node.id, node };
+      element.node = node;
+      this.elements.set(node.id, element);
+      return element;
+    };
     for (const root of this.roots) {
-      this.nodes.set(root.id, root);
+      const parent = add(root);
       for (const child of childrenOf(root)) {
-        this.nodes.set(child.id, child);
-        this.parents.set(child.id, root);
+        add(child);
+        this.parents.set(child.id, parent);
       }
     }
   }
@@ -203,17 +220,23 @@ function nameAndTime(entry: RunEntry): string {
   return title === label ? title : `${title}  ${label}`;
 }
 
-function experimentItem(node: Extract<ExplorerNode, { type: 'experiment' }>): TreeItem {
-  const item = groupItem(node.id, node.label, node.runs, { id: 'beaker' }, node.file === null ? 'orphan' : 'experiment');
+function experimentItem(node: ExperimentNode, element: ExplorerElement): TreeItem {
+  const item = groupItem(
+    node.id,
+    node.label,
+    node.runs,
+    { id: 'beaker' },
+    node.file === null ? 'orphan' : 'experiment',
+  );
   if (node.file === null) {
     item.tooltip = l10n.t('The experiment file is not in this workspace.');
     return item;
   }
   item.tooltip = node.file;
+  // Problems of the file and its git state colour the label; the icon stays ours.
   item.resourceUri = Uri.file(node.file);
-  // With a resource the icon theme would decide; the beaker tells experiments from runs.
   if (node.runs.length === 0) {
-    item.command = { command: 'lrqat.openExperiment', title: l10n.t('Open Experiment'), arguments: [node] };
+    item.command = { command: 'lrqat.openExperiment', title: l10n.t('Open Experiment'), arguments: [element] };
   }
   return item;
 }

@@ -44,6 +44,13 @@ export interface RunNode {
 
 export type ExplorerNode = ExperimentNode | StateNode | RunNode;
 
+/** What VS Code is given for a node: it tells elements apart by identity, so there is one an id for as long as the node is shown,
+ *  whatever becomes of its contents. */
+export interface ExplorerElement {
+  readonly id: string;
+  node: ExplorerNode;
+}
+
 export function buildTree(
   entries: readonly RunEntry[],
   experimentFiles: readonly string[],
@@ -72,7 +79,16 @@ function searchText(entry: RunEntry): string {
   const { name, notes, state, origin } = entry;
   const tags = (notes.tags ?? []).map((tag) => `#${tag}`);
   const star = notes.star === true ? ['star', '★'] : [];
-  return [name, runLabel(entry), notes.note ?? '', state, stateName(state), origin.experimentName ?? '', ...tags, ...star]
+  return [
+    name,
+    runLabel(entry),
+    notes.note ?? '',
+    state,
+    stateName(state),
+    origin.experimentName ?? '',
+    ...tags,
+    ...star,
+  ]
     .join(' ')
     .toLowerCase();
 }

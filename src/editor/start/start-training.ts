@@ -1,16 +1,6 @@
 // Start Training: save, check everything, ask where asking is due, start, show.
 import path from 'node:path';
-import {
-  commands,
-  ProgressLocation,
-  Range,
-  TabInputText,
-  Uri,
-  window,
-  workspace,
-  WorkspaceEdit,
-  type TextDocument,
-} from 'vscode';
+import { commands, ProgressLocation, Range, TabInputText, Uri, window, workspace, type TextDocument } from 'vscode';
 import { messageOf, UserError } from '../../errors';
 import { nameOf } from '../../experiment/parse';
 import type { Experiment, Fix, Problem } from '../../experiment';
@@ -23,6 +13,7 @@ import { ActionableError, executeCommand } from '../register';
 import type { Services } from '../services';
 import { runsFolderSetting, setting } from '../settings';
 import { requireTrust } from '../trust';
+import { editOf } from '../validation/quick-fixes';
 import { startRun } from './start-run';
 
 export function registerStartTraining(services: Services, explorer: ExplorerView): void {
@@ -45,7 +36,7 @@ export function registerStartTraining(services: Services, explorer: ExplorerView
 /** The file a command is about: what it was given, the active editor's, or one that the user picks. */
 export async function experimentFileOf(target: ExperimentTarget, services: Services): Promise<string | undefined> {
   if (target instanceof Uri) return target.fsPath;
-  if (target !== undefined && target.type === 'experiment' && target.file !== null) return target.file;
+  if (target?.node.type === 'experiment' && target.node.file !== null) return target.node.file;
   const active = activeExperiment();
   if (active !== undefined) return active;
   await services.runs.loaded;
@@ -86,16 +77,19 @@ async function start(file: string, services: Services): Promise<string | null> {
   if (!(await confirmSecondStart(file, title, services))) return null;
   const { engine, log } = services;
   const launch = { nodePath: engine.nodePath(), environment: engine.environment() };
-  return window.withProgress({ location: ProgressLocation.Window, title: l10n.t('Starting {0} …', title) }, async () => {
-    try {
-      const directory = await startRun({ experiment, experimentFile: file, runsFolder }, launch);
-      log.info(`started ${directory}`);
-      return directory;
-    } catch (error) {
-      await services.runs.reconcile();
-      throw startFailure(error);
-    }
-  });
+  return window.withProgress(
+    { location: ProgressLocation.Window, title: l10n.t('Starting {0} …', title) },
+    async () => {
+      try {
+        const directory = await startRun({ experiment, experimentFile: file, runsFolder }, launch);
+        log.info(`started ${directory}`);
+        return directory;
+      } catch (error) {
+        await services.runs.reconcile();
+        throw startFailure(error);
+      }
+    },
+  );
 }
 
 /** @throws ActionableError for the first problem, with its fix as the action where there is one. */
@@ -134,12 +128,8 @@ async function showProblem(document: TextDocument, { line, column, endLine, endC
   await window.showTextDocument(document, { selection });
 }
 
-async function applyFix(document: TextDocument, { edits }: Fix): Promise<void> {
-  const change = new WorkspaceEdit();
-  for (const { offset, length, text } of edits) {
-    change.replace(document.uri, new Range(document.positionAt(offset), document.positionAt(offset + length)), text);
-  }
-  await workspace.applyEdit(change);
+async function applyFix(document: TextDocument, fix: Fix): Promise<void> {
+  await workspace.applyEdit(editOf(document, fix));
   await window.showTextDocument(document);
 }
 
@@ -165,7 +155,12 @@ function startFailure(error: unknown): unknown {
   }
   if (error.code === 'RunsFolder') {
     const run = (): Thenable<unknown> => commands.executeCommand('workbench.action.openSettings', 'lrqat.runsFolder');
-    return new ActionableError(error.code, messageOf(error), { title: l10n.t('Choose a Folder'), run }, { cause: error });
+    return new ActionableError(
+      error.code,
+      messageOf(error),
+      { title: l10n.t('Choose a Folder'), run },
+      { cause: error },
+    );
   }
   return error;
 }

@@ -65,7 +65,8 @@ async function estimateOf(
     const { compute } = planRun(experiment, shape, world.machine);
     const calibration = calibrationFor(compute, world.machine.cores, question);
     const result = estimate({ experiment, shape, machine: world.machine, calibration });
-    const { total, limit, fits, trainingSeconds, evaluationSeconds, tokensPerSecond, calibrated, bitsPerWeight } = result;
+    const { total, limit, fits, trainingSeconds, evaluationSeconds, tokensPerSecond, calibrated, bitsPerWeight } =
+      result;
     const suggestions = result.suggestions.map(({ title, set, total: needed, fits: enough }) => ({
       title,
       set,

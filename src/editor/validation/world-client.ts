@@ -3,7 +3,10 @@ import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { WorldAnswer, WorldQuestion, WorldReply } from './world-protocol';
 
-type Settle = { readonly resolve: (answer: WorldAnswer | null) => void; readonly reject: (error: Error) => void };
+interface Settle {
+  readonly resolve: (answer: WorldAnswer | null) => void;
+  readonly reject: (error: Error) => void;
+}
 
 /** With nobody asking for this long (milliseconds) the thread and what it has read go. */
 const IDLE = 60_000;
@@ -37,7 +40,9 @@ export class WorldClient {
     const worker = new Worker(this.workerFile);
     worker.unref();
     worker.on('message', (message: WorldReply) => this.receive(message));
-    worker.on('error', (error: unknown) => this.fail(worker, error instanceof Error ? error : new Error(String(error))));
+    worker.on('error', (error: unknown) =>
+      this.fail(worker, error instanceof Error ? error : new Error(String(error))),
+    );
     worker.on('exit', () => this.fail(worker, new Error('the validation thread has ended')));
     return worker;
   }

@@ -27,7 +27,14 @@ export interface WorldAnswer {
 /** What a code lens says. */
 export interface EstimateSummary extends Pick<
   Estimate,
-  'total' | 'limit' | 'fits' | 'trainingSeconds' | 'evaluationSeconds' | 'tokensPerSecond' | 'calibrated' | 'bitsPerWeight'
+  | 'total'
+  | 'limit'
+  | 'fits'
+  | 'trainingSeconds'
+  | 'evaluationSeconds'
+  | 'tokensPerSecond'
+  | 'calibrated'
+  | 'bitsPerWeight'
 > {
   readonly suggestions: readonly {
     readonly title: string;

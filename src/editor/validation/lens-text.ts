@@ -1,0 +1,36 @@
+// What the code lens above an experiment says. Pure.
+import { formatBytes, formatSeconds } from '../../experiment/format-estimate';
+import { l10n } from '../l10n';
+import type { EstimateSummary } from './world-protocol';
+
+/** Titles after Start Training: memory and time, or what would make it fit. Times are rounded to what an estimate is worth. */
+export function lensTitles(estimate: EstimateSummary | null | undefined): readonly string[] {
+  if (estimate === undefined) return [l10n.t('checking …')];
+  if (estimate === null) return [];
+  const { total, limit, fits, suggestions } = estimate;
+  if (!fits) {
+    const needs = l10n.t('$(warning) needs {0}, {1} are there', formatBytes(total), formatBytes(limit));
+    const [help] = suggestions.filter((suggestion) => suggestion.fits);
+    return help === undefined ? [needs] : [needs, l10n.t('fits with {0} ({1})', help.title, formatBytes(help.total))];
+  }
+  return [l10n.t('≈ {0}, fits', formatBytes(total)), ...timeTitle(estimate)];
+}
+
+function timeTitle({ trainingSeconds, evaluationSeconds }: EstimateSummary): string[] {
+  const seconds = trainingSeconds + (evaluationSeconds ?? 0);
+  return seconds > 0 ? [l10n.t('≈ {0}', formatSeconds(rounded(seconds)))] : [];
+}
+
+/** Two digits at most: 3 min 20 s, not 3 min 17 s. */
+export function rounded(seconds: number): number {
+  for (const [below, unit] of [
+    [20, 1],
+    [120, 10],
+    [600, 30],
+    [3600, 60],
+    [36_000, 600],
+  ] as const) {
+    if (seconds < below) return Math.max(1, Math.round(seconds / unit) * unit);
+  }
+  return Math.round(seconds / 3600) * 3600;
+}

@@ -1,0 +1,176 @@
+// package.json and the typed declarations say the same.
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { globSync } from 'tinyglobby';
+import {
+  CHARTS_PANEL,
+  COMMANDS,
+  CONTEXT_KEYS,
+  EXPERIMENT_SUFFIX,
+  EXPLORER_VIEW,
+  LANGUAGE,
+  MACHINE_SETTINGS,
+  PROBLEM_MATCHER,
+  RESTRICTED_SETTINGS,
+  SETTING_DEFAULTS,
+  TASK_TYPE,
+  VIEW_CONTAINER,
+  type CommandId,
+} from '../../src/editor/contributions';
+import { contextWords } from '../../src/editor/explorer/run-text';
+import { listedRun } from './runs';
+
+interface MenuItem {
+  readonly command: string;
+  readonly when?: string;
+}
+
+interface Manifest {
+  readonly main: string;
+  readonly icon: string;
+  readonly extensionKind: readonly string[];
+  readonly activationEvents: readonly string[];
+  readonly capabilities: {
+    readonly untrustedWorkspaces: { readonly supported: unknown; readonly restrictedConfigurations: readonly string[] };
+    readonly virtualWorkspaces: { readonly supported: unknown; readonly description: string };
+  };
+  readonly contributes: {
+    readonly commands: readonly {
+      readonly command: string;
+      readonly title: string;
+      readonly category: string;
+      readonly icon?: string;
+    }[];
+    readonly menus: Readonly<Record<string, readonly MenuItem[]>>;
+    readonly views: Readonly<Record<string, readonly { readonly id: string; readonly icon: string }[]>>;
+    readonly viewsContainers: { readonly activitybar: readonly { readonly id: string; readonly icon: string }[] };
+    readonly viewsWelcome: readonly { readonly view: string; readonly contents: string; readonly when: string }[];
+    readonly languages: readonly {
+      readonly id: string;
+      readonly extensions: readonly string[];
+      readonly configuration: string;
+    }[];
+    readonly grammars: readonly { readonly language: string; readonly path: string }[];
+    readonly jsonValidation: readonly { readonly fileMatch: string; readonly url: string }[];
+    readonly configuration: {
+      readonly properties: Readonly<Record<string, { readonly default: unknown; readonly scope: string }>>;
+    };
+    readonly taskDefinitions: readonly { readonly type: string }[];
+    readonly problemMatchers: readonly { readonly name: string }[];
+    readonly keybindings?: unknown;
+  };
+}
+
+const manifestText = readFileSync('package.json', 'utf8');
+const manifest = JSON.parse(manifestText) as Manifest;
+const strings = JSON.parse(readFileSync('package.nls.json', 'utf8')) as Readonly<Record<string, string>>;
+const { contributes } = manifest;
+
+test('commands agree: ids, icons, category', () => {
+  assert.deepEqual(contributes.commands.map(({ command }) => command).sort(), Object.keys(COMMANDS).sort());
+  for (const { command, icon, category } of contributes.commands) {
+    assert.equal(icon, COMMANDS[command as CommandId].icon, command);
+    assert.equal(category, 'LR-QAT', command);
+  }
+  assert.equal(contributes.keybindings, undefined, 'keys are the user’s');
+});
+
+test('commands that need an argument are not in the palette', () => {
+  const hidden = (contributes.menus['commandPalette'] ?? [])
+    .filter(({ when }) => when === 'false')
+    .map(({ command }) => command);
+  const declared = Object.entries(COMMANDS).filter(([, { palette }]) => !palette);
+  assert.deepEqual(hidden.sort(), declared.map(([id]) => id).sort());
+});
+
+test('menus name declared commands, views and context keys', () => {
+  const known = new Set<string>(CONTEXT_KEYS);
+  for (const [menu, items] of Object.entries(contributes.menus)) {
+    for (const { command, when } of items) {
+      assert.ok(command in COMMANDS, `${menu}: ${command}`);
+      const ours = [...(when ?? '').matchAll(/\blrqat\.\w+/g)].map(([key]) => key);
+      for (const key of ours) assert.ok(known.has(key) || key === EXPLORER_VIEW, `${menu}: ${key}`);
+    }
+  }
+});
+
+test('words in viewItem conditions are words that items have', () => {
+  const states = ['queued', 'running', 'paused', 'finished', 'crashed'] as const;
+  const words = new Set(['experiment', 'broken']);
+  for (const state of states) {
+    for (const star of [true, false]) {
+      for (const word of contextWords(listedRun('r', { state, notes: { star } })).split(' ')) words.add(word);
+    }
+  }
+  for (const [, pattern = ''] of manifestText.matchAll(/viewItem =~ \/(.*?)\//g)) {
+    for (const [word] of pattern.replaceAll('\\\\b', ' ').matchAll(/[a-z]+/g)) assert.ok(words.has(word), word);
+  }
+});
+
+test('views, language, tasks and panel have the declared ids', () => {
+  assert.deepEqual(
+    contributes.viewsContainers.activitybar.map(({ id }) => id),
+    [VIEW_CONTAINER],
+  );
+  assert.deepEqual(
+    contributes.views[VIEW_CONTAINER]?.map(({ id }) => id),
+    [EXPLORER_VIEW],
+  );
+  assert.ok(contributes.viewsWelcome.every(({ view }) => view === EXPLORER_VIEW));
+  assert.deepEqual(
+    contributes.languages.map(({ id, extensions }) => [id, extensions]),
+    [[LANGUAGE, [EXPERIMENT_SUFFIX]]],
+  );
+  assert.deepEqual(
+    contributes.grammars.map(({ language }) => language),
+    [LANGUAGE],
+  );
+  assert.deepEqual(
+    contributes.taskDefinitions.map(({ type }) => type),
+    [TASK_TYPE],
+  );
+  assert.deepEqual(
+    contributes.problemMatchers.map(({ name }) => name),
+    [PROBLEM_MATCHER],
+  );
+  assert.ok(manifest.activationEvents.includes(`onWebviewPanel:${CHARTS_PANEL}`));
+});
+
+test('settings agree: keys, defaults, scopes', () => {
+  const { properties } = contributes.configuration;
+  assert.deepEqual(
+    Object.fromEntries(Object.entries(properties).map(([key, value]) => [key, value.default])),
+    SETTING_DEFAULTS,
+  );
+  for (const key of MACHINE_SETTINGS) assert.equal(properties[key]?.scope, 'machine', key);
+  const { untrustedWorkspaces, virtualWorkspaces } = manifest.capabilities;
+  assert.deepEqual([...untrustedWorkspaces.restrictedConfigurations].sort(), [...RESTRICTED_SETTINGS].sort());
+  assert.equal(untrustedWorkspaces.supported, 'limited');
+  assert.equal(virtualWorkspaces.supported, false);
+  assert.deepEqual(manifest.extensionKind, ['workspace']);
+});
+
+test('every %text% is in package.nls.json and every text there is used', () => {
+  const used = new Set([...manifestText.matchAll(/"%([^%"]+)%"/g)].map(([, key]) => key));
+  assert.deepEqual([...used].sort(), Object.keys(strings).sort());
+});
+
+test('files that the manifest names are there', () => {
+  const files = [
+    manifest.icon,
+    ...contributes.viewsContainers.activitybar.map(({ icon }) => icon),
+    ...contributes.languages.map(({ configuration }) => configuration),
+    ...contributes.grammars.map((grammar) => grammar.path),
+    ...contributes.jsonValidation.map(({ url }) => url),
+  ];
+  for (const file of files) assert.ok(existsSync(file), file);
+  assert.equal(manifest.main, './dist/extension.js');
+});
+
+test('every declared command is registered', () => {
+  const source = globSync(['src/editor/**/*.ts'])
+    .map((file) => readFileSync(file, 'utf8'))
+    .join('\n');
+  for (const id of Object.keys(COMMANDS)) assert.ok(source.includes(`register('${id}'`), id);
+});

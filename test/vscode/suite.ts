@@ -1,0 +1,85 @@
+// What the suites share: a server with the packaged extension, copies of the sample, pictures of failures.
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { Browser } from 'playwright-core';
+import { launchBrowser, VSCodeServer, type ServerOptions } from './server';
+import { Window, type WindowOptions } from './window';
+
+function required(name: string): string {
+  const value = process.env[name];
+  if (value === undefined || value === '') throw new Error(`${name} is not set: run \`npm run test:vscode\``);
+  return value;
+}
+
+export class Suite {
+  private readonly folders: string[] = [];
+
+  private constructor(
+    readonly server: VSCodeServer,
+    readonly browser: Browser,
+  ) {}
+
+  /** VS Code with the VSIX of this build. */
+  static async start(options: Partial<ServerOptions> = {}): Promise<Suite> {
+    const [server, browser] = await Promise.all([
+      VSCodeServer.start({ server: required('LRQAT_VSCODE'), vsix: required('LRQAT_VSIX'), ...options }),
+      launchBrowser(),
+    ]);
+    return new Suite(server, browser);
+  }
+
+  async stop(): Promise<void> {
+    await this.browser.close();
+    await this.server.stop();
+    for (const folder of this.folders) rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+  }
+
+  /** A folder of its own that is removed at the end. */
+  folder(): string {
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'lrqat-e2e-'));
+    this.folders.push(folder);
+    return folder;
+  }
+
+  /** A workspace with the sample experiment, as short as `steps`. */
+  sampleWorkspace(steps: number): string {
+    const folder = this.folder();
+    cpSync('samples/first-run', folder, { recursive: true, filter: (file) => path.basename(file) !== '.lrqat' });
+    // Runs of the workspace stay in it, whatever lies above the temporary folder.
+    mkdirSync(path.join(folder, '.lrqat'));
+    const file = path.join(folder, 'w2-rank32.lrqat.json');
+    const text = readFileSync(file, 'utf8')
+      .replace('"steps": 150', `"steps": ${String(steps)}`)
+      .replace('"everySteps": 50, "maxBatches": 16', '"everySteps": 10, "maxBatches": 1')
+      .replace('"everySteps": 50, "keep": 2', '"everySteps": 5, "keep": 2')
+      .replace('"sequenceLength": 256', '"sequenceLength": 64');
+    writeFileSync(file, text);
+    return folder;
+  }
+
+  async open(options: WindowOptions): Promise<Window> {
+    const window = await Window.open(this.browser, this.server, options);
+    await window.ready();
+    return window;
+  }
+}
+
+/** Runs `body`; a failure leaves a picture of the window in build/vscode-failures. */
+export async function pictured(
+  window: () => Window | undefined,
+  name: string,
+  body: () => Promise<void>,
+): Promise<void> {
+  try {
+    await body();
+  } catch (error) {
+    const file = path.join('build', 'vscode-failures', `${name.replace(/[^a-z0-9]+/gi, '-')}.png`);
+    mkdirSync(path.dirname(file), { recursive: true });
+    await window()
+      ?.screenshot(file)
+      .catch(() => undefined);
+    console.log(`picture of the failure: ${file}`);
+    throw error;
+  }
+}

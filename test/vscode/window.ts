@@ -1,0 +1,167 @@
+// A VS Code window in a browser page, with the few things a user does in it.
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Browser, Frame, Locator, Page } from 'playwright-core';
+import type { VSCodeServer } from './server';
+
+export interface WindowOptions {
+  readonly folder: string;
+  /** An extension folder to load instead of the installed one, and its mocha bundle. */
+  readonly development?: string;
+  readonly tests?: string;
+  readonly size?: { readonly width: number; readonly height: number };
+  readonly scale?: number;
+}
+
+export class Window {
+  private constructor(
+    readonly page: Page,
+    /** Exit code of the extension-host tests. */
+    readonly exited: Promise<number>,
+  ) {}
+
+  static async open(browser: Browser, server: VSCodeServer, options: WindowOptions): Promise<Window> {
+    const context = await browser.newContext({
+      viewport: options.size ?? { width: 1400, height: 900 },
+      deviceScaleFactor: options.scale ?? 1,
+    });
+    const page = await context.newPage();
+    const remote = (folder: string): string => `vscode-remote://localhost:${String(server.port)}${folder}`;
+    const payload: [string, string][] = [];
+    if (options.development !== undefined) payload.push(['extensionDevelopmentPath', remote(options.development)]);
+    if (options.tests !== undefined) payload.push(['extensionTestsPath', remote(options.tests)]);
+    let onExit: (code: number) => void = () => undefined;
+    const exited = new Promise<number>((resolve) => (onExit = resolve));
+    if (payload.length > 0) {
+      await page.exposeFunction('codeAutomationExit', onExit);
+      await page.exposeFunction('codeAutomationLog', (_type: string, args: unknown[]) => console.log(...args));
+      await page.addInitScript(USE_SMOKE_TEST_DRIVER);
+    }
+    const query = payload.length === 0 ? '' : `&payload=${encodeURIComponent(JSON.stringify(payload))}`;
+    await page.goto(`${server.address}/?folder=${options.folder}${query}`, { waitUntil: 'domcontentloaded' });
+    return new Window(page, exited);
+  }
+
+  /** The workbench is there and the extension's icon in the activity bar. */
+  async ready(): Promise<void> {
+    await this.page.locator('.explorer-viewlet .monaco-list-row').first().waitFor({ timeout: 60_000 });
+    await this.activityIcon('LR-QAT').waitFor({ timeout: 60_000 });
+  }
+
+  async close(): Promise<void> {
+    await this.page.context().close();
+  }
+
+  async reload(): Promise<void> {
+    await this.page.reload({ waitUntil: 'domcontentloaded' });
+  }
+
+  /** Runs a command by its title in the palette (`LR-QAT: Start Training`). */
+  async command(title: string): Promise<void> {
+    const { page } = this;
+    const box = page.locator('.quick-input-widget');
+    const input = box.locator('input[type=text]');
+    for (let attempt = 1; ; attempt++) {
+      // A late change of focus may swallow the first key press.
+      await page.keyboard.press('F1');
+      try {
+        await input.waitFor({ state: 'visible', timeout: 3_000 });
+        break;
+      } catch (error) {
+        if (attempt === 3) throw error;
+      }
+    }
+    await input.fill(`>${title}`);
+    await box
+      .locator('.monaco-list-row', { has: page.getByText(title, { exact: true }) })
+      .first()
+      .click();
+    await sleep(50);
+  }
+
+  private activityIcon(label: string): Locator {
+    return this.page.locator(`.activitybar a.action-label[aria-label^="${label}"]`);
+  }
+
+  /** Shows a view container. */
+  async activity(label: string): Promise<void> {
+    const icon = this.activityIcon(label);
+    const isShown = await icon.locator('xpath=ancestor::li[contains(@class,"checked")]').count();
+    if (isShown === 0) await icon.click();
+  }
+
+  /** Rows of the side bar's trees. */
+  tree(text?: string | RegExp): Locator {
+    return this.page.locator('.sidebar .monaco-list-row', text === undefined ? {} : { hasText: text });
+  }
+
+  toast(text: string | RegExp): Locator {
+    return this.page.locator('.notifications-toasts .notification-list-item', { hasText: text });
+  }
+
+  dialog(): Locator {
+    return this.page.locator('.monaco-dialog-box');
+  }
+
+  problem(text: string): Locator {
+    return this.page.locator('.markers-panel .monaco-list-row', { hasText: text });
+  }
+
+  status(text: string | RegExp): Locator {
+    return this.page.locator('.statusbar-item', { hasText: text });
+  }
+
+  quickPick(): Locator {
+    return this.page.locator('.quick-input-widget');
+  }
+
+  /** Opens a file of the workspace by its name. */
+  async openFile(name: string): Promise<void> {
+    const { page } = this;
+    const input = page.locator('.quick-input-widget input[type=text]');
+    for (let attempt = 1; ; attempt++) {
+      await page.keyboard.press('Control+P');
+      try {
+        await input.waitFor({ state: 'visible', timeout: 3_000 });
+        break;
+      } catch (error) {
+        if (attempt === 3) throw error;
+      }
+    }
+    await input.fill(name);
+    await page.locator('.quick-input-widget .monaco-list-row', { hasText: name }).first().click();
+    await page.locator('.tab.active', { hasText: name }).waitFor();
+  }
+
+  /** The webview whose document holds the selector. */
+  async webview(selector: string, timeout = 20_000): Promise<Frame> {
+    for (const end = Date.now() + timeout; ;) {
+      for (const frame of this.page.frames()) {
+        // A webview is two frames deep: the sandbox, and in it the page.
+        if ((frame.parentFrame()?.parentFrame() ?? null) === null) continue;
+        const found = await frame
+          .locator(selector)
+          .count()
+          .catch(() => 0);
+        if (found > 0) return frame;
+      }
+      if (Date.now() > end) throw new Error(`no webview with ${selector}`);
+      await sleep(100);
+    }
+  }
+
+  screenshot(file: string): Promise<Buffer> {
+    return this.page.screenshot({ path: file });
+  }
+}
+
+/** VS Code newer than 1.100 honours the payload with the driver of its own smoke tests only. In the page, so without types. */
+const USE_SMOKE_TEST_DRIVER = `
+new MutationObserver((_, observer) => {
+  const meta = document.getElementById('vscode-workbench-web-configuration');
+  if (meta === null) return;
+  observer.disconnect();
+  const settings = JSON.parse(meta.dataset.settings);
+  settings.developmentOptions = { ...settings.developmentOptions, enableSmokeTestDriver: true };
+  meta.dataset.settings = JSON.stringify(settings);
+}).observe(document, { childList: true, subtree: true });
+`;
