@@ -3,9 +3,12 @@ import { l10n, window, type ExtensionContext } from 'vscode';
 import { registerCharts } from './editor/charts/register-charts';
 import { registerControl } from './editor/commands/control';
 import { registerDelete } from './editor/commands/delete';
+import { registerEvaluate } from './editor/commands/evaluate';
 import { registerNotes } from './editor/commands/notes';
 import { registerExplorerOptions, registerOpen } from './editor/commands/open';
 import { registerSetup } from './editor/commands/setup';
+import { registerDuplicate } from './editor/experiments/duplicate-run';
+import { registerNewExperiment } from './editor/experiments/new-experiment';
 import { ExplorerView } from './editor/explorer/explorer-view';
 import { useTranslations } from './editor/l10n';
 import { EndNotifier } from './editor/notifications';
@@ -14,6 +17,7 @@ import type { Services } from './editor/services';
 import { EngineFacts } from './editor/start/engine-facts';
 import { registerStartTraining } from './editor/start/start-training';
 import { StatusBar } from './editor/status-bar';
+import { registerTasks } from './editor/tasks';
 import { registerValidation } from './editor/validation/register-validation';
 import { WorldClient } from './editor/validation/world-client';
 import { WorkspaceRuns } from './editor/workspace-runs';
@@ -37,6 +41,10 @@ export function activate(context: ExtensionContext): void {
   registerSetup(services);
   registerCharts(services);
   registerValidation(services);
+  registerNewExperiment(services);
+  registerDuplicate(services);
+  registerEvaluate(services);
+  registerTasks(services);
 }
 
 export function deactivate(): void {

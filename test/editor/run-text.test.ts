@@ -26,7 +26,11 @@ const result: RunResult = {
 
 test('labels say when, or what the user called it', () => {
   const run = listedRun('20250131-140203-w2');
-  assert.equal(runLabel(run), '2025-01-31 14:02:03');
+  const at = (year: number, month: number, day: number): string =>
+    runLabel(run, new Date(year, month - 1, day, 15).getTime());
+  assert.equal(at(2025, 1, 31), '14:02:03');
+  assert.equal(at(2026, 1, 31), '2025-01-31 14:02');
+  assert.match(at(2025, 3, 1), /31.* 14:02$/);
   assert.equal(runLabel({ ...run, notes: { name: 'Baseline' } }), 'Baseline');
   assert.equal(runTitle(run), 'a');
   assert.equal(runLabel(listedRun('renamed-by-hand')), 'renamed-by-hand');

@@ -39,7 +39,7 @@ test('a tail gives each line once, however the bytes arrive', async (context) =>
   const text = ['één', '', '量子化', 'x'.repeat(300_000), 'end'].map((line) => `${line}\n`).join('');
   const bytes = Buffer.from(text);
   const tail = new LineTail(file);
-  assert.deepEqual(await tail.read(), { lines: [], reset: false }, 'a file that is not there yet');
+  assert.deepEqual(await tail.read(), { lines: [], reset: false, read: 0, size: 0 }, 'a file that is not there yet');
   const lines: string[] = [];
   // Cuts inside of characters, and inside of the long line.
   const cuts = [1, 2, 3, 9, 10, 11, 12, 13, 150_000, bytes.length - 2, bytes.length];
@@ -48,7 +48,8 @@ test('a tail gives each line once, however the bytes arrive', async (context) =>
     lines.push(...(await tail.read()).lines);
   }
   assert.deepEqual(lines, text.split('\n').slice(0, -1));
-  assert.deepEqual(await tail.read(), { lines: [], reset: false });
+  const all = bytes.length;
+  assert.deepEqual(await tail.read(), { lines: [], reset: false, read: all, size: all });
 });
 
 test('a tail starts again when the file was truncated or replaced', async (context) => {
@@ -58,7 +59,17 @@ test('a tail starts again when the file was truncated or replaced', async (conte
   await tail.read();
   truncateSync(file, 0);
   appendFileSync(file, 'new\n');
-  assert.deepEqual(await tail.read(), { lines: ['new'], reset: true });
+  assert.deepEqual(await tail.read(), { lines: ['new'], reset: true, read: 4, size: 4 });
+});
+
+test('a tail with a limit reads a large file piece by piece', async (context) => {
+  const file = path.join(temporaryFolder(context), 'lines');
+  writeFileSync(file, 'one\ntwo\nthree\n');
+  const tail = new LineTail(file);
+  assert.deepEqual(await tail.read(5), { lines: ['one'], reset: false, read: 5, size: 14 });
+  appendFileSync(file, 'four\n');
+  assert.deepEqual(await tail.read(8), { lines: ['two'], reset: false, read: 13, size: 19 });
+  assert.deepEqual(await tail.read(8), { lines: ['three', 'four'], reset: false, read: 19, size: 19 });
 });
 
 test('what a writer writes, a reader reads; only what is new', async (context) => {

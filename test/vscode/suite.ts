@@ -42,12 +42,13 @@ export class Suite {
     return folder;
   }
 
-  /** A workspace with the sample experiment, as short as `steps`. */
-  sampleWorkspace(steps: number): string {
+  /** A workspace with the sample experiment in so many steps; small and quick unless `full`. */
+  sampleWorkspace(steps: number, { full = false } = {}): string {
     const folder = this.folder();
     cpSync('samples/first-run', folder, { recursive: true, filter: (file) => path.basename(file) !== '.lrqat' });
     // Runs of the workspace stay in it, whatever lies above the temporary folder.
     mkdirSync(path.join(folder, '.lrqat'));
+    if (full) return folder;
     const file = path.join(folder, 'w2-rank32.lrqat.json');
     const text = readFileSync(file, 'utf8')
       .replace('"steps": 150', `"steps": ${String(steps)}`)
@@ -58,8 +59,8 @@ export class Suite {
     return folder;
   }
 
-  async open(options: WindowOptions): Promise<Window> {
-    const window = await Window.open(this.browser, this.server, options);
+  async open(options: WindowOptions, server: VSCodeServer = this.server): Promise<Window> {
+    const window = await Window.open(this.browser, server, options);
     await window.ready();
     return window;
   }

@@ -31,7 +31,7 @@ export function runInfo(
   const { status } = known ?? { status: null };
   return {
     id,
-    name: name ?? (known === null ? (entry?.name ?? '') : runLabel(known)),
+    name: name ?? (known === null ? (entry?.name ?? '') : longName(known)),
     experiment: name ?? (known === null ? (entry?.name ?? '') : runTitle(known)),
     state: known?.state ?? 'stopped',
     phase: status?.phase ?? null,
@@ -52,6 +52,12 @@ export function runInfo(
     loading: progress.loading,
     pending: progress.pending,
   };
+}
+
+/** Experiment and time, or what the user has called the run. */
+function longName(run: ListedRun): string {
+  const [title, label] = [runTitle(run), runLabel(run)];
+  return title === label ? title : `${title} · ${label}`;
 }
 
 /** Counts of a status file that somebody has edited may be anything. */

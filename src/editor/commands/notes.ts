@@ -5,6 +5,7 @@ import { runTitle } from '../explorer/run-text';
 import { l10n } from '../l10n';
 import type { Services } from '../services';
 import { pickRuns } from './pick-runs';
+import { parseTags } from './tags';
 
 export function registerNotes(services: Services): void {
   const { context, register } = services;
@@ -52,9 +53,4 @@ export function registerNotes(services: Services): void {
       if (note !== undefined) await change([run], { note: note.trim() });
     }),
   );
-}
-
-export function parseTags(text: string): string[] {
-  const tags = text.split(/[\s,]+/).map((tag) => tag.replace(/^#+/, ''));
-  return [...new Set(tags.filter((tag) => tag !== ''))];
 }

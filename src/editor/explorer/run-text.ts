@@ -16,7 +16,7 @@ const ICONS: Readonly<Record<DerivedState, IconSpec>> = {
   running: { id: 'loading~spin', color: 'charts.blue' },
   paused: { id: 'debug-pause', color: 'charts.yellow' },
   stopping: { id: 'loading~spin', color: 'charts.yellow' },
-  stopped: { id: 'debug-stop', color: 'descriptionForeground' },
+  stopped: { id: 'stop-circle', color: 'descriptionForeground' },
   finished: { id: 'pass', color: 'testing.iconPassed' },
   failed: { id: 'error', color: 'testing.iconFailed' },
   crashed: { id: 'flame', color: 'testing.iconFailed' },
@@ -58,13 +58,19 @@ export function stateName(state: DerivedState | 'broken'): string {
   }
 }
 
-/** The name that the user gave, else when it was started: below its experiment the rest of the folder's name says nothing new. */
-export function runLabel(entry: RunEntry): string {
+/** The name that the user gave, else when it was started: below its experiment the rest of the folder's name says nothing new.
+ *  Short, because side bars are narrow: today's runs have a time, older ones a date. */
+export function runLabel(entry: RunEntry, now = Date.now()): string {
   if (entry.kind === 'run' && entry.notes.name !== undefined && entry.notes.name !== '') return entry.notes.name;
   const match = /^(\d{4})(\d{2})(\d{2})-(\d{2})(\d{2})(\d{2})-(.+)$/.exec(entry.name);
   if (match === null) return entry.name;
   const [, year = '', month = '', day = '', hour = '', minute = '', second = ''] = match;
-  return `${year}-${month}-${day} ${hour}:${minute}:${second}`;
+  const today = new Date(now);
+  const started = new Date(Number(year), Number(month) - 1, Number(day));
+  if (started.toDateString() === today.toDateString()) return `${hour}:${minute}:${second}`;
+  if (started.getFullYear() !== today.getFullYear()) return `${year}-${month}-${day} ${hour}:${minute}`;
+  const date = started.toLocaleDateString(undefined, { month: 'short', day: 'numeric' });
+  return `${date} ${hour}:${minute}`;
 }
 
 /** Name for places where the experiment is not said beside it. */

@@ -97,7 +97,7 @@ async function check(uri: Uri, runsFolder: string, { engine, world }: Services):
   const document = await workspace.openTextDocument(uri);
   const cpu = await engine.cpu();
   const workspaceFolder = workspace.getWorkspaceFolder(uri)?.uri.fsPath ?? null;
-  const question = { file: uri.fsPath, text: document.getText(), workspaceFolder, runsFolder, cpu, rates: null };
+  const question = { file: uri.fsPath, text: document.getText(), workspaceFolder, runsFolder, cpu, rates: {} };
   // A check while typing may replace the question; then it is asked again.
   for (let attempt = 1; ; attempt++) {
     const answer = await world.ask(question);

@@ -17,7 +17,9 @@ import {
   type World,
 } from '../../experiment';
 import { openWorld, thisMachine } from '../../experiment/world';
-import type { EstimateSummary, WorldAnswer, WorldQuestion } from './world-protocol';
+import type { RateRequest } from '../../launch/calibrate';
+import { stepProducts } from './step-products';
+import { rateKey, type WorldAnswer, type WorldQuestion } from './world-protocol';
 
 /** Milliseconds for which the model's and the texts' answers hold: while somebody types they do not change. */
 const FRESH = 5_000;
@@ -25,14 +27,21 @@ const FRESH = 5_000;
 export async function askWorld(question: WorldQuestion, now: () => number = Date.now): Promise<WorldAnswer> {
   const { id, file, text, workspaceFolder } = question;
   const parsed = parseExperiment(text, file);
-  if (parsed.experiment === undefined) return { id, problems: parsed.problems, experiment: null, estimate: null };
+  if (parsed.experiment === undefined)
+    return { id, problems: parsed.problems, experiment: null, estimate: null, toMeasure: null };
   const variables = workspaceFolder === null ? {} : { workspaceFolder };
   let experiment: Experiment;
   try {
     experiment = resolvePaths(parsed.experiment, file, variables, existsSync);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    return { id, problems: [...parsed.problems, atStart(file, error)], experiment: null, estimate: null };
+    return {
+      id,
+      problems: [...parsed.problems, atStart(file, error)],
+      experiment: null,
+      estimate: null,
+      toMeasure: null,
+    };
   }
   const world = remember(worldOf(question), path.dirname(file), now);
   const problems = [...parsed.problems, ...(await validateAgainstWorld(experiment, world, { text, file }))];
@@ -41,7 +50,7 @@ export async function askWorld(question: WorldQuestion, now: () => number = Date
     id,
     problems,
     experiment: hasErrors ? null : experiment,
-    estimate: await estimateOf(experiment, world, question),
+    ...(await estimateOf(experiment, world, question)),
   };
 }
 
@@ -59,11 +68,12 @@ async function estimateOf(
   experiment: Experiment,
   world: World,
   question: WorldQuestion,
-): Promise<EstimateSummary | null> {
+): Promise<Pick<WorldAnswer, 'estimate' | 'toMeasure'>> {
   try {
     const { shape } = await world.openModel(experiment.model.path);
-    const { compute } = planRun(experiment, shape, world.machine);
-    const calibration = calibrationFor(compute, world.machine.cores, question);
+    const { compute, threads } = planRun(experiment, shape, world.machine);
+    const request: RateRequest = { products: stepProducts(experiment, shape), compute, threads };
+    const calibration = calibrationFor(request, world.machine.cores, question);
     const result = estimate({ experiment, shape, machine: world.machine, calibration });
     const { total, limit, fits, trainingSeconds, evaluationSeconds, tokensPerSecond, calibrated, bitsPerWeight } =
       result;
@@ -73,7 +83,7 @@ async function estimateOf(
       total: needed,
       fits: enough,
     }));
-    return {
+    const summary = {
       total: Math.max(total, result.evaluationPeak?.total ?? 0),
       limit,
       fits,
@@ -84,15 +94,18 @@ async function estimateOf(
       bitsPerWeight,
       suggestions,
     };
+    return { estimate: summary, toMeasure: calibrated ? null : request };
   } catch (error) {
     // The reason stands among the problems; an experiment that the model does not allow has no sizes.
-    if (error instanceof UserError || error instanceof RangeError) return null;
+    if (error instanceof UserError || error instanceof RangeError) return { estimate: null, toMeasure: null };
     throw error;
   }
 }
 
-function calibrationFor(compute: 'float32' | 'bf16', cores: number, { cpu, rates }: WorldQuestion): Calibration {
-  if (rates !== null) return calibrationFromGemm(rates.gemm, rates.bytes);
+function calibrationFor(request: RateRequest, cores: number, { cpu, rates }: WorldQuestion): Calibration {
+  const measured = rates[rateKey(request)];
+  if (measured !== undefined) return calibrationFromGemm(measured.gemm, measured.bytes);
+  const { compute } = request;
   return guessedCalibration({ isa: cpu?.isa ?? 'avx2', bf16: cpu?.bf16 ?? 'none', cores, compute });
 }
 

@@ -16,7 +16,7 @@ import { l10n } from '../l10n';
 import { disposeAll, type Owned } from '../owned';
 import type { Services } from '../services';
 import { runsFolderSetting } from '../settings';
-import type { MeasuredRates } from './measured-rates';
+import type { RateStore } from './measured-rates';
 import type { EstimateSummary } from './world-protocol';
 
 /** Milliseconds without a key press before the text is looked at, and before the world is. */
@@ -44,7 +44,7 @@ export class ExperimentDiagnostics {
 
   constructor(
     private readonly services: Services,
-    private readonly rates: MeasuredRates,
+    private readonly rates: RateStore,
   ) {
     this.collection = languages.createDiagnosticCollection('lrqat');
     this.owned = [
@@ -143,9 +143,7 @@ export class ExperimentDiagnostics {
         answer.problems.map((problem): Located => ({ ...problem, fromWorld: !own.has(identity(problem)) })),
       );
       this.setEstimate(key, answer.estimate);
-      if (answer.estimate !== null && this.rates.measureSoon()) {
-        void this.rates.measured().then(() => this.check(document, 0));
-      }
+      if (answer.toMeasure !== null && (await this.rates.measure(answer.toMeasure))) this.check(document, 0);
     } catch (error) {
       log.warn(`${uri.fsPath}: could not be checked against its model and texts: ${String(error)}`);
     }

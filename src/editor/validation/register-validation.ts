@@ -2,11 +2,11 @@
 import type { Services } from '../services';
 import { registerCodeLens } from './code-lens';
 import { ExperimentDiagnostics } from './diagnostics';
-import { MeasuredRates } from './measured-rates';
+import { RateStore } from './measured-rates';
 import { registerQuickFixes } from './quick-fixes';
 
 export function registerValidation(services: Services): void {
   const { context, runs } = services;
-  const diagnostics = new ExperimentDiagnostics(services, new MeasuredRates(context.globalState, runs));
+  const diagnostics = new ExperimentDiagnostics(services, new RateStore(context.globalState, runs));
   context.subscriptions.push(diagnostics, registerQuickFixes(diagnostics), registerCodeLens(diagnostics));
 }

@@ -1,5 +1,6 @@
 // Between the extension host and the thread that looks at models and texts for it.
 import type { Estimate, Experiment, Problem } from '../../experiment';
+import type { MeasuredRates, RateRequest } from '../../launch/calibrate';
 import type { CpuFacts } from '../start/engine-facts';
 
 export interface WorldQuestion {
@@ -10,8 +11,14 @@ export interface WorldQuestion {
   readonly workspaceFolder: string | null;
   readonly runsFolder: string;
   readonly cpu: CpuFacts | null;
-  /** Floating-point operations and bytes a second, where they were measured on this machine. */
-  readonly rates: { readonly gemm: number; readonly bytes: number } | null;
+  /** What was measured on this machine, by {@link rateKey}. */
+  readonly rates: Readonly<Record<string, MeasuredRates>>;
+}
+
+/** What an exact time needs to have measured: products of the step's own shapes. */
+export function rateKey({ products, compute, threads }: RateRequest): string {
+  const shapes = products.map(({ rows, columns, inner }) => `${String(rows)}x${String(columns)}x${String(inner)}`);
+  return `${compute} ${String(threads)} ${[...new Set(shapes)].join(' ')}`;
 }
 
 export interface WorldAnswer {
@@ -22,6 +29,8 @@ export interface WorldAnswer {
   readonly experiment: Experiment | null;
   /** null: the text has errors, or the model cannot be read. */
   readonly estimate: EstimateSummary | null;
+  /** What would have to be measured for better times; null: it has been, or there is no estimate. */
+  readonly toMeasure: RateRequest | null;
 }
 
 /** What a code lens says. */

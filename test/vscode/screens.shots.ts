@@ -1,0 +1,94 @@
+// Pictures of the main screens in three themes for docs/images: `npm run screenshots`. Real training runs of the sample.
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { VSCodeServer } from './server';
+import { Suite } from './suite';
+import type { Window } from './window';
+
+const THEMES = [
+  { name: 'dark', theme: 'Default Dark Modern' },
+  { name: 'light', theme: 'Default Light Modern' },
+  { name: 'high-contrast', theme: 'Default High Contrast' },
+] as const;
+
+const folder = path.resolve(process.env['LRQAT_IMAGES'] ?? 'docs/images');
+const size = { width: 1440, height: 900 };
+
+const suite = await Suite.start();
+try {
+  const workspace = suite.sampleWorkspace(150, { full: true });
+  // A second experiment with the mistakes that people make.
+  const sample = readFileSync(path.join(workspace, 'w2-rank32.lrqat.json'), 'utf8');
+  writeFileSync(path.join(workspace, 'w4-group100.lrqat.json'), withMistakes(sample));
+  await trainTwice(workspace);
+  for (const { name, theme } of THEMES) await pictures(name, theme, workspace);
+} finally {
+  await suite.stop();
+}
+
+function withMistakes(text: string): string {
+  return text
+    .replace('"name": "w2-rank32"', '"name": "w4-group100"')
+    .replace('"granularity": "per-channel"', '"granularity": { "group": 100 }')
+    .replace('"bits": 2', '"bits": 4')
+    .replace('"learnScales": true', '"learnScale": true')
+    .replace('"microBatchSize": 8', '"microBatchSize": 3');
+}
+
+/** One finished run with a star and a tag, one in training when the pictures are taken. */
+async function trainTwice(workspace: string): Promise<void> {
+  const window = await suite.open({ folder: workspace, size });
+  await window.activity('LR-QAT');
+  await window.command('LR-QAT: Start Training');
+  await picked(window, 'w2-rank32');
+  await window.tree(/of the gap/).waitFor({ timeout: 240_000 });
+  await window.close();
+}
+
+async function picked(window: Window, text: string): Promise<void> {
+  await window.quickPick().locator('.monaco-list-row', { hasText: text }).first().click();
+}
+
+async function pictures(name: string, theme: string, workspace: string): Promise<void> {
+  const server = await VSCodeServer.start({
+    server: process.env['LRQAT_VSCODE'] ?? '',
+    vsix: process.env['LRQAT_VSIX'] ?? '',
+    settings: { 'workbench.colorTheme': theme },
+  });
+  try {
+    const window = await suite.open({ folder: workspace, size }, server);
+    const shot = (screen: string): Promise<Buffer> => window.screenshot(path.join(folder, `${screen}-${name}.png`));
+    await window.activity('LR-QAT');
+    await window.command('LR-QAT: Start Training');
+    await picked(window, 'w2-rank32');
+    await window.tree(/3\d% · loss .* left/).waitFor({ timeout: 120_000 });
+    await sleep(500);
+    await shot('live');
+    await window.command('LR-QAT: Stop…');
+    await window.dialog().getByRole('button', { name: 'Stop and Save' }).waitFor();
+    await shot('stop');
+    await window.dialog().getByRole('button', { name: 'Stop and Save' }).click();
+    await window.tree(/stopped/).waitFor({ timeout: 60_000 });
+    await window.openFile('w4-group100.lrqat.json');
+    await window.page.locator('.squiggly-error').first().waitFor();
+    await window.command('Problems: Focus on Problems View');
+    await window.problem('did you mean').first().waitFor();
+    await sleep(1500);
+    await shot('problems');
+    await window.command('View: Toggle Panel Visibility');
+    await window.openFile('w2-rank32.lrqat.json');
+    await window.page.locator('.codelens-decoration', { hasText: 'fits' }).waitFor();
+    await window.command('View: Hide Panel').catch(() => undefined);
+    await window
+      .tree(/of the gap/)
+      .first()
+      .hover();
+    await window.page.locator('.monaco-hover', { hasText: 'On disk' }).first().waitFor();
+    await sleep(300);
+    await shot('tooltip');
+    await window.close();
+  } finally {
+    await server.stop();
+  }
+}
