@@ -1,7 +1,7 @@
 // All runs of some folders, kept up to date: what came, changed and went, as deltas. Three sources: a watcher on each folder
 // (not on what is inside: a thousand runs would be a thousand watches), a frequent look at the runs that a trainer works on,
 // and a comparison of names and times for what the system does not tell (network file systems).
-import { existsSync, readdirSync, watch, type FSWatcher } from 'node:fs';
+import { existsSync, readdirSync, statSync, watch, type FSWatcher } from 'node:fs';
 import path from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { lookAtRun, runSignature, type RunEntry } from './run-folder';
@@ -32,6 +32,9 @@ const SLICE = 10;
 const RECONCILE_INTERVAL = 30_000;
 /** After a watcher's event, how long to wait for more of them. */
 const SETTLE = 50;
+/** A new run gets its status a moment after its folder, where the watcher does not look: how soon to look again, and for how long. */
+const YOUNG_PACE = 250;
+const YOUNG = 5_000;
 
 export class RunStore {
   private readonly known = new Map<string, Known>();
@@ -172,6 +175,7 @@ export class RunStore {
     const entry = lookAtRun(directory, this.now(), origin);
     if (entry === null) {
       this.known.set(directory, { entry, signature });
+      if (isYoung(directory)) this.reconcileIn(YOUNG_PACE);
       if (before !== null) delta.removed.push(directory);
       return;
     }
@@ -206,16 +210,17 @@ export class RunStore {
     for (const folder of folders) {
       if (this.watchers.has(folder) || this.disposed) continue;
       const place = nearestExisting(folder);
-      const watcher = startWatcher(place, () => this.settleAndReconcile());
+      const watcher = startWatcher(place, () => this.reconcileIn(SETTLE));
       if (watcher !== null) this.watchers.set(folder, { place, watcher });
     }
   }
 
-  private settleAndReconcile(): void {
+  private reconcileIn(delay: number): void {
+    if (this.disposed) return;
     this.settle ??= setTimeout(() => {
       this.settle = null;
       void this.reconcile();
-    }, SETTLE);
+    }, delay);
   }
 }
 
@@ -240,6 +245,11 @@ function looksSame(one: RunEntry, other: RunEntry): boolean {
 
 function withoutHeartbeat(key: string, value: unknown): unknown {
   return key === 'heartbeat' ? undefined : value;
+}
+
+function isYoung(directory: string): boolean {
+  const age = Date.now() - (statSync(directory, { throwIfNoEntry: false })?.mtimeMs ?? 0);
+  return age < YOUNG;
 }
 
 function nearestExisting(folder: string): string {
