@@ -1,10 +1,10 @@
 #include "cuda/kernels/heads.h"
 
+#include <algorithm>
 #include <bit>
 #include <string>
 
 #include "cuda/check.h"
-#include "cuda/kernels/reduce.cuh"
 #include "cuda/kernels/reduce.h"
 #include "cuda/kernels/vector.cuh"
 
@@ -13,18 +13,19 @@ namespace lrqat::cuda {
 namespace {
 
 constexpr int64_t maximumHeadDim = 512;
-constexpr int laneThreads = 32;
-constexpr int rowThreads = 8;
+constexpr int maximumThreads = 256;
 
 /// A head belongs to `lanes` neighbouring threads of a warp (a power of two). A thread holds K times N elements of the
 /// head's first half and their partners of the second half: it turns pairs without help, and norms need shuffles only.
+/// A block spans many heads and walks down the rows of its tile: scales stay in registers, and the angles of a row are
+/// read from the cache once for all its heads.
 struct HeadShape {
   int heads;
   int headDim;
   int lanes;
   float normEpsilon;
-  const float* normWeight;  // [headDim] or null
-  const float* cosine;      // [length, headDim/2] or null
+  const float* normWeight;  // [headDim]
+  const float* cosine;      // [length, headDim/2]
   const float* sine;
   uint32_t length;
 };
@@ -32,56 +33,143 @@ struct HeadShape {
 /// Which elements of a row the thread holds.
 template <int N, int K>
 struct Place {
-  int head;
-  int lane;
-  bool insideHead;
+  int headStart;  // column of the head's first element
+  int within[K];  // index in the half of the k-th vector
+  bool inside[K];
+  int half;
 
   __device__ explicit Place(const HeadShape& shape) {
-    const int unit = static_cast<int>(blockIdx.x) * laneThreads + static_cast<int>(threadIdx.x);
-    head = unit / shape.lanes;
-    lane = unit % shape.lanes;
-    insideHead = head < shape.heads;
+    const int unit = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+    const int head = unit / shape.lanes;
+    half = shape.headDim / 2;
+    headStart = head * shape.headDim;
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+      within[k] = (k * shape.lanes + unit % shape.lanes) * N;
+      inside[k] = head < shape.heads && within[k] < half;
+    }
   }
-  /// Index within the first half of the k-th vector.
-  __device__ int within(const HeadShape& shape, int k) const { return (k * shape.lanes + lane) * N; }
-  __device__ bool inside(const HeadShape& shape, int k) const {
-    return insideHead && within(shape, k) < shape.headDim / 2;
-  }
-  __device__ int column(const HeadShape& shape, int k, int half) const {
-    return head * shape.headDim + half * (shape.headDim / 2) + within(shape, k);
+  __device__ int column(int k, int part) const {
+    return headStart + part * half + within[k];
   }
 };
 
-__device__ __forceinline__ float headSum(float value, int lanes) {
-  for (int offset = lanes / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffU, value, offset);
-  return value;
+/// Numbers that a thread keeps for its elements: [k][half][i].
+template <int N, int K>
+using HeadValues = float[K][2][N];
+template <typename E, int N, int K>
+using HeadBits = Bits<E, N>[K][2];
+
+template <int N, int K, typename F>
+__device__ __forceinline__ void eachPart(const Place<N, K>& place, F&& f) {
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    if (!place.inside[k]) continue;
+    f(k, 0);
+    f(k, 1);
+  }
 }
 
+/// The parameters of the thread's columns; `absent` where there are none.
 template <int N, int K>
-__device__ __forceinline__ float inverseRoot(const HeadShape& shape, const float (&y)[K][2][N]) {
-  float squares = 0;
+__device__ __forceinline__ void loadHeadParameters(const Place<N, K>& place, const float* parameters, float absent,
+                                                   HeadValues<N, K>& v) {
 #pragma unroll
   for (int k = 0; k < K; ++k) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
+    for (int part = 0; part < 2; ++part) {
 #pragma unroll
-      for (int i = 0; i < N; ++i) squares = fmaf(y[k][half][i], y[k][half][i], squares);
+      for (int i = 0; i < N; ++i) v[k][part][i] = absent;
+      if (parameters && place.inside[k]) loadParameters(parameters + place.column(k, part), v[k][part]);
     }
   }
-  return 1.0F / sqrtf(headSum(squares, shape.lanes) / static_cast<float>(shape.headDim) + shape.normEpsilon);
 }
 
 template <int N, int K>
-__device__ __forceinline__ void rotate(const HeadShape& shape, const Place<N, K>& place, int64_t row, float direction,
-                                       float (&y)[K][2][N]) {
-  const int64_t start = static_cast<int64_t>(static_cast<uint32_t>(row) % shape.length) * (shape.headDim / 2);
+__device__ __forceinline__ void loadNormWeight(const Place<N, K>& place, const float* weight, HeadValues<N, K>& v) {
 #pragma unroll
   for (int k = 0; k < K; ++k) {
-    if (!place.inside(shape, k)) continue;
+#pragma unroll
+    for (int part = 0; part < 2; ++part) {
+#pragma unroll
+      for (int i = 0; i < N; ++i) v[k][part][i] = 0;
+      if (place.inside[k]) loadParameters(weight + part * place.half + place.within[k], v[k][part]);
+    }
+  }
+}
+
+template <typename E, int N, int K>
+__device__ __forceinline__ void loadHead(const Place<N, K>& place, const E* row, HeadBits<E, N, K>& bits) {
+  eachPart(place, [&](int k, int part) { bits[k][part].load(row + place.column(k, part)); });
+}
+
+/// Zero outside of the head.
+template <typename E, int N, int K>
+__device__ __forceinline__ void unpackHead(const Place<N, K>& place, const HeadBits<E, N, K>& bits,
+                                           HeadValues<N, K>& v) {
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+#pragma unroll
+    for (int part = 0; part < 2; ++part) {
+#pragma unroll
+      for (int i = 0; i < N; ++i) v[k][part][i] = 0;
+      if (place.inside[k]) bits[k][part].unpack(v[k][part]);
+    }
+  }
+}
+
+template <typename E, int N, int K>
+__device__ __forceinline__ void storeHead(const Place<N, K>& place, E* row, const HeadValues<N, K>& v) {
+  eachPart(place, [&](int k, int part) { storeFloats(row + place.column(k, part), v[k][part]); });
+}
+
+/// v becomes s∘v + bias. The bias, which few models have, is read again for every row.
+template <int N, int K>
+__device__ __forceinline__ void applyColumns(const Place<N, K>& place, const HeadValues<N, K>& scale, const float* bias,
+                                             HeadValues<N, K>& v) {
+  eachPart(place, [&](int k, int part) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) v[k][part][i] *= scale[k][part][i];
+    if (!bias) return;
+    float b[N];
+    loadParameters(bias + place.column(k, part), b);
+#pragma unroll
+    for (int i = 0; i < N; ++i) v[k][part][i] += b[i];
+  });
+}
+
+template <int N, int K>
+__device__ __forceinline__ float headDot(const HeadShape& shape, const HeadValues<N, K>& a, const HeadValues<N, K>& b) {
+  float sum = 0;
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+#pragma unroll
+    for (int part = 0; part < 2; ++part) {
+#pragma unroll
+      for (int i = 0; i < N; ++i) sum = fmaf(a[k][part][i], b[k][part][i], sum);
+    }
+  }
+  for (int offset = shape.lanes / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffU, sum, offset);
+  return sum;
+}
+
+template <int N, int K>
+__device__ __forceinline__ float inverseRoot(const HeadShape& shape, const HeadValues<N, K>& y) {
+  return 1.0F / sqrtf(headDot<N, K>(shape, y, y) / static_cast<float>(shape.headDim) + shape.normEpsilon);
+}
+
+/// Turns pairs by the angles of a position, backwards for direction −1.
+template <int N, int K>
+__device__ __forceinline__ void rotate(const HeadShape& shape, const Place<N, K>& place, uint32_t position,
+                                       float direction, HeadValues<N, K>& y) {
+  const int64_t start = static_cast<int64_t>(position) * place.half;
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    if (!place.inside[k]) continue;
     float c[N];
     float s[N];
-    loadParameters(shape.cosine + start + place.within(shape, k), c);
-    loadParameters(shape.sine + start + place.within(shape, k), s);
+    loadParameters(shape.cosine + start + place.within[k], c);
+    loadParameters(shape.sine + start + place.within[k], s);
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       const float first = y[k][0][i];
@@ -93,232 +181,125 @@ __device__ __forceinline__ void rotate(const HeadShape& shape, const Place<N, K>
   }
 }
 
-template <typename E, int N, int K>
-using HeadBits = Bits<E, N>[K][2];
+constexpr int64_t forwardTileRows = 8;
 
-template <typename E, int N, int K>
-__device__ __forceinline__ void loadHead(const HeadShape& shape, const Place<N, K>& place, const E* row,
-                                         HeadBits<E, N, K>& bits) {
-#pragma unroll
-  for (int k = 0; k < K; ++k) {
-    if (!place.inside(shape, k)) continue;
-    bits[k][0].load(row + place.column(shape, k, 0));
-    bits[k][1].load(row + place.column(shape, k, 1));
-  }
-}
+template <int K>
+constexpr int rowsInFlight = K == 1 ? 2 : 1;
 
-template <typename E, int N, int K>
-__device__ __forceinline__ void unpackHead(const HeadShape& shape, const Place<N, K>& place,
-                                           const HeadBits<E, N, K>& bits, float (&v)[K][2][N]) {
-#pragma unroll
-  for (int k = 0; k < K; ++k) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      if (place.inside(shape, k)) {
-        bits[k][half].unpack(v[k][half]);
-      } else {
-#pragma unroll
-        for (int i = 0; i < N; ++i) v[k][half][i] = 0;
-      }
-    }
-  }
-}
-
-template <int N, int K>
-struct HeadColumns {
-  RawColumns<N> columns[K][2];
-
-  __device__ void load(const HeadShape& shape, const Place<N, K>& place, const float* rowScale, const float* bias) {
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      if (!place.inside(shape, k)) continue;
-      columns[k][0].load(rowScale, bias, place.column(shape, k, 0));
-      columns[k][1].load(rowScale, bias, place.column(shape, k, 1));
-    }
-  }
-  /// v becomes s∘v + bias.
-  __device__ void apply(const HeadShape& shape, const Place<N, K>& place, float (&v)[K][2][N]) const {
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-      if (!place.inside(shape, k)) continue;
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-#pragma unroll
-        for (int i = 0; i < N; ++i) v[k][half][i] = columns[k][half].value(v[k][half][i], i);
-      }
-    }
-  }
-};
-
-constexpr int64_t forwardTileRows = 32;
-
-// grid: (strips of 32 threads' columns, row tiles); block: (32, 8)
-template <typename E, int N, int K>
-__global__ void __launch_bounds__(laneThreads* rowThreads)
+// grid: (threads' columns, row tiles)
+template <typename E, int N, int K, bool Norm, bool Rotary>
+__global__ void __launch_bounds__(maximumThreads, 2)
     projectHeadsKernel(HeadShape shape, DeviceRaw<E> raw, E* out, int64_t rows, int64_t cols) {
-  constexpr int unroll = K == 1 ? 2 : 1;
+  constexpr int unroll = rowsInFlight<K>;
   const Place<N, K> place(shape);
-  HeadColumns<N, K> columns;
-  columns.load(shape, place, raw.rowScale, raw.bias);
-  const int64_t end = min(rows, (static_cast<int64_t>(blockIdx.y) + 1) * forwardTileRows);
-  for (int64_t first = blockIdx.y * forwardTileRows + threadIdx.y; first < end; first += unroll * rowThreads) {
-    HeadBits<E, N, K> bits[unroll];
+  const int64_t begin = blockIdx.y * forwardTileRows;
+  const int64_t end = min(rows, begin + forwardTileRows);
+  uint32_t position = Rotary ? static_cast<uint32_t>(begin) % shape.length : 0;
+  HeadBits<E, N, K> bits[unroll];
+  const auto load = [&](int64_t first) {
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {
-      const int64_t row = first + u * rowThreads;
-      if (row < end) loadHead<E, N, K>(shape, place, raw.p + row * cols, bits[u]);
+      if (first + u < end) loadHead<E, N, K>(place, raw.p + (first + u) * cols, bits[u]);
     }
+  };
+  load(begin);
+  HeadValues<N, K> scale;
+  HeadValues<N, K> weight;
+  loadHeadParameters<N, K>(place, raw.rowScale, 1, scale);
+  if constexpr (Norm) loadNormWeight<N, K>(place, shape.normWeight, weight);
+  for (int64_t first = begin; first < end; first += unroll) {
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {
-      const int64_t row = first + u * rowThreads;
-      if (row >= end) continue;
-      float y[K][2][N];
-      unpackHead<E, N, K>(shape, place, bits[u], y);
-      columns.apply(shape, place, y);
-      if (shape.normWeight) {
+      if (first + u >= end) break;
+      HeadValues<N, K> y;
+      unpackHead<E, N, K>(place, bits[u], y);
+      applyColumns<N, K>(place, scale, raw.bias, y);
+      if constexpr (Norm) {
         const float r = inverseRoot<N, K>(shape, y);
+        eachPart(place, [&](int k, int part) {
 #pragma unroll
-        for (int k = 0; k < K; ++k) {
-          if (!place.inside(shape, k)) continue;
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            float w[N];
-            loadParameters(shape.normWeight + half * (shape.headDim / 2) + place.within(shape, k), w);
-#pragma unroll
-            for (int i = 0; i < N; ++i) y[k][half][i] = y[k][half][i] * r * w[i];
-          }
-        }
+          for (int i = 0; i < N; ++i) y[k][part][i] = y[k][part][i] * r * weight[k][part][i];
+        });
       }
-      if (shape.cosine) rotate<N, K>(shape, place, row, 1, y);
-#pragma unroll
-      for (int k = 0; k < K; ++k) {
-        if (!place.inside(shape, k)) continue;
-        storeFloats(out + row * cols + place.column(shape, k, 0), y[k][0]);
-        storeFloats(out + row * cols + place.column(shape, k, 1), y[k][1]);
+      if constexpr (Rotary) {
+        rotate<N, K>(shape, place, position, 1, y);
+        if (++position == shape.length) position = 0;
       }
+      storeHead<E, N, K>(place, out + (first + u) * cols, y);
     }
+    load(first + unroll);
   }
 }
 
-/// dy becomes the gradient of y, what the norm read.
-template <int N, int K>
-__device__ __forceinline__ void normBackward(const HeadShape& shape, const Place<N, K>& place,
-                                             const float (&y)[K][2][N], float (&dy)[K][2][N]) {
-  const float r = inverseRoot<N, K>(shape, y);
-  float dot = 0;
-#pragma unroll
-  for (int k = 0; k < K; ++k) {
-    if (!place.inside(shape, k)) continue;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float w[N];
-      loadParameters(shape.normWeight + half * (shape.headDim / 2) + place.within(shape, k), w);
-#pragma unroll
-      for (int i = 0; i < N; ++i) {
-        dy[k][half][i] *= w[i];
-        dot = fmaf(dy[k][half][i], y[k][half][i], dot);
-      }
-    }
-  }
-  const float factor = headSum(dot, shape.lanes) * r * r / static_cast<float>(shape.headDim);
-#pragma unroll
-  for (int k = 0; k < K; ++k) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-#pragma unroll
-      for (int i = 0; i < N; ++i) dy[k][half][i] = fmaf(-y[k][half][i], factor, dy[k][half][i]) * r;
-    }
-  }
-}
-
-// grid: (strips, row tiles); block: (32, 8); partial [tiles, cols] or null
-template <typename E, int N, int K>
-__global__ void __launch_bounds__(laneThreads* rowThreads)
+// grid: (threads' columns, row tiles); partial [tiles, cols] or null
+template <typename E, int N, int K, bool Norm, bool Rotary>
+__global__ void __launch_bounds__(maximumThreads, 2)
     projectHeadsBackwardKernel(HeadShape shape, const E* dOut, DeviceRaw<E> raw, E* dYs, float* partial, int64_t rows,
-                               int64_t cols) {
-  constexpr int unroll = K == 1 ? 2 : 1;
+                               int64_t tileRows, int64_t cols) {
+  constexpr int unroll = rowsInFlight<K>;
   const Place<N, K> place(shape);
-  HeadColumns<N, K> columns;
-  columns.load(shape, place, raw.rowScale, raw.bias);
-  float sums[K][2][N] = {};
-  const bool needsP = partial || shape.normWeight;
-  const int64_t end = min(rows, (static_cast<int64_t>(blockIdx.y) + 1) * sumTileRows);
-  for (int64_t first = blockIdx.y * sumTileRows + threadIdx.y; first < end; first += unroll * rowThreads) {
-    HeadBits<E, N, K> gradientBits[unroll];
-    HeadBits<E, N, K> pBits[unroll];
+  const int64_t begin = blockIdx.y * tileRows;
+  const int64_t end = min(rows, begin + tileRows);
+  uint32_t position = Rotary ? static_cast<uint32_t>(begin) % shape.length : 0;
+  const bool needsP = Norm || partial;
+  HeadBits<E, N, K> gradientBits[unroll];
+  HeadBits<E, N, K> pBits[unroll];
+  const auto load = [&](int64_t first) {
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {
-      const int64_t row = first + u * rowThreads;
-      if (row >= end) continue;
-      loadHead<E, N, K>(shape, place, dOut + row * cols, gradientBits[u]);
-      if (needsP) loadHead<E, N, K>(shape, place, raw.p + row * cols, pBits[u]);
+      if (first + u >= end) break;
+      loadHead<E, N, K>(place, dOut + (first + u) * cols, gradientBits[u]);
+      if (needsP) loadHead<E, N, K>(place, raw.p + (first + u) * cols, pBits[u]);
     }
+  };
+  load(begin);
+  HeadValues<N, K> scale;
+  HeadValues<N, K> weight;
+  loadHeadParameters<N, K>(place, raw.rowScale, 1, scale);
+  if constexpr (Norm) loadNormWeight<N, K>(place, shape.normWeight, weight);
+  HeadValues<N, K> sums = {};
+  for (int64_t first = begin; first < end; first += unroll) {
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {
-      const int64_t row = first + u * rowThreads;
-      if (row >= end) continue;
-      float dy[K][2][N];
-      float p[K][2][N];
-      unpackHead<E, N, K>(shape, place, gradientBits[u], dy);
-      if (shape.cosine) rotate<N, K>(shape, place, row, -1, dy);
-      if (shape.normWeight) {
-        unpackHead<E, N, K>(shape, place, pBits[u], p);
-        columns.apply(shape, place, p);
-        normBackward<N, K>(shape, place, p, dy);
+      if (first + u >= end) break;
+      HeadValues<N, K> dy;
+      HeadValues<N, K> p;
+      unpackHead<E, N, K>(place, gradientBits[u], dy);
+      if constexpr (Rotary) {
+        rotate<N, K>(shape, place, position, -1, dy);
+        if (++position == shape.length) position = 0;
+      }
+      if constexpr (Norm) {
+        // dy becomes (dy∘w − y·(Σ dy·w·y)·r²/headDim)·r, the gradient of what the norm read.
+        unpackHead<E, N, K>(place, pBits[u], p);
+        applyColumns<N, K>(place, scale, raw.bias, p);
+        const float r = inverseRoot<N, K>(shape, p);
+        eachPart(place, [&](int k, int part) {
+#pragma unroll
+          for (int i = 0; i < N; ++i) dy[k][part][i] *= weight[k][part][i];
+        });
+        const float factor = headDot<N, K>(shape, dy, p) * r * r / static_cast<float>(shape.headDim);
+        eachPart(place, [&](int k, int part) {
+#pragma unroll
+          for (int i = 0; i < N; ++i) dy[k][part][i] = fmaf(-p[k][part][i], factor, dy[k][part][i]) * r;
+        });
       }
       if (partial) {
-        unpackHead<E, N, K>(shape, place, pBits[u], p);
+        unpackHead<E, N, K>(place, pBits[u], p);
+        eachPart(place, [&](int k, int part) {
 #pragma unroll
-        for (int k = 0; k < K; ++k) {
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-#pragma unroll
-            for (int i = 0; i < N; ++i) sums[k][half][i] = fmaf(dy[k][half][i], p[k][half][i], sums[k][half][i]);
-          }
-        }
+          for (int i = 0; i < N; ++i) sums[k][part][i] = fmaf(dy[k][part][i], p[k][part][i], sums[k][part][i]);
+        });
       }
+      eachPart(place, [&](int k, int part) {
 #pragma unroll
-      for (int k = 0; k < K; ++k) {
-        if (!place.inside(shape, k)) continue;
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-#pragma unroll
-          for (int i = 0; i < N; ++i) dy[k][half][i] *= columns.columns[k][half].scale[i];
-          storeFloats(dYs + row * cols + place.column(shape, k, half), dy[k][half]);
-        }
-      }
+        for (int i = 0; i < N; ++i) dy[k][part][i] *= scale[k][part][i];
+      });
+      storeHead<E, N, K>(place, dYs + (first + u) * cols, dy);
     }
+    load(first + unroll);
   }
-  if (!partial) return;
-  // [element of a thread][thread]: written without bank conflicts, read column by column.
-  __shared__ float shared[rowThreads][2 * K * N * laneThreads];
-#pragma unroll
-  for (int k = 0; k < K; ++k) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-#pragma unroll
-      for (int i = 0; i < N; ++i) {
-        shared[threadIdx.y][((k * 2 + half) * N + i) * laneThreads + threadIdx.x] = sums[k][half][i];
-      }
-    }
-  }
-  __syncthreads();
-  const int half = shape.headDim / 2;
-  const int stripColumns = laneThreads / shape.lanes * shape.headDim;
-  for (int j = static_cast<int>(threadIdx.y * laneThreads + threadIdx.x); j < stripColumns;
-       j += laneThreads * rowThreads) {
-    const int64_t column = static_cast<int64_t>(blockIdx.x) * stripColumns + j;
-    if (column >= cols) break;
-    const int inHead = j % shape.headDim;
-    const int inHalf = inHead % half;
-    const int vector = inHalf / N;
-    const int thread = j / shape.headDim * shape.lanes + vector % shape.lanes;
-    const int element = (vector / shape.lanes * 2 + inHead / half) * N + inHalf % N;
-    float total = 0;
-#pragma unroll
-    for (int r = 0; r < rowThreads; ++r) total += shared[r][element * laneThreads + thread];
-    partial[blockIdx.y * cols + column] = total;
-  }
+  if (partial) storeHead<float, N, K>(place, partial + blockIdx.y * cols, sums);
 }
 
 HeadShape shapeOf(const HeadTransform& transform, int width) {
@@ -344,27 +325,38 @@ void check(const HeadTransform& transform, const Matrix& heads, const Matrix& p)
   }
 }
 
-/// Calls launch.operator()<N, K>(shape, strips). Four elements at a time also in bf16: with eight, the registers of
-/// scales, angles and sums leave too few warps to hide the memory behind.
-template <typename Launch>
+/// How a kernel is launched over the columns of a head shape.
+struct HeadLaunch {
+  HeadShape shape;
+  unsigned threads;
+  unsigned blocks;
+};
+
+/// Calls launch.operator()<N, K, Norm, Rotary>(HeadLaunch).
+template <typename E, typename Launch>
 void chooseHeadShape(const HeadTransform& transform, bool wide, Launch&& launch) {
-  const int64_t half = transform.headDim / 2;
+  constexpr int width = 16 / sizeof(E);
+  static_assert(maximumHeadDim / 2 <= 32 * 8);
   const auto go = [&]<int N, int K>() {
     const HeadShape shape = shapeOf(transform, N);
-    const int64_t units = transform.heads * shape.lanes;
-    launch.template operator()<N, K>(shape, static_cast<unsigned>((units + laneThreads - 1) / laneThreads));
-  };
-  static_assert(maximumHeadDim / 2 <= 32 * 8);
-  if (!wide || half % 4 != 0) {
-    if (half <= 32) {
-      go.template operator()<1, 1>();
-    } else {
-      go.template operator()<1, 8>();
+    const int64_t units = (transform.heads * shape.lanes + 31) / 32 * 32;
+    const auto threads = static_cast<unsigned>(std::min<int64_t>(units, maximumThreads));
+    const HeadLaunch how{shape, threads, static_cast<unsigned>((units + threads - 1) / threads)};
+    if (transform.normWeight) {
+      if (transform.cosine) return launch.template operator()<N, K, true, true>(how);
+      return launch.template operator()<N, K, true, false>(how);
     }
-  } else if (half <= 32 * 4) {
-    go.template operator()<4, 1>();
+    if (transform.cosine) return launch.template operator()<N, K, false, true>(how);
+    launch.template operator()<N, K, false, false>(how);
+  };
+  const int64_t half = transform.headDim / 2;
+  for (const float* parameters : {transform.normWeight, transform.cosine, transform.sine}) {
+    wide = wide && isAligned(parameters);
+  }
+  if (wide && half % width == 0 && half <= 32 * width) {
+    go.template operator()<width, 1>();
   } else {
-    go.template operator()<4, 2>();
+    go.template operator()<1, 8>();
   }
 }
 
@@ -373,21 +365,20 @@ void chooseHeadShape(const HeadTransform& transform, bool wide, Launch&& launch)
 void projectHeads(const RawOutput& raw, const HeadTransform& transform, Matrix out, cudaStream_t stream) {
   check(transform, out, raw.p);
   if (out.rows == 0) return;
+  const auto tiles = static_cast<unsigned>((out.rows + forwardTileRows - 1) / forwardTileRows);
   dispatchActivation(out.type, [&](auto element) {
     using E = decltype(element);
-    chooseHeadShape(transform, isAligned(raw.p.data) && isAligned(out.data),
-                    [&]<int N, int K>(const HeadShape& shape, unsigned strips) {
-                      const dim3 grid(strips,
-                                      static_cast<unsigned>((out.rows + forwardTileRows - 1) / forwardTileRows));
-                      projectHeadsKernel<E, N, K><<<grid, dim3(laneThreads, rowThreads), 0, stream>>>(
-                          shape, DeviceRaw<E>::of(raw), elements<E>(out), out.rows, out.cols);
-                    });
+    chooseHeadShape<E>(transform, isAligned(raw.p.data) && isAligned(out.data) && allowsWidth(raw),
+                       [&]<int N, int K, bool Norm, bool Rotary>(const HeadLaunch& how) {
+                         projectHeadsKernel<E, N, K, Norm, Rotary><<<dim3(how.blocks, tiles), how.threads, 0, stream>>>(
+                             how.shape, DeviceRaw<E>::of(raw), elements<E>(out), out.rows, out.cols);
+                       });
   });
   LRQAT_CUDA(cudaGetLastError());
 }
 
 int64_t projectHeadsBackwardScratchBytes(int64_t tokens, int64_t columns) {
-  return columnSumsScratchBytes(tokens, columns, 1);
+  return rowTileSumsScratchBytes(tokens, columns);
 }
 
 void projectHeadsBackward(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
@@ -396,20 +387,20 @@ void projectHeadsBackward(Matrix dOut, const RawOutput& raw, const HeadTransform
   const Matrix& dYs = gradient.dYs;
   LRQAT_CHECK(dYs.type == dOut.type && dYs.rows == dOut.rows && dYs.cols == dOut.cols);
   if (dOut.rows == 0) return;
-  const int64_t tiles = sumTiles(dOut.rows);
-  float* const partial = gradient.rowScaleGradient ? scratch.take<float>(tiles * dOut.cols) : nullptr;
+  const RowTiles tiles(dOut.rows);
+  float* const partial = gradient.rowScaleGradient ? scratch.take<float>(tiles.count * dOut.cols) : nullptr;
+  const bool wide = isAligned(raw.p.data) && isAligned(dOut.data) && isAligned(dYs.data) && allowsWidth(raw);
   dispatchActivation(dOut.type, [&](auto element) {
     using E = decltype(element);
-    chooseHeadShape(transform, isAligned(raw.p.data) && isAligned(dOut.data) && isAligned(dYs.data),
-                    [&]<int N, int K>(const HeadShape& shape, unsigned strips) {
-                      const dim3 grid(strips, static_cast<unsigned>(tiles));
-                      projectHeadsBackwardKernel<E, N, K><<<grid, dim3(laneThreads, rowThreads), 0, stream>>>(
-                          shape, elements<E>(dOut), DeviceRaw<E>::of(raw), elements<E>(dYs), partial, dOut.rows,
-                          dOut.cols);
-                    });
+    chooseHeadShape<E>(transform, wide, [&]<int N, int K, bool Norm, bool Rotary>(const HeadLaunch& how) {
+      const dim3 grid(how.blocks, static_cast<unsigned>(tiles.count));
+      projectHeadsBackwardKernel<E, N, K, Norm, Rotary>
+          <<<grid, how.threads, 0, stream>>>(how.shape, elements<E>(dOut), DeviceRaw<E>::of(raw), elements<E>(dYs),
+                                             partial, dOut.rows, tiles.size, dOut.cols);
+    });
   });
   LRQAT_CUDA(cudaGetLastError());
-  addColumnSums(tiles, dOut.cols, {partial, gradient.rowScaleGradient}, {}, stream);
+  addColumnSums(tiles.count, dOut.cols, {partial, gradient.rowScaleGradient}, {}, stream);
 }
 
 }  // namespace lrqat::cuda

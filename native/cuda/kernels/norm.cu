@@ -186,7 +186,7 @@ void rmsNorm(Matrix x, const float* weight, float epsilon, Matrix y, float* rstd
   dispatchActivation(x.type, [&](auto xElement) {
     dispatchActivation(y.type, [&](auto yElement) {
       using Make = MakeStream<decltype(xElement), decltype(yElement)>;
-      const bool wide = allowsWidth(x, Make::width) && allowsWidth(y, Make::width);
+      const bool wide = allowsWidth(x, Make::width) && allowsWidth(y, Make::width) && isAligned(weight);
       launchNorm(Make{x}, wide, y, yElement, weight, epsilon, rstd, stream);
     });
   });
@@ -201,7 +201,7 @@ void addResidualNorm(Matrix x, const RawOutput& raw, Matrix out, const float* we
   dispatchActivation(x.type, [&](auto xElement) {
     dispatchActivation(y.type, [&](auto yElement) {
       using Make = MakeResidualSum<decltype(xElement), decltype(yElement), decltype(yElement)>;
-      bool wide = true;
+      bool wide = allowsWidth(raw) && isAligned(weight);
       for (const Matrix& matrix : {x, raw.p, out, y}) wide = wide && allowsWidth(matrix, Make::width);
       launchNorm(Make{x, raw, out}, wide, y, yElement, weight, epsilon, rstd, stream);
     });
@@ -223,7 +223,7 @@ void rmsNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd
               elements<Dy>(dy), elements<X>(x), weight, rstd, elements<float>(dx), dx.cols);
         });
       };
-      if (allowsWidth(dy, 4) && allowsWidth(x, 4) && allowsWidth(dx, 4)) {
+      if (allowsWidth(dy, 4) && allowsWidth(x, 4) && allowsWidth(dx, 4) && isAligned(weight)) {
         launch.template operator()<4>();
       } else {
         launch.template operator()<1>();

@@ -67,6 +67,19 @@ __device__ __forceinline__ void update(const StepScalars& step, const Update& up
   value = value * update.decay - update.stepSize * (moment1 / denominator);
 }
 
+/// Of memory that nobody needs again in this step: the cache is kept free of it.
+__device__ __forceinline__ void loadOnce(const float* p, float (&v)[4]) {
+  const float4 four = __ldcs(reinterpret_cast<const float4*>(p));
+  v[0] = four.x;
+  v[1] = four.y;
+  v[2] = four.z;
+  v[3] = four.w;
+}
+
+__device__ __forceinline__ void storeOnce(float* p, const float (&v)[4]) {
+  __stcs(reinterpret_cast<float4*>(p), make_float4(v[0], v[1], v[2], v[3]));
+}
+
 // One block a chunk.
 __global__ void __launch_bounds__(threads) adamwKernel(const DeviceAdamWTensor* tensors, int count, StepScalars step) {
   __shared__ DeviceAdamWTensor tensor;
@@ -90,15 +103,15 @@ __global__ void __launch_bounds__(threads) adamwKernel(const DeviceAdamWTensor* 
       float m[4];
       float v[4];
       float w[4];
-      loadFloats(tensor.gradient + i, g);
-      loadFloats(static_cast<const float*>(tensor.moment1) + i, m);
-      loadFloats(static_cast<const float*>(tensor.moment2) + i, v);
-      loadFloats(static_cast<const float*>(tensor.value) + i, w);
+      loadOnce(tensor.gradient + i, g);
+      loadOnce(tensor.moment1 + i, m);
+      loadOnce(tensor.moment2 + i, v);
+      loadOnce(tensor.value + i, w);
 #pragma unroll
       for (int j = 0; j < 4; ++j) update(step, scalars, g[j], w[j], m[j], v[j]);
-      storeFloats(tensor.moment1 + i, m);
-      storeFloats(tensor.moment2 + i, v);
-      storeFloats(tensor.value + i, w);
+      storeOnce(tensor.moment1 + i, m);
+      storeOnce(tensor.moment2 + i, v);
+      storeOnce(tensor.value + i, w);
     }
     done = vectorEnd;
   }

@@ -7,9 +7,9 @@ namespace lrqat::cuda {
 namespace {
 
 constexpr int columnThreads = 32;
-constexpr int tileThreads = 16;
+constexpr int tileThreads = 32;
 
-// grid: (columns / 32, sets); block: (32 columns, 16 tiles)
+// grid: (columns / 32, sets); block: (32 columns, 32 tiles)
 __global__ void __launch_bounds__(columnThreads* tileThreads)
     addColumnSumsKernel(int64_t tiles, int64_t cols, ColumnSums first, ColumnSums second) {
   __shared__ float shared[tileThreads][columnThreads];
@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(columnThreads* tileThreads)
   const bool inside = column < cols;
   float sum = 0;
   if (inside) {
-#pragma unroll 4
+#pragma unroll 8
     for (int64_t tile = threadIdx.y; tile < tiles; tile += tileThreads) sum += set.partial[tile * cols + column];
   }
   shared[threadIdx.y][threadIdx.x] = sum;

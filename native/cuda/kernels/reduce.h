@@ -22,6 +22,19 @@ constexpr int64_t columnSumsScratchBytes(int64_t rows, int64_t cols, int64_t set
   return sets * Scratch::padded(sumTiles(rows) * cols * 4);
 }
 
+/// Cut for kernels whose blocks hold whole rows and walk down their tile: at most 256 tiles of at least 8 rows.
+struct RowTiles {
+  explicit constexpr RowTiles(int64_t rows)
+      : size(rows > 8 * 256 ? (rows + 255) / 256 : 8), count((rows + size - 1) / size) {}
+  int64_t size;
+  int64_t count;
+};
+
+/// Scratch bytes of the column sums of such a kernel.
+constexpr int64_t rowTileSumsScratchBytes(int64_t rows, int64_t cols) {
+  return Scratch::padded(RowTiles(rows).count * cols * 4);
+}
+
 struct ColumnSums {
   const float* partial = nullptr;  // [tiles, cols]
   float* target = nullptr;         // [cols] += sums; null: not wanted

@@ -4,6 +4,7 @@
 // An Op gives
 //   static constexpr int width   N, columns of a thread
 //   static constexpr int sums    sets of column sums, 0…2
+//   static constexpr int unroll  rows whose loads are in flight together
 //   struct Columns               registers of a column
 //   struct Loaded                bits of N elements of one row of every input
 //   void columns(int64_t column, Columns&)
@@ -29,27 +30,33 @@ constexpr int64_t tileRowsOf = Op::sums > 0 ? sumTileRows : sumTileRows / 2;
 
 // grid: (strips of 32·N columns, row tiles); block: (32, 8)
 template <typename Op>
-__global__ void __launch_bounds__(stripThreads* stripRows)
+__global__ void __launch_bounds__(stripThreads* stripRows, 2)
     columnKernel(Op op, int64_t rows, int64_t cols, float* partial0, float* partial1) {
   constexpr int N = Op::width;
   constexpr int sets = Op::sums > 0 ? Op::sums : 1;
-  constexpr int unroll = 2;
+  constexpr int unroll = Op::unroll;
   const int64_t column = (static_cast<int64_t>(blockIdx.x) * stripThreads + threadIdx.x) * N;
   const int64_t end = min(rows, (static_cast<int64_t>(blockIdx.y) + 1) * tileRowsOf<Op>);
   float sums[sets][N] = {};
   if (column < cols) {
-    typename Op::Columns columns;
-    op.columns(column, columns);
-    for (int64_t row = blockIdx.y * tileRowsOf<Op> + threadIdx.y; row < end; row += unroll * stripRows) {
-      typename Op::Loaded loaded[unroll];
+    typename Op::Loaded loaded[unroll];
+    const auto load = [&](int64_t row) {
 #pragma unroll
       for (int u = 0; u < unroll; ++u) {
         if (row + u * stripRows < end) op.load(row + u * stripRows, column, loaded[u]);
       }
+    };
+    int64_t row = blockIdx.y * tileRowsOf<Op> + threadIdx.y;
+    load(row);
+    typename Op::Columns columns;
+    op.columns(column, columns);
+    while (row < end) {
 #pragma unroll
       for (int u = 0; u < unroll; ++u) {
         if (row + u * stripRows < end) op.apply(row + u * stripRows, column, columns, loaded[u], sums);
       }
+      row += unroll * stripRows;
+      load(row);
     }
   }
   if constexpr (Op::sums > 0) {

@@ -10,6 +10,7 @@ template <typename X, typename E, typename Out, int N>
 struct AddResidual {
   static constexpr int width = N;
   static constexpr int sums = 0;
+  static constexpr int unroll = 4;
   using Columns = RawColumns<N>;
   struct Loaded {
     Bits<X, N> x;
@@ -41,6 +42,7 @@ template <typename E, int N>
 struct AddResidualBackward {
   static constexpr int width = N;
   static constexpr int sums = 1;
+  static constexpr int unroll = 4;
   using Columns = RawColumns<N>;
   struct Loaded {
     Bits<float, N> dY;
@@ -88,7 +90,7 @@ void addResidual(Matrix x, const RawOutput& raw, Matrix out, cudaStream_t stream
           launchColumns(AddResidual<X, E, Out, N>{elements<X>(x), DeviceRaw<E>::of(raw), elements<Out>(out), out.cols},
                         out.rows, out.cols, nullptr, nullptr, nullptr, stream);
         };
-        if (allowsWidth(x, width) && allowsWidth(raw.p, width) && allowsWidth(out, width)) {
+        if (allowsWidth(x, width) && allowsWidth(raw.p, width) && allowsWidth(out, width) && allowsWidth(raw)) {
           launch.template operator()<width>();
         } else {
           launch.template operator()<1>();
@@ -114,7 +116,7 @@ void addResidualBackward(Matrix dY, const RawOutput& raw, const RawOutputGradien
                                               gradient.rowScaleGradient != nullptr},
                     dY.rows, dY.cols, gradient.rowScaleGradient, nullptr, &scratch, stream);
     };
-    if (allowsWidth(dY, 4) && allowsWidth(raw.p, 4) && allowsWidth(dYs, 4)) {
+    if (allowsWidth(dY, 4) && allowsWidth(raw.p, 4) && allowsWidth(dYs, 4) && allowsWidth(raw)) {
       launch.template operator()<4>();
     } else {
       launch.template operator()<1>();

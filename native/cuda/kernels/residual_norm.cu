@@ -10,19 +10,17 @@ namespace lrqat::cuda {
 
 namespace {
 
-/// Rows of a block. Few: the row's sum makes every row wait, and only other blocks fill the gap.
-constexpr int64_t blockRows = 8;
-
 // A block walks over its rows; a thread holds K vectors of N elements of a row, and the sums of those columns.
-// partial: [blocks, cols] or null
+// partial: [tiles, cols] or null
 template <typename Dy, typename X, typename E, int N, int K>
 __global__ void __launch_bounds__(maximumRowThreads<N>)
     addResidualNormBackwardKernel(const Dy* dy, const X* x, const float* weight, const float* rstd, float* dx,
-                                  DeviceRaw<E> raw, E* dYs, float* partial, int64_t rows, int64_t cols) {
+                                  DeviceRaw<E> raw, E* dYs, float* partial, int64_t rows, int64_t tileRows,
+                                  int64_t cols) {
   __shared__ float shared[2][warpSize32];
   float sums[K][N] = {};
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * blockRows;
-  const int64_t end = min(rows, first + blockRows);
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * tileRows;
+  const int64_t end = min(rows, first + tileRows);
   for (int64_t row = first; row < end; ++row) {
     const int64_t start = row * cols;
     Bits<Dy, N> dyBits[K];
@@ -89,14 +87,10 @@ __global__ void __launch_bounds__(maximumRowThreads<N>)
   }
 }
 
-int64_t blocksOf(int64_t rows) {
-  return (rows + blockRows - 1) / blockRows;
-}
-
 }  // namespace
 
 int64_t addResidualNormBackwardScratchBytes(int64_t tokens, int64_t columns) {
-  return Scratch::padded(blocksOf(tokens) * columns * 4);
+  return rowTileSumsScratchBytes(tokens, columns);
 }
 
 void addResidualNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx,
@@ -106,9 +100,9 @@ void addResidualNormBackward(Matrix dy, Matrix x, const float* weight, const flo
   for (const Matrix& matrix : {dy, x, raw.p, dYs}) LRQAT_CHECK(matrix.rows == dx.rows && matrix.cols == dx.cols);
   LRQAT_CHECK(dx.type == DType::F32 && dYs.type == raw.p.type);
   if (dx.rows == 0) return;
-  const int64_t blocks = blocksOf(dx.rows);
-  float* const partial = gradient.rowScaleGradient ? scratch.take<float>(blocks * dx.cols) : nullptr;
-  bool wide = true;
+  const RowTiles tiles(dx.rows);
+  float* const partial = gradient.rowScaleGradient ? scratch.take<float>(tiles.count * dx.cols) : nullptr;
+  bool wide = allowsWidth(raw) && isAligned(weight);
   for (const Matrix& matrix : {dy, x, dx, raw.p, dYs}) wide = wide && allowsWidth(matrix, 4);
   dispatchActivation(dy.type, [&](auto dyElement) {
     dispatchActivation(x.type, [&](auto xElement) {
@@ -118,9 +112,9 @@ void addResidualNormBackward(Matrix dy, Matrix x, const float* weight, const flo
         using E = decltype(element);
         const auto launch = [&]<int N>() {
           chooseRowShape<N>(dx.cols, [&]<int K>(unsigned threads) {
-            addResidualNormBackwardKernel<Dy, X, E, N, K><<<static_cast<unsigned>(blocks), threads, 0, stream>>>(
+            addResidualNormBackwardKernel<Dy, X, E, N, K><<<static_cast<unsigned>(tiles.count), threads, 0, stream>>>(
                 elements<Dy>(dy), elements<X>(x), weight, rstd, elements<float>(dx), DeviceRaw<E>::of(raw),
-                elements<E>(dYs), partial, dx.rows, dx.cols);
+                elements<E>(dYs), partial, dx.rows, tiles.size, dx.cols);
           });
         };
         if (wide) {
@@ -132,7 +126,7 @@ void addResidualNormBackward(Matrix dy, Matrix x, const float* weight, const flo
     });
   });
   LRQAT_CUDA(cudaGetLastError());
-  addColumnSums(blocks, dx.cols, {partial, gradient.rowScaleGradient}, {}, stream);
+  addColumnSums(tiles.count, dx.cols, {partial, gradient.rowScaleGradient}, {}, stream);
 }
 
 }  // namespace lrqat::cuda

@@ -17,6 +17,11 @@ inline bool isAligned(const void* pointer, int64_t bytes = 16) {
   return reinterpret_cast<uintptr_t>(pointer) % static_cast<uintptr_t>(bytes) == 0;
 }
 
+/// Whether the parameters of a raw output can be read four at a time.
+inline bool allowsWidth(const RawOutput& raw) {
+  return isAligned(raw.rowScale) && isAligned(raw.bias);
+}
+
 /// Whether rows of `m` can be read `width` elements at a time.
 inline bool allowsWidth(const Matrix& m, int width) {
   return m.cols % width == 0 && isAligned(m.data, width * byteSize(m.type) < 16 ? width * byteSize(m.type) : 16);
@@ -125,24 +130,22 @@ __device__ __forceinline__ void storeFloats(E* p, const float (&v)[N]) {
   bits.store(p);
 }
 
-/// N numbers of a float32 vector that need not be 16-byte aligned (parameters are packed without gaps).
+/// N numbers of a vector of parameters, which launchers have checked to be aligned when N > 1.
 template <int N>
 __device__ __forceinline__ void loadParameters(const float* p, float (&v)[N]) {
   if constexpr (N % 4 == 0) {
-    if (reinterpret_cast<uintptr_t>(p) % 16 == 0) {
 #pragma unroll
-      for (int i = 0; i < N; i += 4) {
-        const float4 four = __ldg(reinterpret_cast<const float4*>(p + i));
-        v[i] = four.x;
-        v[i + 1] = four.y;
-        v[i + 2] = four.z;
-        v[i + 3] = four.w;
-      }
-      return;
+    for (int i = 0; i < N; i += 4) {
+      const float4 four = __ldg(reinterpret_cast<const float4*>(p + i));
+      v[i] = four.x;
+      v[i + 1] = four.y;
+      v[i + 2] = four.z;
+      v[i + 3] = four.w;
     }
+  } else {
+    static_assert(N == 1);
+    v[0] = __ldg(p);
   }
-#pragma unroll
-  for (int i = 0; i < N; ++i) v[i] = __ldg(p + i);
 }
 
 /// Scale and bias of N columns in registers; a scale that is absent is 1, a bias that is absent 0.

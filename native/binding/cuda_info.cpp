@@ -1,0 +1,45 @@
+// What the CUDA backend finds on this machine; for `lrqat doctor` and for choices that a run stores.
+#include "binding/register.h"
+#include "binding/values.h"
+#include "binding/worker_thread.h"
+#include "core/cuda_library.h"
+
+namespace lrqat::binding {
+
+/// 13000 → "13.0".
+static std::string versionText(int number) {
+  return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
+}
+
+static Napi::Value cudaInfo(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    if (!info[0].IsString()) badValue("library", "a string");
+    const CudaLibrary library = CudaLibrary::open(info[0].As<Napi::String>().Utf8Value());
+    const CudaVersions versions = library.versions();
+    auto out = Napi::Object::New(info.Env());
+    out.Set("runtime", versionText(versions.runtime));
+    out.Set("driver", versionText(versions.driver));
+    const auto devices = library.devices();
+    auto list = Napi::Array::New(info.Env(), devices.size());
+    for (size_t i = 0; i < devices.size(); ++i) {
+      const CudaDeviceInfo& device = devices[i];
+      auto entry = Napi::Object::New(info.Env());
+      entry.Set("index", static_cast<double>(i));
+      entry.Set("name", device.name);
+      entry.Set("uuid", device.uuid);
+      entry.Set("computeCapability", std::to_string(device.computeMajor) + "." + std::to_string(device.computeMinor));
+      entry.Set("multiprocessors", device.multiprocessors);
+      entry.Set("totalBytes", static_cast<double>(device.totalBytes));
+      entry.Set("freeBytes", static_cast<double>(device.freeBytes));
+      list.Set(static_cast<uint32_t>(i), entry);
+    }
+    out.Set("devices", list);
+    return out;
+  });
+}
+
+void registerCudaInfo(Napi::Env env, Napi::Object exports) {
+  exports.Set("cudaInfo", Napi::Function::New(env, cudaInfo, "cudaInfo"));
+}
+
+}  // namespace lrqat::binding

@@ -1,0 +1,344 @@
+#include "cuda/cuda_backend.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/error.h"
+#include "core/memory_plan.h"
+#include "cuda/check.h"
+#include "cuda/kernels/attention.h"
+#include "cuda/kernels/convert.h"
+#include "cuda/kernels/counts.h"
+#include "cuda/kernels/embed.h"
+#include "cuda/kernels/heads.h"
+#include "cuda/kernels/loss.h"
+#include "cuda/kernels/merge.h"
+#include "cuda/kernels/norm.h"
+#include "cuda/kernels/optimizer.h"
+#include "cuda/kernels/quantize.h"
+#include "cuda/kernels/rebuild.h"
+#include "cuda/kernels/residual.h"
+#include "cuda/kernels/scales.h"
+#include "cuda/kernels/statistics.h"
+#include "cuda/kernels/swiglu.h"
+
+namespace lrqat::cuda {
+
+CudaBackend::CudaBackend(int index, DType computeType, std::string cublasLt)
+    : index_(index), computeType_(computeType), cublasLt_(std::move(cublasLt)) {
+  LRQAT_CHECK(computeType != DType::F16);
+  try {
+    LRQAT_CUDA(cudaSetDevice(index_));
+    LRQAT_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+    constexpr size_t numbers = std::tuple_size_v<decltype(counts_)> + 1;
+    LRQAT_CUDA(cudaHostAlloc(reinterpret_cast<void**>(&pinned_), numbers * sizeof(int64_t), cudaHostAllocDefault));
+    for (size_t i = 0; i < counts_.size(); ++i) {
+      counts_[i].count = pinned_ + i;
+      LRQAT_CUDA(cudaEventCreateWithFlags(&counts_[i].ready, cudaEventDisableTiming));
+    }
+    staging_ = std::make_unique<HostStaging>();
+  } catch (...) {
+    release();
+    throw;
+  }
+}
+
+CudaBackend::~CudaBackend() {
+  release();
+}
+
+void CudaBackend::release() {
+  // Failures while freeing are of no use to anybody: the device may be what has failed.
+  cudaSetDevice(index_);
+  if (stream_) cudaStreamSynchronize(stream_);
+  lowRank_.reset();
+  gemm_.reset();
+  staging_.reset();
+  for (const ClippedCount& count : counts_) {
+    if (count.ready) cudaEventDestroy(count.ready);
+  }
+  for (void* memory : deviceMemory_) cudaFree(memory);
+  for (void* memory : hostMemory_) cudaFreeHost(memory);
+  if (pinned_) cudaFreeHost(pinned_);
+  if (stream_) cudaStreamDestroy(stream_);
+}
+
+cudaStream_t CudaBackend::current() const {
+  LRQAT_CUDA(cudaSetDevice(index_));
+  return stream_;
+}
+
+void* CudaBackend::allocate(int64_t bytes, const char* part, MemoryPlace place) {
+  const cudaStream_t stream = current();
+  void* memory = nullptr;
+  const auto size = static_cast<size_t>(std::max<int64_t>(bytes, 1));
+  const cudaError_t status =
+      place == MemoryPlace::Device ? cudaMalloc(&memory, size) : cudaHostAlloc(&memory, size, cudaHostAllocDefault);
+  if (status == cudaErrorMemoryAllocation) {
+    (void)cudaGetLastError();  // not sticky
+    size_t available = 0;
+    size_t total = 0;
+    LRQAT_CUDA(cudaMemGetInfo(&available, &total));
+    throw Error(
+        ErrorCode::OutOfMemory,
+        "could not allocate " + std::to_string(bytes) + " bytes for " + part +
+            (place == MemoryPlace::Device ? " on the GPU: " : " of pinned host memory; on the GPU ") +
+            std::to_string(available) + " of " + std::to_string(total) + " bytes are free",
+        "a smaller training.microBatchSize, activationCheckpointing \"block\" or storage \"integer\" needs less");
+  }
+  LRQAT_CUDA(status);
+  (place == MemoryPlace::Device ? deviceMemory_ : hostMemory_).push_back(memory);
+  if (place == MemoryPlace::Device) {
+    LRQAT_CUDA(cudaMemsetAsync(memory, 0, size, stream));
+  } else {
+    std::memset(memory, 0, size);
+  }
+  return memory;
+}
+
+void CudaBackend::upload(void* target, const void* host, int64_t bytes) {
+  const cudaStream_t stream = current();
+  for (int64_t first = 0; first < bytes; first += HostStaging::panelBytes) {
+    staging_->upload(static_cast<std::byte*>(target) + first, static_cast<const std::byte*>(host) + first,
+                     std::min(HostStaging::panelBytes, bytes - first), stream);
+  }
+}
+
+void CudaBackend::download(void* host, const void* source, int64_t bytes) {
+  const cudaStream_t stream = current();
+  LRQAT_CUDA(cudaMemcpyAsync(host, source, static_cast<size_t>(bytes), cudaMemcpyDefault, stream));
+  LRQAT_CUDA(cudaStreamSynchronize(stream));
+}
+
+void CudaBackend::copy(void* target, const void* source, int64_t bytes) {
+  LRQAT_CUDA(cudaMemcpyAsync(target, source, static_cast<size_t>(bytes), cudaMemcpyDefault, current()));
+}
+
+void CudaBackend::zero(void* target, int64_t bytes) {
+  LRQAT_CUDA(cudaMemsetAsync(target, 0, static_cast<size_t>(bytes), current()));
+}
+
+void CudaBackend::synchronize() {
+  LRQAT_CUDA(cudaStreamSynchronize(current()));
+}
+
+int64_t CudaBackend::scratchBytes(const EngineShape& shape) const {
+  const ModelShape& model = shape.model;
+  const int64_t tokens = shape.tokens();
+  int64_t bytes = std::max({rebuildScratchBytes(WeightForm::Float), mergeScratchBytes(), statisticsScratchBytes(),
+                            crossEntropyScratchBytes(logitRows(shape))});
+  int64_t trained = 0;
+  for (int64_t layer = 0; layer < model.layers; ++layer) {
+    for (const Linear linear : allLinears) {
+      if (const auto& spec = shape.spec(layer, linear)) {
+        bytes = std::max(bytes, quantizeScratchBytes(spec->granularity, outputs(model, linear)));
+        trained += (spec->rank > 0 ? 2 : 0) + (spec->learnScales ? 1 : 0);
+      }
+    }
+  }
+  if (!shape.training) return Gemm::workspaceBytes + bytes;
+
+  const AttentionShape attention{.batch = shape.microBatch,
+                                 .length = shape.sequenceLength,
+                                 .heads = model.heads,
+                                 .kvHeads = model.kvHeads,
+                                 .headDim = model.headDim};
+  bytes = std::max({bytes, attentionBackwardScratchBytes(attention),
+                    addResidualBackwardScratchBytes(tokens, model.hiddenSize),
+                    swigluBackwardScratchBytes(tokens, model.intermediateSize),
+                    projectHeadsBackwardScratchBytes(tokens, model.queryWidth()), squaredNormScratchBytes(),
+                    Scratch::padded(trained * static_cast<int64_t>(sizeof(DeviceAdamWTensor)))});
+  const auto shared = [&](std::initializer_list<Linear> group) {
+    for (int64_t layer = 0; layer < model.layers; ++layer) {
+      int64_t rankSum = 0;
+      int64_t widest = 0;
+      for (const Linear linear : group) {
+        if (const auto& spec = shape.spec(layer, linear)) {
+          rankSum += (spec->rank + 31) / 32 * 32;
+          widest = std::max(widest, outputs(model, linear));
+        }
+      }
+      if (widest == 0) continue;
+      bytes = std::max(bytes, LowRankGradient::scratchBytes(tokens, inputs(model, *group.begin()), widest, rankSum));
+    }
+  };
+  shared({Linear::Q, Linear::K, Linear::V});
+  shared({Linear::O});
+  shared({Linear::Gate, Linear::Up});
+  shared({Linear::Down});
+  return Gemm::workspaceBytes + bytes;
+}
+
+void CudaBackend::setScratch(void* memory, int64_t bytes) {
+  LRQAT_CHECK(bytes >= Gemm::workspaceBytes);
+  lowRank_.reset();
+  gemm_ = std::make_unique<Gemm>(cublasLt_, memory, Gemm::workspaceBytes);
+  lowRank_.emplace(*gemm_);
+  scratch_ = static_cast<std::byte*>(memory) + Gemm::workspaceBytes;
+  scratchBytes_ = bytes - Gemm::workspaceBytes;
+}
+
+void CudaBackend::quantize(LinearWeight& weight) {
+  Scratch memory = scratch();
+  quantizeWeight(weight, *staging_, memory, current());
+}
+
+void CudaBackend::encode(LinearWeight& weight) {
+  Scratch memory = scratch();
+  encodeWeight(weight, *staging_, memory, current());
+}
+
+CudaBackend::ClippedCount& CudaBackend::countOf(const uint32_t* mask) {
+  for (ClippedCount& count : counts_) {
+    if (count.mask == mask || !count.mask) {
+      count.mask = mask;
+      return count;
+    }
+  }
+  throw Error(ErrorCode::Internal, "more clipped sets than the engine has");
+}
+
+void CudaBackend::rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightForm form, Matrix out,
+                                ClippedSet* clipped) {
+  Scratch memory = scratch();
+  const cudaStream_t stream = current();
+  cuda::rebuildWeight(weight, lowRank, form, out, clipped, exact(), *staging_, memory, stream);
+  if (!clipped) return;
+  const ClippedCount& count = countOf(clipped->mask);
+  sumCounts(clipped->rowCount, weight.m, count.count, stream);
+  LRQAT_CUDA(cudaEventRecord(count.ready, stream));
+}
+
+void CudaBackend::merge(const LinearWeight& weight, const LowRank& lowRank, void* hostCodes) {
+  Scratch memory = scratch();
+  mergeWeight(weight, lowRank, hostCodes, exact(), memory, current());
+}
+
+WeightStatistics CudaBackend::weightStatistics(const LinearWeight& weight, const LowRank& lowRank) {
+  Scratch memory = scratch();
+  return cuda::weightStatistics(weight, lowRank, exact(), memory, current());
+}
+
+void CudaBackend::materializeScales(const LinearWeight& weight, const float* theta, float* scale) {
+  cuda::materializeScales(weight, theta, scale, current());
+}
+
+void CudaBackend::expandRowScale(const LinearWeight& weight, const float* scale, float* rowScale) {
+  cuda::expandRowScale(weight, scale, rowScale, current());
+}
+
+void CudaBackend::reduceRowScaleGradient(const LinearWeight& weight, const float* theta, const float* scale,
+                                         const float* rowScaleGradient, float* scaleGradient) {
+  cuda::reduceRowScaleGradient(weight, theta, scale, rowScaleGradient, scaleGradient, current());
+}
+
+void CudaBackend::lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) {
+  const cudaStream_t stream = current();
+  std::array<int64_t, 3> clipped{};
+  LRQAT_CHECK(tasks.size() <= clipped.size());
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    // Without a low-rank term nothing asks which entries are clipped, and the set has not been filled.
+    if (tasks[i].weight->spec.rank == 0) continue;
+    const ClippedCount& count = countOf(tasks[i].clipped.mask);
+    LRQAT_CUDA(cudaEventSynchronize(count.ready));
+    clipped[i] = *count.count;
+  }
+  Scratch memory = scratch();
+  lowRank_->run(x, tasks, std::span(clipped.data(), tasks.size()), exact(), memory, stream);
+}
+
+void CudaBackend::gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) {
+  gemm_->multiply(GemmOperand::of(a, transposeA), GemmOperand::of(b, transposeB), {c.data, c.type, c.cols}, 1.0F,
+                  accumulate ? 1.0F : 0.0F, current());
+}
+
+void CudaBackend::embed(Matrix table, const int32_t* ids, Matrix x) {
+  cuda::embed(table, ids, x, current());
+}
+
+void CudaBackend::rmsNorm(Matrix x, const float* weight, float epsilon, Matrix y, float* rstd) {
+  cuda::rmsNorm(x, weight, epsilon, y, rstd, current());
+}
+
+void CudaBackend::rmsNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx) {
+  cuda::rmsNormBackward(dy, x, weight, rstd, dx, current());
+}
+
+void CudaBackend::projectHeads(const RawOutput& raw, const HeadTransform& transform, Matrix out) {
+  cuda::projectHeads(raw, transform, out, current());
+}
+
+void CudaBackend::projectHeadsBackward(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
+                                       const RawOutputGradient& gradient) {
+  Scratch memory = scratch();
+  cuda::projectHeadsBackward(dOut, raw, transform, gradient, memory, current());
+}
+
+void CudaBackend::attention(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, float* lse) {
+  attentionForward(shape, q, k, v, o, lse, current());
+}
+
+void CudaBackend::attentionBackward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o,
+                                    const float* lse, Matrix dO, Matrix dQ, Matrix dK, Matrix dV) {
+  Scratch memory = scratch();
+  cuda::attentionBackward(shape, q, k, v, o, lse, dO, dQ, dK, dV, memory, current());
+}
+
+void CudaBackend::addResidual(Matrix x, const RawOutput& raw, Matrix out) {
+  cuda::addResidual(x, raw, out, current());
+}
+
+void CudaBackend::addResidualBackward(Matrix dY, const RawOutput& raw, const RawOutputGradient& gradient) {
+  Scratch memory = scratch();
+  cuda::addResidualBackward(dY, raw, gradient, memory, current());
+}
+
+void CudaBackend::swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) {
+  cuda::swiglu(gate, up, h, current());
+}
+
+void CudaBackend::swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
+                                 const RawOutputGradient& dUp, Matrix h) {
+  Scratch memory = scratch();
+  cuda::swigluBackward(dH, gate, up, dGate, dUp, h, memory, current());
+}
+
+void CudaBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
+                               double* lossSum) {
+  Scratch memory = scratch();
+  cuda::crossEntropy(logits, targets, gradientScale, gradient, lossSum, memory, current());
+}
+
+void CudaBackend::convert(Matrix from, Matrix to) {
+  cuda::convert(from, to, current());
+}
+
+double CudaBackend::squaredNorm(const float* values, int64_t count) {
+  const cudaStream_t stream = current();
+  Scratch memory = scratch();
+  auto* result = reinterpret_cast<double*>(pinned_ + counts_.size());
+  cuda::squaredNorm(values, count, result, memory, stream);
+  LRQAT_CUDA(cudaStreamSynchronize(stream));
+  return *result;
+}
+
+void CudaBackend::adamw(const AdamW& settings, std::span<const AdamWTensor> tensors) {
+  std::vector<DeviceAdamWTensor> entries;
+  entries.reserve(tensors.size());
+  for (const AdamWTensor& tensor : tensors) {
+    entries.push_back({.value = tensor.value,
+                       .gradient = tensor.gradient,
+                       .moment1 = tensor.moment1,
+                       .moment2 = tensor.moment2,
+                       .count = tensor.count,
+                       .learningRate = tensor.learningRate});
+  }
+  const int64_t chunks = numberAdamWChunks(entries);
+  Scratch memory = scratch();
+  const auto count = static_cast<int64_t>(entries.size());
+  auto* table = memory.take<DeviceAdamWTensor>(count);
+  upload(table, entries.data(), count * static_cast<int64_t>(sizeof(DeviceAdamWTensor)));
+  cuda::adamw(table, static_cast<int>(count), chunks, settings, current());
+}
+
+}  // namespace lrqat::cuda

@@ -1,0 +1,287 @@
+// The engine on CUDA against the engine on the CPU: the same small random decoders, tensor by tensor in float32, within
+// the noise of bf16 in bf16; the same bits when repeated.
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+
+#include "core/cuda_library.h"
+#include "core/engine.h"
+#include "core/error.h"
+#include "cpu/cpu_backend.h"
+#include "cuda/test/library_path.h"
+#include "test/check.h"
+#include "test/small_model.h"
+
+using namespace lrqat;
+using namespace lrqat::test;
+
+namespace {
+
+std::optional<CudaLibrary> library;
+
+ModelShape wideModel() {
+  ModelShape m;
+  m.hiddenSize = 256;
+  m.intermediateSize = 384;
+  m.layers = 2;
+  m.heads = 4;
+  m.kvHeads = 2;
+  m.headDim = 64;
+  m.vocabSize = 515;
+  return m;
+}
+
+/// Widths that no vector access and no tile likes.
+ModelShape oddModel() {
+  ModelShape m;
+  m.hiddenSize = 44;
+  m.intermediateSize = 86;
+  m.layers = 2;
+  m.heads = 4;
+  m.kvHeads = 2;
+  m.headDim = 22;
+  m.vocabSize = 37;
+  m.qkvBias = m.outputBias = m.mlpBias = m.qkNorm = true;
+  return m;
+}
+
+QuantSpec specOf(int bits, Storage storage, int64_t group, ScaleDomain domain = ScaleDomain::Linear) {
+  QuantSpec spec;
+  spec.bits = bits;
+  spec.fractionBits = 8 - bits;
+  spec.storage = storage;
+  spec.granularity = group == 0 ? Granularity::Tensor : group < 0 ? Granularity::Channel : Granularity::Group;
+  spec.groupSize = group > 0 ? group : 0;
+  spec.range = RangeMethod::Lp3;
+  spec.scaleDomain = domain;
+  spec.rank = 8;
+  spec.alpha = 8;
+  return spec;
+}
+
+struct Case {
+  std::string label;
+  ModelShape model;
+  QuantSpec spec;
+  int64_t length = 70;
+  bool checkpoint = false;
+  bool recompute = true;
+  bool documents = false;
+  bool onHost = false;
+};
+
+EngineConfig configure(const Case& c, const RandomCheckpoint& checkpoint, Device device, DType type) {
+  EngineConfig config;
+  config.shape.model = c.model;
+  config.shape.linears.assign(static_cast<size_t>(c.model.layers * linearsPerLayer), c.spec);
+  config.shape.linears[3] = std::nullopt;  // one linear stays in float
+  config.shape.threads = 2;
+  config.shape.microBatch = 2;
+  config.shape.sequenceLength = c.length;
+  config.shape.checkpointBlocks = c.checkpoint;
+  config.shape.device = device;
+  config.shape.computeType = type;
+  if (device == Device::Cuda) {
+    config.shape.residualType = type;
+    config.shape.recomputeElementwise = c.recompute;
+    config.shape.embeddingsOnHost = c.onHost;
+    config.shape.optimizerOnHost = c.onHost;
+  }
+  config.tensors = checkpoint.tensors;
+  config.seed = 3;
+  return config;
+}
+
+Engine open(const EngineConfig& config) {
+  if (config.shape.device == Device::Cpu) {
+    return {config, std::make_unique<cpu::CpuBackend>(
+                        cpu::CpuOptions{.threads = 2, .computeType = config.shape.computeType, .oneDnnPath = {}})};
+  }
+  return {config,
+          library->createBackend(
+              {.library = {}, .cublasLt = cublasLtPath(), .index = 0, .computeType = config.shape.computeType})};
+}
+
+/// ‖a − b‖ / ‖b‖ over all trained tensors of a kind.
+double distance(const Engine& a, const Engine& b, ParameterKind kind, StateKind state) {
+  double difference = 0;
+  double size = 0;
+  for (const ParameterInfo& p : b.parameters()) {
+    if (p.kind != kind) continue;
+    const auto x = a.readState(p.linear, kind, state);
+    const auto y = b.readState(p.linear, kind, state);
+    for (size_t i = 0; i < y.size(); ++i) {
+      difference += std::pow(static_cast<double>(x[i]) - static_cast<double>(y[i]), 2);
+      size += std::pow(static_cast<double>(y[i]), 2);
+    }
+  }
+  return size == 0 ? std::sqrt(difference) : std::sqrt(difference / size);
+}
+
+double flippedShare(Engine& a, Engine& b) {
+  int64_t bytes = 0;
+  int64_t different = 0;
+  for (const ParameterInfo& p : b.parameters()) {
+    if (p.kind != ParameterKind::Scale) continue;
+    const auto x = a.merge(p.linear);
+    const auto y = b.merge(p.linear);
+    expectEqual(x.size(), y.size(), "merged bytes");
+    for (size_t i = 0; i < y.size(); ++i) different += x[i] != y[i] ? 1 : 0;
+    bytes += static_cast<int64_t>(y.size());
+  }
+  return static_cast<double>(different) / static_cast<double>(bytes);
+}
+
+const OptimizerSettings optimizer{.lowRankLearningRate = 2e-3F, .scaleLearningRate = 1e-4F, .gradientClip = 1.0};
+
+struct Tolerance {
+  double loss, gradient, flipped;
+};
+
+/// float32: sums in another order. A weight within such a difference of a tie may round the other way, which moves its
+/// gradient and everything after it by as much as one integer of 2^15 can. bf16: every activation is rounded to 2^-9.
+constexpr Tolerance float32{2e-5, 2e-3, 1e-3};
+constexpr Tolerance bfloat16{2e-2, 6e-2, 6e-2};
+
+void compare(const Case& c, DType type, const Tolerance& tolerance) {
+  context = c.label + (type == DType::BF16 ? ", bf16" : ", float32");
+  const RandomCheckpoint checkpoint(c.model);
+  Engine host = open(configure(c, checkpoint, Device::Cpu, DType::F32));
+  Engine device = open(configure(c, checkpoint, Device::Cuda, type));
+  host.load({}, {});
+  device.load({}, {});
+  for (const ParameterInfo& p : host.parameters()) {
+    if (p.kind != ParameterKind::Scale) continue;
+    const auto expected = host.initialScales(p.linear);
+    const auto actual = device.initialScales(p.linear);
+    expect(std::memcmp(expected.data(), actual.data(), expected.size() * 4) == 0, "s0 bit for bit");
+    expect(host.phi0(p.linear) == device.phi0(p.linear), "Φ0 bit for bit");
+  }
+  const RandomTokens four(4, c.length, c.model.vocabSize, c.documents);
+  const RandomTokens three(3, c.length, c.model.vocabSize, c.documents);
+  for (const WeightForm form : {WeightForm::Float, WeightForm::RoundToNearest, WeightForm::Trained}) {
+    const EvaluationResult expected = host.evaluate(three.batch(), form);
+    const EvaluationResult actual = device.evaluate(three.batch(), form);
+    expectNear(actual.lossSum, expected.lossSum, tolerance.loss * expected.lossSum,
+               "loss of form " + std::to_string(static_cast<int>(form)));
+  }
+  for (int step = 0; step < 3; ++step) {
+    const StepResult expected = host.trainStep(four.batch(), optimizer);
+    const StepResult actual = device.trainStep(four.batch(), optimizer);
+    expectNear(actual.loss, expected.loss, tolerance.loss * expected.loss, "loss of step " + std::to_string(step));
+    expectNear(actual.gradientNorm, expected.gradientNorm, tolerance.gradient * expected.gradientNorm,
+               "gradient norm of step " + std::to_string(step));
+    if (step > 0 && type == DType::BF16) continue;  // from there on the two have different integers
+    // A is zero at first, and with it B's gradient.
+    for (const ParameterKind kind : {ParameterKind::A, ParameterKind::B, ParameterKind::Scale}) {
+      if (kind == ParameterKind::B && step == 0) continue;
+      expectNear(distance(device, host, kind, StateKind::Gradient), 0, tolerance.gradient * (1 + step),
+                 "gradient of kind " + std::to_string(static_cast<int>(kind)) + " in step " + std::to_string(step));
+    }
+  }
+  expectNear(flippedShare(device, host), 0, tolerance.flipped, "share of bytes with other integers");
+  const auto expected = host.layerStatistics();
+  const auto actual = device.layerStatistics();
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const auto weights = static_cast<double>(expected[i].weights);
+    expectNear(static_cast<double>(actual[i].statistics.clipped), static_cast<double>(expected[i].statistics.clipped),
+               tolerance.flipped * weights + 1, "clipped entries of " + expected[i].name);
+    expectNear(actual[i].statistics.scaleDrift, expected[i].statistics.scaleDrift, 0.1, "drift of " + expected[i].name);
+  }
+}
+
+void repeated(const Case& c) {
+  context = c.label + ", repeated";
+  const RandomCheckpoint checkpoint(c.model);
+  const RandomTokens four(4, c.length, c.model.vocabSize, c.documents);
+  std::vector<double> losses;
+  std::vector<std::vector<std::byte>> merged;
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    Engine engine = open(configure(c, checkpoint, Device::Cuda, DType::BF16));
+    engine.load({}, {});
+    double loss = 0;
+    for (int step = 0; step < 4; ++step) {
+      const StepResult result = engine.trainStep(four.batch(), optimizer);
+      loss = loss * 3 + result.loss + result.gradientNorm;
+    }
+    losses.push_back(loss);
+    merged.push_back(engine.merge(0));
+  }
+  expect(losses[0] == losses[1], "loss and norm bit for bit");
+  expect(merged[0] == merged[1], "integers bit for bit");
+}
+
+std::vector<Case> cases() {
+  std::vector<Case> list;
+  for (const Storage storage : {Storage::F32, Storage::BF16, Storage::F16, Storage::FixedPoint, Storage::Integer}) {
+    for (const int64_t group : {int64_t{0}, int64_t{-1}, int64_t{32}}) {
+      list.push_back(
+          {.label = "storage " + std::to_string(static_cast<int>(storage)) + ", group " + std::to_string(group),
+           .model = wideModel(),
+           .spec = specOf(3, storage, group)});
+    }
+  }
+  list.push_back({.label = "no recomputation, 2 bits, log scales",
+                  .model = wideModel(),
+                  .spec = specOf(2, Storage::F32, -1, ScaleDomain::Log),
+                  .recompute = false});
+  list.push_back({.label = "block checkpointing",
+                  .model = wideModel(),
+                  .spec = specOf(4, Storage::Integer, -1),
+                  .checkpoint = true});
+  list.push_back({.label = "state and embeddings on the host",
+                  .model = wideModel(),
+                  .spec = specOf(4, Storage::FixedPoint, -1),
+                  .checkpoint = true,
+                  .onHost = true});
+  list.push_back(
+      {.label = "documents", .model = wideModel(), .spec = specOf(4, Storage::Integer, -1), .documents = true});
+  Case windows{.label = "sliding window, tied", .model = wideModel(), .spec = specOf(4, Storage::Integer, -1)};
+  windows.model.slidingWindow = 17;
+  windows.model.tiedEmbeddings = true;
+  list.push_back(windows);
+  list.push_back(
+      {.label = "odd widths", .model = oddModel(), .spec = specOf(3, Storage::FixedPoint, -1), .length = 23});
+  list.push_back(
+      {.label = "odd widths, groups", .model = oddModel(), .spec = specOf(3, Storage::F32, 2), .length = 23});
+  return list;
+}
+
+void inFloat32() {
+  for (const Case& c : cases()) compare(c, DType::F32, float32);
+}
+
+void inBf16() {
+  for (const Case& c : cases()) compare(c, DType::BF16, bfloat16);
+}
+
+void sameBits() {
+  for (const Case& c : cases()) repeated(c);
+}
+
+void outOfMemory() {
+  const Case c{.label = "", .model = wideModel(), .spec = specOf(4, Storage::Integer, -1)};
+  const RandomCheckpoint checkpoint(c.model);
+  EngineConfig config = configure(c, checkpoint, Device::Cuda, DType::BF16);
+  config.shape.microBatch = int64_t{1} << 22;
+  try {
+    open(config);
+    fail("more memory than a GPU has was not refused");
+  } catch (const Error& error) {
+    expect(error.code() == ErrorCode::OutOfMemory, std::string("out of memory, not: ") + error.what());
+  }
+  Engine engine = open(configure(c, checkpoint, Device::Cuda, DType::BF16));  // the device goes on working
+  engine.load({}, {});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  library = openLibrary();
+  if (!library) return 0;
+  return run({{"float32 against the CPU", inFloat32},
+              {"bf16 against the CPU in float32", inBf16},
+              {"the same bits when repeated", sameBits},
+              {"out of memory", outOfMemory}},
+             argc, argv);
+}
