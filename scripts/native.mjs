@@ -52,7 +52,9 @@ async function buildAddon({ tests, jobs }) {
       cached(folder, 'CMAKE_BUILD_TYPE') === null ||
       (tests && cached(folder, 'LRQAT_TESTS') !== 'ON') ||
       (cached(folder, 'ONEDNN_LIBRARY')?.endsWith('NOTFOUND') ?? true);
-    if (needsConfigure) cmakeJs('configure', tests ? ['--CDLRQAT_TESTS=ON'] : []);
+    // Users get the CUDA backend where they have a GPU; the tests build it wherever it can be.
+    const everything = ['--CDLRQAT_TESTS=ON', ...(versionOf('nvcc') === null ? [] : ['--CDLRQAT_CUDA=ON'])];
+    if (needsConfigure) cmakeJs('configure', tests ? everything : []);
     // cmake-js can build one target: everything, or the addon with what it depends on.
     cmakeJs('build', ['-p', jobs, ...(tests ? [] : ['-T', 'lrqat_addon'])]);
     if (!existsSync(path.join(folder, 'Release', 'lrqat.node'))) {
@@ -73,7 +75,7 @@ async function buildSanitized({ jobs }) {
         // Instrumented code takes three times as long to compile with full optimization and debug information, for the same
         // findings: line numbers are all that a report needs.
         ...['-DCMAKE_BUILD_TYPE=None', '-DCMAKE_CXX_FLAGS=-O1 -g1'],
-        ...['-DLRQAT_TESTS=ON', '-DLRQAT_ADDON=OFF', '-DLRQAT_SANITIZE=address,undefined'],
+        ...['-DLRQAT_TESTS=ON', '-DLRQAT_ADDON=OFF', '-DLRQAT_CUDA=OFF', '-DLRQAT_SANITIZE=address,undefined'],
       ]);
     }
     run('cmake', ['--build', folder, '--parallel', jobs]);

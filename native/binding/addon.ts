@@ -233,6 +233,25 @@ export interface CpuInfo {
   readonly gemm: { readonly library: string; readonly version: string } | null;
 }
 
+export interface CudaDevice {
+  readonly index: number;
+  readonly name: string;
+  /** As nvidia-smi -L prints it. */
+  readonly uuid: string;
+  /** Such as "9.0". */
+  readonly computeCapability: string;
+  readonly multiprocessors: number;
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+}
+
+export interface CudaInfo {
+  /** CUDA version of the build, and the newest that the driver serves ("0.0": no driver). */
+  readonly runtime: string;
+  readonly driver: string;
+  readonly devices: readonly CudaDevice[];
+}
+
 export interface BpeTokenizerOptions {
   /** Contents of tokenizer.json, UTF-8. */
   readonly json: Uint8Array;
@@ -251,6 +270,8 @@ export interface LrqatAddon {
   readonly Engine: new (config: EngineConfig) => Engine;
   /** Looks at the CPU and tries to open `oneDnn`. */
   cpuInfo(oneDnn: string | null): CpuInfo;
+  /** Opens the CUDA backend and lists the GPUs. Throws EngineFailure with code Unsupported where there is no driver. */
+  cudaInfo(library: string): CudaInfo;
   /** Median time of one product with the GEMM library alone, nothing of ours around it. */
   gemmCeiling(
     options: GemmProduct & { readonly compute: ComputeType; readonly threads: number; readonly oneDnn: string | null },

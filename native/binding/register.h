@@ -7,6 +7,7 @@ namespace lrqat::binding {
 
 void registerEngine(Napi::Env env, Napi::Object exports);       // engine_object.cpp
 void registerCpuInfo(Napi::Env env, Napi::Object exports);      // cpu_info.cpp
+void registerCudaInfo(Napi::Env env, Napi::Object exports);     // cuda_info.cpp
 void registerCalibration(Napi::Env env, Napi::Object exports);  // calibration.cpp
 void registerCrashLog(Napi::Env env, Napi::Object exports);     // crash_log.cpp
 void registerFormulas(Napi::Env env, Napi::Object exports);     // formulas.cpp: the formulas alone, for golden tests

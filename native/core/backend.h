@@ -97,12 +97,14 @@ class Backend {
   virtual ~Backend() = default;
 
   // -- memory ---------------------------------------------------------------------------------------------------------
-  /// One allocation a part of the plan, 64-byte aligned and zeroed; freed with the backend. Throws OutOfMemory.
+  /// One allocation a part of the plan, 256-byte aligned and zeroed; freed with the backend. Throws OutOfMemory.
   virtual void* allocate(int64_t bytes, const char* part, MemoryPlace place) = 0;
   virtual void upload(void* target, const void* host, int64_t bytes) = 0;
   virtual void download(void* host, const void* source, int64_t bytes) = 0;
   virtual void copy(void* target, const void* source, int64_t bytes) = 0;
   virtual void zero(void* target, int64_t bytes) = 0;
+  /// Waits until everything asked for has been done; for measurements.
+  virtual void synchronize() {}
   /// Largest scratch that any one operation takes for models of this shape; the planner mirrors the formula.
   virtual int64_t scratchBytes(const EngineShape& shape) const = 0;
   /// Memory that operations may use inside one call; set once, sized by the plan.

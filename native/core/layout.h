@@ -16,7 +16,7 @@ class Layout {
 
   void* bytes(int64_t count) {
     std::byte* pointer = base_ ? base_ + used_ : nullptr;
-    used_ += (count + 63) / 64 * 64;
+    used_ += (count + 255) / 256 * 256;
     return pointer;
   }
   float* floats(int64_t count) { return static_cast<float*>(bytes(count * 4)); }

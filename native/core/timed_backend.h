@@ -1,4 +1,5 @@
-// A Backend that measures another: wall time by operation, for benchmarks and profiles. Costs two clock reads a call.
+// A Backend that measures another: wall time by operation, for benchmarks and profiles. Costs two clock reads a call,
+// and waits for every operation of a device that works on its own.
 #pragma once
 
 #include <chrono>
@@ -28,6 +29,7 @@ class TimedBackend final : public Backend {
   void download(void* host, const void* source, int64_t bytes) override;
   void copy(void* target, const void* source, int64_t bytes) override;
   void zero(void* target, int64_t bytes) override;
+  void synchronize() override { inner_->synchronize(); }
   int64_t scratchBytes(const EngineShape& shape) const override;
   void setScratch(void* memory, int64_t bytes) override;
   void quantize(LinearWeight& weight) override;
@@ -66,13 +68,15 @@ class TimedBackend final : public Backend {
   template <typename Call>
   auto timed(const char* operation, Call call) {
     struct Clock {
+      Backend& inner;
       Timing& timing;
       std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
       ~Clock() {
+        inner.synchronize();
         ++timing.calls;
         timing.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       }
-    } clock{timings_[operation]};
+    } clock{*inner_, timings_[operation]};
     return call();
   }
 

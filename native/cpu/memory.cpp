@@ -7,8 +7,9 @@
 namespace lrqat::cpu {
 
 void* CpuBackend::allocate(int64_t bytes, const char* part, MemoryPlace) {
-  const auto size = static_cast<size_t>(Scratch::padded(bytes > 0 ? bytes : 1));
-  void* memory = std::aligned_alloc(64, size);
+  constexpr size_t alignment = 256;
+  const auto size = (static_cast<size_t>(bytes > 0 ? bytes : 1) + alignment - 1) / alignment * alignment;
+  void* memory = std::aligned_alloc(alignment, size);
   if (!memory) {
     throw Error(
         ErrorCode::OutOfMemory, std::string("could not allocate ") + std::to_string(bytes) + " bytes for " + part,

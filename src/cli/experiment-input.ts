@@ -47,7 +47,7 @@ export async function readExperiment(
   const parsed = parseExperiment(text, name);
   if (parsed.experiment === undefined) return { file, text, problems: parsed.problems };
   const experiment = resolvePaths(parsed.experiment, file, { workspaceFolder: context.folder }, existsSync);
-  const world = await worldFor(file, runsFolder);
+  const world = await worldFor(file, runsFolder, experiment.device);
   const found =
     checks === 'all'
       ? await validateAgainstWorld(experiment, world, { text, file: name })

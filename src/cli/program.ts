@@ -96,6 +96,7 @@ export function buildProgram(context: Context, finish: (code: number) => void): 
     .argument('<run-or-model>', `${RUN_HELP}; or a Hugging Face folder`)
     .requiredOption('--data <file...>', 'text to measure on (.txt, .jsonl, .parquet, .bin; globs)')
     .addOption(new Option('--sequence-length <tokens>', 'tokens of a sequence').argParser(positiveInteger))
+    .option('--device <device>', 'auto, cpu, cuda or cuda:<index> (default: as the run, else auto)')
     .option('--field <name>', 'field of .jsonl lines, column of .parquet files (default: "text")')
     .option('--wikitext', 'the WikiText protocol: every line of a .txt file is a row, rows joined by blank lines')
     .addOption(runsOption())

@@ -27,6 +27,8 @@ export function formatEstimate(result: Estimate): string {
     plan.compute,
     `${String(plan.threads)} thread${plan.threads === 1 ? '' : 's'}`,
     plan.activationCheckpointing === 'block' ? 'block checkpointing' : 'no checkpointing',
+    ...(plan.embeddings === 'host' ? ['embedding rows on the host'] : []),
+    ...(plan.optimizerState === 'host' ? ['moments on the host'] : []),
   ];
   const lines = [
     `${result.name}: ${shape.architecture}, ${formatCount(result.quantizedWeights)} quantized weights at ${result.bitsPerWeight.toFixed(2)} bits, ${formatCount(result.trainedParameters)} trained numbers`,

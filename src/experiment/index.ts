@@ -9,7 +9,7 @@ export { applyOverrides } from './overrides';
 export { resolvePaths, isHubId, type PathVariables } from './paths';
 export { resolveLinears, matchesGlob } from './linears';
 export { memoryLimitBytes, usableMemory } from './memory-limit';
-export { planMemory, planRun, planEvaluation } from './planner';
+export { deviceLayout, planMemory, planRun, planEvaluation } from './planner';
 export type { Machine, MemoryPlan, PlanChoices, PlanInput, RunPlan } from './planner';
 export { planDisk, type DiskPlan } from './disk';
 export { estimate, type Estimate, type EstimateInput, type Suggestion } from './estimate';

@@ -48,13 +48,13 @@ export function quantizedLinears({ shape, linears }: Pick<EngineLayout, 'shape' 
   ).flat();
 }
 
-/** Sums buffers as the engine places them: each starts at a multiple of 64 bytes (native/core/layout.h). */
+/** Sums buffers as the engine places them: each starts at a multiple of 256 bytes, as libraries for GPUs want it (native/core/layout.h). */
 class Sum {
   private used = 0;
   private peak = 0;
 
   bytes(count: number): void {
-    this.used += Math.ceil(count / 64) * 64;
+    this.used += Math.ceil(count / 256) * 256;
   }
   floats(count: number): void {
     this.bytes(count * 4);

@@ -4,8 +4,9 @@ import os from 'node:os';
 
 import type { Experiment } from './schema';
 
-/** Share of the machine's memory that "auto" takes; the rest is for the system, the page cache and the editor. */
-export const AUTO_MEMORY_SHARE = 0.75;
+/** Share of the memory that "auto" takes. Of the machine's, the rest is for the system, the page cache and the editor; of what is
+ *  free on a GPU, for what its libraries allocate by themselves. */
+export const AUTO_MEMORY_SHARE = { cpu: 0.75, cuda: 0.95 } as const;
 
 const units: Readonly<Record<string, number>> = {
   B: 1,
@@ -19,10 +20,14 @@ const units: Readonly<Record<string, number>> = {
   TiB: 2 ** 40,
 };
 
-/** Bytes that the engine may allocate; `totalMemory` is the machine's. */
-export function memoryLimitBytes(limit: Experiment['memoryLimit'], totalMemory: number): number {
+/** Bytes that the engine may allocate; `totalMemory` is the machine's, or what is free on the GPU. */
+export function memoryLimitBytes(
+  limit: Experiment['memoryLimit'],
+  totalMemory: number,
+  device: keyof typeof AUTO_MEMORY_SHARE = 'cpu',
+): number {
   if (typeof limit === 'number') return limit;
-  if (limit === 'auto') return Math.floor(totalMemory * AUTO_MEMORY_SHARE);
+  if (limit === 'auto') return Math.floor(totalMemory * AUTO_MEMORY_SHARE[device]);
   const [, amount, unit] = /^([0-9.]+) ?([KMGT]?i?B)$/.exec(limit) ?? [];
   const factor = unit === undefined ? undefined : units[unit];
   if (amount === undefined || factor === undefined) {

@@ -26,16 +26,28 @@ export function planMemory(input: PlanInput): MemoryPlan {
 
 /** A GPU keeps its residual stream in the compute type, and makes what element-wise operations gave again in the backward:
  *  there memory is what is short. */
-export function layoutOf(input: PlanInput): EngineLayout {
-  const common = { embeddings: 'device', optimizerState: 'device' } as const;
-  return input.device === 'cuda'
-    ? { ...common, residual: input.compute, elementwise: 'recompute', ...input, device: 'cuda' }
-    : { ...common, residual: 'float32', elementwise: 'keep', ...input, device: 'cpu' };
+export function deviceLayout(
+  device: EngineLayout['device'],
+  compute: ComputeType,
+): Pick<EngineLayout, 'residual' | 'elementwise'> {
+  return device === 'cuda'
+    ? { residual: compute, elementwise: 'recompute' }
+    : { residual: 'float32', elementwise: 'keep' };
+}
+
+export function layoutOf({ device = 'cpu', ...input }: PlanInput): EngineLayout {
+  return {
+    device,
+    embeddings: 'device',
+    optimizerState: 'device',
+    ...deviceLayout(device, input.compute),
+    ...input,
+  };
 }
 
 /** What the planner must know about the machine. */
 export interface Machine {
-  /** Bytes of memory the engine draws on: the machine's, or the GPU's usable ones. */
+  /** Bytes of memory the engine draws on: the machine's, or those that are free on the GPU. */
   readonly totalMemory: number;
   readonly cores: number;
   /** The processor multiplies bf16 natively and the GEMM library uses it. */
@@ -50,6 +62,8 @@ export interface RunPlan {
   readonly compute: ComputeType;
   readonly threads: number;
   readonly activationCheckpointing: 'none' | 'block';
+  readonly embeddings: EngineLayout['embeddings'];
+  readonly optimizerState: EngineLayout['optimizerState'];
   readonly memoryLimit: number;
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
   /** What planMemory was given. */
@@ -65,9 +79,36 @@ export interface PlanChoices {
   readonly activationCheckpointing?: 'none' | 'block';
 }
 
+type Savings = Pick<RunPlan, 'activationCheckpointing' | 'embeddings' | 'optimizerState'>;
+
+/** What an experiment leaves to the planner, from the fastest to the smallest. */
+function ladder(
+  checkpointing: 'auto' | 'none' | 'block',
+  offload: Experiment['offload'],
+  device: EngineLayout['device'],
+): Savings[] {
+  const places = [
+    { name: 'none', embeddings: 'device', optimizerState: 'device' },
+    { name: 'embeddings', embeddings: 'host', optimizerState: 'device' },
+    { name: 'optimizer', embeddings: 'host', optimizerState: 'host' },
+  ] as const;
+  // On the CPU there is no other memory.
+  const allowed = places.filter(({ name }) =>
+    device === 'cpu' ? name === 'none' : offload === 'auto' || name === offload,
+  );
+  const modes = checkpointing === 'auto' ? (['none', 'block'] as const) : [checkpointing];
+  // Computing activations again costs a quarter of the speed, fetching from the host little: yet what stays off the device is
+  // the smaller part, so that it is the last resort and not the first.
+  return modes.flatMap((activationCheckpointing, i) =>
+    allowed
+      .filter((_, place) => place === 0 || i === modes.length - 1)
+      .map(({ embeddings, optimizerState }) => ({ activationCheckpointing, embeddings, optimizerState })),
+  );
+}
+
 /**
- * Decides compute, threads and checkpointing and plans the memory. "auto" checkpointing keeps all activations when that fits
- * under the memory limit. An evaluation at a longer sequence (WikiText protocol) is planned by {@link planEvaluation}.
+ * Decides compute, threads, checkpointing and what lies in host memory, and plans the memory: for what is "auto" the fastest that
+ * fits under the memory limit, or else the smallest. An evaluation at a longer sequence (WikiText protocol) is planned by {@link planEvaluation}.
  */
 export function planRun(
   experiment: Experiment,
@@ -88,18 +129,19 @@ export function planRun(
     microBatchSize: experiment.training.microBatchSize,
     sequenceLength: experiment.data.sequenceLength,
   };
-  const memoryLimit = memoryLimitBytes(experiment.memoryLimit, machine.totalMemory);
+  const memoryLimit = memoryLimitBytes(experiment.memoryLimit, machine.totalMemory, device);
   const wanted = choices.activationCheckpointing ?? experiment.training.activationCheckpointing;
-  const planned = (activationCheckpointing: 'none' | 'block'): RunPlan => {
-    const input = { ...base, activationCheckpointing };
+  const planned = (savings: Savings): RunPlan => {
+    const input = { ...base, ...savings };
     const memory = planMemory(input);
     const { compute, threads } = base;
     const fits = memory.total <= memoryLimit;
-    return { device, compute, threads, activationCheckpointing, memoryLimit, linears, input, memory, fits };
+    return { device, compute, threads, ...savings, memoryLimit, linears, input, memory, fits };
   };
-  if (wanted !== 'auto') return planned(wanted);
-  const fast = planned('none');
-  return fast.fits || !training ? fast : planned('block');
+  const plans = ladder(training ? wanted : 'none', experiment.offload, device).map(planned);
+  const plan = plans.find(({ fits }) => fits) ?? plans.at(-1);
+  if (plan === undefined) throw new RangeError('the ladder of plans is empty');
+  return plan;
 }
 
 function chooseCompute(experiment: Experiment, machine: Machine): ComputeType {

@@ -440,6 +440,16 @@ const device = Type.String({
   }),
 });
 
+const offload = choice(
+  {
+    auto: 'What has to, so that the run fits into the memory of the GPU.',
+    none: 'Everything lies in the memory of the GPU.',
+    embeddings: 'Rows of the embedding table are gathered on the host.',
+    optimizer: "The optimiser's moments lie in host memory as well; slower where PCI Express is slow.",
+  },
+  { description: 'What of a run on a GPU lies in host memory; results do not change.' },
+);
+
 const compute = choice(
   {
     auto: 'bf16 where the processor multiplies it natively, else float32.',
@@ -464,7 +474,7 @@ const memoryLimit = Type.Union(
   ],
   prose({
     description:
-      'Most memory that the engine may allocate: "auto" (three quarters of the machine\'s memory), a size such as "6 GiB" or "800 MB", or a number of bytes.',
+      'Most memory that the engine may allocate: "auto" (three quarters of the machine\'s memory; of a GPU 95 % of what is free), a size such as "6 GiB" or "800 MB", or a number of bytes.',
     allowed: '"auto", a size such as "6 GiB", or a number of bytes',
   }),
 );
@@ -487,6 +497,7 @@ export const ExperimentSchema = requiredSection(
     checkpoint,
     device: withDefault(device, 'auto'),
     compute: withDefault(compute, 'auto'),
+    offload: withDefault(offload, 'auto'),
     threads: withDefault(threads, 'auto'),
     memoryLimit: withDefault(memoryLimit, 'auto'),
   },

@@ -33,8 +33,8 @@ export interface TextRequest {
 /** Methods throw UserError for what the user can mend. Paths are as resolvePaths leaves them. */
 export interface World {
   readonly machine: Machine;
-  /** Devices that this build can compute on. */
-  readonly devices: readonly ('cpu' | 'cuda')[];
+  /** Why the GPU that the experiment asks for cannot be used; null: it can. */
+  readonly gpuProblem: string | null;
   /** Checks the whole folder: configuration, every tensor's header, tokenizer file. */
   openModel(path: string): Promise<WorldModel>;
   /** Highest token id plus one of the tokenizer. */
@@ -125,11 +125,11 @@ function isSystemError(error: unknown): boolean {
 }
 
 function* deviceFindings({ device }: Experiment, world: World): Iterable<WorldFinding> {
-  if (device === 'auto' || device === 'cpu' || world.devices.includes('cuda')) return;
+  if (device === 'auto' || device === 'cpu' || world.gpuProblem === null) return;
   yield {
     path: ['device'],
     value: device,
-    message: `device: ${quoted(device)} is not available here; use "cpu" or "auto"`,
+    message: `device: ${quoted(device)} cannot be used: ${world.gpuProblem}; use "cpu" or "auto"`,
     replacements: ['auto', 'cpu'],
   };
 }

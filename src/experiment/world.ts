@@ -19,6 +19,8 @@ import type { TextRequest, World, WorldModel } from './validate-world';
 export interface WorldOptions {
   /** Cores and bf16 as the native build reports them; see {@link thisMachine}. */
   readonly machine: Machine;
+  /** See {@link World.gpuProblem}. */
+  readonly gpuProblem?: string | null;
   /** Folder of the experiment: relative paths start there. */
   readonly baseFolder: string;
   /** Where run folders are made; need not exist yet. */
@@ -38,7 +40,7 @@ export function thisMachine(cpu: { readonly nativeBf16: boolean; readonly logica
   };
 }
 
-export function openWorld({ machine, baseFolder, runsFolder, addonFile }: WorldOptions): World {
+export function openWorld({ machine, gpuProblem = null, baseFolder, runsFolder, addonFile }: WorldOptions): World {
   const tokenizers = new Map<string, Promise<TextTokenizer>>();
   const tokenizerOf = ({ folder }: WorldModel): Promise<TextTokenizer> => {
     const open = tokenizers.get(folder) ?? openTokenizer(folder, { addonFile });
@@ -47,7 +49,7 @@ export function openWorld({ machine, baseFolder, runsFolder, addonFile }: WorldO
   };
   return {
     machine,
-    devices: ['cpu'],
+    gpuProblem,
     async openModel(modelPath) {
       const { folder, shape } = await openModel(await resolveModelPath(modelPath, baseFolder));
       return { folder, shape };

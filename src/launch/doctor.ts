@@ -3,6 +3,7 @@ import { statfs } from 'node:fs/promises';
 import os from 'node:os';
 import { version } from '../../package.json';
 import { messageOf } from '../errors';
+import { obstacle } from './gpu';
 import { probeNative, type NativeProbe, type ProbeOptions } from './probe-native';
 
 export interface Fact {
@@ -31,7 +32,7 @@ export async function doctor(options: DoctorOptions = {}): Promise<Fact[]> {
     ...nativeFacts(probe),
     memoryFact(),
     await diskFact(options.folder ?? process.cwd()),
-    fact('GPU', 'not in this version; training runs on the CPU'),
+    ...gpuFacts(probe),
   ];
 }
 
@@ -65,6 +66,28 @@ function gemmFact({ cpu, files }: Extract<NativeProbe, { ok: true }>): Fact {
       ? 'Install oneDNN (Debian: libdnnl-dev) and build again with npm run setup.'
       : `${files.oneDnn} cannot be opened: install the oneDNN library it was built with, or run npm run setup.`;
   return { name: 'Matrix products', ok: 'warning', value, hint };
+}
+
+function gpuFacts(probe: NativeProbe): Fact[] {
+  if (!probe.ok) return [];
+  const { cuda } = probe;
+  const reason = obstacle(cuda);
+  const devices = (cuda.info?.devices ?? []).map((device) =>
+    fact(
+      `GPU ${String(device.index)}`,
+      `${device.name}, compute capability ${device.computeCapability}, ${gib(device.freeBytes)} free of ${gib(device.totalBytes)}`,
+    ),
+  );
+  const versions =
+    cuda.info === null ? [] : [fact('CUDA', `built with ${cuda.info.runtime}, driver serves ${cuda.info.driver}`)];
+  if (reason === null) return [...devices, ...versions, fact('cuBLASLt', cuda.cublasLt ?? '')];
+  // Training on the CPU is no defect; a GPU that is there and cannot be used is worth a note.
+  const ok = devices.length > 0 || cuda.problem !== null ? 'warning' : 'ok';
+  return [
+    ...devices,
+    ...versions,
+    { name: 'GPU', ok, value: `none can be used: ${reason.message}`, hint: ok === 'ok' ? null : reason.hint },
+  ];
 }
 
 function memoryFact(): Fact {

@@ -10,6 +10,8 @@ export interface NativeFiles {
   readonly addon: string;
   /** The oneDNN glue beside it; null: not built, the engine uses its own matrix products. */
   readonly oneDnn: string | null;
+  /** The CUDA backend beside it; null: not built. */
+  readonly cuda: string | null;
 }
 
 export const NATIVE_VARIABLE = 'LRQAT_NATIVE';
@@ -18,6 +20,8 @@ const GLUE: Partial<Record<NodeJS.Platform, string>> = {
   win32: 'lrqat_onednn.dll',
   darwin: 'liblrqat_onednn.dylib',
 };
+
+const CUDA: Partial<Record<NodeJS.Platform, string>> = { win32: 'lrqat_cuda.dll' };
 
 /** Finds the native build: the file or folder that LRQAT_NATIVE names, `native/` beside the running bundle or its parent folder
  *  (as packages are laid out), `build/Release` of the project the bundle belongs to.
@@ -32,11 +36,11 @@ export function findNative(environment: NodeJS.ProcessEnv = process.env): Native
         hint: `Unset ${NATIVE_VARIABLE}, or let it name ${ADDON} or the folder that holds it.`,
       });
     }
-    return withGlue(addon);
+    return withCompanions(addon);
   }
   const searched = candidates(bundleFolder());
   const addon = searched.find((file) => existsSync(file));
-  if (addon !== undefined) return withGlue(addon);
+  if (addon !== undefined) return withCompanions(addon);
   throw new UserError(
     'NativeMissing',
     `the native engine is not built; searched:${searched.map((file) => `\n  ${file}`).join('')}`,
@@ -46,9 +50,16 @@ export function findNative(environment: NodeJS.ProcessEnv = process.env): Native
   );
 }
 
-function withGlue(addon: string): NativeFiles {
-  const glue = path.join(path.dirname(addon), GLUE[process.platform] ?? 'liblrqat_onednn.so');
-  return { addon, oneDnn: existsSync(glue) ? glue : null };
+function withCompanions(addon: string): NativeFiles {
+  const beside = (name: string): string | null => {
+    const file = path.join(path.dirname(addon), name);
+    return existsSync(file) ? file : null;
+  };
+  return {
+    addon,
+    oneDnn: beside(GLUE[process.platform] ?? 'liblrqat_onednn.so'),
+    cuda: beside(CUDA[process.platform] ?? 'liblrqat_cuda.so'),
+  };
 }
 
 function candidates(bundle: string): string[] {

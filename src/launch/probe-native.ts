@@ -1,15 +1,23 @@
 // Is the native build usable? Asked in a child process, because the answer may be a crash (an instruction this CPU does not have, a
 // library of another age).
 import { execFile } from 'node:child_process';
-import type { CpuInfo } from '../../native/binding/addon';
+import type { CpuInfo, CudaInfo, LrqatAddon } from '../../native/binding/addon';
 import { version } from '../../package.json';
 import { messageOf, UserError } from '../errors';
+import { findCublasLt } from './cublaslt';
 import { childEnvironment } from './environment';
+import type { CudaProbe } from './gpu';
 import { UNLOADABLE_HINT } from './load-addon';
 import { findNative, type NativeFiles } from './native-files';
 
 export type NativeProbe =
-  | { readonly ok: true; readonly files: NativeFiles; readonly engineVersion: string; readonly cpu: CpuInfo }
+  | {
+      readonly ok: true;
+      readonly files: NativeFiles;
+      readonly engineVersion: string;
+      readonly cpu: CpuInfo;
+      readonly cuda: CudaProbe;
+    }
   | { readonly ok: false; readonly files: NativeFiles | null; readonly reason: string; readonly hint: string };
 
 export interface ProbeOptions {
@@ -21,10 +29,37 @@ export interface ProbeOptions {
 
 /** What the child runs; its last line is the answer, whatever libraries print before. */
 const CHILD = `
-const [addon, oneDnn] = process.argv.slice(1);
+const [addon, oneDnn, cuda] = process.argv.slice(1);
 const native = require(addon);
-console.log('\\n' + JSON.stringify({ engineVersion: native.engineVersion, cpu: native.cpuInfo(oneDnn || null) }));
+const gpus = () => {
+  if (!cuda) return { info: null, problem: null };
+  try {
+    return { info: native.cudaInfo(cuda), problem: null };
+  } catch (error) {
+    return { info: null, problem: error.message };
+  }
+};
+console.log('\\n' + JSON.stringify({ engineVersion: native.engineVersion, cpu: native.cpuInfo(oneDnn || null), gpus: gpus() }));
 `;
+
+/** The same about GPUs in this process, for one that has the addon loaded anyway. */
+export function askCuda(addon: Pick<LrqatAddon, 'cudaInfo'>, files: NativeFiles): CudaProbe {
+  if (files.cuda === null) return cudaProbe(files, { info: null, problem: null });
+  try {
+    return cudaProbe(files, { info: addon.cudaInfo(files.cuda), problem: null });
+  } catch (error) {
+    return cudaProbe(files, { info: null, problem: messageOf(error) });
+  }
+}
+
+function cudaProbe(
+  { cuda }: NativeFiles,
+  gpus: Pick<CudaProbe, 'info' | 'problem'>,
+  environment = process.env,
+): CudaProbe {
+  const { file, searched } = findCublasLt({ environment });
+  return { library: cuda, ...gpus, cublasLt: file, searched };
+}
 
 export async function probeNative(options: ProbeOptions = {}): Promise<NativeProbe> {
   const environment = options.environment ?? process.env;
@@ -41,17 +76,24 @@ export async function probeNative(options: ProbeOptions = {}): Promise<NativePro
     const reason = `${files.addon} is of version ${answer.engineVersion}, this program is ${version}`;
     return { ok: false, files, reason, hint: 'Build it again with: npm run setup' };
   }
-  return { ok: true, files, ...answer };
+  const { engineVersion, cpu, gpus } = answer;
+  return { ok: true, files, engineVersion, cpu, cuda: cudaProbe(files, gpus, environment) };
 }
 
-type Answer = { readonly engineVersion: string; readonly cpu: CpuInfo } | { readonly reason: string };
+type Answer =
+  | {
+      readonly engineVersion: string;
+      readonly cpu: CpuInfo;
+      readonly gpus: { readonly info: CudaInfo | null; readonly problem: string | null };
+    }
+  | { readonly reason: string };
 
 function ask(files: NativeFiles, options: ProbeOptions, environment: NodeJS.ProcessEnv): Promise<Answer> {
   const timeout = options.timeout ?? 30_000;
   return new Promise((resolve) => {
     execFile(
       options.nodePath ?? process.execPath,
-      ['-e', CHILD, files.addon, files.oneDnn ?? ''],
+      ['-e', CHILD, files.addon, files.oneDnn ?? '', files.cuda ?? ''],
       { env: childEnvironment(environment), timeout, killSignal: 'SIGKILL', windowsHide: true, maxBuffer: 1 << 20 },
       (error, stdout, stderr) => {
         resolve(error === null ? parseAnswer(stdout) : { reason: describe(error, stderr, timeout) });

@@ -3,18 +3,33 @@
 
 import os from 'node:os';
 import path from 'node:path';
-import type { ComputeType, CpuInfo, MemoryParts } from '../../native/binding/addon';
+import type { ComputeType, CpuInfo, DeviceConfig, MemoryParts } from '../../native/binding/addon';
 import { UserError } from '../errors';
 import { formatBytes, planRun, type Experiment, usableMemory } from '../experiment';
 import { writeFileAtomic, type FileSystem } from '../formats/file-system';
 import type { ModelShape } from '../formats/model-shape';
+import { chooseGpu, type CudaProbe, type GpuChoice } from '../launch/gpu';
 import { jsonText, readJson } from '../runs/json-file';
 
-export const CHOICES_SCHEMA = 1;
+export const CHOICES_SCHEMA = 2;
+
+/** The GPU of a run. */
+export interface ChosenGpu {
+  readonly index: number;
+  readonly name: string;
+  readonly computeCapability: string;
+  /** CUDA versions of the build and of the driver. */
+  readonly runtime: string;
+  readonly driver: string;
+  /** File of the library for matrix products. */
+  readonly cublasLt: string;
+}
 
 export interface Choices {
   readonly schema: number;
-  readonly device: 'cpu';
+  readonly device: 'cpu' | 'cuda';
+  /** null: the run computes on the CPU. */
+  readonly gpu: ChosenGpu | null;
   readonly processor: string;
   readonly engineVersion: string;
   /** Instruction set of our own loops. */
@@ -24,6 +39,8 @@ export interface Choices {
   readonly compute: ComputeType;
   readonly threads: number;
   readonly activationCheckpointing: 'none' | 'block';
+  readonly embeddings: 'device' | 'host';
+  readonly optimizerState: 'device' | 'host';
   /** Bytes the engine might take at most, and what it takes. */
   readonly memoryLimit: number;
   readonly plan: MemoryParts;
@@ -34,15 +51,17 @@ export interface Choices {
 /** What this machine and build offer. */
 export interface Machine {
   readonly cpu: CpuInfo;
+  readonly cuda: CudaProbe;
   readonly engineVersion: string;
   readonly processor: string;
   readonly availableCores: number;
   readonly memoryBytes: number;
 }
 
-export function thisMachine(cpu: CpuInfo, engineVersion: string): Machine {
+export function thisMachine(cpu: CpuInfo, cuda: CudaProbe, engineVersion: string): Machine {
   return {
     cpu,
+    cuda,
     engineVersion,
     processor: os.cpus()[0]?.model.trim() ?? 'unknown',
     availableCores: Math.min(cpu.logicalCores, os.availableParallelism()),
@@ -59,16 +78,13 @@ export interface ChoiceInput {
 
 /** @throws UserError DeviceUnavailable, OutOfMemory */
 export function makeChoices({ experiment, shape, machine, data }: ChoiceInput): Choices {
-  if (experiment.device.startsWith('cuda')) {
-    throw new UserError('DeviceUnavailable', `device: "${experiment.device}" is not available in this build`, {
-      hint: 'Use "auto" or "cpu".',
-    });
-  }
   const { cpu } = machine;
+  const gpu = chooseGpu(experiment.device, machine.cuda);
   const plan = planRun(experiment, shape, {
-    totalMemory: machine.memoryBytes,
+    totalMemory: gpu === null ? machine.memoryBytes : gpu.device.freeBytes,
     cores: Math.max(1, machine.availableCores),
     nativeBf16: cpu.bf16 !== 'none' && cpu.gemm !== null,
+    device: gpu === null ? 'cpu' : 'cuda',
   });
   if (!plan.fits) {
     throw new UserError(
@@ -79,7 +95,8 @@ export function makeChoices({ experiment, shape, machine, data }: ChoiceInput): 
   }
   return {
     schema: CHOICES_SCHEMA,
-    device: 'cpu',
+    device: plan.device,
+    gpu: gpu === null ? null : chosenGpu(gpu, machine),
     processor: machine.processor,
     engineVersion: machine.engineVersion,
     isa: cpu.isa,
@@ -87,10 +104,41 @@ export function makeChoices({ experiment, shape, machine, data }: ChoiceInput): 
     compute: plan.compute,
     threads: plan.threads,
     activationCheckpointing: plan.activationCheckpointing,
+    embeddings: plan.embeddings,
+    optimizerState: plan.optimizerState,
     memoryLimit: plan.memoryLimit,
     plan: plan.memory.parts,
     data,
   };
+}
+
+function chosenGpu({ device, cublasLt }: GpuChoice, { cuda }: Machine): ChosenGpu {
+  const { index, name, computeCapability } = device;
+  return {
+    index,
+    name,
+    computeCapability,
+    runtime: cuda.info?.runtime ?? '',
+    driver: cuda.info?.driver ?? '',
+    cublasLt,
+  };
+}
+
+/** Where the engine of these choices computes. On another machine, or after the GPUs have changed places, a GPU of the same name
+ *  serves as well.
+ *  @throws UserError DeviceUnavailable */
+export function deviceOf({ gpu }: Pick<Choices, 'gpu'>, { cuda }: Machine): DeviceConfig {
+  if (gpu === null) return { type: 'cpu' };
+  const devices = cuda.info?.devices ?? [];
+  const same =
+    devices.find(({ index, name }) => index === gpu.index && name === gpu.name) ??
+    devices.find(({ name }) => name === gpu.name);
+  return deviceConfig(chooseGpu(same === undefined ? 'cuda' : `cuda:${String(same.index)}`, cuda));
+}
+
+export function deviceConfig(gpu: GpuChoice | null): DeviceConfig {
+  if (gpu === null) return { type: 'cpu' };
+  return { type: 'cuda', index: gpu.device.index, library: gpu.library, cublasLt: gpu.cublasLt };
 }
 
 /** What of the stored choices cannot be had here, each as a line for people; such a run still makes sense, but does not compute
@@ -98,8 +146,18 @@ export function makeChoices({ experiment, shape, machine, data }: ChoiceInput): 
 export function departures(stored: Choices, machine: Machine): string[] {
   const gemm = (library: Choices['gemm']): string =>
     library === null ? 'the built-in matrix products' : `${library.library} ${library.version}`;
+  const gpu =
+    stored.gpu === null ? null : (machine.cuda.info?.devices ?? []).find(({ name }) => name === stored.gpu?.name);
   const compared: readonly (readonly [name: string, before: string, now: string])[] = [
     ['engine', stored.engineVersion, machine.engineVersion],
+    ...(stored.gpu === null
+      ? []
+      : ([
+          ['GPU', stored.gpu.name, gpu?.name ?? machine.cuda.info?.devices[0]?.name ?? 'none'],
+          ['CUDA of the build', stored.gpu.runtime, machine.cuda.info?.runtime ?? 'none'],
+          ['driver', stored.gpu.driver, machine.cuda.info?.driver ?? 'none'],
+          ['cuBLASLt', stored.gpu.cublasLt, machine.cuda.cublasLt ?? 'none'],
+        ] as const)),
     ['processor', stored.processor, machine.processor],
     ['instruction set', stored.isa, machine.cpu.isa],
     // The built-in products are always there.

@@ -1,6 +1,7 @@
 // The engines of a run, configured by its choices.
 
 import type { Engine, EngineConfig } from '../../native/binding/addon';
+import { deviceLayout } from '../experiment';
 import { loadBase } from './base';
 import { isCancelled, type PreparedRun } from './session';
 
@@ -30,12 +31,19 @@ export function createLongEngine(run: PreparedRun, sequenceLength: number): Engi
   });
 }
 
-function common({ model, linears, choices, oneDnn, experiment }: PreparedRun) {
+function common({ model, linears, choices, oneDnn, device, experiment }: PreparedRun) {
+  const { compute, embeddings, optimizerState } = choices;
+  const { residual, elementwise } = deviceLayout(choices.device, compute);
   return {
+    device,
+    residual,
+    elementwise,
+    embeddings,
+    optimizerState,
     model: model.shape,
     tensors: model.tensors,
     linears,
-    compute: choices.compute,
+    compute,
     threads: choices.threads,
     oneDnn,
     seed: experiment.training.seed,

@@ -5,14 +5,14 @@ import os from 'node:os';
 import path from 'node:path';
 import type { ComputeType, Engine, LinearQuantization, WeightForm } from '../../native/binding/addon';
 import { UserError } from '../errors';
-import { resolveLinears } from '../experiment';
+import { deviceLayout, resolveLinears } from '../experiment';
 import { linearNames, openModel, resolveModelPath, type HuggingFaceModel } from '../formats';
 import { tokenizeCorpus, type TokenizeProgress } from '../formats/tokenize-corpus';
 import { openTokenizer } from '../formats/tokenizer';
-import { findNative, loadAddon } from '../launch';
+import { askCuda, chooseGpu, findNative, loadAddon } from '../launch';
 import { loadBase } from './base';
 import { newestCheckpoint, restoreCheckpoint, type ReadableCheckpoint } from './checkpoint';
-import { readChoices, requestInstructionSet, thisMachine } from './choices';
+import { deviceConfig, readChoices, requestInstructionSet, thisMachine } from './choices';
 import { evaluationText } from './evaluation-text';
 import { measure } from './measure';
 import { attachMerged, mergedFile } from './merge';
@@ -32,6 +32,8 @@ interface CommonOptions {
   readonly forms?: readonly WeightForm[];
   readonly threads?: number;
   readonly compute?: ComputeType;
+  /** "auto", "cpu", "cuda" or "cuda:<index>"; default: a GPU where there is one, unless the run computed on the CPU. */
+  readonly device?: string;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: EvaluateProgress) => void;
 }
@@ -77,6 +79,7 @@ interface Subject {
   readonly sequenceLength: number;
   readonly compute: ComputeType | null;
   readonly threads: number | null;
+  readonly device: 'auto' | 'cpu';
   readonly gemm: boolean;
   readonly cacheFolder: string;
 }
@@ -96,8 +99,9 @@ export async function evaluateModel(options: EvaluateOptions): Promise<Evaluatio
   const native = findNative();
   const addon = loadAddon(native.addon);
   const oneDnn = subject.gemm ? native.oneDnn : null;
-  const machine = thisMachine(addon.cpuInfo(oneDnn), addon.engineVersion);
-  const nativeBf16 = machine.cpu.bf16 !== 'none' && machine.cpu.gemm !== null;
+  const machine = thisMachine(addon.cpuInfo(oneDnn), askCuda(addon, native), addon.engineVersion);
+  const device = deviceConfig(chooseGpu(options.device ?? subject.device, machine.cuda));
+  const nativeBf16 = device.type === 'cuda' || (machine.cpu.bf16 !== 'none' && machine.cpu.gemm !== null);
   const compute = options.compute ?? subject.compute ?? (nativeBf16 ? 'bf16' : 'float32');
   const threads = options.threads ?? subject.threads ?? machine.availableCores;
   const sequenceLength = options.sequenceLength ?? subject.sequenceLength;
@@ -136,6 +140,8 @@ export async function evaluateModel(options: EvaluateOptions): Promise<Evaluatio
       modelVocabSize: model.shape.vocabSize,
     });
     engine = new addon.Engine({
+      device,
+      ...deviceLayout(device.type, compute),
       model: model.shape,
       tensors: model.tensors,
       linears,
@@ -209,6 +215,7 @@ async function modelSubject(modelPath: string): Promise<Subject> {
     sequenceLength: Math.min(2048, model.shape.maxPositions),
     compute: null,
     threads: null,
+    device: 'auto',
     gemm: true,
     cacheFolder: path.join(userCacheFolder(), 'lrqat', 'tokens'),
   };
@@ -235,6 +242,7 @@ async function runSubject(runDirectory: string): Promise<Subject> {
     sequenceLength: experiment.data.sequenceLength,
     compute: choices?.compute ?? null,
     threads: choices?.threads ?? null,
+    device: choices?.device === 'cpu' ? 'cpu' : 'auto',
     gemm: choices?.gemm !== null,
     cacheFolder: tokenCacheFolder(runDirectory),
   };

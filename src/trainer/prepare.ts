@@ -9,10 +9,11 @@ import { openModel, resolveModelPath, type HuggingFaceModel } from '../formats';
 import { tokenizeCorpus } from '../formats/tokenize-corpus';
 import type { TokenStream } from '../formats/token-stream';
 import { openTokenizer, type TextTokenizer } from '../formats/tokenizer';
-import { findNative, loadAddon } from '../launch';
+import { askCuda, findNative, loadAddon } from '../launch';
 import { runPaths } from '../runs';
 import {
   departures,
+  deviceOf,
   makeChoices,
   readChoices,
   requestInstructionSet,
@@ -40,7 +41,7 @@ export async function prepare(owned: OwnedRun): Promise<Prepared> {
   const addon = loadAddon(native.addon);
   addon.installCrashLog(runPaths(directory).log);
   const oneDnn = stored !== null && stored.gemm === null ? null : native.oneDnn;
-  const machine = thisMachine(addon.cpuInfo(oneDnn), addon.engineVersion);
+  const machine = thisMachine(addon.cpuInfo(oneDnn), askCuda(addon, native), addon.engineVersion);
 
   writer.update({ phase: 'opening the model' });
   const model = await openModel(await resolveModelPath(experiment.model.path, directory));
@@ -74,6 +75,7 @@ export async function prepare(owned: OwnedRun): Promise<Prepared> {
       departures: departures(choices, machine),
       addon,
       oneDnn: choices.gemm === null ? null : oneDnn,
+      device: deviceOf(choices, machine),
       corpusFiles: [...new Set(Object.values(streams).flatMap((stream) => stream.files))],
       texts: texts.filter(fits),
       longTexts: texts.filter((text) => !fits(text)),

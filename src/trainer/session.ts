@@ -1,6 +1,6 @@
 // What the parts of a running trainer share.
 
-import type { Engine, LinearQuantization, LrqatAddon } from '../../native/binding/addon';
+import type { DeviceConfig, Engine, LinearQuantization, LrqatAddon } from '../../native/binding/addon';
 import type { Experiment } from '../experiment';
 import { totalBytes } from '../experiment/memory-layout';
 import type { HuggingFaceModel } from '../formats';
@@ -36,6 +36,8 @@ export interface PreparedRun extends OwnedRun {
   readonly addon: LrqatAddon;
   /** File of the library for matrix products; null: the built-in ones. */
   readonly oneDnn: string | null;
+  /** Where the engines compute. */
+  readonly device: DeviceConfig;
   /** All files of text behind the tokens. */
   readonly corpusFiles: readonly string[];
   /** Texts whose sequences the training engine can take, and longer ones, which need an engine of their own. */

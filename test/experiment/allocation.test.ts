@@ -185,7 +185,7 @@ test('property: plan equals allocation for random shapes and settings', async ()
   }
 });
 
-test('the engine refuses a plan that is off by 64 bytes', () => {
+test('the engine refuses a plan that is off by 256 bytes', () => {
   const { parts } = planMemory(base);
   assert.throws(
     () =>
@@ -201,7 +201,7 @@ test('the engine refuses a plan that is off by 64 bytes', () => {
         sequenceLength: base.sequenceLength,
         activationCheckpointing: 'none',
         seed: 1,
-        plan: { ...parts, workspace: parts.workspace + 64 },
+        plan: { ...parts, workspace: parts.workspace + 256 },
       }),
     (error: EngineFailure) => error.code === 'PlanMismatch',
   );

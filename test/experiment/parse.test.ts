@@ -153,7 +153,7 @@ test('property: edit distance is a metric on short words, but for the swaps', ()
 test('a stored experiment is validated without its text', async () => {
   const world: World = {
     machine: { totalMemory: 2 ** 30, cores: 1, nativeBf16: false },
-    devices: ['cpu'],
+    gpuProblem: 'this machine has no NVIDIA GPU',
     openModel: (folder) => Promise.resolve({ folder, shape: tiny }),
     tokenizerVocabulary: () => Promise.resolve(512),
     expand: (pattern) => Promise.resolve([pattern]),

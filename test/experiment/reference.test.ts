@@ -90,6 +90,7 @@ test('defaults are those of the issue, and the smallest experiment needs nothing
     checkpoint: { everySteps: 100, keep: 3 },
     device: 'auto',
     compute: 'auto',
+    offload: 'auto',
     threads: 'auto',
     memoryLimit: 'auto',
   });

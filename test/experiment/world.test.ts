@@ -29,6 +29,7 @@ const file = path.join(folder, 'run.lrqat.json');
 const GiB = 2 ** 30;
 
 const real: World = openWorld({
+  gpuProblem: 'this machine has no NVIDIA GPU',
   machine: { totalMemory: 8 * GiB, cores: 2, nativeBf16: false },
   baseFolder: folder,
   runsFolder: path.join(folder, 'not', 'there', 'yet'),

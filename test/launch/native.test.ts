@@ -27,14 +27,14 @@ const probe = (file: string, timeout?: number): ReturnType<typeof probeNative> =
 test('LRQAT_NATIVE comes first, as a file or a folder, with the oneDNN glue beside it', (context) => {
   const addon = fakeAddon(context, GOOD, 'lrqat.node');
   const folder = path.dirname(addon);
-  assert.deepEqual(findNative({ LRQAT_NATIVE: addon }), { addon, oneDnn: null });
+  assert.deepEqual(findNative({ LRQAT_NATIVE: addon }), { addon, oneDnn: null, cuda: null });
   const names: Partial<Record<NodeJS.Platform, string>> = {
     darwin: 'liblrqat_onednn.dylib',
     win32: 'lrqat_onednn.dll',
   };
   const glue = path.join(folder, names[process.platform] ?? 'liblrqat_onednn.so');
   writeFileSync(glue, '');
-  assert.deepEqual(findNative({ LRQAT_NATIVE: folder }), { addon, oneDnn: glue });
+  assert.deepEqual(findNative({ LRQAT_NATIVE: folder }), { addon, oneDnn: glue, cuda: null });
   assert.throws(
     () => findNative({ LRQAT_NATIVE: path.join(folder, 'none.node') }),
     (error) =>
@@ -120,7 +120,7 @@ test('doctor: each fact says what it is and, if it is bad, what to do', async (c
   assert.match(byName.get('Matrix products')?.hint ?? '', /libdnnl-dev/);
   assert.match(byName.get('Disk')?.value ?? '', /GiB free/);
   assert.match(byName.get('Memory')?.value ?? '', /GiB free of/);
-  assert.match(byName.get('GPU')?.value ?? '', /not in this version/);
+  assert.match(byName.get('GPU')?.value ?? '', /none can be used|GiB free of/);
   const broken = await doctor({ environment: { LRQAT_NATIVE: '/nowhere' }, folder: '/nowhere' });
   assert.equal(broken.find((fact) => fact.name === 'Native engine')?.ok, 'error');
   assert.equal(broken.find((fact) => fact.name === 'Disk')?.ok, 'warning');
@@ -133,7 +133,14 @@ test('facts about other machines', () => {
     ['error', 'error', 'ok', 'ok'],
   );
   const cpu = { isa: 'avx2', bf16: 'none', logicalCores: 8, gemm: null } as const;
-  const facts = nativeFacts({ ok: true, files: { addon: '/a', oneDnn: '/glue.so' }, engineVersion: '1', cpu });
+  const cuda = { library: null, info: null, problem: null, cublasLt: null, searched: [] };
+  const facts = nativeFacts({
+    ok: true,
+    files: { addon: '/a', oneDnn: '/glue.so', cuda: null },
+    engineVersion: '1',
+    cpu,
+    cuda,
+  });
   assert.match(facts.at(-1)?.hint ?? '', /\/glue\.so cannot be opened/);
 });
 

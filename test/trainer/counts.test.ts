@@ -112,6 +112,7 @@ test('sizes: codes and float32 scales of the quantized linears, all else as it c
 
 const machine: Machine = {
   cpu: { isa: 'avx2', bf16: 'none', logicalCores: 2, gemm: { library: 'oneDNN', version: '2.6.3' } },
+  cuda: { library: null, info: null, problem: null, cublasLt: null, searched: [] },
   engineVersion: '0.1.0',
   processor: 'A',
   availableCores: 2,
@@ -119,8 +120,9 @@ const machine: Machine = {
 };
 
 const choices: Choices = {
-  schema: 1,
+  schema: 2,
   device: 'cpu',
+  gpu: null,
   processor: 'A',
   engineVersion: '0.1.0',
   isa: 'avx2',
@@ -128,6 +130,8 @@ const choices: Choices = {
   compute: 'float32',
   threads: 2,
   activationCheckpointing: 'none',
+  embeddings: 'device',
+  optimizerState: 'device',
   memoryLimit: 2 ** 32,
   plan: {
     quantizedWeights: 0,

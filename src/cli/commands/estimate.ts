@@ -30,7 +30,7 @@ export async function estimateRun(file: string, options: EstimateOptions, contex
   const runsFolder = runsFolderFor(path.resolve(context.folder, file));
   const input = await readExperiment(file, options.set, runsFolder, context, 'model');
   const experiment = requireExperiment(input, file, context);
-  const world = input.world ?? (await worldFor(input.file, runsFolder));
+  const world = input.world ?? (await worldFor(input.file, runsFolder, experiment.device));
   const { shape } = await world.openModel(experiment.model.path);
   const calibration = await calibrate(experiment, shape, world.machine);
   const freeDisk = await world.freeDisk();

@@ -14,6 +14,7 @@ import { renderTable } from '../table';
 export interface EvaluateOptions extends RunsOption {
   readonly data: readonly string[];
   readonly sequenceLength?: number;
+  readonly device?: string;
   readonly field?: string;
   readonly wikitext?: boolean;
   readonly json?: boolean;
@@ -32,6 +33,7 @@ export async function evaluate(target: string, options: EvaluateOptions, context
       ...subject,
       data: options.data.map((pattern) => path.resolve(context.folder, pattern)),
       kind: options.wikitext === true ? 'wikitext' : 'text',
+      ...(options.device === undefined ? {} : { device: options.device }),
       ...(options.field === undefined ? {} : { field: options.field }),
       ...(options.sequenceLength === undefined ? {} : { sequenceLength: options.sequenceLength }),
       signal: interrupt.signal,
