@@ -10,7 +10,12 @@ await main(async () => {
   const checks = {
     types: () => {
       // Webviews have types of their own: the browser's, and none of Node.
-      for (const project of ['tsconfig.json', 'webview/tsconfig.json', 'test/webview/tsconfig.json']) {
+      for (const project of [
+        'tsconfig.json',
+        'webview/tsconfig.json',
+        'test/webview/tsconfig.json',
+        'test/bench/ui/tsconfig.json',
+      ]) {
         runModule('typescript/bin/tsc', ['--noEmit', '-p', project]);
       }
     },

@@ -59,6 +59,9 @@ export class Plot {
   private frame: PlotFrame | null = null;
   /** The gesture under way began with a press (a box), not with the wheel. */
   private box = true;
+  /** While the plot is dragged along only our own frames are painted: Chart.js would paint one more at every move of the mouse. */
+  private panning = false;
+  private rendering = false;
 
   /** @param canvas alone in an element of its own, whose size it takes. */
   constructor(
@@ -66,7 +69,11 @@ export class Plot {
     private readonly axisWidth: number,
     private readonly events: PlotEvents,
   ) {
-    this.chart = new Chart(canvas, { ...withData(() => this.frame), options: { responsive: true, events: [] } });
+    const mayDraw = () => this.rendering || !this.panning;
+    this.chart = new Chart(canvas, {
+      ...withData(() => this.frame, mayDraw),
+      options: { responsive: true, events: [] },
+    });
     canvas.addEventListener('dblclick', () => this.events.onReset());
   }
 
@@ -89,7 +96,9 @@ export class Plot {
       onResize: () => this.events.onResize(),
       plugins: { zoom: this.gestures(theme) },
     };
+    this.rendering = true;
     this.chart.update('none');
+    this.rendering = false;
   }
 
   /** The frame as a picture of its own, `ratio` times as sharp. */
@@ -101,7 +110,10 @@ export class Plot {
     if (frame === null) return canvas;
     const options = optionsOf(frame, theme, this.axisWidth);
     const chart = new Chart(canvas, {
-      ...withData(() => frame),
+      ...withData(
+        () => frame,
+        () => true,
+      ),
       options: { ...options, responsive: false, devicePixelRatio: ratio },
     });
     chart.update('none');
@@ -148,6 +160,13 @@ export class Plot {
         mode: () => (this.frame?.panY === true ? 'xy' : 'x'),
         modifierKey: 'shift',
         threshold: 2,
+        onPanStart: () => {
+          this.panning = true;
+          return true;
+        },
+        onPanComplete: () => {
+          this.panning = false;
+        },
         onPan: () => this.moved('pan'),
       },
     };
@@ -155,13 +174,17 @@ export class Plot {
 }
 
 /** The plugin that strokes the frame's data. */
-function withData(frame: () => PlotFrame | null): Pick<ChartConfiguration<'line'>, 'type' | 'data' | 'plugins'> {
+function withData(
+  frame: () => PlotFrame | null,
+  mayDraw: () => boolean,
+): Pick<ChartConfiguration<'line'>, 'type' | 'data' | 'plugins'> {
   return {
     type: 'line',
     data: { datasets: [] },
     plugins: [
       {
         id: 'data',
+        beforeDraw: () => (mayDraw() ? undefined : false),
         beforeDatasetsDraw: (chart) => {
           const shown = frame();
           if (shown === null) return;

@@ -46,7 +46,7 @@ export class RunData {
   checkpoints: readonly CheckpointMark[] = [];
   resumes: readonly ResumeMark[] = [];
   private revision = 0;
-  private readonly derived = new Map<string, { readonly sources: readonly Source[]; readonly series: SeriesOf }>();
+  private readonly derived = new Map<string, Derived>();
 
   /** Has anything been received? */
   get known(): boolean {
@@ -62,10 +62,7 @@ export class RunData {
     if (layers !== null && layers.rows.keep > this.layers.length) return false;
     if (rows !== null) {
       this.rows.replace(rows.keep, rows.count, rows.columns);
-      for (const { sources, series } of this.derived.values()) {
-        for (const source of sources) source.cut(rows.keep);
-        series.pyramid.cut(rows.keep);
-      }
+      for (const derived of this.derived.values()) cut(derived, rows.keep);
     }
     if (layers !== null) {
       this.layers.replace(layers.rows.keep, layers.rows.count, layers.rows.columns);
@@ -89,25 +86,20 @@ export class RunData {
     return row < 0 ? 0 : (this.x(axis)[row] ?? 0);
   }
 
-  /** Computed when first asked for and kept up from then on. */
+  /** Computed when first asked for and kept up from then on. A column has one smoothed series: asking for it with another weight
+   *  changes the one that was given before. */
   series(column: RowColumn, { smoothing, positive }: SeriesChoice): Series {
-    const key = `${column}/${String(smoothing)}/${String(positive)}`;
-    const known = this.derived.get(key);
-    if (known !== undefined) return known.series;
-    // A slider that is dragged leaves one derived column a position; only the newest is worth its memory.
-    for (const old of this.derived.keys()) {
-      const [oldColumn, oldSmoothing] = old.split('/');
-      if (oldColumn === column && oldSmoothing !== '0' && oldSmoothing !== String(smoothing) && smoothing > 0) {
-        this.derived.delete(old);
-      }
+    const key = `${column}/${String(smoothing > 0)}/${String(positive)}`;
+    let derived = this.derived.get(key);
+    if (derived === undefined) {
+      derived = derive(() => this.rows.column(column), smoothing, positive);
+      this.derived.set(key, derived);
+    } else if (derived.smoothed !== null && derived.smoothed.weight !== smoothing) {
+      // In place: a slider that is dragged would else allocate a column at every position.
+      derived.smoothed.weight = smoothing;
+      cut(derived, 0);
     }
-    const sources: Source[] = [new Plain(() => this.rows.column(column))];
-    const last = () => sources.at(-1) ?? new Plain(() => new Float64Array(0));
-    if (smoothing > 0) sources.push(new Smoothed(last(), smoothing));
-    if (positive) sources.push(new Positive(last()));
-    const series = new SeriesOf(last());
-    this.derived.set(key, { sources, series });
-    return series;
+    return derived.series;
   }
 
   private clear(): void {
@@ -118,11 +110,28 @@ export class RunData {
     this.checkpoints = [];
     this.resumes = [];
     this.revision = 0;
-    for (const { sources, series } of this.derived.values()) {
-      for (const source of sources) source.cut(0);
-      series.pyramid.cut(0);
-    }
+    for (const derived of this.derived.values()) cut(derived, 0);
   }
+}
+
+/** A series with the columns that it is computed from. */
+interface Derived {
+  readonly sources: readonly Source[];
+  readonly smoothed: Smoothed | null;
+  readonly series: SeriesOf;
+}
+
+function derive(read: () => Float64Array, smoothing: number, positive: boolean): Derived {
+  const plain = new Plain(read);
+  const smoothed = smoothing > 0 ? new Smoothed(plain, smoothing) : null;
+  const before = smoothed ?? plain;
+  const last = positive ? new Positive(before) : before;
+  return { sources: [...new Set([plain, before, last])], smoothed, series: new SeriesOf(last) };
+}
+
+function cut({ sources, series }: Derived, length: number): void {
+  for (const source of sources) source.cut(length);
+  series.pyramid.cut(length);
 }
 
 class SeriesOf implements Series {

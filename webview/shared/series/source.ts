@@ -55,10 +55,10 @@ export class Smoothed extends Derived {
   /** wⁿ at each row: what the average lacks of full weight. */
   private missing: Float64Array = new Float64Array(0);
 
-  /** @param weight of the past, 0 to below 1. */
+  /** @param weight of the past, 0 to below 1; after a change `cut(0)` computes anew. */
   constructor(
     source: Source,
-    readonly weight: number,
+    public weight: number,
   ) {
     super(source);
   }
