@@ -46,7 +46,7 @@ export function tickLabel(value: number, quantity: Quantity): string {
     case 'share':
       return percentage(value);
     case 'time':
-      return duration(value);
+      return duration(value).replace(/\.0+ /, ' ');
     case 'step':
     case 'nats':
     case 'perplexity':
