@@ -78,8 +78,9 @@ function boundless(world: World): World {
 }
 
 async function readText(file: string, name: string): Promise<string> {
+  let bytes: Uint8Array;
   try {
-    return await readFile(file, 'utf8');
+    bytes = await readFile(file);
   } catch (error) {
     const code = systemErrorCode(error);
     if (code === 'ENOENT') {
@@ -89,5 +90,12 @@ async function readText(file: string, name: string): Promise<string> {
     }
     if (code === 'EISDIR') throw new UserError('NoSuchFile', `${name}: is a folder, not an experiment file`);
     throw new UserError('Unreadable', `${name}: cannot be read (${code ?? String(error)})`, { cause: error });
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new UserError('Unreadable', `${name}: is not UTF-8 text`, {
+      hint: 'FILE is an experiment file (*.lrqat.json), JSON with comments.',
+    });
   }
 }

@@ -1,8 +1,11 @@
 // Problems as a terminal shows them.
 
+import { printable } from '../formats/show-value';
 import type { Problem } from './problem';
 
 const TAB = '    ';
+/** Columns of a source line that are shown. */
+const EXCERPT = 160;
 
 /**
  * One block a problem: `file:line:column: severity: message`, the line of the source with carets under the place, the hint.
@@ -14,15 +17,20 @@ export function formatProblems(problems: readonly Problem[], sources: Readonly<R
 
 function formatProblem(problem: Problem, text: string | undefined): string {
   const { file, line, column, severity, message, hint } = problem;
-  const lines = [`${file}:${String(line)}:${String(column)}: ${severity}: ${message}`];
+  const lines = [`${file}:${String(line)}:${String(column)}: ${severity}: ${printable(message)}`];
   const source = text?.replace(/^\uFEFF/, ' ').split(/\r\n|\r|\n/)[line - 1];
   if (source !== undefined && source.trim() !== '') {
     const number = String(line);
-    const before = source.slice(0, column - 1).replaceAll('\t', TAB);
     const end = problem.endLine === line ? problem.endColumn - 1 : source.length;
-    const marked = source.slice(column - 1, end).replaceAll('\t', TAB);
+    // Of a long line, what lies around the place.
+    const from = source.length <= EXCERPT ? 0 : Math.max(0, column - 1 - EXCERPT / 2);
+    const to = Math.min(source.length, from + EXCERPT);
+    const shown = (first: number, last: number): string => printable(source.slice(first, last)).replaceAll('\t', TAB);
+    const [cutBefore, cutAfter] = [from > 0 ? '…' : '', to < source.length ? '…' : ''];
+    const before = cutBefore + shown(from, column - 1);
+    const marked = shown(column - 1, Math.min(end, to));
     lines.push(
-      `  ${number} | ${source.replaceAll('\t', TAB)}`,
+      `  ${number} | ${cutBefore}${shown(from, to)}${cutAfter}`,
       `  ${' '.repeat(number.length)} | ${' '.repeat(before.length)}${'^'.repeat(Math.max(1, marked.length))}`,
     );
   }

@@ -3,6 +3,7 @@
 import type { TSchema } from '@sinclair/typebox';
 import { Value, ValueErrorType, type ValueError } from '@sinclair/typebox/value';
 
+import { shorten } from '../formats/show-value';
 import { allowed, quoted, requiredKeys, view, type SchemaView } from './allowed';
 import type { ExperimentDocument } from './document';
 import { nearest } from './nearest';
@@ -98,7 +99,7 @@ function unknownKey(
       path: pathText(path),
       ...(name ? document.range(name.offset, name.length) : document.anchor(parent)),
       severity: 'error',
-      message: `${pathText(path)} is not a key of ${where}; ${advice}`,
+      message: `${shorten(pathText(path))} is not a key of ${where}; ${advice}`,
       value: key,
       fixes,
     },

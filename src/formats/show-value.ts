@@ -27,6 +27,12 @@ export function quote(text: string): string {
   return JSON.stringify(shorten(text));
 }
 
-function shorten(text: string): string {
+/** A text of a file in a message or an excerpt: without characters that a terminal would obey. As long as before. */
+export function printable(text: string): string {
+  // eslint-disable-next-line no-control-regex -- these are what must not reach a terminal
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '\ufffd');
+}
+
+export function shorten(text: string): string {
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }

@@ -39,8 +39,11 @@ const { products, compute, threads, oneDnn, bytes } = JSON.parse(request);
 })();
 `;
 
-/** null: it could not be measured (no native build, a crash, too slow). */
-export async function measureRates(request: RateRequest, timeout = 20_000): Promise<MeasuredRates | null> {
+/** Rates, or why there are none: no native build, a crash, too slow. */
+export type RateMeasurement =
+  { readonly ok: true; readonly rates: MeasuredRates } | { readonly ok: false; readonly reason: string };
+
+export async function measureRates(request: RateRequest, timeout = 20_000): Promise<RateMeasurement> {
   try {
     const { addon, oneDnn } = findNative();
     const { stdout } = await promisify(execFile)(
@@ -48,10 +51,20 @@ export async function measureRates(request: RateRequest, timeout = 20_000): Prom
       ['-e', CHILD, addon, JSON.stringify({ ...request, oneDnn, bytes: COPIED })],
       { env: childEnvironment(), timeout, killSignal: 'SIGKILL', windowsHide: true },
     );
-    return parseRates(JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? ''));
-  } catch {
-    return null;
+    const rates = parseRates(JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? ''));
+    return rates === null ? { ok: false, reason: 'no sensible numbers came out' } : { ok: true, rates };
+  } catch (error) {
+    return { ok: false, reason: failureOf(error, timeout) };
   }
+}
+
+/** The line of a failed child that says what happened. */
+function failureOf(error: unknown, timeout: number): string {
+  if (!(error instanceof Error)) return String(error);
+  if ('killed' in error && error.killed === true) return `it took longer than ${String(timeout / 1000)} s`;
+  const output = 'stderr' in error && typeof error.stderr === 'string' ? error.stderr : '';
+  const said = output.split('\n').find((line) => /^\S*error\b.*:/i.test(line));
+  return said?.trim() ?? error.message.split('\n')[0] ?? '';
 }
 
 function parseRates(value: unknown): MeasuredRates | null {

@@ -1,4 +1,4 @@
-// The run that a user means: a path, a run's name, the unique beginning of one, or `latest`.
+// The run that a user means: a path, a run's name, the unique beginning of one (with or without its date), or `latest`.
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { systemErrorCode, UserError } from '../errors';
@@ -15,7 +15,8 @@ export function findRun(text: string, runsFolder: string): string {
     throw new UserError('NoSuchRun', `no runs in ${runsFolder}`, { hint: 'Start one: lrqat train FILE' });
   }
   if (names.includes(text)) return path.join(runsFolder, text);
-  const matches = names.filter((name) => name.startsWith(text));
+  const byBeginning = names.filter((name) => name.startsWith(text));
+  const matches = byBeginning.length > 0 ? byBeginning : names.filter((name) => withoutDate(name).startsWith(text));
   const match = matches.at(-1);
   if (match !== undefined && matches.length === 1) return path.join(runsFolder, match);
   if (matches.length > 1) {
@@ -32,6 +33,10 @@ export function findRun(text: string, runsFolder: string): string {
         ? 'The folder has no runs; --runs DIR looks in another.'
         : `Runs there: ${some(names)}. --runs DIR looks in another folder.`,
   });
+}
+
+function withoutDate(name: string): string {
+  return name.replace(/^\d{8}-\d{6}-/, '');
 }
 
 function isRun(directory: string): boolean {

@@ -54,6 +54,8 @@ test('a run is found by path, name, unique beginning or as the latest', async (c
   assert.equal(findRun(first.directory, 'nowhere'), first.directory);
   assert.equal(findRun(first.name, runsFolder), first.directory);
   assert.equal(findRun('20260202', runsFolder), second.directory);
+  assert.equal(findRun('two', runsFolder), second.directory);
+  assert.equal(findRun('on', runsFolder), first.directory);
   assert.equal(findRun('latest', runsFolder), second.directory);
   assert.throws(() => findRun('202602', runsFolder), { code: 'AmbiguousRun', message: /20260202-120000-two/ });
   assert.throws(() => findRun('2027', runsFolder), { code: 'NoSuchRun', hint: /20260201-120000-one/ });

@@ -32,7 +32,7 @@ export async function estimateRun(file: string, options: EstimateOptions, contex
   const experiment = requireExperiment(input, file, context);
   const world = input.world ?? (await worldFor(input.file, runsFolder, experiment.device));
   const { shape } = await world.openModel(experiment.model.path);
-  const calibration = await calibrate(experiment, shape, world.machine);
+  const calibration = await calibrate(experiment, shape, world.machine, context);
   const freeDisk = await world.freeDisk();
   const result = estimate({
     experiment,
@@ -47,14 +47,20 @@ export async function estimateRun(file: string, options: EstimateOptions, contex
 }
 
 /** Measured at the shapes of a step, in well under a second on small models. */
-async function calibrate(experiment: Experiment, shape: ModelShape, machine: Machine): Promise<Calibration> {
+async function calibrate(
+  experiment: Experiment,
+  shape: ModelShape,
+  machine: Machine,
+  { messages }: Context,
+): Promise<Calibration> {
   const { compute, threads } = planRun(experiment, shape, machine);
   const rows = Math.min(MEASURED_ROWS, experiment.training.microBatchSize * experiment.data.sequenceLength);
   const products = LINEAR_NAMES.map((name) => {
     const { outputs, inputs } = linearSize(shape, name);
     return { rows, columns: outputs, inner: inputs };
   });
-  const rates = await measureRates({ products, compute, threads });
-  if (rates !== null) return calibrationFromGemm(rates.gemm, rates.bytes);
+  const measured = await measureRates({ products, compute, threads });
+  if (measured.ok) return calibrationFromGemm(measured.rates.gemm, measured.rates.bytes);
+  messages.line(`note: the speed of this machine could not be measured: ${measured.reason}`);
   return guessedCalibration({ isa: 'avx2', bf16: 'none', cores: machine.cores, compute });
 }
