@@ -11,7 +11,7 @@
 #include "binding/values.h"
 #include "binding/worker_thread.h"
 #include "core/half.h"
-#include "cpu/gemm.h"
+#include "cpu/cpu_backend.h"
 
 namespace lrqat::binding {
 
@@ -91,9 +91,10 @@ Napi::Value gemmCeiling(const Napi::CallbackInfo& info) {
       const Operand a(rows, inner, type);
       const Operand b(transposeB ? columns : inner, transposeB ? inner : columns, type);
       const Operand c(rows, columns, type);
-      cpu::Gemm gemm(library, threads);
+      cpu::CpuBackend backend({.threads = threads, .computeType = type, .oneDnnPath = library});
+      backend.allocateScratch(0, true);
       const double time =
-          medianSeconds([&] { gemm.multiply(a.matrix(), false, b.matrix(), transposeB, c.matrix(), false); });
+          medianSeconds([&] { backend.gemm(a.matrix(), false, b.matrix(), transposeB, c.matrix(), false); });
       return [time](Napi::Env env) { return seconds(env, time); };
     });
   });

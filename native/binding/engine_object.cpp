@@ -70,12 +70,12 @@ std::shared_ptr<OwnedBatch> parseBatch(const Napi::Value& value, int64_t length)
 OptimizerSettings parseSettings(const Napi::Value& value) {
   const Reader r(value, "settings");
   const Reader rate = r.object("learningRate");
-  OptimizerSettings settings{.lowRankLearningRate = rate.real("lowRank"),
-                             .scaleLearningRate = rate.real("scales"),
-                             .beta1 = r.real("beta1"),
-                             .beta2 = r.real("beta2"),
-                             .epsilon = r.real("epsilon"),
-                             .weightDecay = r.real("weightDecay"),
+  OptimizerSettings settings{.lowRankLearningRate = rate.number("lowRank"),
+                             .scaleLearningRate = rate.number("scales"),
+                             .beta1 = r.number("beta1"),
+                             .beta2 = r.number("beta2"),
+                             .epsilon = r.number("epsilon"),
+                             .weightDecay = r.number("weightDecay"),
                              .gradientClip = std::nullopt};
   if (!r.isNull("gradientClip")) settings.gradientClip = r.number("gradientClip");
   return settings;

@@ -141,7 +141,7 @@ struct OwnedMatrix {
 
 std::unique_ptr<cpu::CpuBackend> backendFor(const cpu::CpuOptions& options, int64_t scratchBytes) {
   auto backend = std::make_unique<cpu::CpuBackend>(options);
-  backend->setScratch(backend->allocate(scratchBytes, "scratch", MemoryPlace::Device), scratchBytes);
+  backend->allocateScratch(scratchBytes, true);
   return backend;
 }
 

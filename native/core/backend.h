@@ -63,12 +63,13 @@ struct LowRankTask {
   LinearGradient gradient;
 };
 
-/// Settings of one optimiser step that all parameters share.
+/// Settings of one optimiser step that all parameters share; double, as in PyTorch: what a step multiplies by is
+/// computed from them and rounded once.
 struct AdamW {
-  float beta1 = 0.9F;
-  float beta2 = 0.95F;
-  float epsilon = 1e-8F;
-  float weightDecay = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double epsilon = 1e-8;
+  double weightDecay = 0;
   int64_t step = 1;          // counts from 1, for bias correction
   float gradientFactor = 1;  // clip coefficient, multiplied into the gradient before use
 };
@@ -80,7 +81,7 @@ struct AdamWTensor {
   float* moment1 = nullptr;
   float* moment2 = nullptr;
   int64_t count = 0;
-  float learningRate = 0;
+  double learningRate = 0;
 };
 
 /// Host: memory of the host that the device reads and writes in place (pinned); the same as Device on the CPU.

@@ -34,12 +34,12 @@ struct EngineConfig {
 };
 
 struct OptimizerSettings {
-  float lowRankLearningRate = 0;
-  float scaleLearningRate = 0;
-  float beta1 = 0.9F;
-  float beta2 = 0.95F;
-  float epsilon = 1e-8F;
-  float weightDecay = 0;
+  double lowRankLearningRate = 0;
+  double scaleLearningRate = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double epsilon = 1e-8;
+  double weightDecay = 0;
   std::optional<double> gradientClip;
 };
 

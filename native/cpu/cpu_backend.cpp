@@ -38,7 +38,7 @@ int64_t CpuBackend::scratchBytes(const EngineShape& shape) const {
       }
     }
   }
-  if (!shape.training) return bytes;
+  if (!shape.training) return Gemm::scratchBytes(shape.threads) + bytes;
   const auto lowRank = [&](std::initializer_list<Linear> group) {
     for (int64_t layer = 0; layer < model.layers; ++layer) {
       int64_t totalRank = 0;
@@ -58,7 +58,7 @@ int64_t CpuBackend::scratchBytes(const EngineShape& shape) const {
   lowRank({Linear::O});
   lowRank({Linear::Gate, Linear::Up});
   lowRank({Linear::Down});
-  return bytes;
+  return Gemm::scratchBytes(shape.threads) + bytes;
 }
 
 }  // namespace lrqat::cpu

@@ -69,11 +69,14 @@ class CpuBackend final : public Backend {
   void adamw(const AdamW& settings, std::span<const AdamWTensor> tensors) override;
 
   int threads() const { return threads_; }
+  /// Memory of its own for setScratch where no plan has any (single formulas, tests): `operationBytes` for one
+  /// operation and, if `products`, what matrix products work in.
+  void allocateScratch(int64_t operationBytes, bool products);
   /// Bump allocation inside the scratch region for the duration of one operation (scratch.h).
   class Scratch;
   friend class Scratch;
-  /// Largest scratch that one operation of this backend takes, in bytes (lowRankGradient, attention, …); the planner
-  /// mirrors this formula.
+  /// Scratch that single operations take beside the matrix products in them (Gemm::scratchBytes), in bytes; the planner
+  /// mirrors these formulas.
   static int64_t attentionScratchBytes(const AttentionShape& shape, DType computeType, int threads);
   /// Operations other than attention and lowRankGradient: partial sums per block of rows for at most `columns` columns.
   static int64_t elementwiseScratchBytes(int64_t tokens, int64_t columns, int threads);

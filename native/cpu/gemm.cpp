@@ -3,7 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <string>
 
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
@@ -14,9 +14,10 @@ namespace lrqat::cpu {
 
 namespace {
 
-constexpr int64_t rowBlock = 64;                    // rows of A packed at a time
-constexpr int64_t maximumDepth = 2048;              // 64 rows and one panel stay in the second-level cache
-constexpr int64_t packedFloats = int64_t{1} << 20;  // of B, shared by all threads
+constexpr int64_t maximumRows = 64;                  // of A packed at a time
+constexpr int64_t maximumDepth = 2048;               // 64 rows and one panel stay in the second-level cache
+constexpr int64_t packedFloatsA = int64_t{1} << 18;  // of each thread
+constexpr int64_t packedFloatsB = int64_t{1} << 20;  // shared by all threads
 
 int64_t ceilDivide(int64_t value, int64_t by) {
   return (value + by - 1) / by;
@@ -37,11 +38,16 @@ Gemm::Gemm(const std::string& oneDnnPath, int threads) : threads_(threads) {
 
 Gemm::~Gemm() = default;
 
+int64_t Gemm::scratchBytes(int threads) {
+  return (packedFloatsB + threads * packedFloatsA) * static_cast<int64_t>(sizeof(float));
+}
+
 void Gemm::multiply(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) {
   LRQAT_CHECK((transposeA ? a.cols : a.rows) == c.rows);
   LRQAT_CHECK((transposeB ? b.rows : b.cols) == c.cols);
   LRQAT_CHECK((transposeA ? a.rows : a.cols) == (transposeB ? b.cols : b.rows));
   LRQAT_CHECK(a.type != DType::F16 && b.type != DType::F16 && c.type != DType::F16);
+  LRQAT_CHECK(static_cast<int64_t>(scratch_.size()) >= scratchBytes(threads_));
   if (c.elements() == 0) return;
   if (oneDnn_ && multiplyByOneDnn(a, transposeA, b, transposeB, c, accumulate)) return;
   multiplyBuiltIn(a, transposeA, b, transposeB, c, accumulate);
@@ -63,21 +69,7 @@ bool Gemm::multiplyByOneDnn(Matrix a, bool transposeA, Matrix b, bool transposeB
                                 .transposeA = transposeA,
                                 .transposeB = transposeB,
                                 .accumulate = accumulate};
-  return oneDnn_->multiply(product, a.data, b.data, c.data);
-}
-
-float* Gemm::Buffer::reserve(int64_t count) {
-  if (count > capacity) {
-    const int64_t bytes = (count * static_cast<int64_t>(sizeof(float)) + 63) / 64 * 64;
-    memory.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>(bytes))));
-    capacity = memory ? count : 0;
-    if (!memory) throw Error(ErrorCode::OutOfMemory, "no memory to pack the operands of a matrix product");
-  }
-  return memory.get();
-}
-
-void Gemm::Buffer::Free::operator()(float* pointer) const {
-  std::free(pointer);
+  return oneDnn_->multiply(product, a.data, b.data, c.data, scratch_);
 }
 
 void Gemm::multiplyBuiltIn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) {
@@ -95,9 +87,17 @@ void Gemm::multiplyBuiltIn(Matrix a, bool transposeA, Matrix b, bool transposeB,
   const int64_t maximumUnits = kernels.pairs ? (depthBlock + 1) / 2 : depthBlock;
   const int64_t panelFloats = maximumUnits * kernels.panelColumns;
   const int64_t panels = ceilDivide(n, kernels.panelColumns);
-  const int64_t panelBlock = std::clamp<int64_t>(packedFloats / std::max<int64_t>(panelFloats, 1), 1, panels);
-  float* packedB = packedB_.reserve(panelBlock * panelFloats);
-  float* packedA = packedA_.reserve(threads_ * rowBlock * maximumUnits);
+  const int64_t fittingRows = packedFloatsA / std::max<int64_t>(maximumUnits, 1) / kernels.tileRows * kernels.tileRows;
+  if (panelFloats > packedFloatsB || fittingRows == 0) {
+    throw Error(
+        ErrorCode::Unsupported,
+        "a product summed over " + std::to_string(depth) + " bf16 elements is too deep for the built-in product",
+        "install oneDNN, or set compute to float32");
+  }
+  const int64_t rowBlock = std::min(fittingRows, maximumRows);
+  const int64_t panelBlock = std::clamp<int64_t>(packedFloatsB / std::max<int64_t>(panelFloats, 1), 1, panels);
+  auto* const packedB = reinterpret_cast<float*>(scratch_.data());
+  float* const packedA = packedB + packedFloatsB;
 
   for (int64_t firstPanel = 0; firstPanel < panels; firstPanel += panelBlock) {
     const int64_t panelCount = std::min(panelBlock, panels - firstPanel);
@@ -117,7 +117,7 @@ void Gemm::multiplyBuiltIn(Matrix a, bool transposeA, Matrix b, bool transposeB,
           kernels.packB(sourceB, column, std::min<int64_t>(kernels.panelColumns, n - column), from, length,
                         packedB + panel * units * kernels.panelColumns);
         }
-        float* rowsOfA = packedA + omp_get_thread_num() * rowBlock * maximumUnits;
+        float* rowsOfA = packedA + omp_get_thread_num() * packedFloatsA;
 #pragma omp for schedule(dynamic)
         for (int64_t task = 0; task < rowBlocks * groups; ++task) {
           const int64_t row = task / groups * rowBlock;

@@ -1,7 +1,9 @@
 // Matrix products of the CPU backend: oneDNN where its glue library can be opened, else a built-in blocked product.
+// Both work in memory that the plan set aside.
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "core/types.h"
@@ -17,6 +19,12 @@ class Gemm {
   Gemm(const Gemm&) = delete;
   Gemm& operator=(const Gemm&) = delete;
 
+  /// Memory that a product works in: packed operands, or oneDNN's own scratch (about 1 MiB a thread). The same for all
+  /// shapes; the planner mirrors it.
+  static int64_t scratchBytes(int threads);
+  /// At least scratchBytes(threads), aligned to 64 bytes; before the first product.
+  void setScratch(std::span<std::byte> memory) { scratch_ = memory; }
+
   /// c [M, N] = a·b (+ c when accumulate), float32 or bf16, accumulated in float32; see Backend::gemm.
   void multiply(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
   /// "oneDNN 2.6.3" or "built-in".
@@ -26,20 +34,9 @@ class Gemm {
   bool multiplyByOneDnn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
   void multiplyBuiltIn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
 
-  /// At least `count` floats, 64-byte aligned, kept between products.
-  struct Buffer {
-    float* reserve(int64_t count);
-    struct Free {
-      void operator()(float* memory) const;
-    };
-    std::unique_ptr<float, Free> memory;
-    int64_t capacity = 0;
-  };
-
   int threads_;
   std::unique_ptr<OneDnnLibrary> oneDnn_;
-  Buffer packedA_;
-  Buffer packedB_;
+  std::span<std::byte> scratch_;
 };
 
 }  // namespace lrqat::cpu

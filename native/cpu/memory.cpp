@@ -2,6 +2,8 @@
 #include <cstring>
 #include <new>
 
+#include "core/error.h"
+#include "cpu/gemm.h"
 #include "cpu/scratch.h"
 
 namespace lrqat::cpu {
@@ -37,9 +39,24 @@ void CpuBackend::zero(void* target, int64_t bytes) {
 }
 
 void CpuBackend::setScratch(void* memory, int64_t bytes) {
-  scratch_ = static_cast<std::byte*>(memory);
-  scratchBytes_ = bytes;
+  const int64_t products = Gemm::scratchBytes(threads_);
+  LRQAT_CHECK(bytes >= products);
+  auto* const start = static_cast<std::byte*>(memory);
+  gemm_->setScratch({start, static_cast<size_t>(products)});
+  scratch_ = start + products;
+  scratchBytes_ = bytes - products;
   scratchUsed_ = 0;
+}
+
+void CpuBackend::allocateScratch(int64_t operationBytes, bool products) {
+  if (products) {
+    const int64_t bytes = Gemm::scratchBytes(threads_) + operationBytes;
+    setScratch(allocate(bytes, "scratch", MemoryPlace::Device), bytes);
+  } else {
+    scratch_ = static_cast<std::byte*>(allocate(operationBytes, "scratch", MemoryPlace::Device));
+    scratchBytes_ = operationBytes;
+    scratchUsed_ = 0;
+  }
 }
 
 }  // namespace lrqat::cpu

@@ -30,8 +30,9 @@ OneDnnLibrary::~OneDnnLibrary() {
   if (context_) close_(context_);
 }
 
-bool OneDnnLibrary::multiply(const onednn::Product& product, const void* a, const void* b, void* c) {
-  switch (multiply_(context_, &product, a, b, c)) {
+bool OneDnnLibrary::multiply(const onednn::Product& product, const void* a, const void* b, void* c,
+                             std::span<std::byte> scratch) {
+  switch (multiply_(context_, &product, a, b, c, scratch.data(), static_cast<int64_t>(scratch.size()))) {
     case onednn::Outcome::Done:
       return true;
     case onednn::Outcome::Unsupported:

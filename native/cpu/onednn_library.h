@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "core/types.h"
@@ -18,8 +19,9 @@ class OneDnnLibrary {
   OneDnnLibrary(const OneDnnLibrary&) = delete;
   OneDnnLibrary& operator=(const OneDnnLibrary&) = delete;
 
-  /// False where oneDNN has no implementation for this product on this CPU; nothing was written then.
-  bool multiply(const onednn::Product& product, const void* a, const void* b, void* c);
+  /// False where oneDNN has no implementation for this product on this CPU, or none that works in `scratch`; nothing
+  /// was written then.
+  bool multiply(const onednn::Product& product, const void* a, const void* b, void* c, std::span<std::byte> scratch);
   const char* version() const { return version_; }
 
  private:

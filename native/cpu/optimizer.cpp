@@ -25,17 +25,17 @@ double CpuBackend::squaredNorm(const float* values, int64_t count) {
 
 void CpuBackend::adamw(const AdamW& settings, std::span<const AdamWTensor> tensors) {
   // As torch.optim.AdamW: the scalars of a step are computed in double and rounded once.
-  const double correction1 = 1 - std::pow(double{settings.beta1}, static_cast<double>(settings.step));
-  const double correction2 = 1 - std::pow(double{settings.beta2}, static_cast<double>(settings.step));
+  const double correction1 = 1 - std::pow(settings.beta1, static_cast<double>(settings.step));
+  const double correction2 = 1 - std::pow(settings.beta2, static_cast<double>(settings.step));
   const OptimizerKernels& kernels = LRQAT_SELECT_KERNELS(optimizerKernels);
   for (const AdamWTensor& tensor : tensors) {
     const AdamWStep step{
         .gradientFactor = settings.gradientFactor,
-        .gradientWeight1 = static_cast<float>(1 - double{settings.beta1}),
+        .gradientWeight1 = static_cast<float>(1 - settings.beta1),
         .beta2 = static_cast<float>(settings.beta2),
-        .gradientWeight2 = static_cast<float>(1 - double{settings.beta2}),
-        .decay = static_cast<float>(1 - double{tensor.learningRate} * double{settings.weightDecay}),
-        .stepSize = static_cast<float>(double{tensor.learningRate} / correction1),
+        .gradientWeight2 = static_cast<float>(1 - settings.beta2),
+        .decay = static_cast<float>(1 - tensor.learningRate * settings.weightDecay),
+        .stepSize = static_cast<float>(tensor.learningRate / correction1),
         .rootCorrection2 = static_cast<float>(std::sqrt(correction2)),
         .epsilon = static_cast<float>(settings.epsilon),
     };

@@ -34,8 +34,8 @@ class Bench {
  public:
   Bench(int threads, const std::string& oneDnn, std::string filter)
       : threadTime_(threads == 1), filter_(std::move(filter)) {
-    builtIn_ = makeBackend(threads, DType::BF16, {}, int64_t{256} << 20);
-    if (!oneDnn.empty()) oneDnn_ = makeBackend(threads, DType::BF16, oneDnn, int64_t{256} << 20);
+    builtIn_ = makeBackend(threads, DType::BF16, {}, int64_t{256} << 20, true);
+    if (!oneDnn.empty()) oneDnn_ = makeBackend(threads, DType::BF16, oneDnn, int64_t{256} << 20, true);
   }
 
   void gemm(const char* use, int64_t m, int64_t n, int64_t k, bool transposeA, bool transposeB, DType type, DType out,
@@ -177,7 +177,7 @@ class Bench {
     Tensor moment2(DType::F32, 1, count);
     elementwise("squaredNorm", 4.0 * static_cast<double>(count), [&] { builtIn_->squaredNorm(value.floats(), count); });
     elementwise("adamw", 28.0 * static_cast<double>(count), [&] {
-      const AdamWTensor tensor{value.floats(), gradient.floats(), moment1.floats(), moment2.floats(), count, 1e-3F};
+      const AdamWTensor tensor{value.floats(), gradient.floats(), moment1.floats(), moment2.floats(), count, 1e-3};
       builtIn_->adamw({}, std::array{tensor});
     });
   }

@@ -89,12 +89,13 @@ inline double roundOff(DType type) {
   return type == DType::F32 ? 0x1p-24 : type == DType::BF16 ? 0x1p-8 : 0x1p-11;
 }
 
-/// A backend with scratch memory for any shape of these tests that does not say otherwise.
+/// A backend with scratch memory for any operation of these tests that does not say otherwise; matrix products are for
+/// those who ask for them (their memory would be most of the cost of a small test).
 inline std::unique_ptr<cpu::CpuBackend> makeBackend(int threads, DType computeType, const std::string& oneDnnPath = {},
-                                                    int64_t scratchBytes = int64_t{1} << 20) {
+                                                    int64_t scratchBytes = int64_t{1} << 20, bool products = false) {
   auto backend = std::make_unique<cpu::CpuBackend>(
       cpu::CpuOptions{.threads = threads, .computeType = computeType, .oneDnnPath = oneDnnPath});
-  backend->setScratch(backend->allocate(scratchBytes, "scratch", MemoryPlace::Device), scratchBytes);
+  backend->allocateScratch(scratchBytes, products);
   return backend;
 }
 

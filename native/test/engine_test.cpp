@@ -120,7 +120,7 @@ struct Tokens {
   TokenBatch batch() const { return {static_cast<int64_t>(tokens.size()) / kLength, kLength, tokens, targets, {}}; }
 };
 
-const OptimizerSettings optimizer{.lowRankLearningRate = 1e-2F, .scaleLearningRate = 1e-4F, .gradientClip = 1.0};
+const OptimizerSettings optimizer{.lowRankLearningRate = 1e-2, .scaleLearningRate = 1e-4, .gradientClip = 1.0};
 
 void trainEvaluateMerge(const EngineConfig& config) {
   Engine engine = open(config);

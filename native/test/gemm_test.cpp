@@ -70,7 +70,7 @@ void checkLibrary(const std::string& library) {
                           {130, 96, 33}, {2, 200, 77}, {192, 1, 48}, {32, 70, 2500}, {70, 32, 4100}};
   uint64_t seed = 0;
   for (const int threads : {1, 2}) {
-    const auto backend = makeBackend(threads, DType::F32, library);
+    const auto backend = makeBackend(threads, DType::F32, library, 64, true);
     for (const Shape& shape : shapes) {
       for (int flags = 0; flags < 8; ++flags) {
         for (const auto& [a, b, c] :

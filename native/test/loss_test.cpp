@@ -127,8 +127,8 @@ void adamw() {
     std::vector<double> m2(v.size());
     for (size_t i = 0; i < v.size(); ++i) v[i] = value.at(static_cast<int64_t>(i));
     const auto backend = makeBackend(2, DType::F32);
-    constexpr float rate = 0.01F;
-    AdamW settings{.weightDecay = 0.1F, .gradientFactor = 0.5F};
+    constexpr double rate = 0.01;
+    AdamW settings{.weightDecay = 0.1, .gradientFactor = 0.5F};
     for (int step = 1; step <= 5; ++step) {
       settings.step = step;
       Tensor gradient = Tensor::random(random, DType::F32, 1, count, step == 3 ? 1e-6 : 1);
@@ -140,10 +140,9 @@ void adamw() {
         const double g = gradient.at(static_cast<int64_t>(i)) * 0.5;
         m1[i] = beta1 * m1[i] + (1 - beta1) * g;
         m2[i] = beta2 * m2[i] + (1 - beta2) * g * g;
-        const double learningRate = rate;
-        v[i] *= 1 - learningRate * double{settings.weightDecay};
-        v[i] -= learningRate / (1 - std::pow(beta1, step)) * m1[i] /
-                (std::sqrt(m2[i]) / std::sqrt(1 - std::pow(beta2, step)) + double{settings.epsilon});
+        v[i] *= 1 - rate * settings.weightDecay;
+        v[i] -= rate / (1 - std::pow(beta1, step)) * m1[i] /
+                (std::sqrt(m2[i]) / std::sqrt(1 - std::pow(beta2, step)) + settings.epsilon);
         const auto at = static_cast<int64_t>(i);
         expectNear(moment1.at(at), m1[i], 1e-6, "first moment");
         expectNear(moment2.at(at), m2[i], 1e-6 * m2[i] + 1e-12, "second moment");

@@ -32,7 +32,7 @@ inline std::string describe(const QuantSpec& spec, int64_t m, int64_t n) {
 inline std::unique_ptr<cpu::CpuBackend> makeBackend(int threads, int64_t scratchBytes, DType type = DType::F32) {
   auto backend =
       std::make_unique<cpu::CpuBackend>(cpu::CpuOptions{.threads = threads, .computeType = type, .oneDnnPath = {}});
-  backend->setScratch(backend->allocate(scratchBytes, "scratch", MemoryPlace::Device), scratchBytes);
+  backend->allocateScratch(scratchBytes, true);
   return backend;
 }
 

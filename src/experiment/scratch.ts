@@ -19,7 +19,11 @@ const sharedInputs: readonly (readonly LinearName[])[] = [
   ['mlp.down_proj'],
 ];
 
-/** Bytes of the largest operation. */
+/** What a matrix product works in: operands packed for all threads and for each (native/cpu/gemm.cpp), in float32. */
+const PACKED_FLOATS_SHARED = 2 ** 20;
+const PACKED_FLOATS_PER_THREAD = 2 ** 18;
+
+/** Bytes of the largest operation, and of the matrix product in it. */
 export function scratchBytes(plan: EngineLayout): number {
   const { shape } = plan;
   const tokens = plan.microBatchSize * plan.sequenceLength;
@@ -53,7 +57,7 @@ export function scratchBytes(plan: EngineLayout): number {
       }
     }
   }
-  return Math.max(...needs);
+  return (PACKED_FLOATS_SHARED + plan.threads * PACKED_FLOATS_PER_THREAD) * 4 + Math.max(...needs);
 }
 
 function roundUp(value: number, multiple: number): number {

@@ -31,7 +31,8 @@ Key keyOf(const Product& p) {
 struct Entry {
   bool supported = false;
   dnnl::matmul primitive;
-  dnnl::memory a, b, c;
+  dnnl::memory a, b, c, scratch;
+  int64_t scratchBytes = 0;
 };
 
 struct Context {
@@ -56,6 +57,7 @@ Entry makeEntry(Context& context, const Product& product) {
   const auto b = describe(product.k, product.n, product.b, product.transposeB != 0);
   const auto c = describe(product.m, product.n, product.c, false);
   dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   if (product.accumulate != 0) {
     dnnl::post_ops sum;
     sum.append_sum(1.0F);
@@ -69,6 +71,8 @@ Entry makeEntry(Context& context, const Product& product) {
     const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(a, b, c), attributes, context.engine);
 #endif
     entry.primitive = dnnl::matmul(description);
+    entry.scratch = dnnl::memory(description.scratchpad_desc(), context.engine, nullptr);
+    entry.scratchBytes = static_cast<int64_t>(description.scratchpad_desc().get_size());
   } catch (const dnnl::error& error) {
     if (error.status == dnnl_unimplemented) return entry;
     throw;
@@ -113,7 +117,7 @@ LRQAT_ONEDNN_EXPORT void lrqat_onednn_close(void* context) {
 }
 
 LRQAT_ONEDNN_EXPORT Outcome lrqat_onednn_multiply(void* handle, const Product* product, const void* a, const void* b,
-                                                  void* c) {
+                                                  void* c, void* scratch, int64_t scratchBytes) {
   auto& context = *static_cast<Context*>(handle);
   try {
     // oneDNN splits its work by the calling thread's OpenMP setting, both when a primitive is made and when it runs.
@@ -123,12 +127,15 @@ LRQAT_ONEDNN_EXPORT Outcome lrqat_onednn_multiply(void* handle, const Product* p
       found = context.entries.emplace(keyOf(*product), makeEntry(context, *product)).first;
     }
     Entry& entry = found->second;
-    if (!entry.supported) return Outcome::Unsupported;
+    if (!entry.supported || entry.scratchBytes > scratchBytes) return Outcome::Unsupported;
     entry.a.set_data_handle(const_cast<void*>(a));
     entry.b.set_data_handle(const_cast<void*>(b));
     entry.c.set_data_handle(c);
-    entry.primitive.execute(context.stream,
-                            {{DNNL_ARG_SRC, entry.a}, {DNNL_ARG_WEIGHTS, entry.b}, {DNNL_ARG_DST, entry.c}});
+    entry.scratch.set_data_handle(scratch);
+    entry.primitive.execute(context.stream, {{DNNL_ARG_SRC, entry.a},
+                                             {DNNL_ARG_WEIGHTS, entry.b},
+                                             {DNNL_ARG_DST, entry.c},
+                                             {DNNL_ARG_SCRATCHPAD, entry.scratch}});
     context.stream.wait();
     return Outcome::Done;
   } catch (...) {

@@ -12,7 +12,7 @@
 
 namespace lrqat::onednn {
 
-inline constexpr int interfaceNumber = 1;
+inline constexpr int interfaceNumber = 2;
 
 enum class Element : int32_t { F32, BF16 };
 enum class Outcome : int32_t { Done, Unsupported, Failed };
@@ -30,6 +30,8 @@ using OpenFunction = void* (*)(int threads);
 using CloseFunction = void (*)(void* context);
 /// Static text such as "oneDNN 2.6.3".
 using VersionFunction = const char* (*)();
-using MultiplyFunction = Outcome (*)(void* context, const Product* product, const void* a, const void* b, void* c);
+/// `scratch`, aligned to 64 bytes, is all the memory that the product works in; Unsupported where it needs more.
+using MultiplyFunction = Outcome (*)(void* context, const Product* product, const void* a, const void* b, void* c,
+                                     void* scratch, int64_t scratchBytes);
 
 }  // namespace lrqat::onednn
