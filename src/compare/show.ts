@@ -1,5 +1,5 @@
 // Numbers with their units, the same everywhere.
-import { formatBytes, formatCount, formatSeconds } from '../experiment/format-estimate';
+import { formatBytes, formatCount, formatSeconds } from '../experiment/format-numbers';
 import type { Json } from './config-diff';
 import type { Unit } from './metrics';
 

@@ -1,5 +1,5 @@
 // The text of the status bar item. Pure.
-import { formatSeconds } from '../experiment/format-estimate';
+import { formatSeconds } from '../experiment/format-numbers';
 import type { ListedRun } from '../runs';
 import { percent, runTitle, shareDone } from './explorer/run-text';
 import { l10n } from './l10n';

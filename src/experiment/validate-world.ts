@@ -8,7 +8,7 @@ import { guessedCalibration } from './calibration';
 import { planDisk } from './disk';
 import { ExperimentDocument } from './document';
 import { estimate, type Suggestion } from './estimate';
-import { formatBytes } from './format-estimate';
+import { formatBytes } from './format-numbers';
 import { inFileOrder, locate } from './parse';
 import type { Machine } from './planner';
 import type { KeyPath, Problem } from './problem';

@@ -1,7 +1,7 @@
 // Delete Run and Delete Checkpoints: modal, with the size.
 import { env, ProgressLocation, UIKind, Uri, window, workspace } from 'vscode';
 import { UserError } from '../../errors';
-import { formatBytes } from '../../experiment/format-estimate';
+import { formatBytes } from '../../experiment/format-numbers';
 import { diskUsage, isLive, listCheckpoints, pruneCheckpoints, type RunEntry } from '../../runs';
 import { runTitle } from '../explorer/run-text';
 import { l10n } from '../l10n';

@@ -13,7 +13,7 @@ import {
   type TreeDataProvider,
   type TreeView,
 } from 'vscode';
-import { formatBytes } from '../../experiment/format-estimate';
+import { formatBytes } from '../../experiment/format-numbers';
 import { diskUsage, type RunEntry } from '../../runs';
 import { showNumber } from '../../compare/show';
 import { EXPLORER_VIEW } from '../contributions';

@@ -1,6 +1,6 @@
 // What the explorer, the status bar and notifications say about a run.
 import { showNumber } from '../../compare/show';
-import { formatBytes, formatCount, formatSeconds } from '../../experiment/format-estimate';
+import { formatBytes, formatCount, formatSeconds } from '../../experiment/format-numbers';
 import { isEnded, isLive, type BrokenRun, type DerivedState, type ListedRun, type RunEntry } from '../../runs';
 import { l10n } from '../l10n';
 

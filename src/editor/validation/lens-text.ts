@@ -1,5 +1,5 @@
 // What the code lens above an experiment says. Pure.
-import { formatBytes, formatSeconds } from '../../experiment/format-estimate';
+import { formatBytes, formatSeconds } from '../../experiment/format-numbers';
 import { l10n } from '../l10n';
 import type { EstimateSummary } from './world-protocol';
 

@@ -35,10 +35,13 @@ export class RateStore {
     const key = rateKey(request);
     if (this.tried.has(key) || !workspace.isTrusted || this.runs.live.length > 0) return false;
     this.tried.add(key);
-    const rates = await measureRates(request);
-    if (rates === null) return false;
+    const measured = await measureRates(request);
+    if (!measured.ok) return false;
     const kept = Object.entries(this.current()).slice(1 - MOST);
-    await this.memento.update(KEY, { machine: thisMachine(), rates: Object.fromEntries([...kept, [key, rates]]) });
+    await this.memento.update(KEY, {
+      machine: thisMachine(),
+      rates: Object.fromEntries([...kept, [key, measured.rates]]),
+    });
     return true;
   }
 }
