@@ -67,7 +67,7 @@ export class ChartCard {
         class: 'plot',
         tabindex: 0,
         role: 'application',
-        'aria-roledescription': 'chart',
+        'aria-roledescription': text.chartRole(),
         'aria-describedby': 'chart-help',
       },
       element('div', { class: 'plot-canvas' }, canvas),

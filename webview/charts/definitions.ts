@@ -43,7 +43,7 @@ export const CHARTS: readonly ChartDefinition[] = [
   lineChart({
     id: 'tokensPerSecond',
     title: text.tokensPerSecond,
-    unit: () => 'tok/s',
+    unit: text.speedUnit,
     quantity: 'speed',
     tickUnit: 'decimal',
     columns: [{ column: 'tokensPerSecond', label: null, smooth: true }],

@@ -91,7 +91,7 @@ function picture(scene: Scene, options: CardOptions): Picture {
     scale:
       grid.most === 0
         ? null
-        : { low: '0', high: reading(grid.most, 'share'), colour: (share) => heatColour(scene.theme, share) },
+        : { low: text.heatLow(), high: reading(grid.most, 'share'), colour: (share) => heatColour(scene.theme, share) },
     notes: [
       ...(columns.length > 0 ? [text.heatNote(reading(lastStep, 'step'))] : []),
       ...(columns.length > 0 && grid.most === 0 && scene.heat === 'clippedShare' ? [text.heatZero()] : []),
@@ -156,7 +156,7 @@ function readoutAt(
   const column = columns.findIndex((each) => x > each.left && x <= each.right);
   if (column < 0) return null;
   const step = grid.steps[column] ?? 0;
-  const heading = `step ${reading(step, 'step')} · ${heatName(scene.heat)}`;
+  const heading = `${text.atStep(reading(step, 'step'))} · ${heatName(scene.heat)}`;
   const at = columns[column]?.right ?? x;
   if (row !== null && row >= 0 && row < grid.names.length) {
     const label = grid.names[row] ?? '';

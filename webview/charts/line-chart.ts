@@ -137,7 +137,7 @@ function linePicture(spec: LineChartSpec, scene: Scene, options: CardOptions): P
     legend: legendOf(spec, scene, lines),
     scale: null,
     notes: [...logNotes(lines, options.logY), ...(skipped.length > 0 ? [`× ${text.skippedStep()}`] : [])],
-    empty: rows === 0 ? text.waitForSteps() : points === 0 ? text.outsideView() : null,
+    empty: emptyText(scene, rows, points),
     points,
     drawn: strokes.reduce((sum, each) => sum + each.points.length, 0),
     latest: latestOf(spec, scene),
@@ -157,6 +157,12 @@ function linePicture(spec: LineChartSpec, scene: Scene, options: CardOptions): P
         },
       ),
   };
+}
+
+function emptyText(scene: Scene, rows: number, points: number): string | null {
+  if (scene.runs.length === 0 && scene.focus !== null) return text.allHidden();
+  if (rows === 0) return text.waitForSteps();
+  return points === 0 ? text.outsideView() : null;
 }
 
 function yAxis(spec: LineChartSpec, lines: readonly Line[], x: Range, { logY, y }: CardOptions): Axis {

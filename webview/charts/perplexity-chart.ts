@@ -61,6 +61,7 @@ function picture(scene: Scene, options: CardOptions): Picture {
   const kind = kindOf(scene);
   const curves = scene.runs.map((run): Curve => curveOf(run, kind, scene));
   const known = curves.some(({ run }) => run.data.evaluations.some((each) => each.kind === kind));
+  const hidden = scene.runs.length === 0 && scene.focus !== null;
   const float = referenceOf(scene.focus, kind, 'float');
   const rounded = referenceOf(scene.focus, kind, 'round-to-nearest');
   const { axis } = scene;
@@ -98,7 +99,7 @@ function picture(scene: Scene, options: CardOptions): Picture {
     legend: [],
     scale: null,
     notes: [],
-    empty: known ? null : text.waitForEvaluation(),
+    empty: known ? null : hidden ? text.allHidden() : text.waitForEvaluation(),
     points: drawn,
     drawn,
     latest: latestOf(scene, kind),

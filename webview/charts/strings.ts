@@ -87,10 +87,14 @@ export const text = {
   nothingYet: () => t('no values yet'),
   latest: (run: string, value: string, step: string) => t('{0}: {1} at step {2}', run, value, step),
   outsideView: () => t('No values in this range. Press 0 or double-click to show all.'),
-  heatRow: (linear: string, block: string) => t('Block {0} {1}', block, linear),
   heatLow: () => t('0'),
   heatNote: (steps: string) => t('measured at each evaluation, last at step {0}', steps),
   heatZero: () => t('all zero: no entry lies outside of the grid'),
+
+  atStep: (step: string) => t('step {0}', step),
+  tokenCount: (count: string) => t('{0} tokens', count),
+  chartRole: () => t('chart'),
+  speedUnit: () => t('tok/s'),
 
   // Empty states
   waitForEvaluation: () => t('No evaluation yet. The first one measures float and round-to-nearest, before step 1.'),

@@ -4,6 +4,7 @@ import type { PlotAxis } from '../shared/plot';
 import type { Axis } from '../shared/series/axis';
 import { ticks, type TickUnit } from '../shared/series/ticks';
 import type { XAxis } from './protocol';
+import { text } from './strings';
 
 const KINDS: Readonly<Record<XAxis, { readonly quantity: Quantity; readonly unit: TickUnit }>> = {
   step: { quantity: 'step', unit: 'integer' },
@@ -31,6 +32,9 @@ export function placeHeading(place: {
   readonly tokens: number;
   readonly elapsed: number;
 }): string {
-  const step = `step ${reading(place.step, 'step')}`;
-  return `${step} · ${reading(place.tokens, 'tokens')} tokens · ${reading(place.elapsed, 'time')}`;
+  return [
+    text.atStep(reading(place.step, 'step')),
+    text.tokenCount(reading(place.tokens, 'tokens')),
+    reading(place.elapsed, 'time'),
+  ].join(' · ');
 }

@@ -4,6 +4,9 @@ import { formatBytes, formatCount, formatSeconds } from '../../src/experiment/fo
 export type Quantity =
   'nats' | 'perplexity' | 'rate' | 'norm' | 'speed' | 'bytes' | 'share' | 'step' | 'tokens' | 'time';
 
+/** Made once: making one costs more than a frame has time for. */
+const WHOLE = new Intl.NumberFormat('en-US');
+
 /** With its unit, for a reading of one value. A dash stands for what is not known. `time` is in milliseconds. */
 export function reading(value: number, quantity: Quantity): string {
   if (!Number.isFinite(value)) return '–';
@@ -24,7 +27,7 @@ export function reading(value: number, quantity: Quantity): string {
     case 'share':
       return percentage(value);
     case 'step':
-      return value.toLocaleString('en-US');
+      return WHOLE.format(value);
     case 'tokens':
       return formatCount(value);
     case 'time':

@@ -254,6 +254,12 @@ void describe('live charts in a browser', { skip }, () => {
     await charts.frame();
     assert.equal((await charts.facts('loss')).points, 150);
     assert.equal((await charts.pixels('tokensPerSecond', orange('dark'))).columns, 0);
+    await charts.page.getByRole('button', { name: 'Hide w2-rank32' }).click();
+    await charts.frame();
+    assert.match(await charts.card('loss').locator('.empty').innerText(), /All runs are hidden/);
+    await charts.page.getByRole('button', { name: 'Show w2-rank32' }).click();
+    await charts.frame();
+    assert.equal((await charts.facts('loss')).points, 150);
     await charts.page.getByRole('button', { name: 'Take w2-rank8 out of these charts' }).click();
     assert.deepEqual(await charts.posted('charts/removeRun'), [{ run: 'w2-rank8' }]);
     await charts.page.locator('.run-name', { hasText: 'w2-rank8' }).click();
