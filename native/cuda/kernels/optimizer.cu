@@ -26,16 +26,16 @@ struct StepScalars {
 };
 
 StepScalars scalarsOf(const AdamW& settings) {
-  const double correction1 = 1 - std::pow(double{settings.beta1}, static_cast<double>(settings.step));
-  const double correction2 = 1 - std::pow(double{settings.beta2}, static_cast<double>(settings.step));
-  return {.gradientFactor = static_cast<float>(settings.gradientFactor),
-          .gradientWeight1 = static_cast<float>(1 - double{settings.beta1}),
+  const double correction1 = 1 - std::pow(settings.beta1, static_cast<double>(settings.step));
+  const double correction2 = 1 - std::pow(settings.beta2, static_cast<double>(settings.step));
+  return {.gradientFactor = settings.gradientFactor,
+          .gradientWeight1 = static_cast<float>(1 - settings.beta1),
           .beta2 = static_cast<float>(settings.beta2),
-          .gradientWeight2 = static_cast<float>(1 - double{settings.beta2}),
+          .gradientWeight2 = static_cast<float>(1 - settings.beta2),
           .rootCorrection2 = static_cast<float>(std::sqrt(correction2)),
           .epsilon = static_cast<float>(settings.epsilon),
           .correction1 = correction1,
-          .weightDecay = double{settings.weightDecay}};
+          .weightDecay = settings.weightDecay};
 }
 
 /// Last tensor whose first chunk is not after `chunk` (tensors without elements have no chunk).

@@ -20,15 +20,15 @@ struct HostState {
 
 /// The formulas of the CPU backend, one number after the other.
 void referenceStep(const AdamW& s, double learningRate, HostState& state) {
-  const double correction1 = 1 - std::pow(double{s.beta1}, static_cast<double>(s.step));
-  const double correction2 = 1 - std::pow(double{s.beta2}, static_cast<double>(s.step));
-  const auto decay = static_cast<float>(1 - learningRate * double{s.weightDecay});
+  const double correction1 = 1 - std::pow(s.beta1, static_cast<double>(s.step));
+  const double correction2 = 1 - std::pow(s.beta2, static_cast<double>(s.step));
+  const auto decay = static_cast<float>(1 - learningRate * s.weightDecay);
   const auto stepSize = static_cast<float>(learningRate / correction1);
   const auto root = static_cast<float>(std::sqrt(correction2));
-  const auto weight1 = static_cast<float>(1 - double{s.beta1});
-  const auto weight2 = static_cast<float>(1 - double{s.beta2});
+  const auto weight1 = static_cast<float>(1 - s.beta1);
+  const auto weight2 = static_cast<float>(1 - s.beta2);
   for (size_t i = 0; i < state.value.size(); ++i) {
-    const float g = state.gradient[i] * static_cast<float>(s.gradientFactor);
+    const float g = state.gradient[i] * s.gradientFactor;
     const float difference = g - state.moment1[i];
     const float scaled = weight1 * difference;
     state.moment1[i] = state.moment1[i] + scaled;
@@ -169,7 +169,7 @@ void adamw() {
           entries.push_back(parameters.back()->entry());
         }
         const Table table(entries);
-        AdamW settings{.weightDecay = static_cast<float>(weightDecay), .gradientFactor = 0.7F};
+        AdamW settings{.weightDecay = weightDecay, .gradientFactor = 0.7F};
         for (settings.step = 1; settings.step <= 3; ++settings.step) {
           cuda::adamw(table.data(), table.count, table.chunks, settings, nullptr);
           synchronize();
@@ -199,11 +199,12 @@ void squaredNorm() {
       context = std::to_string(count);
       std::vector<float> values(count);
       Random random(count);
-      double expected = 0;
+      long double sum = 0;
       for (float& value : values) {
         value = static_cast<float>(random.uniform() * 1e20);
-        expected += static_cast<double>(value) * static_cast<double>(value);
+        sum += static_cast<long double>(value) * static_cast<long double>(value);
       }
+      const auto expected = static_cast<double>(sum);
       DeviceMemory memory(count * 4, offset);
       if (count > 0) memory.write(values.data());
       DeviceMemory out(8);
@@ -215,7 +216,7 @@ void squaredNorm() {
         cuda::squaredNorm(reinterpret_cast<const float*>(memory.data()), static_cast<int64_t>(count),
                           reinterpret_cast<double*>(out.data()), scratch, nullptr);
         const double actual = readDouble(out);
-        // Both are double sums of float32 squares (which overflow float32), in different orders.
+        // A double sum of at most 40 numbers a thread and of the threads; the squares overflow float32.
         expectNear(actual, expected, 1e-13 * expected, "squared norm");
         if (repeat == 0) first = actual;
         expectEqual(actual, first, "repeated");
@@ -231,12 +232,13 @@ void squaredNormOfTable() {
     const std::vector<HostState> states = randomStates(random);
     std::vector<std::unique_ptr<Parameters>> parameters;
     std::vector<cuda::DeviceAdamWTensor> entries;
-    double expected = 0;
+    long double sum = 0;
     for (const HostState& state : states) {
       parameters.push_back(std::make_unique<Parameters>(state, 1, false, offset));
       entries.push_back(parameters.back()->entry());
-      for (const float g : state.gradient) expected += static_cast<double>(g) * static_cast<double>(g);
+      for (const float g : state.gradient) sum += static_cast<long double>(g) * static_cast<long double>(g);
     }
+    const auto expected = static_cast<double>(sum);
     const Table table(entries);
     DeviceMemory out(8);
     const ScratchMemory scratchMemory(cuda::squaredNormScratchBytes());
