@@ -234,6 +234,10 @@ void badInput() {
   refused("a tensor beyond the end of its file", [](EngineConfig& c) { c.tensors[0].offset = int64_t{1} << 40; });
   refused("an offset that overflows", [](EngineConfig& c) { c.tensors[0].offset = INT64_MAX; });
   refused("a size that is not the shape's", [](EngineConfig& c) { c.tensors[0].bytes -= 4; });
+  refused("a shape that overflows", [](EngineConfig& c) { c.tensors[0].shape = {int64_t{1} << 40, int64_t{1} << 40}; });
+  refused("a negative shape", [](EngineConfig& c) {
+    for (int64_t& extent : c.tensors[0].shape) extent = -extent;
+  });
   refused("another shape", [](EngineConfig& c) {
     c.tensors[0].shape = {c.tensors[0].shape[1], c.tensors[0].shape[0]};
   });

@@ -1,0 +1,200 @@
+// The engine's way from files to memory: tensors found and checked, embeddings and norms uploaded, weights quantized.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/engine.h"
+#include "core/error.h"
+#include "core/host_tensor.h"
+#include "core/rope.h"
+
+namespace lrqat {
+
+namespace {
+
+std::string shapeText(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+/// Bytes of a tensor; −1 for a shape that no memory can hold.
+int64_t bytesOf(const std::vector<int64_t>& shape, DType type) {
+  int64_t bytes = byteSize(type);
+  for (const int64_t extent : shape) {
+    if (extent < 0 || (extent > 0 && bytes > std::numeric_limits<int64_t>::max() / extent)) return -1;
+    bytes *= extent;
+  }
+  return bytes;
+}
+
+/// Counter-based generator (SplitMix64 finalizer): the value of an element depends on seed, linear and index alone.
+uint64_t randomBits(uint64_t seed, uint64_t stream, uint64_t index) {
+  uint64_t x = seed * 0x9e3779b97f4a7c15ULL + stream * 0xd1b54a32d192ed03ULL + index;
+  for (int round = 0; round < 2; ++round) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+    x ^= x >> 31;
+    x += 0x9e3779b97f4a7c15ULL;
+  }
+  return x;
+}
+
+}  // namespace
+
+void Engine::mapTensors() {
+  for (const TensorSource& tensor : config_.tensors) {
+    auto found = files_.find(tensor.file);
+    if (found == files_.end()) found = files_.emplace(tensor.file, MappedFile(tensor.file)).first;
+    if (tensor.offset < 0 || tensor.bytes < 0 || tensor.offset > found->second.size() - tensor.bytes ||
+        bytesOf(tensor.shape, tensor.type) != tensor.bytes) {
+      throw Error(ErrorCode::InputFile, tensor.file + ": tensor " + tensor.name + " of " +
+                                            std::to_string(tensor.bytes) + " bytes at offset " +
+                                            std::to_string(tensor.offset) + " does not fit the file of " +
+                                            std::to_string(found->second.size()) + " bytes");
+    }
+    tensors_[tensor.name] = tensor;
+  }
+}
+
+const TensorSource& Engine::source(const std::string& name, std::initializer_list<int64_t> shape) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) throw Error(ErrorCode::InvalidArgument, "tensor " + name + " is missing");
+  if (!std::equal(shape.begin(), shape.end(), found->second.shape.begin(), found->second.shape.end())) {
+    throw Error(ErrorCode::InputFile, found->second.file + ": tensor " + name + " has shape " +
+                                          shapeText(found->second.shape) + ", the configuration needs " +
+                                          shapeText(std::vector<int64_t>(shape)));
+  }
+  return found->second;
+}
+
+HostTensor Engine::hostTensor(const std::string& name, std::initializer_list<int64_t> shape) const {
+  const TensorSource& tensor = source(name, shape);
+  const int64_t rows = tensor.shape.size() > 1 ? tensor.shape[0] : 1;
+  return {files_.at(tensor.file).data() + tensor.offset, tensor.type, rows, tensor.shape.back()};
+}
+
+void Engine::uploadFloats(const std::string& name, float* target, int64_t count) {
+  const HostTensor tensor = hostTensor(name, {count});
+  std::vector<float> values(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) {
+    values[static_cast<size_t>(i)] = hostValue(tensor, i);
+    if (!std::isfinite(values[static_cast<size_t>(i)])) {
+      throw Error(ErrorCode::InputFile, tensors_.at(name).file + ": tensor " + name +
+                                            " holds a value that is not finite at [" + std::to_string(i) + "]");
+    }
+  }
+  backend_->upload(target, values.data(), count * 4);
+}
+
+void Engine::uploadMatrix(const std::string& name, Matrix target) {
+  const HostTensor tensor = hostTensor(name, {target.rows, target.cols});
+  // Some rows at a time: few transfers, little host memory.
+  const int64_t rowsPerUpload = std::max<int64_t>(1, (int64_t{4} << 20) / (target.cols * byteSize(target.type)));
+  std::vector<std::byte> staged;
+  for (int64_t first = 0; first < target.rows; first += rowsPerUpload) {
+    const Matrix slice = target.slice(first, std::min(rowsPerUpload, target.rows - first));
+    staged.resize(static_cast<size_t>(slice.bytes()));
+    for (int64_t row = 0; row < slice.rows; ++row) {
+      checkFinite(name, tensor, first + row);
+      copyHostRow(tensor, first + row, target.type, staged.data() + row * target.cols * byteSize(target.type));
+    }
+    backend_->upload(slice.data, staged.data(), slice.bytes());
+  }
+}
+
+void Engine::checkFinite(const std::string& name, const HostTensor& tensor, int64_t row) const {
+  for (int64_t col = 0; col < tensor.cols; ++col) {
+    if (std::isfinite(hostValue(tensor, row * tensor.cols + col))) continue;
+    throw Error(ErrorCode::InputFile, tensors_.at(name).file + ": tensor " + name +
+                                          " holds a value that is not finite at [" + std::to_string(row) + ", " +
+                                          std::to_string(col) + "]");
+  }
+}
+
+void Engine::loadEmbeddings() {
+  const ModelShape& model = config_.shape.model;
+  if (embeddings_.table.data) {
+    uploadMatrix("model.embed_tokens.weight", embeddings_.table);
+  } else {
+    const HostTensor table = hostTensor("model.embed_tokens.weight", {model.vocabSize, model.hiddenSize});
+    for (int64_t row = 0; row < table.rows; ++row) checkFinite("model.embed_tokens.weight", table, row);
+  }
+  if (!model.tiedEmbeddings) uploadMatrix("lm_head.weight", embeddings_.head);
+  uploadFloats("model.norm.weight", embeddings_.finalNorm, model.hiddenSize);
+  const RopeTable rope = ropeTable(model, config_.shape.sequenceLength);
+  backend_->upload(embeddings_.cosine, rope.cosine.data(), static_cast<int64_t>(rope.cosine.size()) * 4);
+  backend_->upload(embeddings_.sine, rope.sine.data(), static_cast<int64_t>(rope.sine.size()) * 4);
+  for (int64_t layer = 0; layer < model.layers; ++layer) {
+    const std::string prefix = layerPrefix(layer);
+    auto& buffers = embeddings_.layers[static_cast<size_t>(layer)];
+    uploadFloats(prefix + "input_layernorm.weight", buffers.inputNorm, model.hiddenSize);
+    uploadFloats(prefix + "post_attention_layernorm.weight", buffers.postNorm, model.hiddenSize);
+    if (model.qkNorm) {
+      uploadFloats(prefix + "self_attn.q_norm.weight", buffers.queryNorm, model.headDim);
+      uploadFloats(prefix + "self_attn.k_norm.weight", buffers.keyNorm, model.headDim);
+    }
+    for (const Linear linear : allLinears) {
+      if (hasBias(model, linear)) {
+        uploadFloats(prefix + name(linear) + ".bias", buffers.bias[static_cast<size_t>(linear)],
+                     outputs(model, linear));
+      }
+    }
+  }
+}
+
+void Engine::load(const std::map<std::string, std::vector<float>>& scales, const Progress& progress) {
+  const auto total = static_cast<int64_t>(
+      std::count_if(linears_.begin(), linears_.end(), [](const LinearLayer& l) { return l.quantized; }));
+  int64_t done = 0;
+  for (size_t i = 0; i < linears_.size(); ++i) {
+    LinearLayer& l = linears_[i];
+    if (!l.quantized) continue;
+    if (cancel_.load()) throw Error(ErrorCode::Cancelled, "cancelled");
+    const int64_t scaleCount = l.weight.spec.scaleCount(l.weight.m, l.weight.n);
+    try {
+      if (const auto given = scales.find(names_[i]); given != scales.end()) {
+        if (static_cast<int64_t>(given->second.size()) != scaleCount) {
+          throw Error(ErrorCode::InvalidArgument, names_[i] + ": " + std::to_string(given->second.size()) +
+                                                      " stored scales, " + std::to_string(scaleCount) + " needed");
+        }
+        backend_->upload(l.weight.scale0, given->second.data(), scaleCount * 4);
+        backend_->encode(l.weight);
+      } else {
+        backend_->quantize(l.weight);
+      }
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::InputFile) throw;
+      const std::string weightName = names_[i] + ".weight";
+      throw Error(error.code(), tensors_.at(weightName).file + ": tensor " + weightName + ": " + error.what(),
+                  error.hint());
+    }
+    std::vector<float> theta(static_cast<size_t>(scaleCount));
+    backend_->download(theta.data(), l.weight.scale0, scaleCount * 4);
+    if (l.weight.spec.scaleDomain == ScaleDomain::Log && l.weight.spec.storage != Storage::Integer) {
+      for (float& value : theta) value = std::log(value);
+    }
+    backend_->upload(l.buffers.value.theta, theta.data(), scaleCount * 4);
+    initializeLowRank(i);
+    if (progress) progress(names_[i], ++done, total);
+  }
+  optimizerStep_ = 0;
+  loaded_ = true;
+}
+
+void Engine::initializeLowRank(size_t index) {
+  LinearLayer& l = linears_[index];
+  const int64_t rank = l.weight.spec.rank;
+  if (rank == 0) return;
+  backend_->zero(l.buffers.value.a, l.weight.m * rank * 4);
+  // Kaiming-uniform with a = √5 over fan-in n (lr-qat.md §1.5): U(−1/√n, 1/√n).
+  const double bound = 1 / std::sqrt(static_cast<double>(l.weight.n));
+  std::vector<float> b(static_cast<size_t>(rank * l.weight.n));
+  for (size_t i = 0; i < b.size(); ++i) {
+    const double unit = static_cast<double>(randomBits(config_.seed, index + 1, i) >> 11) * 0x1p-53;
+    b[i] = static_cast<float>((2 * unit - 1) * bound);
+  }
+  backend_->upload(l.buffers.value.b, b.data(), static_cast<int64_t>(b.size()) * 4);
+}
+
+}  // namespace lrqat
