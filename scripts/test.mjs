@@ -28,6 +28,7 @@ await main(async () => {
   await attempt('webviews in a browser', () =>
     node('--test', '--test-concurrency=1', '--test-reporter=spec', ...globSync([browser]).sort()),
   );
+  await attempt('VS Code', async () => (await import('./vscode-tests.mjs')).vscodeTests());
   printStages();
   if (failed.length > 0) console.error(`\nFAILED so far: ${failed.join(', ')}`);
 

@@ -2,6 +2,7 @@
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Browser } from 'playwright-core';
 import { launchBrowser, VSCodeServer, type ServerOptions } from './server';
 import { Window, type WindowOptions } from './window';
@@ -82,5 +83,18 @@ export async function pictured(
       .catch(() => undefined);
     console.log(`picture of the failure: ${file}`);
     throw error;
+  }
+}
+
+/** Waits for a condition; `what` says in a failure what did not come true. */
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what = 'the condition',
+  timeout = 30_000,
+): Promise<void> {
+  for (const end = Date.now() + timeout; ;) {
+    if (await condition()) return;
+    if (Date.now() > end) throw new Error(`${what}: not within ${String(timeout / 1000)} s`);
+    await sleep(100);
   }
 }

@@ -1,0 +1,56 @@
+// What a test can see of a live-charts panel: by the data that its charts say they show, and by the pixels that are there.
+import type { Frame } from 'playwright-core';
+import type { Window } from './window';
+
+export class Charts {
+  private constructor(private readonly frame: Frame) {}
+
+  /** The panel's page, once its loss chart is there. */
+  static async of(window: Window): Promise<Charts> {
+    const frame = await window.webview('[data-chart="loss"]');
+    await frame.locator('[data-chart="loss"] [data-points], [data-chart="loss"][data-points]').first().waitFor();
+    return new Charts(frame);
+  }
+
+  /** A number that a chart's element carries (`points`, `last-step`). */
+  async number(chart: string, name: string): Promise<number> {
+    const element = this.frame.locator(`[data-chart="${chart}"][data-${name}], [data-chart="${chart}"] [data-${name}]`);
+    return Number(await element.first().getAttribute(`data-${name}`));
+  }
+
+  /** Pixels of a chart that are not transparent. */
+  inkOf(chart: string): Promise<number> {
+    const canvas = `document.querySelector('[data-chart="${chart}"] .plot-canvas canvas')`;
+    return this.frame.evaluate<number>(`(${COUNT_INK})(${canvas})`);
+  }
+
+  async state(): Promise<string> {
+    return (await this.frame.locator('[data-state]').first().getAttribute('data-state')) ?? '';
+  }
+
+  async press(verb: 'pause' | 'resume' | 'stop' | 'checkpoint'): Promise<void> {
+    await this.frame.locator(`[data-verb="${verb}"]`).click();
+  }
+
+  isEnabled(verb: string): Promise<boolean> {
+    return this.frame.locator(`[data-verb="${verb}"]`).isEnabled();
+  }
+
+  /** Milliseconds from the time an event was written to the frame that shows it. */
+  async delay(): Promise<number | null> {
+    const value = await this.frame
+      .locator('[data-event-to-frame-ms]')
+      .first()
+      .getAttribute('data-event-to-frame-ms', { timeout: 1_000 })
+      .catch(() => null);
+    return value === null ? null : Number(value);
+  }
+}
+
+/** A function of the page, which has no types here. */
+const COUNT_INK = `(canvas) => {
+  const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  let ink = 0;
+  for (let at = 3; at < data.length; at += 4) if (data[at] > 0) ink++;
+  return ink;
+}`;

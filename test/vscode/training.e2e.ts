@@ -1,0 +1,145 @@
+// The way of a user, against the packaged extension: the sample from the palette to its end, through a pause, a reload, a crash and a
+// resume; then the mistakes that people make in experiment files.
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Charts } from './charts';
+import { pictured, Suite, until } from './suite';
+import type { Window } from './window';
+
+let suite: Suite;
+let workspace: string;
+let window: Window | undefined;
+
+before(async () => {
+  suite = await Suite.start();
+  workspace = suite.sampleWorkspace(400);
+  window = await suite.open({ folder: workspace });
+});
+after(() => suite.stop());
+
+const step = (name: string, body: (window: Window) => Promise<void>): void => {
+  void test(name, { timeout: 90_000 }, () =>
+    pictured(
+      () => window,
+      name,
+      async () => {
+        assert.ok(window !== undefined);
+        await body(window);
+      },
+    ),
+  );
+};
+
+const runsFolder = (): string => path.join(workspace, '.lrqat', 'runs');
+const runDirectory = (): string => {
+  const [name] = existsSync(runsFolder()) ? readdirSync(runsFolder()) : [];
+  assert.ok(name !== undefined, 'a run directory');
+  return path.join(runsFolder(), name);
+};
+const json = (file: string): Record<string, unknown> =>
+  JSON.parse(readFileSync(path.join(runDirectory(), file), 'utf8')) as Record<string, unknown>;
+const status = (): Record<string, unknown> => json('status.json');
+
+step('the explorer shows the sample without runs, and offers to start it', async (w) => {
+  await w.activity('LR-QAT');
+  await w.tree('w2-rank32').filter({ hasText: 'no runs yet' }).waitFor();
+});
+
+step('Start Training from the palette: explorer, status bar and charts show it', async (w) => {
+  await w.command('LR-QAT: Start Training');
+  await w.tree(/\d+% · loss/).waitFor({ timeout: 60_000 });
+  assert.equal(status()['state'], 'running');
+  await w.status(/w2-rank32 \d+%/).waitFor();
+  const charts = await Charts.of(w);
+  await until(async () => (await charts.number('loss', 'points')) > 3);
+  const points = await charts.number('loss', 'points');
+  await until(async () => (await charts.inkOf('loss')) > 200, 'a curve in pixels');
+  await until(async () => (await charts.number('loss', 'points')) > points, 'the curve grows');
+});
+
+step('Pause in the charts stops the steps; Resume in the explorer goes on', async (w) => {
+  const charts = await Charts.of(w);
+  await charts.press('pause');
+  await until(() => status()['state'] === 'paused');
+  await w.tree(/paused/).waitFor();
+  const at = status()['step'];
+  await sleep(700);
+  assert.equal(status()['step'], at);
+  await w.tree(/paused/).hover();
+  await w
+    .tree(/paused/)
+    .getByRole('button', { name: 'Resume' })
+    .click();
+  await until(() => status()['state'] === 'running' && Number(status()['step']) > Number(at));
+});
+
+step('a reload of the window leaves the run alone, and the charts come back and go on', async (w) => {
+  const { pid } = json('owner.json');
+  await w.reload();
+  await w.tree(/\d+% · loss/).waitFor({ timeout: 60_000 });
+  const charts = await Charts.of(w);
+  await until(async () => (await charts.number('loss', 'points')) > 3);
+  const points = await charts.number('loss', 'points');
+  await until(async () => (await charts.number('loss', 'points')) > points, 'the curve grows');
+  assert.equal(json('owner.json')['pid'], pid);
+});
+
+step('a killed trainer shows as crashed, with one notification', async (w) => {
+  await until(() => Number(status()['lastCheckpoint'] ?? 0) > 0);
+  process.kill(Number(json('owner.json')['pid']), 'SIGKILL');
+  await w.tree(/crashed/).waitFor();
+  await w.toast(/w2-rank32 has crashed at step .* Resume goes on from the checkpoint/).waitFor();
+  const charts = await Charts.of(w);
+  await until(async () => (await charts.state()) === 'crashed');
+});
+
+step('Resume after the crash: the curve does not run back in time, and the run finishes', async (w) => {
+  await w.command('LR-QAT: Resume');
+  await until(() => status()['state'] === 'running', 'running again');
+  const charts = await Charts.of(w);
+  await until(async () => (await charts.state()) === 'running');
+  assert.ok((await charts.number('loss', 'points')) <= (await charts.number('loss', 'last-step')));
+  await w.tree(/ppl .* of the gap/).waitFor({ timeout: 80_000 });
+  assert.equal(status()['state'], 'finished');
+  await w.toast(/w2-rank32 has finished: perplexity/).waitFor();
+  await until(async () => (await charts.number('loss', 'last-step')) === 400, 'the last step is drawn');
+  assert.equal(await charts.number('loss', 'points'), 400, 'each step once');
+});
+
+step('star and rename show at once', async (w) => {
+  await w.tree(/of the gap/).click({ button: 'right' });
+  await w.page.locator('.monaco-menu .action-label', { hasText: /^Star$/ }).click();
+  await w.tree(/★ ppl/).waitFor();
+  assert.equal(json('notes.json')['star'], true);
+});
+
+step('mistakes are marked while typing, and fixes mend them', async (w) => {
+  const file = path.join(workspace, 'wrong.lrqat.json');
+  const sample = readFileSync(path.join(workspace, 'w2-rank32.lrqat.json'), 'utf8');
+  writeFileSync(
+    file,
+    sample.replace('"learnScales": true', '"learnScale": true').replace('"microBatchSize": 8', '"microBatchSize": 3'),
+  );
+  await w.openFile('wrong.lrqat.json');
+  await w.page.locator('.squiggly-error').first().waitFor();
+  await w.command('Problems: Focus on Problems View');
+  await w.problem('did you mean "learnScales"?').waitFor();
+  await w.problem('3 does not divide batchSize 8').waitFor();
+  for (const [problem, fix] of [
+    ['did you mean "learnScales"?', /learnScales/],
+    ['3 does not divide batchSize 8', /2/],
+  ] as const) {
+    await w.problem(problem).click();
+    await w.page.keyboard.press('Control+.');
+    await w.page.locator('.monaco-menu .action-label', { hasText: fix }).first().click();
+    await w.problem(problem).waitFor({ state: 'detached' });
+  }
+  await w.openFile('wrong.lrqat.json');
+  await w.page.keyboard.press('Control+Home');
+  await w.page.locator('.codelens-decoration', { hasText: /Start Training.*fits/ }).waitFor();
+  await w.command('File: Save');
+  await until(() => readFileSync(file, 'utf8').includes('"learnScales": true'));
+});
