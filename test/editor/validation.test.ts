@@ -20,7 +20,7 @@ const question = (text: string, id = 1): WorldQuestion => ({
   text,
   workspaceFolder: folder,
   runsFolder: path.join(folder, '.lrqat', 'runs'),
-  cpu: null,
+  probe: null,
   rates: {},
 });
 

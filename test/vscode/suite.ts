@@ -53,7 +53,7 @@ export class Suite {
     const file = path.join(folder, 'w2-rank32.lrqat.json');
     const text = readFileSync(file, 'utf8')
       .replace('"steps": 150', `"steps": ${String(steps)}`)
-      .replace('"everySteps": 50, "maxBatches": 16', '"everySteps": 10, "maxBatches": 1')
+      .replace('"everySteps": 50, "maxBatches": 16', '"everySteps": 50, "maxBatches": 1')
       .replace('"everySteps": 50, "keep": 2', '"everySteps": 5, "keep": 2')
       .replace('"sequenceLength": 256', '"sequenceLength": 64');
     writeFileSync(file, text);

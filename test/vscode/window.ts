@@ -114,6 +114,14 @@ export class Window {
     return this.page.locator('.quick-input-widget');
   }
 
+  /** Chooses from the menu that is open. Menus ignore what comes in the moment they open. */
+  async choose(entry: string | RegExp): Promise<void> {
+    const item = this.page.locator('.monaco-menu .action-label', { hasText: entry }).first();
+    await item.hover();
+    await sleep(300);
+    await item.click();
+  }
+
   /** Opens a file of the workspace by its name. */
   async openFile(name: string): Promise<void> {
     const { page } = this;

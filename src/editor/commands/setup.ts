@@ -14,7 +14,7 @@ import {
   type QuickPickItem,
 } from 'vscode';
 import { UserError } from '../../errors';
-import { doctor, type Fact } from '../../launch';
+import { doctor, type Fact } from '../../launch/doctor';
 import { l10n } from '../l10n';
 import type { Services } from '../services';
 import { requireTrust } from '../trust';

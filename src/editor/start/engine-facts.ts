@@ -1,16 +1,8 @@
 // What the native build says about this machine, asked once in a child process; and with what environment programs are started.
 import { workspace } from 'vscode';
-import { probeNative, type NativeProbe } from '../../launch';
+import { probeNative, type NativeProbe } from '../../launch/probe-native';
 import { NATIVE_VARIABLE } from '../../launch/native-files';
 import { setting } from '../settings';
-
-/** What validation needs to know of the processor. */
-export interface CpuFacts {
-  readonly isa: string;
-  readonly bf16: 'amx' | 'avx512' | 'none';
-  readonly nativeBf16: boolean;
-  readonly logicalCores: number;
-}
 
 export class EngineFacts {
   private probing: Promise<NativeProbe> | null = null;
@@ -38,12 +30,8 @@ export class EngineFacts {
     return this.probing;
   }
 
-  /** null: not known, because there is no usable build or it may not be loaded here. */
-  async cpu(): Promise<CpuFacts | null> {
-    if (!workspace.isTrusted) return null;
-    const probe = await this.probe();
-    if (!probe.ok) return null;
-    const { isa, bf16, gemm, logicalCores } = probe.cpu;
-    return { isa, bf16, nativeBf16: bf16 !== 'none' && gemm !== null, logicalCores };
+  /** null where the engine may not be loaded: in restricted mode. */
+  async probeIfTrusted(): Promise<NativeProbe | null> {
+    return workspace.isTrusted ? this.probe() : null;
   }
 }

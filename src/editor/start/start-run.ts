@@ -1,7 +1,8 @@
 // From a checked experiment to a running trainer: what `lrqat train --detach` does, without a terminal.
 import { UserError } from '../../errors';
 import type { Experiment } from '../../experiment';
-import { findNative, findTrainer, spawnTrainer } from '../../launch';
+import { findNative } from '../../launch/native-files';
+import { findTrainer, spawnTrainer } from '../../launch/spawn-trainer';
 import {
   createRun,
   describeFailure,

@@ -95,9 +95,9 @@ async function start(file: string, services: Services): Promise<string | null> {
 /** @throws ActionableError for the first problem, with its fix as the action where there is one. */
 async function check(uri: Uri, runsFolder: string, { engine, world }: Services): Promise<Experiment> {
   const document = await workspace.openTextDocument(uri);
-  const cpu = await engine.cpu();
+  const probe = await engine.probeIfTrusted();
   const workspaceFolder = workspace.getWorkspaceFolder(uri)?.uri.fsPath ?? null;
-  const question = { file: uri.fsPath, text: document.getText(), workspaceFolder, runsFolder, cpu, rates: {} };
+  const question = { file: uri.fsPath, text: document.getText(), workspaceFolder, runsFolder, probe, rates: {} };
   // A check while typing may replace the question; then it is asked again.
   for (let attempt = 1; ; attempt++) {
     const answer = await world.ask(question);

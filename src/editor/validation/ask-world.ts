@@ -18,6 +18,7 @@ import {
 } from '../../experiment';
 import { openWorld, thisMachine } from '../../experiment/world';
 import type { RateRequest } from '../../launch/calibrate';
+import { machineFor } from '../../launch/machine';
 import { stepProducts } from './step-products';
 import { rateKey, type WorldAnswer, type WorldQuestion } from './world-protocol';
 
@@ -43,7 +44,7 @@ export async function askWorld(question: WorldQuestion, now: () => number = Date
       toMeasure: null,
     };
   }
-  const world = remember(worldOf(question), path.dirname(file), now);
+  const world = remember(worldOf(question, experiment.device), path.dirname(file), now);
   const problems = [...parsed.problems, ...(await validateAgainstWorld(experiment, world, { text, file }))];
   const hasErrors = problems.some(({ severity }) => severity === 'error');
   return {
@@ -54,9 +55,11 @@ export async function askWorld(question: WorldQuestion, now: () => number = Date
   };
 }
 
-function worldOf({ file, runsFolder, cpu }: WorldQuestion): World {
-  const machine = thisMachine(cpu ?? { nativeBf16: false });
-  return openWorld({ machine, baseFolder: path.dirname(file), runsFolder, addonFile: null });
+function worldOf({ file, runsFolder, probe }: WorldQuestion, device: string): World {
+  // An engine that may not be asked is no reason to call a GPU missing.
+  const { machine, gpuProblem } =
+    probe === null ? { machine: thisMachine({ nativeBf16: false }), gpuProblem: null } : machineFor(device, probe);
+  return openWorld({ machine, gpuProblem, baseFolder: path.dirname(file), runsFolder, addonFile: null });
 }
 
 function atStart(file: string, { message, hint }: UserError): Problem {
@@ -72,6 +75,7 @@ async function estimateOf(
   try {
     const { shape } = await world.openModel(experiment.model.path);
     const { compute, threads } = planRun(experiment, shape, world.machine);
+    const onGpu = world.machine.device === 'cuda';
     const request: RateRequest = { products: stepProducts(experiment, shape), compute, threads };
     const calibration = calibrationFor(request, world.machine.cores, question);
     const result = estimate({ experiment, shape, machine: world.machine, calibration });
@@ -87,14 +91,14 @@ async function estimateOf(
       total: Math.max(total, result.evaluationPeak?.total ?? 0),
       limit,
       fits,
-      trainingSeconds,
-      evaluationSeconds,
-      tokensPerSecond,
+      trainingSeconds: onGpu ? 0 : trainingSeconds,
+      evaluationSeconds: onGpu ? 0 : evaluationSeconds,
+      tokensPerSecond: onGpu ? 0 : tokensPerSecond,
       calibrated,
       bitsPerWeight,
       suggestions,
     };
-    return { estimate: summary, toMeasure: calibrated ? null : request };
+    return { estimate: summary, toMeasure: calibrated || onGpu ? null : request };
   } catch (error) {
     // The reason stands among the problems; an experiment that the model does not allow has no sizes.
     if (error instanceof UserError || error instanceof RangeError) return { estimate: null, toMeasure: null };
@@ -102,10 +106,11 @@ async function estimateOf(
   }
 }
 
-function calibrationFor(request: RateRequest, cores: number, { cpu, rates }: WorldQuestion): Calibration {
+function calibrationFor(request: RateRequest, cores: number, { probe, rates }: WorldQuestion): Calibration {
   const measured = rates[rateKey(request)];
   if (measured !== undefined) return calibrationFromGemm(measured.gemm, measured.bytes);
   const { compute } = request;
+  const cpu = probe?.ok === true ? probe.cpu : null;
   return guessedCalibration({ isa: cpu?.isa ?? 'avx2', bf16: cpu?.bf16 ?? 'none', cores, compute });
 }
 

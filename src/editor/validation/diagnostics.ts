@@ -133,7 +133,7 @@ export class ExperimentDiagnostics {
         text: document.getText(),
         workspaceFolder: workspace.getWorkspaceFolder(uri)?.uri.fsPath ?? null,
         runsFolder: runsFolderFor(uri.fsPath, runsFolderSetting(uri)),
-        cpu: await engine.cpu(),
+        probe: await engine.probeIfTrusted(),
         rates: this.rates.current(),
       });
       if (answer === null || document.isClosed || document.version !== version) return;

@@ -3,7 +3,7 @@
 import os from 'node:os';
 import { workspace, type Memento } from 'vscode';
 import { version } from '../../../package.json';
-import { measureRates, type MeasuredRates, type RateRequest } from '../../launch';
+import { measureRates, type MeasuredRates, type RateRequest } from '../../launch/calibrate';
 import type { WorkspaceRuns } from '../workspace-runs';
 import { rateKey } from './world-protocol';
 

@@ -1,7 +1,7 @@
 // Between the extension host and the thread that looks at models and texts for it.
 import type { Estimate, Experiment, Problem } from '../../experiment';
 import type { MeasuredRates, RateRequest } from '../../launch/calibrate';
-import type { CpuFacts } from '../start/engine-facts';
+import type { NativeProbe } from '../../launch/probe-native';
 
 export interface WorldQuestion {
   readonly id: number;
@@ -10,7 +10,8 @@ export interface WorldQuestion {
   readonly text: string;
   readonly workspaceFolder: string | null;
   readonly runsFolder: string;
-  readonly cpu: CpuFacts | null;
+  /** What the engine says of this machine; null: it may not be asked. */
+  readonly probe: NativeProbe | null;
   /** What was measured on this machine, by {@link rateKey}. */
   readonly rates: Readonly<Record<string, MeasuredRates>>;
 }
@@ -33,7 +34,7 @@ export interface WorldAnswer {
   readonly toMeasure: RateRequest | null;
 }
 
-/** What a code lens says. */
+/** What a code lens says. Times are 0 where nothing is known about them: on a GPU. */
 export interface EstimateSummary extends Pick<
   Estimate,
   | 'total'
