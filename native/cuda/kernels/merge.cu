@@ -14,9 +14,14 @@ struct MergeSink {
   float qmin, qmax;
   int n;
 
-  struct State {};
+  struct State {
+    uint32_t row;
+  };
 
-  __device__ __forceinline__ void octet(State&, int, int row, int column, bool valid, const float (&)[kOctet],
+  __device__ __forceinline__ void start(State& state, int row, int) const { state.row = static_cast<uint32_t>(row); }
+
+  template <class Codes>
+  __device__ __forceinline__ void octet(State& state, int slot, int, int column, bool valid, const float (&)[kOctet],
                                         const float (&rounded)[kOctet]) const {
     // The padding of a row's last group of 32 is written too; rows are told from beyond the matrix by the caller.
     if (!valid) return;
@@ -26,10 +31,12 @@ struct MergeSink {
       const float q = column + i < n ? clampTo(rounded[i], qmin, qmax) : 0.0F;
       packed |= static_cast<uint64_t>(static_cast<uint32_t>(q - qmin)) << (i * bits);
     }
-    uint8_t* to = out + static_cast<int64_t>(row) * rowBytes + static_cast<int64_t>(column / kOctet) * bits;
+    uint8_t* to =
+        out + static_cast<int64_t>(state.row + slot * 8) * rowBytes + static_cast<int64_t>(column / kOctet) * bits;
     for (int i = 0; i < bits; ++i) to[i] = static_cast<uint8_t>(packed >> (8 * i));
   }
-  __device__ __forceinline__ void finish(const State&, int) const {}
+  __device__ __forceinline__ void group(State&, int, bool, int) const {}
+  __device__ __forceinline__ void finish(const State&) const {}
 };
 
 /// Octets of zeros behind the last column, up to the end of the group of 32.

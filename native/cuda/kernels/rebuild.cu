@@ -37,43 +37,47 @@ const float* groupScales(const QuantSpec& spec, const float* scale, int64_t n, i
   return spec.granularity == Granularity::Group ? scale + firstRow * (n / spec.groupSize) : nullptr;
 }
 
-template <typename E, bool kMask, bool kAligned>
-WeightSink<E, kMask, kAligned> weightSink(const LinearWeight& weight, const float* scale, Matrix out,
-                                          const ClippedSet* clipped, int64_t firstRow) {
+template <typename E, bool kMask, WeightLayout kLayout>
+WeightSink<E, kMask, kLayout> weightSink(const LinearWeight& weight, const float* scale, Matrix out,
+                                         const ClippedSet* clipped, int64_t firstRow) {
   const QuantSpec& spec = weight.spec;
   const int64_t n = weight.n;
   return {elements<E>(out) + firstRow * n,
           groupScales(spec, scale, n, firstRow),
-          spec.granularity == Granularity::Group ? static_cast<int>(spec.groupSize) : 1,
+          spec.granularity == Granularity::Group ? static_cast<uint32_t>(spec.groupSize) : 1U,
           clipped ? clipped->mask : nullptr,
           clipped ? clipped->rowCount : nullptr,
           static_cast<float>(spec.qmin()),
           static_cast<float>(spec.qmax()),
-          static_cast<int>(n)};
+          static_cast<uint32_t>(n)};
 }
 
-bool isAligned(const LinearWeight& weight, const Matrix& out) {
-  const QuantSpec& spec = weight.spec;
-  return weight.n % kOctet == 0 && reinterpret_cast<uintptr_t>(out.data) % 16 == 0 &&
-         (spec.granularity != Granularity::Group || spec.groupSize % kOctet == 0);
+WeightLayout layoutOf(const LinearWeight& weight, const Matrix& out) {
+  if (weight.n % kOctet != 0 || reinterpret_cast<uintptr_t>(out.data) % 16 != 0) return WeightLayout::Any;
+  if (weight.spec.granularity != Granularity::Group) return WeightLayout::Integers;
+  return weight.spec.groupSize % kOctet == 0 ? WeightLayout::Groups : WeightLayout::Any;
 }
 
 template <typename E, bool kMask>
 void rebuildTrained(const LinearWeight& weight, const LowRank& lowRank, Matrix out, const ClippedSet* clipped,
                     bool exact, cudaStream_t stream) {
   const RoundedSource source = trainedRows(weight, lowRank, 0, weight.m);
+  const auto sink = [&]<WeightLayout kLayout>() {
+    return weightSink<E, kMask, kLayout>(weight, lowRank.scale, out, clipped, 0);
+  };
+  if (exact) return launchRounded<true>(source, sink.template operator()<WeightLayout::Any>(), stream);
   // The training path; the others are there for every shape and for tests.
   if constexpr (sizeof(E) == 2) {
-    if (!exact && isAligned(weight, out)) {
-      return launchRoundedFast(source, weightSink<E, kMask, true>(weight, lowRank.scale, out, clipped, 0), stream);
+    switch (layoutOf(weight, out)) {
+      case WeightLayout::Integers:
+        return launchRoundedFast(source, sink.template operator()<WeightLayout::Integers>(), stream);
+      case WeightLayout::Groups:
+        return launchRoundedFast(source, sink.template operator()<WeightLayout::Groups>(), stream);
+      case WeightLayout::Any:
+        break;
     }
   }
-  const auto sink = weightSink<E, kMask, false>(weight, lowRank.scale, out, clipped, 0);
-  if (exact) {
-    launchRounded<true>(source, sink, stream);
-  } else {
-    launchRounded<false>(source, sink, stream);
-  }
+  launchRounded<false>(source, sink.template operator()<WeightLayout::Any>(), stream);
 }
 
 void rebuildMerged(const LinearWeight& weight, const LowRank& lowRank, Matrix out, HostStaging& staging,
@@ -81,8 +85,9 @@ void rebuildMerged(const LinearWeight& weight, const LowRank& lowRank, Matrix ou
   auto* panel = scratch.take<std::byte>(HostStaging::panelBytes);
   const auto launch = [&](int64_t first, int64_t rows) {
     dispatchActivation(out.type, [&](auto e) {
-      launchRounded<false>(mergedRows(weight, panel, rows),
-                           weightSink<decltype(e), false, false>(weight, lowRank.scale, out, nullptr, first), stream);
+      launchRounded<false>(
+          mergedRows(weight, panel, rows),
+          weightSink<decltype(e), false, WeightLayout::Any>(weight, lowRank.scale, out, nullptr, first), stream);
     });
   };
   forPanels(staging, weight.merged, weight.m, packedRowBytes(weight.spec.bits, weight.n), panel, stream, launch);

@@ -26,6 +26,7 @@ struct Factors {
   int m;
   int n;
   bool aVectorized;  // rows of A start 16-byte aligned and end on 4 elements
+  bool bVectorized;  // rows of B likewise
 };
 
 struct ProductTile {
@@ -61,48 +62,80 @@ __device__ __forceinline__ void multiplyTile(float (&c)[4], const uint32_t (&a)[
 }
 
 /// B of one block's columns in shared memory, split, [chunk][high, low][position][32 ranks] as 16-byte pieces of eight
-/// ranks. `position` orders columns as the lanes want them; pieces are swizzled so that neither writing (consecutive
-/// columns, one piece) nor reading (consecutive positions, all pieces) has bank conflicts.
+/// ranks. `position` orders columns as the lanes want them; pieces are swizzled so that reading (consecutive positions,
+/// all pieces) has no bank conflicts and writing few.
+template <int kColumns>
 struct SplitPanel {
   uint4* memory;
-  int columns;  // of the block: 64, 128 or 256
 
-  static constexpr int64_t bytes(int rank, int columns) {
-    return static_cast<int64_t>((rank + kRankChunk - 1) / kRankChunk) * kRankChunk * columns * 4;
+  static constexpr int64_t bytes(int rank) {
+    return static_cast<int64_t>((rank + kRankChunk - 1) / kRankChunk) * kRankChunk * kColumns * 4;
   }
 
-  __device__ __forceinline__ uint4* piece(int chunk, int part, int position, int octet) const {
-    const unsigned tile = static_cast<unsigned>(position) / 8 % 4;
-    return memory + ((chunk * 2 + part) * columns + position) * 4 + (static_cast<unsigned>(octet) ^ tile);
+  static __device__ __forceinline__ int place(int position, int octet) {
+    return position * 4 + (octet ^ ((position >> 3 ^ position >> 1) & 3));
+  }
+  __device__ __forceinline__ uint4* part(int chunk, int part) const {
+    return memory + (chunk * 2 + part) * (kColumns * 4);
   }
 
-  /// By all threads of the block; needs a barrier after it.
-  __device__ __forceinline__ void fill(const Factors& factors, int firstColumn, int threads) const {
-    const int chunks = (factors.rank + kRankChunk - 1) / kRankChunk;
-    // The number of columns is a power of two.
-    const int columnBits = 31 - __clz(columns);
-    for (int item = static_cast<int>(threadIdx.x); item < chunks * 4 * columns; item += threads) {
-      const int column = item & (columns - 1);
-      const int octet = item >> columnBits;  // of all ranks
+  /// By all `kThreads` of the block; needs a barrier after it.
+  template <int kThreads>
+  __device__ __forceinline__ void fill(const Factors& factors, int firstColumn) const {
+    const int octets = (factors.rank + kRankChunk - 1) / kRankChunk * 4;
+    if (factors.bVectorized) {
+      // Eight ranks of four columns at a time: eight loads in flight.
+      for (int item = static_cast<int>(threadIdx.x); item < octets * (kColumns / 4); item += kThreads) {
+        const int column = item % (kColumns / 4) * 4;
+        const int octet = item / (kColumns / 4);
+        const int from = min(firstColumn + column, factors.n - 4);
+        float4 x[8];
+#pragma unroll
+        for (int k = 0; k < 8; ++k) {
+          const int rank = min(octet * 8 + k, factors.rank - 1);
+          x[k] = __ldg(reinterpret_cast<const float4*>(factors.b + (static_cast<int64_t>(rank) * factors.n + from)));
+        }
+#pragma unroll
+        for (int k = 0; k < 8; ++k) {
+          if (octet * 8 + k >= factors.rank) x[k] = make_float4(0, 0, 0, 0);
+        }
+        const float y[4][8] = {{x[0].x, x[1].x, x[2].x, x[3].x, x[4].x, x[5].x, x[6].x, x[7].x},
+                               {x[0].y, x[1].y, x[2].y, x[3].y, x[4].y, x[5].y, x[6].y, x[7].y},
+                               {x[0].z, x[1].z, x[2].z, x[3].z, x[4].z, x[5].z, x[6].z, x[7].z},
+                               {x[0].w, x[1].w, x[2].w, x[3].w, x[4].w, x[5].w, x[6].w, x[7].w}};
+#pragma unroll
+        for (int j = 0; j < 4; ++j) put(y[j], column + j, octet);
+      }
+      return;
+    }
+    for (int item = static_cast<int>(threadIdx.x); item < octets * kColumns; item += kThreads) {
+      const int column = item % kColumns;
+      const int octet = item / kColumns;  // of all ranks
       const int from = firstColumn + column;
       float x[8];
 #pragma unroll
       for (int k = 0; k < 8; ++k) {
         const int rank = octet * 8 + k;
         x[k] = rank < factors.rank && from < factors.n
-                   ? __ldg(factors.b + static_cast<int64_t>(rank) * factors.n + from)
+                   ? __ldg(factors.b + (static_cast<int64_t>(rank) * factors.n + from))
                    : 0.0F;
       }
-      const SplitPair p0 = split(x[0], x[1]), p1 = split(x[2], x[3]), p2 = split(x[4], x[5]), p3 = split(x[6], x[7]);
-      // Column 8q + 2t + e of a group is column 2q + e of its tile t.
-      const int position = (column & ~31) | (column & 6) << 2 | (column & 24) >> 2 | (column & 1);
-      *piece(octet / 4, 0, position, octet % 4) = make_uint4(p0.high, p1.high, p2.high, p3.high);
-      *piece(octet / 4, 1, position, octet % 4) = make_uint4(p0.low, p1.low, p2.low, p3.low);
+      put(x, column, octet);
     }
+  }
+
+ private:
+  __device__ __forceinline__ void put(const float (&x)[8], int column, int octet) const {
+    const SplitPair p0 = split(x[0], x[1]), p1 = split(x[2], x[3]), p2 = split(x[4], x[5]), p3 = split(x[6], x[7]);
+    // Column 8q + 2t + e of a group is column 2q + e of its tile t.
+    const int position = (column & ~31) | (column & 6) << 2 | (column & 24) >> 2 | (column & 1);
+    const int at = place(position, octet & 3);
+    part(octet / 4, 0)[at] = make_uint4(p0.high, p1.high, p2.high, p3.high);
+    part(octet / 4, 1)[at] = make_uint4(p0.low, p1.low, p2.low, p3.low);
   }
 };
 
-/// A of one warp's rows and 32 ranks as mma operands.
+/// A of one warp's rows and 32 ranks as mma operands. Rows past the end repeat the last.
 struct SplitRows {
   uint32_t high[2][2][4];  // [row block][k step][register]
   uint32_t low[2][2][4];
@@ -110,60 +143,66 @@ struct SplitRows {
   __device__ __forceinline__ void load(const Factors& factors, int firstRow, int chunk) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int first = chunk * kRankChunk + lane % 4 * 8;
+    float x[4][8];
 #pragma unroll
-    for (int block = 0; block < 2; ++block) {
+    for (int i = 0; i < 4; ++i) {
+      const int row = min(firstRow + i * 8 + lane / 4, factors.m - 1);
+      const float* from = factors.a + (static_cast<int64_t>(row) * factors.rank + first);
+      if (factors.aVectorized) {
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = firstRow + block * 16 + half * 8 + lane / 4;
-        const float* from = factors.a + static_cast<int64_t>(row) * factors.rank + first;
-        float x[8];
-        if (factors.aVectorized) {
-#pragma unroll
-          for (int k = 0; k < 8; k += 4) {
-            const float4 four = row < factors.m && first + k < factors.rank
-                                    ? __ldg(reinterpret_cast<const float4*>(from + k))
-                                    : make_float4(0, 0, 0, 0);
-            x[k] = four.x;
-            x[k + 1] = four.y;
-            x[k + 2] = four.z;
-            x[k + 3] = four.w;
-          }
-        } else {
-#pragma unroll
-          for (int k = 0; k < 8; ++k) x[k] = row < factors.m && first + k < factors.rank ? __ldg(from + k) : 0.0F;
+        for (int k = 0; k < 8; k += 4) {
+          const float4 four =
+              first + k < factors.rank ? __ldg(reinterpret_cast<const float4*>(from + k)) : make_float4(0, 0, 0, 0);
+          x[i][k] = four.x;
+          x[i][k + 1] = four.y;
+          x[i][k + 2] = four.z;
+          x[i][k + 3] = four.w;
         }
+      } else {
 #pragma unroll
-        for (int step = 0; step < 2; ++step) {
-          const SplitPair near = split(x[4 * step], x[4 * step + 1]);
-          const SplitPair far = split(x[4 * step + 2], x[4 * step + 3]);
-          high[block][step][half] = near.high;
-          high[block][step][half + 2] = far.high;
-          low[block][step][half] = near.low;
-          low[block][step][half + 2] = far.low;
-        }
+        for (int k = 0; k < 8; ++k) x[i][k] = first + k < factors.rank ? __ldg(from + k) : 0.0F;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+#pragma unroll
+      for (int step = 0; step < 2; ++step) {
+        const SplitPair near = split(x[i][4 * step], x[i][4 * step + 1]);
+        const SplitPair far = split(x[i][4 * step + 2], x[i][4 * step + 3]);
+        high[i / 2][step][i % 2] = near.high;
+        high[i / 2][step][i % 2 + 2] = far.high;
+        low[i / 2][step][i % 2] = near.low;
+        low[i / 2][step][i % 2 + 2] = far.low;
       }
     }
   }
 };
 
 /// tile += A·B over one chunk of ranks; `position`: of the group's first column in the panel.
-__device__ __forceinline__ void multiplySplit(const SplitRows& rows, const SplitPanel& panel, int chunk, int position,
-                                              ProductTile& tile) {
+template <int kColumns>
+__device__ __forceinline__ void multiplySplit(const SplitRows& rows, const SplitPanel<kColumns>& panel, int chunk,
+                                              int position, ProductTile& tile) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
+  const uint4* high = panel.part(chunk, 0) + position * 4;
+  const uint4* low = panel.part(chunk, 1) + position * 4;
 #pragma unroll
   for (int t = 0; t < 4; ++t) {
-    const uint4 high = *panel.piece(chunk, 0, position + t * 8 + lane / 4, lane % 4);
-    const uint4 low = *panel.piece(chunk, 1, position + t * 8 + lane / 4, lane % 4);
+    const int at = SplitPanel<kColumns>::place(t * 8 + lane / 4, lane % 4);
+    const uint4 h = high[at];
+    const uint4 l = low[at];
+    // The small terms first: they are added before the sum is large.
 #pragma unroll
-    for (int block = 0; block < 2; ++block) {
-      // The small terms first: they are added before the sum is large.
-      multiplyTile(tile.value[block][t], rows.low[block][0], high.x, high.y);
-      multiplyTile(tile.value[block][t], rows.low[block][1], high.z, high.w);
-      multiplyTile(tile.value[block][t], rows.high[block][0], low.x, low.y);
-      multiplyTile(tile.value[block][t], rows.high[block][1], low.z, low.w);
-      multiplyTile(tile.value[block][t], rows.high[block][0], high.x, high.y);
-      multiplyTile(tile.value[block][t], rows.high[block][1], high.z, high.w);
-    }
+    for (int block = 0; block < 2; ++block) multiplyTile(tile.value[block][t], rows.low[block][0], h.x, h.y);
+#pragma unroll
+    for (int block = 0; block < 2; ++block) multiplyTile(tile.value[block][t], rows.low[block][1], h.z, h.w);
+#pragma unroll
+    for (int block = 0; block < 2; ++block) multiplyTile(tile.value[block][t], rows.high[block][0], l.x, l.y);
+#pragma unroll
+    for (int block = 0; block < 2; ++block) multiplyTile(tile.value[block][t], rows.high[block][1], l.z, l.w);
+#pragma unroll
+    for (int block = 0; block < 2; ++block) multiplyTile(tile.value[block][t], rows.high[block][0], h.x, h.y);
+#pragma unroll
+    for (int block = 0; block < 2; ++block) multiplyTile(tile.value[block][t], rows.high[block][1], h.z, h.w);
   }
 }
 
@@ -175,14 +214,11 @@ __device__ __forceinline__ void multiplyExact(const Factors& factors, int firstR
   int column[8];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const int row = firstRow + i * 8 + lane / 4;
-    a[i] = factors.a + static_cast<int64_t>(row < factors.m ? row : factors.m - 1) * factors.rank;
+    const int row = min(firstRow + i * 8 + lane / 4, factors.m - 1);
+    a[i] = factors.a + static_cast<int64_t>(row) * factors.rank;
   }
 #pragma unroll
-  for (int j = 0; j < 8; ++j) {
-    const int c = firstColumn + lane % 4 * 8 + j;
-    column[j] = c < factors.n ? c : factors.n - 1;
-  }
+  for (int j = 0; j < 8; ++j) column[j] = min(firstColumn + lane % 4 * 8 + j, factors.n - 1);
   for (int k = 0; k < factors.rank; ++k) {
     const float* b = factors.b + static_cast<int64_t>(k) * factors.n;
     float right[8];

@@ -5,28 +5,46 @@
 
 namespace lrqat::cuda {
 
-/// kAligned: rows are whole octets and start 16-byte aligned, groups are whole octets.
-template <typename E, bool kMask, bool kAligned>
+/// What the kernel knows about the output: Any takes every shape.
+enum class WeightLayout : uint8_t {
+  Any,
+  Integers,  // no group scales; rows are whole octets and start 16-byte aligned
+  Groups,    // the same with group scales, groups are whole octets
+};
+
+template <typename E, bool kMask, WeightLayout kLayout>
 struct WeightSink {
   E* out;                   // [rows, n]
   const float* groupScale;  // [rows, n / groupSize]; null: integers are written
-  int groupSize;
+  uint32_t groupSize;
   uint32_t* mask;     // [rows, ceil(n / 32)], with kMask
   int32_t* rowCount;  // [rows], zeroed, with kMask
   float qmin, qmax;
-  int n;
+  uint32_t n;
 
   struct State {
-    int clipped[kMask ? 4 : 1] = {};  // of the slots' rows, in the first lane of four
+    uint32_t offset;                      // elements of `out` before slot 0 of this group
+    uint32_t row;                         // of slot 0
+    uint32_t octets[kMask ? 4 : 1] = {};  // bits of a slot's octets outside, a byte for each of four groups
+    int clipped[kMask ? 4 : 1] = {};      // of a slot, this lane's share
+    uint32_t word = 0;                    // of the mask's row, for the first lane of four and this group
   };
 
-  __device__ __forceinline__ void octet(State& state, int slot, int row, int column, bool valid,
+  __device__ __forceinline__ void start(State& state, int row, int column) const {
+    state.row = static_cast<uint32_t>(row);
+    state.offset = state.row * n + static_cast<uint32_t>(column);
+    state.word = static_cast<uint32_t>(column) / kGroupColumns;
+  }
+
+  template <class Codes>
+  __device__ __forceinline__ void octet(State& state, int slot, int group, int column, bool valid,
                                         const float (&)[kOctet], const float (&rounded)[kOctet]) const {
     uint32_t outside = 0;
-    if (sizeof(E) == 2 && kAligned && !groupScale) {
+    E* to = out + (state.offset + static_cast<uint32_t>(slot) * 8 * n);
+    if constexpr (sizeof(E) == 2 && kLayout == WeightLayout::Integers) {
       uint32_t pairs[kOctet / 2];
       outside = clipPairs(rounded, pairs);
-      if (valid) storePairs(row, column, pairs);
+      if (valid) *reinterpret_cast<uint4*>(to) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
     } else {
       float q[kOctet];
 #pragma unroll
@@ -35,19 +53,50 @@ struct WeightSink {
         if (kMask) outside |= (q[i] != rounded[i] ? 1U : 0U) << i;
       }
       if (valid) {
-        if (groupScale) multiplyScales(row, column, q);
-        store(row, column, q);
+        if (groupScale) multiplyScales(state.row + static_cast<uint32_t>(slot) * 8, static_cast<uint32_t>(column), q);
+        store(to, column, q);
       }
     }
-    if constexpr (kMask) writeMask(state, slot, row, column, valid, outside);
+    if constexpr (kMask) {
+      if constexpr (kLayout == WeightLayout::Any) {
+        const int left = static_cast<int>(n) - column;
+        if (left < kOctet) outside &= left > 0 ? (1U << left) - 1U : 0U;
+      }
+      if (valid) state.octets[slot] |= outside << (group % 4 * 8);
+    }
   }
 
-  __device__ __forceinline__ void finish(const State& state, int firstRow) const {
+  /// The lanes of a row have one octet of each of four words; lane q writes word q of them.
+  __device__ __forceinline__ void group(State& state, int group, bool last, int rowsLeft) const {
+    state.offset += kGroupColumns;
     if constexpr (kMask) {
-      if (threadIdx.x % 4 != 0) return;
+      if (group % 4 != 3 && !last) return;
+      const int q = static_cast<int>(threadIdx.x) % 4;
+      const uint32_t words = (n + 31) / 32;
+      const uint32_t at = state.row * words + state.word + static_cast<uint32_t>(q);
 #pragma unroll
       for (int slot = 0; slot < 4; ++slot) {
-        if (state.clipped[slot] != 0) atomicAdd(rowCount + firstRow + slot * 8, state.clipped[slot]);
+        uint32_t mine = state.octets[slot];
+        uint32_t other = __shfl_xor_sync(0xffffffffU, mine, 1);
+        mine = __byte_perm(mine, other, q & 1 ? 0x3715 : 0x6240);
+        other = __shfl_xor_sync(0xffffffffU, mine, 2);
+        mine = __byte_perm(mine, other, q & 2 ? 0x3276 : 0x5410);
+        if (rowsLeft > slot * 8 && q <= group % 4) mask[at + static_cast<uint32_t>(slot) * 8 * words] = mine;
+        state.clipped[slot] += __popc(mine);
+        state.octets[slot] = 0;
+      }
+      state.word += 4;
+    }
+  }
+
+  __device__ __forceinline__ void finish(const State& state) const {
+    if constexpr (kMask) {
+#pragma unroll
+      for (int slot = 0; slot < 4; ++slot) {
+        int clipped = state.clipped[slot];
+        clipped += __shfl_xor_sync(0xffffffffU, clipped, 1);
+        clipped += __shfl_xor_sync(0xffffffffU, clipped, 2);
+        if (clipped != 0 && threadIdx.x % 4 == 0) atomicAdd(rowCount + state.row + slot * 8, clipped);
       }
     }
   }
@@ -79,48 +128,25 @@ struct WeightSink {
     return outside;
   }
 
-  __device__ __forceinline__ void storePairs(int row, int column, const uint32_t (&pairs)[kOctet / 2]) const {
-    *reinterpret_cast<uint4*>(out + static_cast<int64_t>(row) * n + column) =
-        make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
-  }
-
-  /// The four lanes of a row hold one word.
-  __device__ __forceinline__ void writeMask(State& state, int slot, int row, int column, bool valid,
-                                            uint32_t outside) const {
-    if (!valid) {
-      outside = 0;
-    } else if (!kAligned && column + kOctet > n) {
-      outside &= (1U << (n - column)) - 1U;
-    }
-    uint32_t word = outside << (column % 32);
-    word |= __shfl_xor_sync(0xffffffffU, word, 1);
-    word |= __shfl_xor_sync(0xffffffffU, word, 2);
-    if (valid && threadIdx.x % 4 == 0) {
-      mask[static_cast<int64_t>(row) * ((n + 31) / 32) + column / 32] = word;
-      state.clipped[slot] += __popc(word);
-    }
-  }
-
-  __device__ __forceinline__ void multiplyScales(int row, int column, float (&q)[kOctet]) const {
-    const float* scales = groupScale + static_cast<int64_t>(row) * (n / groupSize);
-    if constexpr (kAligned) {
-      const float scale = __ldg(scales + column / groupSize);
-#pragma unroll
-      for (int i = 0; i < kOctet; ++i) q[i] *= scale;
-    } else {
+  __device__ __forceinline__ void multiplyScales(uint32_t row, uint32_t column, float (&q)[kOctet]) const {
+    const float* scales = groupScale + row * (n / groupSize);
+    if constexpr (kLayout == WeightLayout::Any) {
 #pragma unroll
       for (int i = 0; i < kOctet; ++i) {
         if (column + i < n) q[i] *= __ldg(scales + (column + i) / groupSize);
       }
+    } else {
+      const float scale = __ldg(scales + column / groupSize);
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) q[i] *= scale;
     }
   }
 
-  __device__ __forceinline__ void store(int row, int column, const float (&q)[kOctet]) const {
-    E* to = out + static_cast<int64_t>(row) * n + column;
-    if constexpr (!kAligned) {
+  __device__ __forceinline__ void store(E* to, int column, const float (&q)[kOctet]) const {
+    if constexpr (kLayout == WeightLayout::Any) {
 #pragma unroll
       for (int i = 0; i < kOctet; ++i) {
-        if (column + i < n) to[i] = fromFloat<E>(q[i]);
+        if (column + i < static_cast<int>(n)) to[i] = fromFloat<E>(q[i]);
       }
     } else if constexpr (sizeof(E) == 2) {
       *reinterpret_cast<uint4*>(to) =

@@ -26,6 +26,8 @@ struct CountSink {
     unsigned flipped = 0;
   };
 
+  __device__ __forceinline__ void start(State&, int, int) const {}
+  template <class Codes>
   __device__ __forceinline__ void octet(State& state, int, int, int column, bool valid, const float (&phi)[kOctet],
                                         const float (&rounded)[kOctet]) const {
     if (!valid) return;
@@ -33,12 +35,13 @@ struct CountSink {
     for (int i = 0; i < kOctet; ++i) {
       if (column + i >= n) break;
       const float q = clampTo(rounded[i], qmin, qmax);
-      const float start = roundSmall(clampTo(phi[i], qmin, qmax));
+      const float start = roundSmall(clampTo(phi[i] + Codes::origin, qmin, qmax));
       state.clipped += q != rounded[i];
       state.flipped += trained && q != start;
     }
   }
-  __device__ __forceinline__ void finish(const State& state, int) const {
+  __device__ __forceinline__ void group(State&, int, bool, int) const {}
+  __device__ __forceinline__ void finish(const State& state) const {
     const unsigned clipped = warpSum(state.clipped);
     const unsigned flipped = warpSum(state.flipped);
     if (threadIdx.x % 32 != 0) return;
