@@ -3,14 +3,48 @@ import { cssColour } from '../shared/colour';
 import type { Theme } from '../shared/theme';
 import type { ChartCard } from './chart-card';
 import type { Scene, Sign } from './picture';
+import { ROW_COLUMNS } from './protocol';
+import { rowsCsv } from './series/csv';
 import { drawSign, SIGN_WIDTH } from './sign';
 
-export const PICTURE_RATIO = 2;
+const PICTURE_RATIO = 2;
 const MARGIN = 12;
 const LINE_HEIGHT = 18;
 
+/** What the host is asked to save. */
+export interface ExportedFile {
+  readonly kind: 'png' | 'csv';
+  readonly suggestedName: string;
+  readonly data: ArrayBuffer;
+}
+
+/** A chart as it is shown, or the series in its range. */
+export async function fileOfChart(card: ChartCard, scene: Scene, kind: 'png' | 'csv'): Promise<ExportedFile> {
+  const data = kind === 'png' ? await pictureOf(card, scene) : await textBytes(card.picture?.csv() ?? []);
+  return { kind, suggestedName: fileName([scene.focus?.info.name ?? '', card.definition.id], kind), data };
+}
+
+/** All columns of all shown runs, from the first step to the last. */
+export async function fileOfAll(scene: Scene): Promise<ExportedFile> {
+  const pieces = rowsCsv(
+    scene.runs.map((run) => ({ name: run.info.name, data: run.data })),
+    {
+      columns: ROW_COLUMNS.filter((column) => !PLACE.has(column)),
+      smoothing: 0,
+      smoothed: [],
+      x: scene.x,
+      range: null,
+    },
+  );
+  const suggestedName = fileName([scene.focus?.info.name ?? '', 'metrics'], 'csv');
+  return { kind: 'csv', suggestedName, data: await textBytes(pieces) };
+}
+
+/** Columns that every CSV has. */
+const PLACE: ReadonlySet<string> = new Set(['step', 'tokens', 'elapsed', 'time']);
+
 /** PNG of a chart as it is shown, with a title line and, where there are several series, a legend. */
-export async function pictureOf(card: ChartCard, scene: Scene): Promise<ArrayBuffer> {
+async function pictureOf(card: ChartCard, scene: Scene): Promise<ArrayBuffer> {
   const { width, height } = card.size;
   const plot = card.canvas(width, height, PICTURE_RATIO);
   if (plot === null) throw new Error('the chart has not been drawn yet');
@@ -91,7 +125,7 @@ function bytesOf(canvas: HTMLCanvasElement): Promise<ArrayBuffer> {
 }
 
 /** UTF-8 of text that comes in pieces, without ever holding it as one string. */
-export function textBytes(pieces: Iterable<string>): Promise<ArrayBuffer> {
+function textBytes(pieces: Iterable<string>): Promise<ArrayBuffer> {
   return new Blob([...pieces]).arrayBuffer();
 }
 

@@ -4,17 +4,15 @@ import { element, setAttributes, setText } from '../shared/dom';
 import { icon } from '../shared/icons';
 import { on } from '../shared/messages';
 import { shifted, zoomed, type Axis, type Range } from '../shared/series/axis';
-import { runStyle } from '../shared/series/run-style';
-import { after } from '../shared/series/thin';
 import { followsAfter, fullAxis, shownAxis } from '../shared/series/view';
-import { onThemeChange, readTheme, shaded, type Theme } from '../shared/theme';
+import { onThemeChange, readTheme, type Theme } from '../shared/theme';
 import { button, dropdown } from '../shared/toolkit';
 import { ChartCard, type CardHost } from './chart-card';
 import { CHARTS } from './definitions';
-import { fileName, pictureOf, textBytes } from './export';
+import { fileOfAll, fileOfChart, type ExportedFile } from './export';
 import { Header, type Controls } from './header';
 import { evaluationKinds } from './perplexity-chart';
-import type { Scene, ShownRun } from './picture';
+import type { Scene } from './picture';
 import {
   AddRuns,
   Control,
@@ -28,17 +26,15 @@ import {
   Report,
   RequestSnapshot,
   Runs,
-  ROW_COLUMNS,
   type PanelState,
   type RunDelta,
   type RunInfo,
-  type XAxis,
 } from './protocol';
 import { RunList } from './run-list';
-import { rowsCsv } from './series/csv';
-import { positionOf, RunData } from './series/run-data';
+import { ShownRuns } from './shown-runs';
 import { heatName, text } from './strings';
 import { Toolbar } from './toolbar';
+import { extentOfX } from './x-axis';
 
 const FRESH: PanelState = {
   version: '1',
@@ -61,13 +57,8 @@ const CLOCK = 5_000;
 
 export class Panel {
   private state: PanelState;
-  private infos: readonly RunInfo[] = [];
+  private readonly runs = new ShownRuns();
   private controls: Controls = { allowed: true, reason: null };
-  private readonly data = new Map<string, RunData>();
-  /** Place of each run in the cycle of styles: its own for as long as it is in the panel. */
-  private readonly places = new Map<string, number>();
-  /** Runs whose snapshot was asked for and has not come. */
-  private readonly awaited = new Set<string>();
   private received = false;
 
   private theme: Theme = readTheme();
@@ -115,7 +106,7 @@ export class Panel {
       onSmoothing: (smoothing) => this.change({ smoothing }),
       onFollow: (follow) => this.change({ follow }),
       onReset: () => this.showAll(),
-      onExport: () => this.exportAll(),
+      onExport: () => this.save(this.scene && fileOfAll(this.scene)),
     });
     const host = this.cardHost();
     this.cards = CHARTS.map((definition) => new ChartCard(definition, host));
@@ -224,53 +215,30 @@ export class Panel {
       onLog: (id, log) => this.change({ logY: log ? [...this.state.logY, id] : without(this.state.logY, id) }),
       onTable: (id, shown) =>
         this.change({ tables: shown ? [...this.state.tables, id] : without(this.state.tables, id) }),
-      onExport: (card, kind) => {
-        this.exportCard(card, kind).catch((error: unknown) => this.notify('error', text.saveFailed(String(error))));
-      },
+      onExport: (card, kind) => this.save(this.scene && fileOfChart(card, this.scene, kind)),
       announce: (message) => setText(this.live, message),
     };
   }
 
   // ── Messages ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private takeRuns(runs: readonly RunInfo[], controls: Controls): void {
+  private takeRuns(infos: readonly RunInfo[], controls: Controls): void {
     this.received = true;
-    this.infos = runs;
     this.controls = controls;
-    const ids = new Set(runs.map((run) => run.id));
-    for (const id of [...this.places.keys()]) {
-      if (ids.has(id)) continue;
-      this.places.delete(id);
-      this.data.delete(id);
-      this.awaited.delete(id);
-    }
-    for (const id of ids) {
-      if (this.places.has(id)) continue;
-      const taken = new Set(this.places.values());
-      let place = 0;
-      while (taken.has(place)) place++;
-      this.places.set(id, place);
-    }
-    const focus = this.state.focus !== null && ids.has(this.state.focus) ? this.state.focus : null;
-    this.change({ runs: runs.map((run) => run.id), focus, hidden: this.state.hidden.filter((id) => ids.has(id)) });
+    this.runs.take(infos);
+    const runs = this.runs.ids;
+    const { focus, hidden } = this.state;
+    this.change({
+      runs,
+      focus: focus !== null && runs.includes(focus) ? focus : null,
+      hidden: hidden.filter((id) => runs.includes(id)),
+    });
   }
 
   private takeData(delta: RunDelta): void {
-    const { run } = delta;
-    let data = this.data.get(run);
-    if (data === undefined) {
-      data = new RunData();
-      this.data.set(run, data);
-    }
-    if (delta.base === 0) this.awaited.delete(run);
-    if (!data.apply(delta)) {
-      // Deltas that were under way when the snapshot was asked for do not fit either; asking once is enough.
-      if (!this.awaited.has(run)) {
-        this.awaited.add(run);
-        this.bridge.send(RequestSnapshot, { run });
-      }
-      return;
-    }
+    const data = this.runs.apply(delta);
+    if (data === 'ask') this.bridge.send(RequestSnapshot, { run: delta.run });
+    if (data === 'ask' || data === 'wait') return;
     if (delta.rows !== null && delta.rows.count > 0) this.newest = data.rows.column('time').at(-1) ?? null;
     this.invalidate();
   }
@@ -321,7 +289,7 @@ export class Panel {
 
   private render(): void {
     const started = performance.now();
-    const runs = this.shownRuns();
+    const runs = this.runs.styled(this.theme);
     const hidden = new Set(this.state.hidden);
     const visibleRuns = runs.filter((run) => !hidden.has(run.info.id));
     const focus = runs.find((run) => run.info.id === this.state.focus) ?? runs[0] ?? null;
@@ -375,9 +343,8 @@ export class Panel {
   }
 
   private renderHeader(): void {
-    const focus = this.infos.find((info) => info.id === this.state.focus) ?? this.infos[0] ?? null;
-    const data = focus === null ? null : (this.data.get(focus.id) ?? null);
-    this.header.render(focus, data, this.controls, Date.now());
+    const focus = this.runs.focus(this.state.focus);
+    this.header.render(focus?.info ?? null, focus?.data ?? null, this.controls, Date.now());
   }
 
   private renderCursor(): void {
@@ -400,67 +367,14 @@ export class Panel {
     );
   }
 
-  private shownRuns(): ShownRun[] {
-    return this.infos.map((info) => {
-      const style = runStyle(this.places.get(info.id) ?? 0);
-      return {
-        info,
-        data: this.data.get(info.id) ?? new RunData(),
-        style,
-        colour: shaded(this.theme, style.colour, style.shade),
-      };
-    });
-  }
-
   // ── Files ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private async exportCard(card: ChartCard, kind: 'png' | 'csv'): Promise<void> {
-    const { scene } = this;
-    if (scene === null || card.picture === null) return;
-    const data = kind === 'png' ? await pictureOf(card, scene) : await textBytes(card.picture.csv());
-    this.save(kind, fileName([scene.focus?.info.name ?? '', card.definition.id], kind), data);
-  }
-
-  private exportAll(): void {
-    const { scene } = this;
-    if (scene === null) return;
-    const pieces = rowsCsv(
-      scene.runs.map((run) => ({ name: run.info.name, data: run.data })),
-      {
-        columns: ROW_COLUMNS.filter((column) => !['step', 'tokens', 'elapsed', 'time'].includes(column)),
-        smoothing: 0,
-        smoothed: [],
-        x: scene.x,
-        range: null,
-      },
-    );
-    textBytes(pieces).then(
-      (data) => this.save('csv', fileName([scene.focus?.info.name ?? '', 'metrics'], 'csv'), data),
+  private save(file: Promise<ExportedFile> | null): void {
+    file?.then(
+      (made) => this.bridge.send(Export, { id: ++this.exports, ...made }),
       (error: unknown) => this.notify('error', text.saveFailed(String(error))),
     );
   }
-
-  private save(kind: 'png' | 'csv', suggestedName: string, data: ArrayBuffer): void {
-    this.exports++;
-    this.bridge.send(Export, { id: this.exports, kind, suggestedName, data });
-  }
-}
-
-/** Extent of x over all runs, and the least x above zero. */
-function extentOfX(runs: readonly ShownRun[], axis: XAxis): { readonly max: number; readonly least: number } | null {
-  let max = -Infinity;
-  let least = Infinity;
-  for (const { data } of runs) {
-    const x = data.x(axis);
-    const marks = data.evaluations.map((each) => positionOf(each, axis));
-    const steps = data.layers.column('step');
-    for (const value of [x.at(-1), ...marks, steps.length > 0 ? data.xOfStep(steps.at(-1) ?? 0, axis) : undefined]) {
-      if (value !== undefined && value > max) max = value;
-    }
-    const first = x[after(x, 0)];
-    if (first !== undefined && first < least) least = first;
-  }
-  return max === -Infinity ? null : { max, least: least === Infinity ? 0 : least };
 }
 
 function toggled(items: readonly string[], item: string): string[] {

@@ -5,7 +5,7 @@ import { roomyAxis, union, type Axis, type Range } from '../shared/series/axis';
 import { ticks } from '../shared/series/ticks';
 import type { Thinned } from '../shared/series/thin';
 import { strokeLine, strokeReference } from '../shared/strokes';
-import { drawMarks } from './line-chart';
+import { drawMarks } from './marks';
 import { evenly, TABLE_ROWS } from './picture';
 import type {
   CardOptions,

@@ -2,8 +2,11 @@
 import { reading, tickLabel, type Quantity } from '../shared/format';
 import type { PlotAxis } from '../shared/plot';
 import type { Axis } from '../shared/series/axis';
+import { after } from '../shared/series/thin';
 import { ticks, type TickUnit } from '../shared/series/ticks';
+import type { ShownRun } from './picture';
 import type { XAxis } from './protocol';
+import { positionOf } from './series/run-data';
 import { text } from './strings';
 
 const KINDS: Readonly<Record<XAxis, { readonly quantity: Quantity; readonly unit: TickUnit }>> = {
@@ -37,4 +40,24 @@ export function placeHeading(place: {
     text.tokenCount(reading(place.tokens, 'tokens')),
     reading(place.elapsed, 'time'),
   ].join(' · ');
+}
+
+/** Extent of x over all runs, and the least x above zero. */
+export function extentOfX(
+  runs: readonly ShownRun[],
+  axis: XAxis,
+): { readonly max: number; readonly least: number } | null {
+  let max = -Infinity;
+  let least = Infinity;
+  for (const { data } of runs) {
+    const x = data.x(axis);
+    const marks = data.evaluations.map((each) => positionOf(each, axis));
+    const steps = data.layers.column('step');
+    for (const value of [x.at(-1), ...marks, steps.length > 0 ? data.xOfStep(steps.at(-1) ?? 0, axis) : undefined]) {
+      if (value !== undefined && value > max) max = value;
+    }
+    const first = x[after(x, 0)];
+    if (first !== undefined && first < least) least = first;
+  }
+  return max === -Infinity ? null : { max, least: least === Infinity ? 0 : least };
 }

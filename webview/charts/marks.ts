@@ -1,0 +1,49 @@
+// What happened during a run, as marks in its charts: resumes, checkpoints, skipped steps.
+import { cssColour } from '../shared/colour';
+import type { PlotArea } from '../shared/plot';
+import { thin } from '../shared/series/thin';
+import { drawMarker, strokeUpright } from '../shared/strokes';
+import type { Scene } from './picture';
+import { positionOf } from './series/run-data';
+import { text } from './strings';
+
+/** Resumes of the header's run, and its checkpoints as small marks on the axis. */
+export function drawMarks(
+  context: CanvasRenderingContext2D,
+  area: PlotArea,
+  { focus, runs, x, theme }: Scene,
+  checkpoints: boolean,
+): void {
+  if (focus === null || !runs.includes(focus)) return;
+  const font = `${String(theme.fontSize)}px ${theme.font}`;
+  for (const mark of focus.data.resumes) {
+    strokeUpright(context, area, positionOf(mark, x), theme.muted, text.resumed(), font);
+  }
+  if (!checkpoints) return;
+  context.fillStyle = cssColour(theme.muted);
+  for (const mark of focus.data.checkpoints) {
+    const at = area.toX(positionOf(mark, x));
+    if (at >= area.left && at <= area.right) drawMarker(context, 'triangle', at, area.bottom - 3, 3);
+  }
+}
+
+/** x of skipped steps, at most one a pixel. */
+export function skippedIn(scene: Scene, borders: Float64Array): number[] {
+  const found: number[] = [];
+  for (const { data } of scene.runs) {
+    const series = data.series('skipped', { smoothing: 0, positive: true });
+    const { x, y, length } = thin(data.x(scene.x), series.values(), series.pyramid, borders);
+    for (let at = 0; at < length; at++) if ((y[at] ?? 0) > 0) found.push(x[at] ?? NaN);
+  }
+  return found;
+}
+
+export function drawSkipped(
+  context: CanvasRenderingContext2D,
+  area: PlotArea,
+  skipped: readonly number[],
+  scene: Scene,
+): void {
+  context.strokeStyle = cssColour(scene.theme.error);
+  for (const x of skipped) drawMarker(context, 'cross', area.toX(x), area.bottom - 6, 3);
+}
