@@ -3,6 +3,7 @@ import { build } from 'esbuild';
 import { globSync } from 'tinyglobby';
 import { chmodSync, existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { writeNotices } from './notices.mjs';
 
 const shared = {
   bundle: true,
@@ -12,6 +13,7 @@ const shared = {
   sourcemap: 'linked',
   logLevel: 'warning',
   outdir: 'dist',
+  metafile: true,
   external: ['vscode', '*.node'],
 };
 
@@ -31,9 +33,12 @@ const bundle = {
   define: { 'import.meta.url': 'bundleUrl' },
   banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
 };
-await build({ ...bundle, entryPoints: present });
+const metafiles = [];
+metafiles.push((await build({ ...bundle, entryPoints: present })).metafile);
 // Every window of the editor reads it when it starts.
-await build({ ...bundle, entryPoints: { extension: 'src/extension.ts' }, minify: true, keepNames: true });
+metafiles.push(
+  (await build({ ...bundle, entryPoints: { extension: 'src/extension.ts' }, minify: true, keepNames: true })).metafile,
+);
 // `bin` of package.json names it.
 chmodSync('dist/cli.js', 0o755);
 
@@ -41,8 +46,9 @@ chmodSync('dist/cli.js', 0o755);
 const panels = Object.fromEntries(
   globSync(['webview/*/main.ts']).map((file) => [path.posix.basename(path.posix.dirname(file)), file]),
 );
-await build({
+const pages = await build({
   bundle: true,
+  metafile: true,
   platform: 'browser',
   target: 'chrome128',
   format: 'iife',
@@ -53,6 +59,7 @@ await build({
   entryPoints: panels,
   outdir: 'dist/webview',
 });
+writeNotices('dist/THIRD-PARTY-NOTICES.txt', [...metafiles, pages.metafile]);
 
 if (process.argv.includes('--tests')) {
   rmSync('dist/test', { recursive: true, force: true });

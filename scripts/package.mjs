@@ -42,6 +42,7 @@ const plain = [
   'dist/tokenize-worker.js',
   'dist/cli.js',
   'dist/webview',
+  'dist/THIRD-PARTY-NOTICES.txt',
   'samples/first-run',
 ];
 

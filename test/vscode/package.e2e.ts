@@ -33,6 +33,7 @@ void test('holds what it needs and no sources, maps, tests or secrets', () => {
     'dist/world-worker.js',
     'dist/webview/charts.js',
     'dist/webview/charts.css',
+    'dist/THIRD-PARTY-NOTICES.txt',
     'media/experiment.schema.json',
     'samples/first-run/w2-rank32.lrqat.json',
     'dist/native/lrqat.node',
