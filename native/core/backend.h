@@ -27,7 +27,7 @@ struct RawOutput {
 
 /// Where the backward of a consumer of a RawOutput puts its results.
 struct RawOutputGradient {
-  Matrix dYs;                         // [T, m] = dY∘rowScale
+  Matrix dYs;                         // [T, m] = dY∘rowScale; may lie over P on CUDA
   float* rowScaleGradient = nullptr;  // [m] += Σ_t dY_ti·P_ti; null: not wanted
 };
 
@@ -164,8 +164,20 @@ class Backend {
                                  Matrix dO, Matrix dQ, Matrix dK, Matrix dV) = 0;
   /// out = x + s∘P + bias; x, out of the residual type (may alias).
   virtual void addResidual(Matrix x, const RawOutput& raw, Matrix out) = 0;
+  /// addResidual, then rmsNorm of its result; a backend may do both in one pass.
+  virtual void addResidualNorm(Matrix x, const RawOutput& raw, Matrix out, const float* weight, float epsilon, Matrix y,
+                               float* rstd) {
+    addResidual(x, raw, out);
+    rmsNorm(out, weight, epsilon, y, rstd);
+  }
   /// For dY float32 [T, m].
   virtual void addResidualBackward(Matrix dY, const RawOutput& raw, const RawOutputGradient& gradient) = 0;
+  /// rmsNormBackward, then addResidualBackward of dx; a backend may do both in one pass.
+  virtual void addResidualNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx,
+                                       const RawOutput& raw, const RawOutputGradient& gradient) {
+    rmsNormBackward(dy, x, weight, rstd, dx);
+    addResidualBackward(dx, raw, gradient);
+  }
   /// h = silu(gate)·up with gate, up = s∘P + bias; h compute type.
   virtual void swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) = 0;
   /// For dH [T, f] compute type. Writes h = silu(gate)·up again when `h` has memory.

@@ -136,27 +136,34 @@ void Decoder::projectHeads(int64_t layer) {
   backend_.projectHeads(raw(layer, Linear::V, rows(a.rawV)), headTransform(layer, Linear::V), rows(a.v));
 }
 
-void Decoder::forwardBlock(int64_t layer, Matrix input, Matrix output) {
+void Decoder::normalize(int64_t layer) {
+  BlockActivations& a = block(layer);
+  const auto& norms = embeddings_.layers[static_cast<size_t>(layer)];
+  backend_.rmsNorm(blockInput(layer), norms.inputNorm, shape_.model.rmsNormEpsilon, rows(a.normed1), a.rstd1);
+}
+
+void Decoder::forwardBlock(int64_t layer, Matrix input, const NextNorm* next) {
   checkCancelled();
   const auto& norms = embeddings_.layers[static_cast<size_t>(layer)];
   const float epsilon = shape_.model.rmsNormEpsilon;
   BlockActivations& a = block(layer);
 
-  backend_.rmsNorm(input, norms.inputNorm, epsilon, rows(a.normed1), a.rstd1);
   applyLinear(layer, Linear::Q, rows(a.normed1), rows(a.rawQ));
   applyLinear(layer, Linear::K, rows(a.normed1), rows(a.rawK));
   applyLinear(layer, Linear::V, rows(a.normed1), rows(a.rawV));
   projectHeads(layer);
   backend_.attention(attentionShape(), rows(a.q), rows(a.k), rows(a.v), rows(a.attention), a.lse);
   applyLinear(layer, Linear::O, rows(a.attention), rows(a.rawO));
-  backend_.addResidual(input, raw(layer, Linear::O, rows(a.rawO)), rows(a.middle));
+  backend_.addResidualNorm(input, raw(layer, Linear::O, rows(a.rawO)), rows(a.middle), norms.postNorm, epsilon,
+                           rows(a.normed2), a.rstd2);
 
-  backend_.rmsNorm(rows(a.middle), norms.postNorm, epsilon, rows(a.normed2), a.rstd2);
   applyLinear(layer, Linear::Gate, rows(a.normed2), rows(a.rawGate));
   applyLinear(layer, Linear::Up, rows(a.normed2), rows(a.rawUp));
   backend_.swiglu(raw(layer, Linear::Gate, rows(a.rawGate)), raw(layer, Linear::Up, rows(a.rawUp)), rows(a.gated));
   applyLinear(layer, Linear::Down, rows(a.gated), rows(a.rawDown));
-  if (output.data) backend_.addResidual(rows(a.middle), raw(layer, Linear::Down, rows(a.rawDown)), output);
+  if (!next) return;
+  backend_.addResidualNorm(rows(a.middle), raw(layer, Linear::Down, rows(a.rawDown)), next->input, next->weight,
+                           epsilon, next->normed, next->rstd);
 }
 
 void Decoder::embed() {
@@ -175,12 +182,16 @@ void Decoder::embed() {
 void Decoder::forward() {
   const int64_t layers = shape_.model.layers;
   embed();
+  normalize(0);
   for (int64_t layer = 0; layer < layers; ++layer) {
-    const bool last = layer + 1 == layers;
-    forwardBlock(layer, blockInput(layer), last ? rows(activations_.output) : blockInput(layer + 1));
+    NextNorm next{rows(activations_.output), embeddings_.finalNorm, rows(activations_.normed), activations_.rstd};
+    if (layer + 1 < layers) {
+      BlockActivations& after = block(layer + 1);
+      next = {blockInput(layer + 1), embeddings_.layers[static_cast<size_t>(layer) + 1].inputNorm, rows(after.normed1),
+              after.rstd1};
+    }
+    forwardBlock(layer, blockInput(layer), &next);
   }
-  backend_.rmsNorm(rows(activations_.output), embeddings_.finalNorm, shape_.model.rmsNormEpsilon,
-                   rows(activations_.normed), activations_.rstd);
 }
 
 void Decoder::head(HeadTask task, float gradientScale, float* logitsOut) {
@@ -211,15 +222,34 @@ void Decoder::backward() {
   const Matrix normedGradient = rows(workspace_.normedGradient);
   backend_.zero(gradient.data, gradient.bytes());
   if (observer_) observer_->onNorm(layers, 0, normedGradient, rows(activations_.output), activations_.rstd);
-  backend_.rmsNormBackward(normedGradient, rows(activations_.output), embeddings_.finalNorm, activations_.rstd,
-                           gradient);
+  // The norm that read what the block at hand has given: the final one, then those of the blocks above.
+  struct {
+    Matrix x;
+    const float* weight;
+    const float* rstd;
+  } norm{rows(activations_.output), embeddings_.finalNorm, activations_.rstd};
   for (int64_t layer = layers - 1; layer >= 0; --layer) {
     const Matrix input = blockInput(layer);
-    // The last block's activations are still those of the forward pass.
-    if (!activations_.blockInputs.empty() && layer + 1 < layers) forwardBlock(layer, input, {});
+    BlockActivations& a = block(layer);
+    const RawOutput down = raw(layer, Linear::Down, rows(a.rawDown));
+    if (checkpointed() && layer + 1 < layers) {
+      backend_.rmsNormBackward(normedGradient, norm.x, norm.weight, norm.rstd, gradient);
+      // Only now: the block's buffers are those of the block above.
+      normalize(layer);
+      forwardBlock(layer, input, nullptr);
+      backend_.addResidualBackward(gradient, down,
+                                   rawGradient(layer, Linear::Down, dRaw(workspace_.dRawDown, a.rawDown), 2));
+    } else {
+      backend_.addResidualNormBackward(normedGradient, norm.x, norm.weight, norm.rstd, gradient, down,
+                                       rawGradient(layer, Linear::Down, dRaw(workspace_.dRawDown, a.rawDown), 2));
+    }
     backwardBlock(layer, input);
+    norm = {input, embeddings_.layers[static_cast<size_t>(layer)].inputNorm, a.rstd1};
   }
-  if (observer_) observer_->onEmbedding(gradient);
+  // The embedding is frozen: only tests ask for the gradient of the first block's input.
+  if (!observer_) return;
+  backend_.rmsNormBackward(normedGradient, norm.x, norm.weight, norm.rstd, gradient);
+  observer_->onEmbedding(gradient);
 }
 
 RawOutputGradient Decoder::rawGradient(int64_t layer, Linear which, Matrix dYs, int slot) {
@@ -270,29 +300,26 @@ void Decoder::accumulateGradients(int64_t layer, Matrix x, std::span<const Linea
   if (count > 0) backend_.lowRankGradient(x, std::span(tasks.data(), count));
 }
 
-bool Decoder::sharesElementwise(int64_t layer) const {
-  // The last block's are still those of the forward pass, and a checkpointed block has just been computed again.
-  return shape_.recomputeElementwise && activations_.blockInputs.empty() && layer + 1 < shape_.model.layers;
+bool Decoder::makesElementwiseAgain(int64_t layer) const {
+  // A checkpointed block has just been computed again, except the last, whose first norm lies under the final one.
+  return shape_.recomputeElementwise && (!checkpointed() || layer + 1 == shape_.model.layers);
 }
 
 void Decoder::backwardBlock(int64_t layer, Matrix input) {
   checkCancelled();
   const auto& norms = embeddings_.layers[static_cast<size_t>(layer)];
-  BlockActivations& a = block(layer);
-  const Matrix gradient = rows(workspace_.gradient);  // of the block's output, then of its middle, then input
-  const Matrix normedGradient = rows(workspace_.normedGradient);
-  // The embedding is frozen, so nothing reads the gradient of the first block's input.
-  const bool needInputGradient = layer > 0 || observer_;
-  const bool again = sharesElementwise(layer);
   const float epsilon = shape_.model.rmsNormEpsilon;
+  BlockActivations& a = block(layer);
+  const Matrix gradient = rows(workspace_.gradient);  // of the block's output, then of its middle
+  const Matrix normedGradient = rows(workspace_.normedGradient);
+  const bool needInputGradient = layer > 0 || observer_;
+  const bool again = makesElementwiseAgain(layer);
 
   // Feed-forward half.
-  const Matrix dRawDown = rows(workspace_.dRawDown);
+  const Matrix dRawDown = dRaw(workspace_.dRawDown, a.rawDown);
   const Matrix dGated = rows(workspace_.dGated);
-  const Matrix dRawGate = rows(workspace_.dRawGate);
-  const Matrix dRawUp = rows(workspace_.dRawUp);
-  backend_.addResidualBackward(gradient, raw(layer, Linear::Down, rows(a.rawDown)),
-                               rawGradient(layer, Linear::Down, dRawDown, 2));
+  const Matrix dRawGate = dRaw(workspace_.dRawGate, a.rawGate);
+  const Matrix dRawUp = dRaw(workspace_.dRawUp, a.rawUp);
   backpropagateLinear(layer, Linear::Down, dRawDown, dGated, false, 2);
   backend_.swigluBackward(dGated, raw(layer, Linear::Gate, rows(a.rawGate)), raw(layer, Linear::Up, rows(a.rawUp)),
                           rawGradient(layer, Linear::Gate, dRawGate, 0), rawGradient(layer, Linear::Up, dRawUp, 1),
@@ -305,23 +332,23 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
       layer, rows(a.normed2),
       std::array{LinearGradientInput{Linear::Gate, dRawGate, 0}, LinearGradientInput{Linear::Up, dRawUp, 1}});
   if (observer_) observer_->onNorm(layer, 1, normedGradient, rows(a.middle), a.rstd2);
-  backend_.rmsNormBackward(normedGradient, rows(a.middle), norms.postNorm, a.rstd2, gradient);
 
   // Attention half; its buffers lie over those of the feed-forward half.
-  const Matrix dRawO = rows(workspace_.dRawO);
+  const Matrix dRawO = dRaw(workspace_.dRawO, a.rawO);
   const Matrix dAttention = rows(workspace_.dAttention);
   const Matrix dQ = rows(workspace_.dQ);
   const Matrix dK = rows(workspace_.dK);
   const Matrix dV = rows(workspace_.dV);
-  const Matrix dRawQ = rows(workspace_.dRawQ);
-  const Matrix dRawK = rows(workspace_.dRawK);
-  const Matrix dRawV = rows(workspace_.dRawV);
-  backend_.addResidualBackward(gradient, raw(layer, Linear::O, rows(a.rawO)), rawGradient(layer, Linear::O, dRawO, 0));
+  const Matrix dRawQ = dRaw(workspace_.dRawQ, workspace_.dQ);
+  const Matrix dRawK = dRaw(workspace_.dRawK, workspace_.dK);
+  const Matrix dRawV = dRaw(workspace_.dRawV, workspace_.dV);
+  backend_.addResidualNormBackward(normedGradient, rows(a.middle), norms.postNorm, a.rstd2, gradient,
+                                   raw(layer, Linear::O, rows(a.rawO)), rawGradient(layer, Linear::O, dRawO, 0));
   backpropagateLinear(layer, Linear::O, dRawO, dAttention, false, 0);
   accumulateGradients(layer, rows(a.attention), std::array{LinearGradientInput{Linear::O, dRawO, 0}});
   if (again) {
     projectHeads(layer);
-    backend_.rmsNorm(input, norms.inputNorm, epsilon, rows(a.normed1), a.rstd1);
+    normalize(layer);
   }
   backend_.attentionBackward(attentionShape(), rows(a.q), rows(a.k), rows(a.v), rows(a.attention), a.lse, dAttention,
                              dQ, dK, dV);
@@ -338,9 +365,7 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   accumulateGradients(layer, rows(a.normed1),
                       std::array{LinearGradientInput{Linear::Q, dRawQ, 0}, LinearGradientInput{Linear::K, dRawK, 1},
                                  LinearGradientInput{Linear::V, dRawV, 2}});
-  if (!needInputGradient) return;
   if (observer_) observer_->onNorm(layer, 0, normedGradient, input, a.rstd1);
-  backend_.rmsNormBackward(normedGradient, input, norms.inputNorm, a.rstd1, gradient);
 }
 
 }  // namespace lrqat

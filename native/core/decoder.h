@@ -84,9 +84,23 @@ class Decoder {
   void forward();
   /// q, k and v of a block from their raw products.
   void projectHeads(int64_t layer);
-  void forwardBlock(int64_t layer, Matrix input, Matrix output);
+  /// The block's input norm.
+  void normalize(int64_t layer);
+  /// Where a block's output goes, and the norm that reads it.
+  struct NextNorm {
+    Matrix input;
+    const float* weight = nullptr;
+    Matrix normed;
+    float* rstd = nullptr;
+  };
+  /// From the normalized input on; `next` null: nothing after the last product.
+  void forwardBlock(int64_t layer, Matrix input, const NextNorm* next);
   void backward();
+  /// From the gradient of down_proj's raw output to that of the block's normalized input.
   void backwardBlock(int64_t layer, Matrix input);
+  bool checkpointed() const { return !activations_.blockInputs.empty(); }
+  /// Memory of the gradient of a raw output: its own, or that of `place`.
+  Matrix dRaw(Matrix own, Matrix place) const { return rows(own.data ? own : place); }
   /// p = x·Wᵀ.
   void applyLinear(int64_t layer, Linear which, Matrix x, Matrix p);
   /// dx (+)= dYs·W, listing the clipped entries of W in `slot`; dx without data: only the list.
@@ -99,8 +113,8 @@ class Decoder {
   };
   /// Low-rank and scale gradients of the linears that read x.
   void accumulateGradients(int64_t layer, Matrix x, std::span<const LinearGradientInput> inputs);
-  /// What element-wise operations gave in the forward of this block has been overwritten by later blocks.
-  bool sharesElementwise(int64_t layer) const;
+  /// What element-wise operations gave in the forward of this block is no longer there.
+  bool makesElementwiseAgain(int64_t layer) const;
   void head(HeadTask task, float gradientScale, float* logitsOut);
   Matrix rows(Matrix full) const { return full.slice(0, batch_.rows()); }
 

@@ -140,7 +140,9 @@ int64_t layoutActivations(const EngineShape& shape, Layout& layout, ActivationBu
     for (auto& input : out.blockInputs) input = layout.matrix(shape.residualType, tokens, hidden);
   }
   out.output = layout.matrix(shape.residualType, tokens, hidden);
-  out.normed = layout.matrix(shape.computeType, tokens, hidden);
+  // The last block can make its first norm again, so the final norm may lie over it.
+  out.normed = shape.training && shape.recomputeElementwise ? out.blocks.back().normed1
+                                                            : layout.matrix(shape.computeType, tokens, hidden);
   out.rstd = layout.floats(tokens);
   return layout.highest();
 }
@@ -160,12 +162,13 @@ int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& 
   out.firstKey = static_cast<int32_t*>(layout.bytes(tokens * 4));
   out.lossSum = static_cast<double*>(layout.bytes(8));
   out.weight = layout.bytes(widestWeight * byteSize(e));
-  out.logits = layout.matrix(DType::F32, logitRows(shape), model.vocabSize);
   out.scratchBytes = scratchBytes;
   out.scratch = layout.bytes(scratchBytes);
-  if (!shape.training) return layout.highest();
+  if (!shape.training) {
+    out.logits = layout.matrix(DType::F32, logitRows(shape), model.vocabSize);
+    return layout.highest();
+  }
 
-  out.logitGradient = e == DType::F32 ? out.logits : layout.matrix(e, logitRows(shape), model.vocabSize);
   out.gradient = layout.matrix(DType::F32, tokens, model.hiddenSize);
   out.normedGradient = layout.matrix(DType::F32, tokens, model.hiddenSize);
   for (auto& rowScaleGradient : out.rowScaleGradient) rowScaleGradient = layout.floats(widestOutput);
@@ -194,25 +197,39 @@ int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& 
     }
     clipped.capacity = capacity;
   }
+  // Head, feed-forward half and attention half of the backward follow each other.
   const int64_t mark = layout.used();
-  out.dRawDown = layout.matrix(e, tokens, model.hiddenSize);
-  out.dGated = layout.matrix(e, tokens, model.intermediateSize);
-  out.dRawGate = layout.matrix(e, tokens, model.intermediateSize);
-  out.dRawUp = layout.matrix(e, tokens, model.intermediateSize);
+  out.logits = layout.matrix(DType::F32, logitRows(shape), model.vocabSize);
+  out.logitGradient = e == DType::F32 ? out.logits : layout.matrix(e, logitRows(shape), model.vocabSize);
   layout.rewind(mark);
-  out.dRawO = layout.matrix(e, tokens, model.hiddenSize);
+  // On CUDA the gradients of raw outputs take the place of what they are gradients of.
+  const bool inPlace = shape.device == Device::Cuda;
+  out.dGated = layout.matrix(e, tokens, model.intermediateSize);
+  if (!inPlace) {
+    out.dRawDown = layout.matrix(e, tokens, model.hiddenSize);
+    out.dRawGate = layout.matrix(e, tokens, model.intermediateSize);
+    out.dRawUp = layout.matrix(e, tokens, model.intermediateSize);
+  }
+  layout.rewind(mark);
   out.dAttention = layout.matrix(e, tokens, model.queryWidth());
   out.dQ = layout.matrix(e, tokens, model.queryWidth());
   out.dK = layout.matrix(e, tokens, model.kvWidth());
   out.dV = layout.matrix(e, tokens, model.kvWidth());
-  out.dRawQ = layout.matrix(e, tokens, model.queryWidth());
-  out.dRawK = layout.matrix(e, tokens, model.kvWidth());
-  out.dRawV = layout.matrix(e, tokens, model.kvWidth());
+  if (!inPlace) {
+    out.dRawO = layout.matrix(e, tokens, model.hiddenSize);
+    out.dRawQ = layout.matrix(e, tokens, model.queryWidth());
+    out.dRawK = layout.matrix(e, tokens, model.kvWidth());
+    out.dRawV = layout.matrix(e, tokens, model.kvWidth());
+  }
   return layout.highest();
 }
 
 int64_t logitRows(const EngineShape& shape) {
-  return std::min(shape.tokens(), std::max<int64_t>(32, (int64_t{1} << 24) / shape.model.vocabSize));
+  const int64_t tokens = shape.tokens();
+  const int64_t most = std::max<int64_t>(32, (int64_t{1} << 24) / shape.model.vocabSize);
+  // Where memory is short, no more than a quarter of the logits at a time.
+  const int64_t quarter = shape.device == Device::Cuda ? std::max<int64_t>(256, (tokens + 3) / 4) : tokens;
+  return std::min({tokens, most, quarter});
 }
 
 int64_t clippedCapacity(int64_t m, int64_t n) {

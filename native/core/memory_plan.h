@@ -133,7 +133,7 @@ struct WorkspaceBuffers {
   Matrix normedGradient;            // [T, hidden] float32: of a norm's output
   float* rowScaleGradient[3] = {};  // [widest m] each
   ClippedSet clipped[3];
-  // Feed-forward phase and attention phase share their memory.
+  // The head, the feed-forward phase and the attention phase share their memory. dRaw… without memory: in place.
   Matrix dRawDown, dGated, dRawGate, dRawUp;
   Matrix dRawO, dAttention, dQ, dK, dV, dRawQ, dRawK, dRawV;
   void* scratch = nullptr;
@@ -149,7 +149,8 @@ int64_t layoutActivations(const EngineShape& shape, Layout& layout, ActivationBu
 /// `scratchBytes`: what the backend's operations need for this shape (Backend::scratchBytes).
 int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& layout, WorkspaceBuffers& out);
 
-/// Rows of the logits chunk: 2^24 elements of logits, at least 32 rows, at most T.
+/// Rows of the logits chunk: 2^24 elements of logits, at least 32 rows, at most T; on CUDA at most T/4 where that is
+/// 256 or more.
 int64_t logitRows(const EngineShape& shape);
 
 /// Entries a clipped set can hold before the dense form takes over: 1/32 of the weights (engine.md: the sparse form

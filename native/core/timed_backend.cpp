@@ -111,6 +111,17 @@ void TimedBackend::addResidualBackward(Matrix dY, const RawOutput& raw, const Ra
   return timed("addResidualBackward", [&] { return inner_->addResidualBackward(dY, raw, gradient); });
 }
 
+void TimedBackend::addResidualNorm(Matrix x, const RawOutput& raw, Matrix out, const float* weight, float epsilon,
+                                   Matrix y, float* rstd) {
+  return timed("addResidualNorm", [&] { return inner_->addResidualNorm(x, raw, out, weight, epsilon, y, rstd); });
+}
+
+void TimedBackend::addResidualNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx,
+                                           const RawOutput& raw, const RawOutputGradient& gradient) {
+  return timed("addResidualNormBackward",
+               [&] { return inner_->addResidualNormBackward(dy, x, weight, rstd, dx, raw, gradient); });
+}
+
 void TimedBackend::swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) {
   return timed("swiglu", [&] { return inner_->swiglu(gate, up, h); });
 }

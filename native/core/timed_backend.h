@@ -54,7 +54,11 @@ class TimedBackend final : public Backend {
   void attentionBackward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, const float* lse,
                          Matrix dO, Matrix dQ, Matrix dK, Matrix dV) override;
   void addResidual(Matrix x, const RawOutput& raw, Matrix out) override;
+  void addResidualNorm(Matrix x, const RawOutput& raw, Matrix out, const float* weight, float epsilon, Matrix y,
+                       float* rstd) override;
   void addResidualBackward(Matrix dY, const RawOutput& raw, const RawOutputGradient& gradient) override;
+  void addResidualNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx,
+                               const RawOutput& raw, const RawOutputGradient& gradient) override;
   void swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) override;
   void swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
                       const RawOutputGradient& dUp, Matrix h) override;

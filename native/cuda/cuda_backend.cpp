@@ -18,6 +18,7 @@
 #include "cuda/kernels/quantize.h"
 #include "cuda/kernels/rebuild.h"
 #include "cuda/kernels/residual.h"
+#include "cuda/kernels/residual_norm.h"
 #include "cuda/kernels/scales.h"
 #include "cuda/kernels/statistics.h"
 #include "cuda/kernels/swiglu.h"
@@ -145,6 +146,7 @@ int64_t CudaBackend::scratchBytes(const EngineShape& shape) const {
                                  .headDim = model.headDim};
   bytes = std::max({bytes, attentionBackwardScratchBytes(attention),
                     addResidualBackwardScratchBytes(tokens, model.hiddenSize),
+                    addResidualNormBackwardScratchBytes(tokens, model.hiddenSize),
                     swigluBackwardScratchBytes(tokens, model.intermediateSize),
                     projectHeadsBackwardScratchBytes(tokens, model.queryWidth()), squaredNormScratchBytes(),
                     Scratch::padded(trained * static_cast<int64_t>(sizeof(DeviceAdamWTensor)))});
@@ -291,6 +293,17 @@ void CudaBackend::addResidual(Matrix x, const RawOutput& raw, Matrix out) {
 void CudaBackend::addResidualBackward(Matrix dY, const RawOutput& raw, const RawOutputGradient& gradient) {
   Scratch memory = scratch();
   cuda::addResidualBackward(dY, raw, gradient, memory, current());
+}
+
+void CudaBackend::addResidualNorm(Matrix x, const RawOutput& raw, Matrix out, const float* weight, float epsilon,
+                                  Matrix y, float* rstd) {
+  cuda::addResidualNorm(x, raw, out, weight, epsilon, y, rstd, current());
+}
+
+void CudaBackend::addResidualNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx,
+                                          const RawOutput& raw, const RawOutputGradient& gradient) {
+  Scratch memory = scratch();
+  cuda::addResidualNormBackward(dy, x, weight, rstd, dx, raw, gradient, memory, current());
 }
 
 void CudaBackend::swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) {

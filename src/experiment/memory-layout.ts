@@ -239,14 +239,17 @@ function activations(plan: EngineLayout): number {
     for (let i = 0; i < plan.shape.layers; i++) sum.matrix(plan.residual, tokens, hidden);
   }
   sum.matrix(plan.residual, tokens, hidden);
-  sum.matrix(plan.compute, tokens, hidden);
+  // The final norm lies over the last block's first one where that can be made again.
+  if (!plan.training || plan.elementwise === 'keep') sum.matrix(plan.compute, tokens, hidden);
   sum.floats(tokens);
   return sum.highest();
 }
 
-/** Rows of logits in memory at once: 2^24 numbers, at least 32 rows. */
-export function logitRows({ shape, microBatchSize, sequenceLength }: EngineLayout): number {
-  return Math.min(microBatchSize * sequenceLength, Math.max(32, Math.floor(2 ** 24 / shape.vocabSize)));
+/** Rows of logits in memory at once: 2^24 numbers, at least 32 rows; on a GPU no more than a quarter of all where that is 256. */
+export function logitRows({ device, shape, microBatchSize, sequenceLength }: EngineLayout): number {
+  const tokens = microBatchSize * sequenceLength;
+  const quarter = device === 'cuda' ? Math.max(256, Math.ceil(tokens / 4)) : tokens;
+  return Math.min(tokens, Math.max(32, Math.floor(2 ** 24 / shape.vocabSize)), quarter);
 }
 
 /** Clipped entries of a weight that are listed before the dense gradient takes over. */
@@ -270,11 +273,12 @@ function workspace(plan: EngineLayout): number {
   for (let i = 0; i < 3; i++) sum.bytes(tokens * 4); // tokens, targets, first keys
   sum.bytes(8); // loss
   sum.bytes(Math.max(...sizes.map(({ outputs, inputs }) => outputs * inputs)) * byteSize(e));
-  sum.matrix('float32', logitRows(plan), shape.vocabSize);
   sum.bytes(plan.device === 'cpu' ? scratchBytes(plan) : cudaScratchBytes(plan));
-  if (!plan.training) return sum.highest();
+  if (!plan.training) {
+    sum.matrix('float32', logitRows(plan), shape.vocabSize);
+    return sum.highest();
+  }
 
-  if (e !== 'float32') sum.matrix(e, logitRows(plan), shape.vocabSize);
   sum.matrix('float32', tokens, hidden);
   sum.matrix('float32', tokens, hidden);
   for (let i = 0; i < 3; i++) sum.floats(Math.max(...sizes.map(({ outputs }) => outputs)));
@@ -289,11 +293,17 @@ function workspace(plan: EngineLayout): number {
       sum.bytes(rows * 4);
     }
   }
+  // Head, feed-forward half and attention half of the backward follow each other; on a GPU the gradients of raw outputs take
+  // their place.
+  const inPlace = plan.device === 'cuda';
   const mark = sum.mark();
-  sum.matrix(e, tokens, hidden);
-  for (let i = 0; i < 3; i++) sum.matrix(e, tokens, intermediate);
+  sum.matrix('float32', logitRows(plan), shape.vocabSize);
+  if (e !== 'float32') sum.matrix(e, logitRows(plan), shape.vocabSize);
   sum.rewind(mark);
-  for (const width of [hidden, query, query, keyValue, keyValue, query, keyValue, keyValue])
-    sum.matrix(e, tokens, width);
+  const feedForward = inPlace ? [intermediate] : [intermediate, hidden, intermediate, intermediate];
+  for (const width of feedForward) sum.matrix(e, tokens, width);
+  sum.rewind(mark);
+  const heads = [query, query, keyValue, keyValue];
+  for (const width of inPlace ? heads : [...heads, hidden, query, keyValue, keyValue]) sum.matrix(e, tokens, width);
   return sum.highest();
 }
