@@ -65,7 +65,7 @@ function linePicture(spec: LineChartSpec, scene: Scene, options: CardOptions): P
       title: null,
     },
     draw: (context, area) => {
-      drawMarks(context, area, scene, spec.marks);
+      drawMarks(context, area, scene, { checkpoints: spec.marks, named: true });
       for (const each of strokes) strokeLine(context, area, each);
       drawSkipped(context, area, skipped, scene);
     },

@@ -12,12 +12,12 @@ export function drawMarks(
   context: CanvasRenderingContext2D,
   area: PlotArea,
   { focus, runs, x, theme }: Scene,
-  checkpoints: boolean,
+  { checkpoints, named }: { readonly checkpoints: boolean; readonly named: boolean },
 ): void {
   if (focus === null || !runs.includes(focus)) return;
   const font = `${String(theme.fontSize)}px ${theme.font}`;
   for (const mark of focus.data.resumes) {
-    strokeUpright(context, area, positionOf(mark, x), theme.muted, text.resumed(), font);
+    strokeUpright(context, area, positionOf(mark, x), theme.muted, named ? text.resumed() : '', font);
   }
   if (!checkpoints) return;
   context.fillStyle = cssColour(theme.muted);

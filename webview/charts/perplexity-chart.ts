@@ -76,7 +76,8 @@ function picture(scene: Scene, options: CardOptions): Picture {
   return {
     y: { axis: y, ticks: ticks(y, 6, 'decimal'), label: (value) => tickLabel(value, 'perplexity'), title: null },
     draw: (context, area) => {
-      drawMarks(context, area, scene, false);
+      // The names of the references stand where its word would.
+      drawMarks(context, area, scene, { checkpoints: false, named: false });
       const reference = (value: number | null, label: string, dash: readonly number[]) => {
         if (value === null) return;
         const named = `${label} ${reading(value, 'perplexity')}`;

@@ -67,7 +67,7 @@ function logTicks({ min, max }: Axis, most: number): number[] {
   const first = Math.floor(Math.log10(min) + 1e-9);
   const last = Math.ceil(Math.log10(max) - 1e-9);
   const decades = last - first + 1;
-  const factors = decades * 3 <= most + 3 ? [1, 2, 5] : [1];
+  const factors = Math.log10(max / min) * 3 <= most + 2 ? [1, 2, 5] : [1];
   const every = Math.max(1, Math.ceil(decades / Math.max(1, most)));
   const found: number[] = [];
   for (let power = Math.ceil(first / every) * every; power <= last; power += every) {
