@@ -25,7 +25,8 @@ struct KeyGradientConfig {
   static constexpr int statisticsBytes = queries * 8;
   static constexpr int firstKeyBytes = queries * 4;
   static constexpr int stageBytes = Tile<D>::bytes(2 * queries) + statisticsBytes + firstKeyBytes;
-  static constexpr int sharedBytes = Tile<D>::bytes(2 * keys) + stages * stageBytes;
+  static constexpr int ownTiles = wantKeys ? 2 : 1;  // dV needs the keys alone
+  static constexpr int sharedBytes = Tile<D>::bytes(ownTiles * keys) + stages * stageBytes;
   static_assert(keys % queries == 0 && stageBytes % 16 == 0);
 };
 
@@ -53,8 +54,8 @@ __global__ __launch_bounds__(C::threads) void keyGradientKernel(const Backward<B
   const int32_t* firstKey = problem.firstKey == nullptr ? nullptr : problem.firstKey + firstRow;
 
   unsigned char* const keyTile = shared;
-  unsigned char* const valueTile = keyTile + Tile<D>::bytes(C::keys);
-  unsigned char* const stages = valueTile + Tile<D>::bytes(C::keys);
+  unsigned char* const lastTile = keyTile + Tile<D>::bytes((C::ownTiles - 1) * C::keys);  // values, if they are needed
+  unsigned char* const stages = lastTile + Tile<D>::bytes(C::keys);
   const uint32_t stageAddress = sharedAddress(stages);
 
   // Query steps from the diagonal on; the last query that sees this block ends them.
@@ -93,13 +94,15 @@ __global__ __launch_bounds__(C::threads) void keyGradientKernel(const Backward<B
   };
 
   copyTile<C::keys, D, C::threads>(sharedAddress(keyTile), arguments.k + place, kvWidth, keys, problem.headDim);
-  copyTile<C::keys, D, C::threads>(sharedAddress(valueTile), arguments.v + place, kvWidth, keys, problem.headDim);
+  if constexpr (C::wantKeys) {
+    copyTile<C::keys, D, C::threads>(sharedAddress(lastTile), arguments.v + place, kvWidth, keys, problem.headDim);
+  }
   copyStep(0);
 
   const float scale2 = problem.scale * log2e;
   const int warpRow = warp * MT * 16;
   const uint32_t keyOperand = rowsOperand<D>(sharedAddress(keyTile), warpRow);
-  const uint32_t valueOperand = rowsOperand<D>(sharedAddress(valueTile), warpRow);
+  const uint32_t valueOperand = rowsOperand<D>(sharedAddress(lastTile), warpRow);
   float dK[C::wantKeys ? MT : 1][D / 8][4] = {};
   float dV[C::wantValues ? MT : 1][D / 8][4] = {};
 
@@ -184,7 +187,7 @@ __global__ __launch_bounds__(C::threads) void keyGradientKernel(const Backward<B
   if constexpr (C::wantValues) {
 #pragma unroll
     for (int m = 0; m < MT; ++m) factor[m][0] = factor[m][1] = 1;
-    storeRows<D, MT>(dV, factor, valueTile + offset, arguments.dV + target, kvWidth, keys - warpRow, problem.headDim);
+    storeRows<D, MT>(dV, factor, lastTile + offset, arguments.dV + target, kvWidth, keys - warpRow, problem.headDim);
   }
 }
 

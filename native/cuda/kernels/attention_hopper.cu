@@ -1,6 +1,5 @@
 #include "cuda/kernels/attention_hopper.h"
 
-#ifdef LRQAT_CUDA_SM90A
 #include <cudaTypedefs.h>
 
 #include <algorithm>
@@ -27,14 +26,20 @@ PFN_cuTensorMapEncodeTiled_v12000 encodeFunction() {
   return function;
 }
 
-bool usable(const Problem& problem) {
+/// Whether the device has Hopper's own instructions and this object has code that uses them: built for other
+/// architectures the kernels are empty, without barriers in shared memory.
+template <typename K>
+bool usable(K* kernel, const Problem& problem) {
   int device = 0;
   int major = 0;
   int minor = 0;
   LRQAT_CUDA(cudaGetDevice(&device));
   LRQAT_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
   LRQAT_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
-  return major == 9 && minor == 0 && problem.headDim % 8 == 0 && problem.headDim <= 128 && encodeFunction() != nullptr;
+  if (major != 9 || minor != 0 || problem.headDim % 8 != 0 || encodeFunction() == nullptr) return false;
+  cudaFuncAttributes attributes{};
+  LRQAT_CUDA(cudaFuncGetAttributes(&attributes, kernel));
+  return attributes.sharedSizeBytes > 0;
 }
 
 unsigned multiprocessors() {
@@ -111,17 +116,20 @@ void launchQueryGradient(const Backward<Bf16>& arguments, cudaStream_t stream) {
 }  // namespace
 
 bool forwardHopper(const Forward<Bf16>& arguments, cudaStream_t stream) {
-  if (!usable(arguments.problem)) return false;
+  if (!usable(forwardHopperKernel<HopperForwardConfig<128>>, arguments.problem)) return false;
   if (arguments.problem.headDim <= 64) {
     launchForward<HopperForwardConfig<64>>(arguments, stream);
-  } else {
+  } else if (arguments.problem.headDim <= 128) {
     launchForward<HopperForwardConfig<128>>(arguments, stream);
+  } else {
+    launchForward<HopperForwardConfig<256>>(arguments, stream);
   }
   return true;
 }
 
 bool backwardHopper(const Backward<Bf16>& arguments, cudaStream_t stream) {
-  if (!usable(arguments.problem)) return false;
+  if (arguments.problem.headDim > 128) return false;
+  if (!usable(keyGradientHopperKernel<HopperKeyGradientConfig<128>>, arguments.problem)) return false;
   if (arguments.problem.headDim <= 64) {
     launchQueryGradient<HopperQueryGradientConfig<64>>(arguments, stream);
     launchKeyGradient<HopperKeyGradientConfig<64>>(arguments, stream);
@@ -133,18 +141,3 @@ bool backwardHopper(const Backward<Bf16>& arguments, cudaStream_t stream) {
 }
 
 }  // namespace lrqat::cuda::attention
-
-#else
-
-namespace lrqat::cuda::attention {
-
-bool forwardHopper(const Forward<Bf16>&, cudaStream_t) {
-  return false;
-}
-bool backwardHopper(const Backward<Bf16>&, cudaStream_t) {
-  return false;
-}
-
-}  // namespace lrqat::cuda::attention
-
-#endif

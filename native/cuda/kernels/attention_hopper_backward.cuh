@@ -13,32 +13,6 @@ struct BackwardMaps {
   CUtensorMap q, k, v, o, dO;  // boxes as the kernel's tiles
 };
 
-/// Barriers of a ring of `Stages` shared buffers: `ready` when the copy engine has filled one, `free` when its readers
-/// are done. Writer and readers count the uses themselves.
-template <int Stages>
-struct Ring {
-  uint32_t barriers;  // [2·Stages] of 8 bytes
-  static constexpr int bytes = 2 * Stages * 8;
-  __device__ uint32_t ready(int use) const { return barriers + use % Stages * 8; }
-  __device__ uint32_t free(int use) const { return barriers + (Stages + use % Stages) * 8; }
-  __device__ void init(int readers) const {
-    for (int stage = 0; stage < Stages; ++stage) {
-      initBarrier(ready(stage), 1);
-      initBarrier(free(stage), readers);
-    }
-  }
-  /// Writer: until the use before this one of the same buffer has been read; then announces the bytes.
-  __device__ void claim(int use, int announced) const {
-    waitBarrier(free(use), use / Stages % 2 ^ 1);
-    arriveExpecting(ready(use), announced);
-  }
-  __device__ void await(int use) const { waitBarrier(ready(use), use / Stages % 2); }
-  /// Readers, each warp once.
-  __device__ void release(int use) const {
-    if (threadIdx.x % 32 == 0) arrive(free(use));
-  }
-};
-
 template <int D_>
 struct HopperKeyGradientConfig {
   static constexpr int D = D_;
@@ -51,8 +25,8 @@ struct HopperKeyGradientConfig {
   using KeyTile = PanelTile<keys, D>;
   using QueryTile = PanelTile<queries, D>;
   static constexpr int statisticsBytes = queries * 8;
-  static constexpr int headerBytes = 2048;  // barriers, then statistics from 1024 on
-  static constexpr int sharedBytes = headerBytes + 2 * buffers * KeyTile::bytes + 2 * stages * QueryTile::bytes + 1024;
+  static constexpr int sharedBytes =
+      2 * buffers * KeyTile::bytes + stages * (2 * QueryTile::bytes + statisticsBytes) + 1024;
 };
 
 template <typename C>
@@ -64,16 +38,20 @@ __global__ __launch_bounds__(C::threads,
   constexpr int D = C::D;
   constexpr int NT = C::queries / 8;
   extern __shared__ unsigned char unaligned[];
+  __shared__ uint64_t barriers[2 * (C::buffers + C::stages)];
   unsigned char* const shared = unaligned + (1024 - sharedAddress(unaligned) % 1024) % 1024;
   const uint32_t base = sharedAddress(shared);
-  const Ring<C::buffers> keyRing{base};
-  const Ring<C::stages> queryRing{base + Ring<C::buffers>::bytes};
-  const auto statisticsOffset = [&](int use) { return 1024 + use % C::stages * C::statisticsBytes; };
-  const auto keyOffset = [&](int use) { return C::headerBytes + use % C::buffers * 2 * C::KeyTile::bytes; };
+  const Ring<C::buffers> keyRing{sharedAddress(barriers)};
+  const Ring<C::stages> queryRing{keyRing.end()};
+  const auto keyOffset = [&](int use) { return use % C::buffers * 2 * C::KeyTile::bytes; };
   const auto queryTile = [&](int use) {
-    return base + C::headerBytes + 2 * C::buffers * C::KeyTile::bytes + use % C::stages * 2 * C::QueryTile::bytes;
+    return base + 2 * C::buffers * C::KeyTile::bytes + use % C::stages * 2 * C::QueryTile::bytes;
   };
   const auto dOTile = [&](int use) { return queryTile(use) + C::QueryTile::bytes; };
+  const auto statisticsOffset = [&](int use) {
+    return 2 * (C::buffers * C::KeyTile::bytes + C::stages * C::QueryTile::bytes) +
+           use % C::stages * C::statisticsBytes;
+  };
   const Problem& problem = arguments.problem;
   const int group = problem.heads / problem.kvHeads;
 
@@ -254,9 +232,8 @@ struct HopperQueryGradientConfig {
   static constexpr int stages = 3;
   using QueryTile = PanelTile<queries, D>;
   using KeyTile = PanelTile<keys, D>;
-  static constexpr int headerBytes = 1024;
   // Queries, dO and o of a block, dQ on its way out, steps of keys and values.
-  static constexpr int sharedBytes = headerBytes + 4 * QueryTile::bytes + 2 * stages * KeyTile::bytes + 1024;
+  static constexpr int sharedBytes = 4 * QueryTile::bytes + 2 * stages * KeyTile::bytes + 1024;
 };
 
 /// Also leaves the row statistics for the kernel above, which must run later.
@@ -269,14 +246,15 @@ __global__ __launch_bounds__(C::threads,
   constexpr int D = C::D;
   constexpr int NT = C::keys / 8;
   extern __shared__ unsigned char unaligned[];
+  __shared__ uint64_t barriers[2 * (1 + C::stages)];
   unsigned char* const shared = unaligned + (1024 - sharedAddress(unaligned) % 1024) % 1024;
   const uint32_t base = sharedAddress(shared);
-  const Ring<1> queryRing{base};
-  const Ring<C::stages> keyRing{base + Ring<1>::bytes};
-  const uint32_t queryTile = base + C::headerBytes;
+  const Ring<1> queryRing{sharedAddress(barriers)};
+  const Ring<C::stages> keyRing{queryRing.end()};
+  const uint32_t queryTile = base;
   const uint32_t dOTile = queryTile + C::QueryTile::bytes;
   const uint32_t oTile = dOTile + C::QueryTile::bytes;
-  constexpr int outOffset = C::headerBytes + 3 * C::QueryTile::bytes;
+  constexpr int outOffset = 3 * C::QueryTile::bytes;
   const auto keyTile = [&](int use) {
     return base + outOffset + C::QueryTile::bytes + use % C::stages * 2 * C::KeyTile::bytes;
   };

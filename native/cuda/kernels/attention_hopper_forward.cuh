@@ -14,12 +14,12 @@ struct HopperForwardConfig {
   static constexpr int groups = 2;
   static constexpr int threads = 128 * (groups + 1);
   static constexpr int queries = 64 * groups;
-  static constexpr int keys = 128;
+  static constexpr int keys = D == 256 ? 64 : 128;  // of one step
   static constexpr int stages = 2;
+  static constexpr int buffers = D == 256 ? 1 : 2;  // of queries
   using QueryTile = PanelTile<queries, D>;
   using KeyTile = PanelTile<keys, D>;
-  static constexpr int barrierBytes = 1024;
-  static constexpr int sharedBytes = barrierBytes + 2 * QueryTile::bytes + 2 * stages * KeyTile::bytes + 1024;
+  static constexpr int sharedBytes = buffers * QueryTile::bytes + 2 * stages * KeyTile::bytes + 1024;
 };
 
 struct ForwardMaps {
@@ -34,31 +34,23 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
   constexpr int D = C::D;
   constexpr int NT = C::keys / 8;
   extern __shared__ unsigned char unaligned[];
+  __shared__ uint64_t barriers[2 * C::buffers + 4 * C::stages];
   unsigned char* const shared = unaligned + (1024 - sharedAddress(unaligned) % 1024) % 1024;
   const uint32_t base = sharedAddress(shared);
-  const auto queryReady = [&](int buffer) { return base + buffer * 8; };
-  const auto queryFree = [&](int buffer) { return base + 16 + buffer * 8; };
-  const auto keyReady = [&](int stage) { return base + 32 + stage * 8; };
-  const auto valueReady = [&](int stage) { return base + 32 + (C::stages + stage) * 8; };
-  const auto keyFree = [&](int stage) { return base + 32 + (2 * C::stages + stage) * 8; };
-  const auto valueFree = [&](int stage) { return base + 32 + (3 * C::stages + stage) * 8; };
-  constexpr int queryOffset = C::barrierBytes;
-  const auto queryTile = [&](int buffer) { return base + queryOffset + buffer * C::QueryTile::bytes; };
-  const auto keyTile = [&](int stage) { return queryTile(2) + stage * C::KeyTile::bytes; };
-  const auto valueTile = [&](int stage) { return keyTile(C::stages + stage); };
+  const Ring<C::buffers> queryRing{sharedAddress(barriers)};
+  const Ring<C::stages> keyRing{queryRing.end()};
+  const Ring<C::stages> valueRing{keyRing.end()};
+  const auto queryOffset = [&](int use) { return use % C::buffers * C::QueryTile::bytes; };
+  const auto keyTile = [&](int use) {
+    return base + C::buffers * C::QueryTile::bytes + use % C::stages * 2 * C::KeyTile::bytes;
+  };
+  const auto valueTile = [&](int use) { return keyTile(use) + C::KeyTile::bytes; };
   const Problem& problem = arguments.problem;
 
   if (threadIdx.x == 0) {
-    for (int buffer = 0; buffer < 2; ++buffer) {
-      initBarrier(queryReady(buffer), 1);
-      initBarrier(queryFree(buffer), C::groups * 4);
-    }
-    for (int stage = 0; stage < C::stages; ++stage) {
-      initBarrier(keyReady(stage), 1);
-      initBarrier(valueReady(stage), 1);
-      initBarrier(keyFree(stage), C::groups * 4);
-      initBarrier(valueFree(stage), C::groups * 4);
-    }
+    queryRing.init(C::groups * 4);
+    keyRing.init(C::groups * 4);
+    valueRing.init(C::groups * 4);
     publishBarriers();
   }
   __syncthreads();
@@ -91,26 +83,20 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
   if (threadIdx.x < 128) {
     shrinkRegisters<24>();
     if (threadIdx.x == 0) {
-      int count = 0;
+      int use = 0;
       for (int turn = 0; order.has(turn); ++turn) {
         const Block block = blockOf(order.index(turn));
         const int head = block.head % problem.heads;
         const int kvHead = head / (problem.heads / problem.kvHeads);
-        const int buffer = turn % 2;
-        waitBarrier(queryFree(buffer), turn / 2 % 2 ^ 1);
-        arriveExpecting(queryReady(buffer), C::QueryTile::bytes);
-        copyPanels<C::queries, D>(queryTile(buffer), maps.q, queryReady(buffer), head, block.firstQuery,
+        queryRing.claim(turn, C::QueryTile::bytes);
+        copyPanels<C::queries, D>(base + queryOffset(turn), maps.q, queryRing.ready(turn), head, block.firstQuery,
                                   block.sequence);
-        for (int step = 0; step < block.steps; ++step, ++count) {
-          const int stage = count % C::stages;
-          const int free = count / C::stages % 2 ^ 1;
+        for (int step = 0; step < block.steps; ++step, ++use) {
           const int key = block.start + step * C::keys;
-          waitBarrier(keyFree(stage), free);
-          arriveExpecting(keyReady(stage), C::KeyTile::bytes);
-          copyPanels<C::keys, D>(keyTile(stage), maps.k, keyReady(stage), kvHead, key, block.sequence);
-          waitBarrier(valueFree(stage), free);
-          arriveExpecting(valueReady(stage), C::KeyTile::bytes);
-          copyPanels<C::keys, D>(valueTile(stage), maps.v, valueReady(stage), kvHead, key, block.sequence);
+          keyRing.claim(use, C::KeyTile::bytes);
+          copyPanels<C::keys, D>(keyTile(use), maps.k, keyRing.ready(use), kvHead, key, block.sequence);
+          valueRing.claim(use, C::KeyTile::bytes);
+          copyPanels<C::keys, D>(valueTile(use), maps.v, valueRing.ready(use), kvHead, key, block.sequence);
         }
       }
     }
@@ -122,16 +108,12 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
   const int group = groupOfWarps() - 1;
   const int laneRow = group * 64 + static_cast<int>(threadIdx.x / 32 % 4) * 16 + lane / 4;  // first of the lane's two
   const float scale2 = problem.scale * log2e;
-  const auto release = [&](uint32_t barrier) {
-    if (lane == 0) arrive(barrier);
-  };
-  int count = 0;
+  int use = 0;
   for (int turn = 0; order.has(turn); ++turn) {
     const Block block = blockOf(order.index(turn));
-    const int buffer = turn % 2;
     const int groupQuery = block.firstQuery + group * 64;
     const int query = block.firstQuery + laneRow;
-    const uint32_t groupTile = queryTile(buffer) + group * 64 * 128;
+    const uint32_t groupTile = base + queryOffset(turn) + group * 64 * 128;
     const int highestFirst = block.firstKey == nullptr ? 0 : block.firstKey[block.lastQuery];
     int visibleFrom[2];
 #pragma unroll
@@ -150,48 +132,44 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
       softmaxStep<NT>(scores, state, scale2, factor);
     };
 
-    waitBarrier(queryReady(buffer), turn / 2 % 2);
-    waitBarrier(keyReady(count % C::stages), count / C::stages % 2);
+    queryRing.await(turn);
+    keyRing.await(use);
     beginProducts();
-    startRows<C::queries, C::keys, D, NT>(scores, groupTile, keyTile(count % C::stages));
+    startRows<C::queries, C::keys, D, NT>(scores, groupTile, keyTile(use));
     commitProducts();
     waitProducts<0>();
     settle<NT>(scores);
-    release(keyFree(count % C::stages));
+    keyRing.release(use);
     softmax(block.start);
     packOperands<NT>(factors, scores);
 
     for (int step = 1; step < block.steps; ++step) {
-      const int previous = count % C::stages;
-      const int previousPhase = count / C::stages % 2;
-      ++count;
-      const int stage = count % C::stages;
-      waitBarrier(keyReady(stage), count / C::stages % 2);
+      ++use;
+      keyRing.await(use);
       beginProducts();
-      startRows<C::queries, C::keys, D, NT>(scores, groupTile, keyTile(stage));
+      startRows<C::queries, C::keys, D, NT>(scores, groupTile, keyTile(use));
       commitProducts();
-      waitBarrier(valueReady(previous), previousPhase);
-      startDepth<C::keys, D, NT / 2>(sums, factors, valueTile(previous));
+      valueRing.await(use - 1);
+      startDepth<C::keys, D, NT / 2>(sums, factors, valueTile(use - 1));
       commitProducts();
       waitProducts<1>();
       settle<NT>(scores);
-      release(keyFree(stage));
+      keyRing.release(use);
       softmax(block.start + step * C::keys);
       waitProducts<0>();
       settle<D / 8>(sums);
-      release(valueFree(previous));
+      valueRing.release(use - 1);
       scaleRows<D / 8>(sums, factor);
       packOperands<NT>(factors, scores);
     }
-    const int last = count % C::stages;
-    waitBarrier(valueReady(last), count / C::stages % 2);
+    valueRing.await(use);
     beginProducts();
-    startDepth<C::keys, D, NT / 2>(sums, factors, valueTile(last));
+    startDepth<C::keys, D, NT / 2>(sums, factors, valueTile(use));
     commitProducts();
     waitProducts<0>();
     settle<D / 8>(sums);
-    release(valueFree(last));
-    ++count;
+    valueRing.release(use);
+    ++use;
 
     float* lse = arguments.lse + static_cast<int64_t>(block.head) * problem.length;
 #pragma unroll
@@ -204,12 +182,12 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
     }
     const int64_t width = static_cast<int64_t>(problem.heads) * problem.headDim;
     const int64_t row = static_cast<int64_t>(block.sequence) * problem.length + groupQuery;
-    storeGroupRows<C::queries, D>(sums, factor, shared + queryOffset + buffer * C::QueryTile::bytes + group * 64 * 128,
-                                  group, arguments.o + row * width + block.head % problem.heads * problem.headDim,
-                                  width, problem.length - groupQuery, problem.headDim);
+    storeGroupRows<C::queries, D>(sums, factor, shared + queryOffset(turn) + group * 64 * 128, group,
+                                  arguments.o + row * width + block.head % problem.heads * problem.headDim, width,
+                                  problem.length - groupQuery, problem.headDim);
     publishToCopies();
     __syncwarp();
-    release(queryFree(buffer));
+    queryRing.release(turn);
   }
 #endif
 }

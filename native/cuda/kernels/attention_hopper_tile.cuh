@@ -43,6 +43,33 @@ __device__ __forceinline__ void waitBarrier(uint32_t barrier, int parity) {
       : "memory");
 }
 
+/// Barriers of a ring of `Stages` shared buffers: `ready` when the copy engine has filled one, `free` when its readers
+/// are done. Writer and readers count the uses themselves.
+template <int Stages>
+struct Ring {
+  uint32_t barriers;  // [2·Stages] of 8 bytes
+  __device__ uint32_t end() const { return barriers + 2 * Stages * 8; }
+  __device__ uint32_t ready(int use) const { return barriers + use % Stages * 8; }
+  __device__ uint32_t free(int use) const { return barriers + (Stages + use % Stages) * 8; }
+  __device__ void init(int readers) const {
+    for (int stage = 0; stage < Stages; ++stage) {
+      initBarrier(ready(stage), 1);
+      initBarrier(free(stage), readers);
+    }
+  }
+  /// Writer: until the use before this one of the same buffer has been read; then announces the bytes.
+  __device__ void claim(int use, int announced) const {
+    waitBarrier(free(use), use / Stages % 2 ^ 1);
+    arriveExpecting(ready(use), announced);
+  }
+  __device__ void await(int use) const { waitBarrier(ready(use), use / Stages % 2); }
+  /// Readers, each warp once, when all its lanes have read.
+  __device__ void release(int use) const {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) arrive(free(use));
+  }
+};
+
 // -- copies -----------------------------------------------------------------------------------------------------------
 
 /// Box of one panel of a tensor [batch, length, heads, headDim]; what lies outside becomes zeros.
@@ -276,11 +303,17 @@ __device__ __forceinline__ void loadRows(uint32_t (&a)[D / 16][4], uint32_t tile
     loadMatrices(a[k], tile + chunk / 8 * PanelTile<Rows, D>::panelBytes + row * 128 + ((chunk % 8) ^ (row % 8)) * 16);
   }
 }
-/// sums [64, D] += factors [64, 16·KT] · tile.
+/// sums [64, D] += factors [64, 16·KT] · tile, at most 128 columns at a time.
 template <int Rows, int D, int KT>
 __device__ __forceinline__ void startDepth(float (&sums)[D / 8][4], const uint32_t (&factors)[KT][4], uint32_t tile) {
+  constexpr int columns = D < 128 ? D : 128;
 #pragma unroll
-  for (int k = 0; k < KT; ++k) multiplyRegistersDepth(sums, factors[k], depthDescriptor<Rows, D>(tile, k));
+  for (int part = 0; part < D / columns; ++part) {
+    auto& own = reinterpret_cast<float(&)[columns / 8][4]>(sums[part * columns / 8]);
+    const uint32_t panels = tile + part * columns / 64 * PanelTile<Rows, D>::panelBytes;
+#pragma unroll
+    for (int k = 0; k < KT; ++k) multiplyRegistersDepth(own, factors[k], depthDescriptor<Rows, D>(panels, k));
+  }
 }
 
 // -- roles ------------------------------------------------------------------------------------------------------------

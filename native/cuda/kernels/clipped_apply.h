@@ -5,15 +5,24 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <span>
 
-#include "cuda/kernels/clipped_entries.h"
+#include "cuda/kernels/clipped_products.h"
 #include "cuda/scratch.h"
 
 namespace lrqat::cuda {
 
-int64_t subtractClippedScratchBytes(int64_t n, int64_t rank);
-/// d [count] in row order; a, dA [m, rank], b, dB [rank, n].
-void subtractClipped(const ClippedEntries& entries, const float* d, const float* a, const float* b, int64_t rank,
-                     float gamma, float* dA, float* dB, Scratch& scratch, cudaStream_t stream);
+struct ClippedGradient {
+  const float* a = nullptr;  // [m, rank]
+  const float* b = nullptr;  // [rank, n]
+  int64_t rank = 0;
+  float gamma = 0;
+  float* dA = nullptr;
+  float* dB = nullptr;
+};
+
+int64_t subtractClippedScratchBytes(int64_t n, int64_t rankSum);
+void subtractClipped(const ClippedBatch& batch, const ClippedSums& sums, std::span<const ClippedGradient> gradients,
+                     Scratch& scratch, cudaStream_t stream);
 
 }  // namespace lrqat::cuda

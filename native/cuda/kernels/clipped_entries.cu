@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "cuda/check.h"
 #include "cuda/kernels/clipped_entries.h"
 
@@ -36,89 +38,109 @@ __device__ int exclusiveBlockSum(int value, int& total) {
   return before + inclusive - value;
 }
 
-/// Word `word` of a row, without bits behind the last column.
-__device__ __forceinline__ uint32_t maskWord(const uint32_t* mask, int64_t row, int64_t word, int64_t n) {
-  const int64_t left = n - word * 32;
-  const uint32_t bits = mask[row * ((n + 31) / 32) + word];
-  return left >= 32 ? bits : bits & ((1U << left) - 1);
+/// Word `word` of 32 rows from `row0` on, without bits behind the last row and column; loads all at once.
+__device__ __forceinline__ void loadWords(const ClippedEntries& weight, int row0, int word,
+                                          uint32_t (&bits)[kBlockRows]) {
+  const int words = weight.words();
+  const int64_t left = weight.n - word * int64_t{32};
+  const uint32_t columns = left >= 32 ? 0xffffffffU : left > 0 ? (1U << left) - 1 : 0;
+  const int rows = word < words ? min(kBlockRows, static_cast<int>(weight.m) - row0) : 0;
+  const uint32_t* at = weight.mask + row0 * static_cast<int64_t>(words) + word;
+#pragma unroll
+  for (int r = 0; r < kBlockRows; ++r) bits[r] = r < rows ? __ldg(at + r * words) : 0;
+#pragma unroll
+  for (int r = 0; r < kBlockRows; ++r) bits[r] &= columns;
 }
 
-/// A block counts 32 rows of a panel.
-__global__ void countKernel(const uint32_t* __restrict__ mask, ClippedEntries entries) {
-  const int64_t word = static_cast<int64_t>(blockIdx.y) * kPanelWords + threadIdx.x;
-  const int64_t row0 = static_cast<int64_t>(blockIdx.x) * kBlockRows;
+/// A block counts 32 rows (blockIdx.x) of a panel (blockIdx.y) of a weight (blockIdx.z).
+__global__ void countKernel(const __grid_constant__ ClippedBatch batch) {
+  const ClippedEntries& weight = batch.weight[blockIdx.z];
+  const int rowBlocks = weight.rowBlocks();
+  if (static_cast<int>(blockIdx.x) >= rowBlocks) return;
+  const int word = static_cast<int>(blockIdx.y * kPanelWords + threadIdx.x);
+  const int row0 = static_cast<int>(blockIdx.x) * kBlockRows;
+  uint32_t bits[kBlockRows];
+  loadWords(weight, row0, word, bits);
   int count = 0;
-  if (word < (entries.n + 31) / 32) {
-#pragma unroll 8
-    for (int r = 0; r < kBlockRows; ++r) {
-      if (row0 + r < entries.m) count += __popc(maskWord(mask, row0 + r, word, entries.n));
-    }
-  }
+#pragma unroll
+  for (int r = 0; r < kBlockRows; ++r) count += __popc(bits[r]);
   int total;
   exclusiveBlockSum(count, total);
-  if (threadIdx.x == 0) entries.blockCount[blockIdx.y * gridDim.x + blockIdx.x] = total;
+  if (threadIdx.x == 0)
+    weight.blockCount[static_cast<int>(blockIdx.y) * rowBlocks + static_cast<int>(blockIdx.x)] = total;
 }
 
-__global__ void fillKernel(const uint32_t* __restrict__ mask, ClippedEntries entries) {
-  __shared__ uint32_t words[kBlockRows][kPanelWords];
-  __shared__ uint16_t before[kBlockRows][kPanelWords];  // entries of the row in earlier words of the panel
+__global__ void fillKernel(const __grid_constant__ ClippedBatch batch) {
+  __shared__ alignas(16) uint32_t words[kBlockRows][kPanelWords];
+  __shared__ alignas(16) uint16_t before[kBlockRows][kPanelWords];  // entries of the row in earlier words of the panel
   __shared__ int rowCount[kBlockRows];
+  const ClippedEntries& weight = batch.weight[blockIdx.z];
+  const int rowBlocks = weight.rowBlocks();
+  if (static_cast<int>(blockIdx.x) >= rowBlocks) return;
   const int thread = static_cast<int>(threadIdx.x);
   const int lane = thread % 32;
   const int warp = thread / 32;
-  const int64_t word = static_cast<int64_t>(blockIdx.y) * kPanelWords + thread;
-  const int64_t row0 = static_cast<int64_t>(blockIdx.x) * kBlockRows;
-  const int64_t block = blockIdx.y * gridDim.x + blockIdx.x;
+  const int word = static_cast<int>(blockIdx.y) * kPanelWords + thread;
+  const int row0 = static_cast<int>(blockIdx.x) * kBlockRows;
+  const int block = static_cast<int>(blockIdx.y) * rowBlocks + static_cast<int>(blockIdx.x);
 
+  uint32_t bits[kBlockRows];
+  loadWords(weight, row0, word, bits);
   int base = 0;
-  for (int64_t b = thread; b < block; b += kThreads) base += entries.blockCount[b];
+#pragma unroll 8
+  for (int b = thread; b < block; b += kThreads) base += weight.blockCount[b];
   exclusiveBlockSum(base, base);
 
-  const bool inside = word < (entries.n + 31) / 32;
   int count = 0;
-#pragma unroll 8
+#pragma unroll
   for (int r = 0; r < kBlockRows; ++r) {
-    const uint32_t bits = inside && row0 + r < entries.m ? maskWord(mask, row0 + r, word, entries.n) : 0;
-    words[r][thread] = bits;
-    count += __popc(bits);
+    words[r][thread] = bits[r];
+    count += __popc(bits[r]);
   }
   int total;
   const int tileStart = exclusiveBlockSum(count, total);  // also makes `words` visible
+  static_assert(kPanelWords == 4 * 32);
+#pragma unroll 2
   for (int r = warp; r < kBlockRows; r += kWarps) {
-    int running = 0;
-#pragma unroll
-    for (int first = 0; first < kPanelWords; first += 32) {
-      const int bits = __popc(words[r][first + lane]);
-      const int inclusive = inclusiveWarpSum(bits);
-      before[r][first + lane] = static_cast<uint16_t>(running + inclusive - bits);
-      running += __shfl_sync(0xffffffffU, inclusive, 31);
-    }
-    if (lane == 0) rowCount[r] = running;
+    const uint4 four = reinterpret_cast<const uint4*>(words[r])[lane];
+    const int first = __popc(four.x);
+    const int second = first + __popc(four.y);
+    const int third = second + __popc(four.z);
+    const int all = third + __popc(four.w);
+    const int inclusive = inclusiveWarpSum(all);
+    const int start = inclusive - all;
+    reinterpret_cast<uint2*>(before[r])[lane] =
+        make_uint2(static_cast<uint32_t>(start | (start + first) << 16),
+                   static_cast<uint32_t>((start + second) | (start + third) << 16));
+    if (lane == 31) rowCount[r] = inclusive;
   }
   __syncthreads();
   if (warp == 0) {
     const int own = rowCount[lane];
     const int exclusive = inclusiveWarpSum(own) - own;
     rowCount[lane] = exclusive;
-    entries.rowStart[block * kBlockRows + lane] = base + exclusive;
+    weight.rowStart[block * kBlockRows + lane] = base + exclusive;
   }
   __syncthreads();
 
-  const bool last = blockIdx.x + 1 == gridDim.x && blockIdx.y + 1 == gridDim.y;
-  if (last && thread == 0) {
-    entries.rowStart[(block + 1) * kBlockRows] = base + total;
-    entries.tileStart[static_cast<int64_t>(gridDim.x) * ((entries.n + 31) / 32)] = base + total;
+  if (block + 1 == rowBlocks * weight.panels() && thread == 0) {
+    weight.rowStart[(block + 1) * kBlockRows] = base + total;
+    weight.tileStart[rowBlocks * weight.words()] = base + total;
   }
-  if (!inside) return;
-  entries.tileStart[tileIndex(entries, blockIdx.x, word)] = base + tileStart;
+  if (word >= weight.words()) return;
+  weight.tileStart[weight.tileIndex(static_cast<int>(blockIdx.x), word)] = base + tileStart;
   int place = base + tileStart;
+#pragma unroll
   for (int r = 0; r < kBlockRows; ++r) {
+    uint32_t left = bits[r];
+    if (left == 0) continue;
     int position = base + rowCount[r] + before[r][thread];
-    for (uint32_t bits = words[r][thread]; bits != 0; bits &= bits - 1) {
-      const auto column = static_cast<uint32_t>(thread * 32 + __ffs(static_cast<int>(bits)) - 1);
-      if (position < entries.count && place < entries.count) {
-        entries.entry[position] = static_cast<uint32_t>(row0 + r) << kColumnBits | column;
-        entries.position[place] = position;
+    for (; left != 0; left &= left - 1) {
+      const auto column = static_cast<uint32_t>(thread * 32 + __ffs(static_cast<int>(left)) - 1);
+      const uint32_t entry = static_cast<uint32_t>(row0 + r) << kColumnBits | column;
+      if (position < weight.count && place < weight.count) {
+        weight.entry[position] = entry;
+        weight.tileEntry[place] = make_uint2(entry, static_cast<uint32_t>(position));
       }
       ++position;
       ++place;
@@ -135,26 +157,43 @@ int64_t tilesOf(int64_t m, int64_t n) {
 
 }  // namespace
 
-int64_t clippedEntriesScratchBytes(int64_t m, int64_t n, int64_t capacity) {
-  return Scratch::padded(4 * blocksOf(m, n)) + Scratch::padded(4 * (blocksOf(m, n) * kBlockRows + 1)) +
-         Scratch::padded(4 * (tilesOf(m, n) + 1)) + 2 * Scratch::padded(4 * capacity);
+void ClippedBatch::add(const uint32_t* mask, int64_t m, int64_t n, int64_t count) {
+  LRQAT_CHECK(weights < kMostClipped && mask && m > 0 && n > 0 && count > 0 && count <= INT32_MAX);
+  LRQAT_CHECK(m < int64_t{1} << (32 - kColumnBits) && n < INT32_MAX - kPanelColumns && tilesOf(m, n) < INT32_MAX);
+  LRQAT_CHECK(weights == 0 || n == weight[0].n);
+  ClippedEntries& added = weight[weights++];
+  added.mask = mask;
+  added.m = m;
+  added.n = n;
+  added.count = count;
+  added.first = total;
+  total += count;
 }
 
-ClippedEntries listClipped(const uint32_t* mask, int64_t m, int64_t n, int64_t count, Scratch& scratch,
-                           cudaStream_t stream) {
-  LRQAT_CHECK(m > 0 && n > 0 && count > 0 && count <= INT32_MAX && m < int64_t{1} << (32 - kColumnBits));
-  ClippedEntries entries{.m = m, .n = n, .count = count};
-  entries.blockCount = scratch.take<int32_t>(blocksOf(m, n));
-  entries.rowStart = scratch.take<int32_t>(blocksOf(m, n) * kBlockRows + 1);
-  entries.tileStart = scratch.take<int32_t>(tilesOf(m, n) + 1);
-  entries.entry = scratch.take<uint32_t>(count);
-  entries.position = scratch.take<int32_t>(count);
-  const dim3 grid(static_cast<unsigned>(entries.rowBlocks()), static_cast<unsigned>(entries.panels()));
-  countKernel<<<grid, kThreads, 0, stream>>>(mask, entries);
+int64_t clippedEntriesScratchBytes(int64_t weights, int64_t m, int64_t n, int64_t capacity) {
+  return weights *
+         (Scratch::padded(4 * blocksOf(m, n)) + Scratch::padded(4 * (blocksOf(m, n) * kBlockRows + 1)) +
+          Scratch::padded(4 * (tilesOf(m, n) + 1)) + Scratch::padded(4 * capacity) + Scratch::padded(8 * capacity));
+}
+
+void listClipped(ClippedBatch& batch, Scratch& scratch, cudaStream_t stream) {
+  LRQAT_CHECK(batch.weights > 0);
+  int rowBlocks = 0;
+  for (int w = 0; w < batch.weights; ++w) {
+    ClippedEntries& weight = batch.weight[w];
+    weight.blockCount = scratch.take<int32_t>(blocksOf(weight.m, weight.n));
+    weight.rowStart = scratch.take<int32_t>(blocksOf(weight.m, weight.n) * kBlockRows + 1);
+    weight.tileStart = scratch.take<int32_t>(tilesOf(weight.m, weight.n) + 1);
+    weight.entry = scratch.take<uint32_t>(weight.count);
+    weight.tileEntry = scratch.take<uint2>(weight.count);
+    rowBlocks = std::max(rowBlocks, weight.rowBlocks());
+  }
+  const dim3 grid(static_cast<unsigned>(rowBlocks), static_cast<unsigned>(batch.weight[0].panels()),
+                  static_cast<unsigned>(batch.weights));
+  countKernel<<<grid, kThreads, 0, stream>>>(batch);
   LRQAT_CUDA(cudaGetLastError());
-  fillKernel<<<grid, kThreads, 0, stream>>>(mask, entries);
+  fillKernel<<<grid, kThreads, 0, stream>>>(batch);
   LRQAT_CUDA(cudaGetLastError());
-  return entries;
 }
 
 }  // namespace lrqat::cuda

@@ -1,4 +1,5 @@
-// The clipped entries of a weight as lists, made from the bit mask. Two orders, both without sorting:
+// The clipped entries of linears that share an input as lists, made from the bit masks. Two orders, both without
+// sorting:
 //   row order   panels of 4096 columns; in a panel row by row, in a row by column. Position p of an entry in it is
 //   where
 //               its sampled product lies.
@@ -10,8 +11,8 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <span>
 
-#include "core/types.h"
 #include "cuda/scratch.h"
 
 namespace lrqat::cuda {
@@ -22,38 +23,51 @@ constexpr int kBlockRows = 32;
 /// A listed entry: row << kColumnBits | column in its panel.
 constexpr int kColumnBits = 12;
 constexpr uint32_t kColumnMask = kPanelColumns - 1;
+/// Linears of one call.
+constexpr int kMostClipped = 8;
 
+#ifdef __CUDACC__
+#define LRQAT_BOTH __host__ __device__ __forceinline__
+#else
+#define LRQAT_BOTH inline
+#endif
+
+/// Entries of one m × n weight. Offsets count from the first entry of the weight.
 struct ClippedEntries {
+  const uint32_t* mask = nullptr;  // [m, ceil(n / 32)]
   int64_t m = 0;
   int64_t n = 0;
   int64_t count = 0;
+  int64_t first = 0;              // entries of the weights before this one: where the D of this one begin
   int32_t* blockCount = nullptr;  // [panels · rowBlocks]
   int32_t* rowStart = nullptr;    // [panels · rowBlocks · 32 + 1] row order: first position of a row of a panel
   int32_t* tileStart = nullptr;   // [rowBlocks · words + 1] tile order: first place of a tile, see tileIndex
   uint32_t* entry = nullptr;      // [count] row order
-  int32_t* position = nullptr;    // [count] tile order → row order
+  uint2* tileEntry = nullptr;     // [count] tile order: entry, position in row order
 
-  int64_t panels() const { return (n + kPanelColumns - 1) / kPanelColumns; }
-  int64_t rowBlocks() const { return (m + kBlockRows - 1) / kBlockRows; }
-  int64_t words() const { return (n + 31) / 32; }
+  LRQAT_BOTH int panels() const { return static_cast<int>((n + kPanelColumns - 1) / kPanelColumns); }
+  LRQAT_BOTH int rowBlocks() const { return static_cast<int>((m + kBlockRows - 1) / kBlockRows); }
+  LRQAT_BOTH int words() const { return static_cast<int>((n + 31) / 32); }
+  /// Index of a tile of 32 × 32 entries in `tileStart`; `word` counts from the first column of the weight.
+  LRQAT_BOTH int tileIndex(int rowBlock, int word) const {
+    const int panelWord = word / kPanelWords * kPanelWords;
+    const int width = words() - panelWord < kPanelWords ? words() - panelWord : kPanelWords;
+    return panelWord * rowBlocks() + rowBlock * width + word - panelWord;
+  }
 };
 
-/// Index of a tile of 32 × 32 entries in `tileStart`; `word` counts from the first column of the weight.
-#ifdef __CUDACC__
-__host__ __device__
-#endif
-    inline int64_t
-    tileIndex(const ClippedEntries& entries, int64_t rowBlock, int64_t word) {
-  const int64_t panelWord = word / kPanelWords * kPanelWords;
-  const int64_t rest = (entries.n + 31) / 32 - panelWord;
-  const int64_t width = rest < kPanelWords ? rest : kPanelWords;
-  return panelWord * ((entries.m + kBlockRows - 1) / kBlockRows) + rowBlock * width + word - panelWord;
-}
+/// All weights of one call; they have the same n.
+struct ClippedBatch {
+  ClippedEntries weight[kMostClipped];
+  int weights = 0;
+  int64_t total = 0;  // entries of all
 
-/// For at most `capacity` entries of an m × n weight.
-int64_t clippedEntriesScratchBytes(int64_t m, int64_t n, int64_t capacity);
-/// Lists the set bits of `mask` [m, ceil(n / 32)], of which there are exactly `count` ≥ 1.
-ClippedEntries listClipped(const uint32_t* mask, int64_t m, int64_t n, int64_t count, Scratch& scratch,
-                           cudaStream_t stream);
+  void add(const uint32_t* mask, int64_t m, int64_t n, int64_t count);
+};
+
+/// For weights of at most m rows with at most `capacity` entries each.
+int64_t clippedEntriesScratchBytes(int64_t weights, int64_t m, int64_t n, int64_t capacity);
+/// Lists the set bits of the masks. Each `count` must be exact and not 0.
+void listClipped(ClippedBatch& batch, Scratch& scratch, cudaStream_t stream);
 
 }  // namespace lrqat::cuda

@@ -15,37 +15,64 @@ constexpr int kSharedBytes = (kPanelColumns + kProductRows) * 16;
 template <typename E>
 constexpr int kTokens = 16 / static_cast<int>(sizeof(E));
 
-/// Entries of one panel and range of rows, at most kProductEntries.
+struct Inputs {
+  ClippedBatch batch;
+  const void* dYs[kMostClipped];  // [tokens, m] each
+};
+
+/// Entries of one weight, panel and range of rows, at most kProductEntries.
 struct Unit {
+  int weight;
   int panel;
   int firstRow;
   int firstEntry;
   int entries;
 };
 
-struct UnitTable {
-  const int32_t* rowStart;
-  int rows;  // of a panel, padded to blocks of 32
-  int panels;
-
-  /// Unit `index`, or with index < 0 the number of units as `entries`.
-  __device__ Unit find(int index) const {
-    int units = 0;
-    for (int p = 0; p < panels; ++p) {
-      for (int row = 0; row < rows; row += kProductRows) {
-        const int start = rowStart[p * rows + row];
-        const int count = rowStart[p * rows + min(rows, row + kProductRows)] - start;
-        const int here = (count + kProductEntries - 1) / kProductEntries;
-        if (index >= 0 && index < units + here) {
-          const int first = (index - units) * kProductEntries;
-          return {p, row, start + first, min(count - first, kProductEntries)};
-        }
-        units += here;
+/// Searches for unit `index` of all, by a whole warp; returns the number of units. Each lane looks at one range of rows
+/// of one panel of one weight.
+__device__ int findUnit(const ClippedBatch& batch, int index, Unit& found) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  int units = 0;
+  for (int w = 0; w < batch.weights; ++w) {
+    const ClippedEntries& weight = batch.weight[w];
+    const int rows = weight.rowBlocks() * kBlockRows;
+    const int ranges = (rows + kProductRows - 1) / kProductRows;
+    for (int base = 0; base < ranges * weight.panels(); base += 32) {
+      const int panel = (base + lane) / ranges;
+      const int row = (base + lane) % ranges * kProductRows;
+      int start = 0;
+      int count = 0;
+      if (panel < weight.panels()) {
+        start = weight.rowStart[panel * rows + row];
+        count = weight.rowStart[panel * rows + min(rows, row + kProductRows)] - start;
       }
+      const int here = (count + kProductEntries - 1) / kProductEntries;
+      int end = here;
+#pragma unroll
+      for (int offset = 1; offset < 32; offset *= 2) {
+        const int other = __shfl_up_sync(0xffffffffU, end, offset);
+        if (lane >= offset) end += other;
+      }
+      const int first = units + end - here;
+      const bool mine = index >= first && index < first + here;
+      const uint32_t owner = __ballot_sync(0xffffffffU, mine);
+      if (owner != 0) {
+        // Units of a range are equally long.
+        const int source = __ffs(static_cast<int>(owner)) - 1;
+        const int part = index - first;
+        const int size = here > 0 ? (count + here - 1) / here : 0;
+        found.weight = w;
+        found.panel = __shfl_sync(0xffffffffU, panel, source);
+        found.firstRow = __shfl_sync(0xffffffffU, row, source);
+        found.firstEntry = __shfl_sync(0xffffffffU, start + part * size, source);
+        found.entries = __shfl_sync(0xffffffffU, min(size, count - part * size), source);
+      }
+      units += __shfl_sync(0xffffffffU, end, 31);
     }
-    return {0, 0, 0, units};
   }
-};
+  return units;
+}
 
 /// How many blocks divide the tokens of one unit.
 __device__ __forceinline__ int tokenGroups(int units, int chunks) {
@@ -140,25 +167,27 @@ __device__ __forceinline__ float addProducts(uint32_t a, uint32_t b, float sum, 
   return __fmaf_rn(__uint_as_float(a), __uint_as_float(b), sum);
 }
 
-/// partial [groups, count]; `groups` is written for sumPartialsKernel.
+/// partial [groups, total]; `groups` is written for those who add them.
 template <typename E>
-__global__ __launch_bounds__(kThreads, 2) void productsKernel(ClippedEntries entries, const E* __restrict__ x,
-                                                              const E* __restrict__ dYs, int tokens,
+__global__ __launch_bounds__(kThreads, 2) void productsKernel(const __grid_constant__ Inputs inputs,
+                                                              const E* __restrict__ x, int tokens,
                                                               float* __restrict__ partial, int32_t* groupsOut) {
   extern __shared__ uint4 shared[];
   uint4* xColumns = shared;
   uint4* yColumns = shared + kPanelColumns;
-  const auto m = static_cast<int>(entries.m);
-  const auto n = static_cast<int>(entries.n);
-  const UnitTable table{entries.rowStart, (m + kBlockRows - 1) / kBlockRows * kBlockRows,
-                        (n + kPanelColumns - 1) / kPanelColumns};
-  const int units = table.find(-1).entries;
+  const ClippedBatch& batch = inputs.batch;
+  const auto n = static_cast<int>(batch.weight[0].n);
+  Unit unit{};
+  const int units = findUnit(batch, -1, unit);
   const int chunks = (tokens + kTokens<E> - 1) / kTokens<E>;
   const int groups = tokenGroups(max(units, 1), chunks);
   if (blockIdx.x == 0 && threadIdx.x == 0) *groupsOut = groups;
 
   for (int work = static_cast<int>(blockIdx.x); work < units * groups; work += static_cast<int>(gridDim.x)) {
-    const Unit unit = table.find(work % units);
+    findUnit(batch, work % units, unit);
+    const ClippedEntries& entries = batch.weight[unit.weight];
+    const E* dYs = static_cast<const E*>(inputs.dYs[unit.weight]);
+    const auto m = static_cast<int>(entries.m);
     const int group = work / units;
     const int64_t firstColumn = static_cast<int64_t>(unit.panel) * kPanelColumns;
     const int columns = min(kPanelColumns, n - unit.panel * kPanelColumns);
@@ -207,21 +236,10 @@ __global__ __launch_bounds__(kThreads, 2) void productsKernel(ClippedEntries ent
     for (int k = 0; k < kEntriesPerThread; ++k) {
       const int e = k * kThreads + static_cast<int>(threadIdx.x);
       if (e < unit.entries && unit.firstEntry + e < entries.count) {
-        partial[group * entries.count + unit.firstEntry + e] = sums[k];
+        partial[group * batch.total + entries.first + unit.firstEntry + e] = sums[k];
       }
     }
   }
-}
-
-__global__ void sumPartialsKernel(const float* __restrict__ partial, const int32_t* groups, int64_t count,
-                                  float* __restrict__ out) {
-  const int64_t e = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (e >= count) return;
-  float sum = 0;
-  const int parts = *groups;
-#pragma unroll 4
-  for (int g = 0; g < parts; ++g) sum += partial[g * count + e];
-  out[e] = sum;
 }
 
 /// Every group of a unit has at most kProductEntries entries, and units · groups ≤ kProductBlocks where groups > 1.
@@ -235,25 +253,29 @@ int64_t clippedProductsScratchBytes(int64_t capacity) {
   return Scratch::padded(4) + Scratch::padded(4 * capacity) + Scratch::padded(4 * partialElements(capacity));
 }
 
-float* clippedProducts(const ClippedEntries& entries, Matrix x, Matrix dYs, Scratch& scratch, cudaStream_t stream) {
-  LRQAT_CHECK(x.cols == entries.n && dYs.cols == entries.m && x.rows == dYs.rows && x.type == dYs.type);
-  LRQAT_CHECK(x.rows > 0 && x.rows < INT32_MAX && entries.count > 0);
-  LRQAT_CHECK(reinterpret_cast<uintptr_t>(x.data) % 8 == 0 && reinterpret_cast<uintptr_t>(dYs.data) % 8 == 0);
+ClippedSums clippedProducts(const ClippedBatch& batch, Matrix x, std::span<const Matrix> dYs, Scratch& scratch,
+                            cudaStream_t stream) {
+  LRQAT_CHECK(x.rows > 0 && x.rows < INT32_MAX && batch.weights > 0 && batch.total <= INT32_MAX);
+  LRQAT_CHECK(static_cast<int>(dYs.size()) == batch.weights);
+  Inputs inputs{};
+  inputs.batch = batch;
+  for (int w = 0; w < batch.weights; ++w) {
+    const Matrix& y = dYs[static_cast<size_t>(w)];
+    LRQAT_CHECK(x.cols == batch.weight[w].n && y.cols == batch.weight[w].m && y.rows == x.rows && y.type == x.type);
+    LRQAT_CHECK(reinterpret_cast<uintptr_t>(x.data) % 8 == 0 && reinterpret_cast<uintptr_t>(y.data) % 8 == 0);
+    inputs.dYs[w] = y.data;
+  }
   auto* groups = scratch.take<int32_t>(1);
-  auto* out = scratch.take<float>(entries.count);
-  auto* partial = scratch.take<float>(partialElements(entries.count));
+  auto* d = scratch.take<float>(batch.total);
+  auto* partial = scratch.take<float>(partialElements(batch.total));
   dispatchActivation(x.type, [&](auto e) {
     using E = decltype(e);
     LRQAT_CUDA(cudaFuncSetAttribute(productsKernel<E>, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes));
-    productsKernel<E><<<kProductBlocks, kThreads, kSharedBytes, stream>>>(
-        entries, elements<const E>(x), elements<const E>(dYs), static_cast<int>(x.rows), partial, groups);
+    productsKernel<E><<<kProductBlocks, kThreads, kSharedBytes, stream>>>(inputs, elements<const E>(x),
+                                                                          static_cast<int>(x.rows), partial, groups);
   });
   LRQAT_CUDA(cudaGetLastError());
-  constexpr int sumThreads = 256;
-  sumPartialsKernel<<<static_cast<unsigned>((entries.count + sumThreads - 1) / sumThreads), sumThreads, 0, stream>>>(
-      partial, groups, entries.count, out);
-  LRQAT_CUDA(cudaGetLastError());
-  return out;
+  return {partial, groups, d};
 }
 
 }  // namespace lrqat::cuda

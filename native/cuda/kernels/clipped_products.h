@@ -8,6 +8,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <span>
 
 #include "core/types.h"
 #include "cuda/kernels/clipped_entries.h"
@@ -20,12 +21,21 @@ constexpr int kProductRows = 2048;
 constexpr int kProductThreads = 512;
 constexpr int kEntriesPerThread = 18;
 constexpr int kProductEntries = kProductThreads * kEntriesPerThread;
-/// Thread blocks: two for each multiprocessor of a large GPU. Where a weight has fewer units of entries, several share
-/// one and divide the tokens.
+/// Thread blocks: two for each multiprocessor of a large GPU. Where there are fewer units of entries, several share one
+/// and divide the tokens.
 constexpr int kProductBlocks = 264;
 
+/// `capacity`: of all entries together.
 int64_t clippedProductsScratchBytes(int64_t capacity);
-/// Returns D [count] in row order, in scratch.
-float* clippedProducts(const ClippedEntries& entries, Matrix x, Matrix dYs, Scratch& scratch, cudaStream_t stream);
+/// D [total], weight by weight in row order, still as `groups` partial sums: number g at partial + g·total.
+struct ClippedSums {
+  const float* partial = nullptr;
+  const int32_t* groups = nullptr;  // device memory
+  float* d = nullptr;               // [total] where the sums shall go
+};
+
+/// dYs [T, m] of each weight. Results are in scratch.
+ClippedSums clippedProducts(const ClippedBatch& batch, Matrix x, std::span<const Matrix> dYs, Scratch& scratch,
+                            cudaStream_t stream);
 
 }  // namespace lrqat::cuda

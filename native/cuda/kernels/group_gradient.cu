@@ -1,175 +1,217 @@
 #include "cuda/kernels/group_gradient.h"
 
+#include <algorithm>
+
 #include "core/grid.h"
 #include "cuda/check.h"
-#include "cuda/kernels/rebuild_tiles.cuh"
+#include "cuda/kernels/element.cuh"
+#include "cuda/kernels/group_integers.h"
 
 namespace lrqat::cuda {
 
 namespace {
 
-/// Takes the rounded weight of a panel and works on the gradient that lies at the same place.
-struct GradientSink {
+constexpr int kThreads = 256;
+constexpr int kOctet = 8;
+
+/// Group scales of the panel's rows and where their gradient goes.
+struct GroupScales {
+  const float* scale;  // [rows, n / groupSize]
+  const float* theta;
   float* gradient;
-  bf16* hi;
-  bf16* lo;
-  int64_t halvesStride;
-  float* products;
-  int productColumns;
-  const float* groupScale;  // [rows, n / groupSize]; null: 1
   int groupSize;
-  float qmin, qmax;
-  int n;
-  bool vectorized;  // n % 8 == 0
+  int groups;  // a row
+  bool floored;
+  bool logDomain;
 
-  struct State {};
-
-  __device__ __forceinline__ void octet(State&, int, int64_t row, int column, bool valid, const float (&)[kOctet],
-                                        const float (&rounded)[kOctet]) const {
-    if (!valid) return;
-    float* at = gradient + row * n + column;
-    float g[kOctet];
-    load(at, column, g);
-    float q[kOctet];
-#pragma unroll
-    for (int i = 0; i < kOctet; ++i) q[i] = clampTo(rounded[i], qmin, qmax);
-    if (products) storeProducts(row, column, g, q);
-    if (groupScale) multiplyScales(row, column, g);
-#pragma unroll
-    for (int i = 0; i < kOctet; ++i) g[i] = q[i] == rounded[i] ? g[i] : 0.0F;
-    if (hi) {
-      storeHalves(row, column, g);
-    } else {
-#pragma unroll
-      for (int i = 0; i < kOctet; ++i) {
-        if (column + i < n) at[i] = g[i];
-      }
-    }
-  }
-  __device__ __forceinline__ void finish(const State&, int) const {}
-
- private:
-  __device__ __forceinline__ void load(const float* at, int column, float (&g)[kOctet]) const {
-    if (vectorized) {
-      const float4 first = reinterpret_cast<const float4*>(at)[0];
-      const float4 second = reinterpret_cast<const float4*>(at)[1];
-      g[0] = first.x;
-      g[1] = first.y;
-      g[2] = first.z;
-      g[3] = first.w;
-      g[4] = second.x;
-      g[5] = second.y;
-      g[6] = second.z;
-      g[7] = second.w;
-      return;
-    }
-#pragma unroll
-    for (int i = 0; i < kOctet; ++i) g[i] = column + i < n ? at[i] : 0.0F;
-  }
-
-  __device__ __forceinline__ void storeProducts(int64_t row, int column, const float (&g)[kOctet],
-                                                const float (&q)[kOctet]) const {
-    if (productColumns == kOctet) {
-      float sum = g[0] * q[0];
-#pragma unroll
-      for (int i = 1; i < kOctet; ++i) sum = fmaf(g[i], q[i], sum);
-      products[row * ((n + kOctet - 1) / kOctet) + column / kOctet] = sum;
-      return;
-    }
-#pragma unroll
-    for (int i = 0; i < kOctet; ++i) {
-      if (column + i < n) products[row * n + column + i] = g[i] * q[i];
-    }
-  }
-
-  __device__ __forceinline__ void multiplyScales(int64_t row, int column, float (&g)[kOctet]) const {
-    const float* scales = groupScale + row * (n / groupSize);
-    if (groupSize % kOctet == 0) {
-      const float scale = __ldg(scales + column / groupSize);
-#pragma unroll
-      for (int i = 0; i < kOctet; ++i) g[i] *= scale;
-      return;
-    }
-#pragma unroll
-    for (int i = 0; i < kOctet; ++i) {
-      if (column + i < n) g[i] *= __ldg(scales + (column + i) / groupSize);
-    }
-  }
-
-  __device__ __forceinline__ void storeHalves(int64_t row, int column, const float (&g)[kOctet]) const {
-    uint32_t high[4];
-    uint32_t low[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const SplitPair pair = split(g[2 * i], g[2 * i + 1]);
-      high[i] = pair.high;
-      low[i] = pair.low;
-    }
-    const int64_t to = row * halvesStride + column;
-    *reinterpret_cast<uint4*>(hi + to) = make_uint4(high[0], high[1], high[2], high[3]);
-    *reinterpret_cast<uint4*>(lo + to) = make_uint4(low[0], low[1], low[2], low[3]);
+  __device__ __forceinline__ void add(int64_t group, float sum) const {
+    if (floored && !(theta[group] >= kScaleFloor)) return;
+    gradient[group] += logDomain ? sum * scale[group] : sum;
   }
 };
 
-constexpr int kSumThreads = 256;
+struct Arguments {
+  float* gradient;  // [rows, n]
+  bf16* hi;         // [rows, halvesStride] or null
+  bf16* lo;
+  const uint32_t* mask;  // [rows, words]; null: no G'
+  const int8_t* integers;
+  float* products;  // where sums over groups need a second pass
+  GroupScales scales;
+  int64_t halvesStride;
+  int64_t octets;  // of all rows
+  int octetsPerRow;
+  int n;
+};
 
-/// A warp a group: `perGroup` neighbouring sums.
-__global__ void addGroupSums(const float* __restrict__ products, int64_t groups, int perGroup,
-                             const float* __restrict__ theta, const float* __restrict__ scale, bool floored,
-                             bool logDomain, float* __restrict__ gradient) {
-  const int64_t group = (static_cast<int64_t>(blockIdx.x) * kSumThreads + threadIdx.x) / 32;
+__device__ __forceinline__ void loadOctet(const float* from, int count, bool wide, float (&g)[kOctet]) {
+  if (wide) {
+    const float4 first = reinterpret_cast<const float4*>(from)[0];
+    const float4 second = reinterpret_cast<const float4*>(from)[1];
+    g[0] = first.x;
+    g[1] = first.y;
+    g[2] = first.z;
+    g[3] = first.w;
+    g[4] = second.x;
+    g[5] = second.y;
+    g[6] = second.z;
+    g[7] = second.w;
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kOctet; ++i) g[i] = i < count ? from[i] : 0.0F;
+}
+
+__device__ __forceinline__ void storeOctet(const float (&g)[kOctet], int count, bool wide, float* to) {
+  if (wide) {
+    reinterpret_cast<float4*>(to)[0] = make_float4(g[0], g[1], g[2], g[3]);
+    reinterpret_cast<float4*>(to)[1] = make_float4(g[4], g[5], g[6], g[7]);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < kOctet; ++i) {
+    if (i < count) to[i] = g[i];
+  }
+}
+
+/// A thread eight columns of a row. kGroup: scales by group; kScale: their gradient is wanted.
+template <bool kGroup, bool kScale>
+__global__ __launch_bounds__(kThreads) void maskKernel(const __grid_constant__ Arguments f) {
+  const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const bool exists = index < f.octets;
+  const auto row = static_cast<uint32_t>(exists ? index / f.octetsPerRow : 0);
+  const int octet = exists ? static_cast<int>(index - static_cast<int64_t>(row) * f.octetsPerRow) : 0;
+  const int column = octet * kOctet;
+  const int count = exists ? min(kOctet, f.n - column) : 0;
+  const bool wide = f.n % kOctet == 0 && exists;
+  float* at = f.gradient + static_cast<int64_t>(row) * f.n + column;
+  float g[kOctet];
+  loadOctet(at, count, wide, g);
+
+  if constexpr (kScale) {
+    union {
+      int8_t value[kOctet];
+      uint2 bits;
+    } q;
+    q.bits = make_uint2(0, 0);
+    if (exists) {
+      q.bits =
+          *reinterpret_cast<const uint2*>(f.integers + (static_cast<int64_t>(row) * f.octetsPerRow + octet) * kOctet);
+    }
+    if (f.products) {
+      float product[kOctet];
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) product[i] = g[i] * static_cast<float>(q.value[i]);
+      storeOctet(product, count, wide, f.products + static_cast<int64_t>(row) * f.n + column);
+    } else {
+      // Groups are 1 … 32 neighbouring lanes.
+      float sum = 0;
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) sum = __fmaf_rn(g[i], static_cast<float>(q.value[i]), sum);
+      const int lanes = f.scales.groupSize / kOctet;
+      for (int offset = 1; offset < lanes; offset *= 2) sum += __shfl_xor_sync(0xffffffffU, sum, offset);
+      if (exists && index % lanes == 0) f.scales.add(index / lanes, sum);
+    }
+  }
+  if (!f.mask || !exists) return;
+  const uint32_t clipped = f.mask[static_cast<int64_t>(row) * ((f.n + 31) / 32) + column / 32] >> (column % 32) & 0xffU;
+  if constexpr (kGroup) {
+    const float* scales = f.scales.scale + static_cast<int64_t>(row) * f.scales.groups;
+    if (f.scales.groupSize % kOctet == 0) {
+      const float scale = scales[column / f.scales.groupSize];
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) g[i] *= scale;
+    } else {
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) g[i] *= i < count ? scales[(column + i) / f.scales.groupSize] : 0.0F;
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kOctet; ++i) g[i] = clipped >> i & 1U ? 0.0F : g[i];
+  if (!f.hi) {
+    storeOctet(g, count, wide, at);
+    return;
+  }
+  union {
+    bf16 value[kOctet];
+    uint4 bits;
+  } hi, lo;
+#pragma unroll
+  for (int i = 0; i < kOctet; ++i) {
+    hi.value[i] = __float2bfloat16_rn(g[i]);
+    lo.value[i] = __float2bfloat16_rn(g[i] - __bfloat162float(hi.value[i]));
+  }
+  const int64_t to = static_cast<int64_t>(row) * f.halvesStride + column;
+  *reinterpret_cast<uint4*>(f.hi + to) = hi.bits;
+  *reinterpret_cast<uint4*>(f.lo + to) = lo.bits;
+}
+
+/// A thread a group, column by column.
+__global__ void addGroupSums(const float* __restrict__ products, int64_t groups,
+                             const __grid_constant__ GroupScales scales) {
+  const int64_t group = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (group >= groups) return;
   float sum = 0;
-  for (int i = static_cast<int>(threadIdx.x) % 32; i < perGroup; i += 32) sum += products[group * perGroup + i];
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffU, sum, offset);
-  if (threadIdx.x % 32 != 0 || (floored && !(theta[group] >= kScaleFloor))) return;
-  gradient[group] += logDomain ? sum * scale[group] : sum;
+  for (int i = 0; i < scales.groupSize; ++i) sum += products[group * scales.groupSize + i];
+  scales.add(group, sum);
 }
 
 }  // namespace
 
-void maskGradient(const LinearWeight& weight, const LowRank& lowRank, const GradientPanel& panel, bool exact,
-                  cudaStream_t stream) {
-  const QuantSpec& spec = weight.spec;
+void maskGradient(const LowRankTask& task, const GradientPanel& panel, cudaStream_t stream) {
+  const LinearWeight& w = *task.weight;
+  const QuantSpec& spec = w.spec;
   const bool group = spec.granularity == Granularity::Group;
-  LRQAT_CHECK(panel.firstRow >= 0 && panel.rows > 0 && panel.firstRow + panel.rows <= weight.m);
-  LRQAT_CHECK(!panel.halves.hi || panel.halves.stride % 8 == 0);
-  LRQAT_CHECK(!panel.products || panel.products != panel.gradient || (panel.productColumns == 1 && panel.halves.hi));
-  const GradientSink sink{panel.gradient,
-                          reinterpret_cast<bf16*>(panel.halves.hi),
-                          reinterpret_cast<bf16*>(panel.halves.lo),
-                          panel.halves.stride,
-                          panel.products,
-                          panel.productColumns,
-                          group ? lowRank.scale + panel.firstRow * (weight.n / spec.groupSize) : nullptr,
-                          group ? static_cast<int>(spec.groupSize) : 1,
-                          static_cast<float>(spec.qmin()),
-                          static_cast<float>(spec.qmax()),
-                          static_cast<int>(weight.n),
-                          weight.n % kOctet == 0 && reinterpret_cast<uintptr_t>(panel.gradient) % 16 == 0};
-  const RoundedSource source = trainedRows(weight, lowRank, panel.firstRow, panel.rows);
-  if (exact) {
-    launchRounded<true>(source, sink, stream);
-  } else {
-    launchRounded<false>(source, sink, stream);
+  const bool wantsScale = group && task.gradient.scale;
+  const bool wantsFactors = spec.rank > 0 && task.gradient.a;
+  LRQAT_CHECK(panel.firstRow >= 0 && panel.rows > 0 && panel.firstRow + panel.rows <= w.m);
+  LRQAT_CHECK(!panel.halves.hi || (panel.halves.stride % 8 == 0 && panel.halves.stride >= w.n));
+  LRQAT_CHECK(reinterpret_cast<uintptr_t>(panel.gradient) % 16 == 0 && (!wantsFactors || task.clipped.mask));
+  const int64_t words = (w.n + 31) / 32;
+  Arguments arguments{};
+  arguments.gradient = panel.gradient;
+  arguments.hi = reinterpret_cast<bf16*>(panel.halves.hi);
+  arguments.lo = reinterpret_cast<bf16*>(panel.halves.lo);
+  arguments.mask = wantsFactors ? task.clipped.mask + panel.firstRow * words : nullptr;
+  arguments.integers = panel.integers;
+  arguments.halvesStride = panel.halves.stride;
+  arguments.octetsPerRow = static_cast<int>(integerStride(w.n) / kOctet);
+  arguments.octets = panel.rows * arguments.octetsPerRow;
+  arguments.n = static_cast<int>(w.n);
+  if (group) {
+    const bool trainsPlain = spec.storage == Storage::Integer;
+    const int64_t perRow = w.n / spec.groupSize;
+    const int64_t first = panel.firstRow * perRow;
+    arguments.scales = {task.lowRank.scale + first,
+                        task.theta + first,
+                        wantsScale ? task.gradient.scale + first : nullptr,
+                        static_cast<int>(spec.groupSize),
+                        static_cast<int>(perRow),
+                        spec.scaleDomain == ScaleDomain::Linear && !trainsPlain,
+                        spec.scaleDomain == ScaleDomain::Log && !trainsPlain};
   }
-}
-
-void addGroupScaleGradient(const LinearWeight& weight, const float* theta, const float* scale,
-                           const GradientPanel& panel, float* gradient, cudaStream_t stream) {
-  const QuantSpec& spec = weight.spec;
-  LRQAT_CHECK(spec.granularity == Granularity::Group && spec.groupSize % panel.productColumns == 0);
-  const bool trainsPlain = spec.storage == Storage::Integer;
-  const int64_t perRow = weight.n / spec.groupSize;
-  const int64_t groups = panel.rows * perRow;
-  const int64_t first = panel.firstRow * perRow;
-  const auto blocks = static_cast<unsigned>((groups * 32 + kSumThreads - 1) / kSumThreads);
-  addGroupSums<<<blocks, kSumThreads, 0, stream>>>(
-      panel.products, groups, static_cast<int>(spec.groupSize / panel.productColumns), theta + first, scale + first,
-      spec.scaleDomain == ScaleDomain::Linear && !trainsPlain, spec.scaleDomain == ScaleDomain::Log && !trainsPlain,
-      gradient + first);
+  if (wantsScale) {
+    LRQAT_CHECK(panel.integers);
+    if (needsProducts(spec.groupSize)) {
+      LRQAT_CHECK(panel.products && (panel.products != panel.gradient || panel.halves.hi || !wantsFactors));
+      arguments.products = panel.products;
+    }
+  }
+  const auto blocks = static_cast<unsigned>((arguments.octets + kThreads - 1) / kThreads);
+  if (wantsScale) {
+    maskKernel<true, true><<<blocks, kThreads, 0, stream>>>(arguments);
+  } else if (group) {
+    maskKernel<true, false><<<blocks, kThreads, 0, stream>>>(arguments);
+  } else {
+    maskKernel<false, false><<<blocks, kThreads, 0, stream>>>(arguments);
+  }
   LRQAT_CUDA(cudaGetLastError());
+  if (arguments.products) {
+    const int64_t groups = panel.rows * (w.n / spec.groupSize);
+    addGroupSums<<<static_cast<unsigned>((groups + kThreads - 1) / kThreads), kThreads, 0, stream>>>(
+        arguments.products, groups, arguments.scales);
+    LRQAT_CUDA(cudaGetLastError());
+  }
 }
 
 }  // namespace lrqat::cuda

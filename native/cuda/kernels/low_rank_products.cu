@@ -32,7 +32,8 @@ struct Job {
   int32_t splits;
   int32_t firstUnit;
   int32_t width;  // 32, 64 or 96 thin columns
-  bool vector;    // rows of y start at multiples of 16 bytes
+  bool overRows;
+  bool vector;  // rows of y start at multiples of 16 bytes
 };
 
 struct Jobs {
@@ -81,72 +82,106 @@ __device__ __forceinline__ void multiplyAdd(float (&c)[4], const uint32_t (&a)[4
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/// Byte offset of the 16-byte piece `piece` of row `row` in a tile whose rows have kPieces pieces, placed so that eight
-/// rows of one piece column lie in different banks.
-template <int kPieces>
-__device__ __forceinline__ uint32_t place(int row, int piece) {
-  if constexpr (kPieces % 8 == 0) {
-    return static_cast<uint32_t>(row * kPieces + (piece ^ (row & 7))) * 16;
-  } else {
-    static_assert(kPieces % 4 == 0);
-    return static_cast<uint32_t>(row * kPieces + (piece ^ ((row >> 1) & 3))) * 16;
-  }
-}
+// Tiles in shared memory consist of 16-byte pieces. Piece p of row r of a tile whose rows have a multiple of 8 pieces
+// lies at p ^ (r % 8), otherwise (4 or 12 pieces) at p ^ (r / 2 % 4): eight rows of one column of pieces, which is what
+// ldmatrix reads at a time, lie in different banks.
 
-/// kOverRows: Y tile [64 rows, 128 columns], W tile [64 rows, kN]. Otherwise: Y tile [128 rows, 64 columns], W tile
-/// [kN, 64 columns].
-template <int kN, bool kOverRows>
-__device__ __forceinline__ void loadStage(const Job& job, int tile, int chunk, char* memory, uint32_t shared) {
-  constexpr int kYPieces = kOverRows ? kTile / 8 : kChunk / 8;
-  constexpr int kWPieces = kOverRows ? kN / 8 : kChunk / 8;
-  const int row0 = kOverRows ? chunk * kChunk : tile * kTile;
-  const int col0 = kOverRows ? tile * kTile : chunk * kChunk;
-#pragma unroll
-  for (int i = 0; i < kYBytes / 16 / kThreads; ++i) {
-    const int index = i * kThreads + static_cast<int>(threadIdx.x);
-    const int r = index / kYPieces;
-    const int piece = index % kYPieces;
-    const int row = row0 + r;
-    const int col = col0 + piece * 8;
-    const uint32_t offset = place<kYPieces>(r, piece);
-    if (job.vector) {
-      const bool valid = row < job.rows && col < job.cols;
-      copyAsync16(shared + offset, valid ? job.y + row * job.yStride + col : job.y, valid);
+/// Copies tiles chunk by chunk: of Y [128 rows, 64 columns] and W [kN, 64 columns]; kOverRows: of Y [64 rows,
+/// 128 columns] and W [64 rows, kN].
+template <int kN, bool kOverRows, bool kVector>
+class TileStream {
+ public:
+  __device__ __forceinline__ TileStream(const Job& job, int tile, int chunk) {
+    const int thread = static_cast<int>(threadIdx.x);
+    const int r = kOverRows ? thread / 16 : thread / 8;
+    const int piece = kOverRows ? thread % 16 : thread % 8;
+    const int row = (kOverRows ? chunk * kChunk : tile * kTile) + r;
+    const int col = (kOverRows ? tile * kTile : chunk * kChunk) + piece * 8;
+    y_ = job.y + row * job.yStride + col;
+    yStride_ = job.yStride;
+    yOffset_ = (r * (kOverRows ? 16 : 8) + (piece ^ (r & 7))) * 16;
+    summed_ = kOverRows ? row : col;
+    summedEnd_ = kOverRows ? job.rows : job.cols;
+    if constexpr (kOverRows) {
+      kept_ = max(0, min(8, job.cols - col));
     } else {
-      union {
-        bf16 value[8];
-        uint4 bits;
-      } eight;
-      eight.bits = make_uint4(0, 0, 0, 0);
-      if (row < job.rows) {
-#pragma unroll
-        for (int e = 0; e < 8; ++e) {
-          if (col + e < job.cols) eight.value[e] = job.y[row * job.yStride + col + e];
-        }
-      }
-      *reinterpret_cast<uint4*>(memory + offset) = eight.bits;
+      kept_ = max(0, (job.rows - row + kYRows - 1) / kYRows);
+    }
+    plane_ = job.lo - job.hi;
+    wStride_ = job.wStride;
+    if constexpr (!kOverRows) {
+      w_ = job.hi + r * job.wStride + chunk * kChunk + piece * 8;
+      wOffset_ = yOffset_;
+    } else {
+      constexpr int kAcross = kN == 64 ? 8 : 4;  // threads a row
+      const int wRow = thread / kAcross;
+      const int wPiece = thread % kAcross;
+      w_ = job.hi + static_cast<int64_t>(chunk * kChunk + wRow) * job.wStride + wPiece * 8;
+      wOffset_ = (wRow * (kN / 8) + (wPiece ^ (kN == 64 ? wRow & 7 : wRow >> 1 & 3))) * 16;
     }
   }
+
+  /// Starts copying the next chunk into a stage.
+  __device__ __forceinline__ void load(char* memory, uint32_t shared) {
 #pragma unroll
-  for (int i = 0; i < kN * 16 / kThreads; ++i) {
-    const int index = i * kThreads + static_cast<int>(threadIdx.x);
-    const int plane = index / (kN * 8);
-    const int r = index % (kN * 8) / kWPieces;
-    const int piece = index % kWPieces;
-    const bf16* from = (plane == 0 ? job.hi : job.lo);
-    from += kOverRows ? static_cast<int64_t>(chunk * kChunk + r) * job.wStride + piece * 8
-                      : r * job.wStride + chunk * kChunk + piece * 8;
-    copyAsync16(shared + kYBytes + plane * kN * kChunk * 2 + place<kWPieces>(r, piece), from, true);
+    for (int i = 0; i < kYBytes / 16 / kThreads; ++i) {
+      const bf16* from = y_ + i * kYRows * yStride_;
+      const int offset = yOffset_ + i * kYBytes / 4;
+      if constexpr (kVector) {
+        const bool valid =
+            kOverRows ? kept_ > 0 && summed_ + i * kYRows < summedEnd_ : i < kept_ && summed_ < summedEnd_;
+        copyAsync16(shared + offset, from, valid);
+      } else {
+        const int count = kOverRows ? (summed_ + i * kYRows < summedEnd_ ? kept_ : 0)
+                                    : (i < kept_ ? min(8, summedEnd_ - summed_) : 0);
+        union {
+          bf16 value[8];
+          uint4 bits;
+        } eight;
+        eight.bits = make_uint4(0, 0, 0, 0);
+#pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          if (e < count) eight.value[e] = from[e];
+        }
+        *reinterpret_cast<uint4*>(memory + offset) = eight.bits;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kN / 32; ++i) {
+      // Steps of 32 rows, or of 4 pieces of the same row.
+      constexpr bool kRowSteps = !kOverRows || kN == 64;
+      const bf16* from = w_ + (kRowSteps ? i * 32 * wStride_ : i * 32);
+      const uint32_t to = shared + kYBytes + wOffset_ + i * (kRowSteps ? 32 * 128 : 64);
+      copyAsync16(to, from, true);
+      copyAsync16(to + kN * kChunk * 2, from + plane_, true);
+    }
+    y_ += kOverRows ? kChunk * yStride_ : kChunk;
+    w_ += kOverRows ? kChunk * wStride_ : kChunk;
+    summed_ += kChunk;
   }
-}
+
+ private:
+  /// Rows between two pieces of one thread.
+  static constexpr int kYRows = kOverRows ? 16 : 32;
+
+  const bf16* y_;
+  const bf16* w_;
+  int64_t yStride_;
+  int64_t wStride_;
+  int64_t plane_;
+  int yOffset_;
+  int wOffset_;
+  int summed_;
+  int summedEnd_;
+  int kept_;  // columns of this thread's pieces that exist; with kOverRows false: pieces whose row exists
+};
 
 /// One split of one tile.
-template <int kN, bool kOverRows>
+template <int kN, bool kOverRows, bool kVector>
 __device__ __forceinline__ void multiplyUnit(const Job& job, int unit, char* memory) {
   constexpr int kStages = stages<kN>();
   constexpr int kStageBytes = stageBytes<kN>();
-  constexpr int kYPieces = kOverRows ? kTile / 8 : kChunk / 8;
-  constexpr int kWPieces = kOverRows ? kN / 8 : kChunk / 8;
+  constexpr int kPlane = kN * kChunk * 2;
   constexpr int kWarpThin = kN / 2;       // thin columns of a warp
   constexpr int kPairs = kWarpThin / 16;  // …in pairs of 8
   const int tile = unit % job.tiles;
@@ -160,64 +195,84 @@ __device__ __forceinline__ void multiplyUnit(const Job& job, int unit, char* mem
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int warpKept = warp / 2 * 32;  // 32 of the 128 kept indices
   const int warpThin = warp % 2 * kWarpThin;
+  const int row8 = lane & 7;
+  const int matrix = lane >> 3;
+
+  // Where this lane's rows of the matrices of one step begin; the steps and halves differ in address bits that the
+  // swizzle leaves alone or flips.
+  uint32_t aOffset;
+  uint32_t bOffset[kPairs];
+  if constexpr (kOverRows) {
+    constexpr int kPieces = kN / 8;
+    aOffset = ((matrix >> 1) * 8 + row8) * 256 + ((warpKept / 8 + (matrix & 1)) ^ row8) * 16;
+    const int row = (matrix & 1) * 8 + row8;
+#pragma unroll
+    for (int pair = 0; pair < kPairs; ++pair) {
+      const int piece = (warpThin + pair * 16) / 8 + (matrix >> 1);
+      bOffset[pair] = kYBytes + (row * kPieces + (piece ^ (kN == 64 ? row8 : row8 >> 1))) * 16;
+    }
+  } else {
+    aOffset = (warpKept + (lane & 15)) * 128 + ((lane >> 4) ^ row8) * 16;
+#pragma unroll
+    for (int pair = 0; pair < kPairs; ++pair) {
+      const int row = warpThin + pair * 16 + row8 + (lane >> 4) * 8;
+      bOffset[pair] = kYBytes + row * 128 + ((matrix & 1) ^ row8) * 16;
+    }
+  }
 
   float sums[2][kPairs * 2][4] = {};
+  TileStream<kN, kOverRows, kVector> stream(job, tile, firstChunk);
 #pragma unroll
   for (int s = 0; s < kStages - 1; ++s) {
-    if (s < count) {
-      loadStage<kN, kOverRows>(job, tile, firstChunk + s, memory + s * kStageBytes, shared + s * kStageBytes);
-    }
+    if (s < count) stream.load(memory + s * kStageBytes, shared + s * kStageBytes);
     commitCopies();
   }
   int stage = 0;
-  int nextStage = kStages - 1;
+  int nextStage = (kStages - 1) * kStageBytes;
+#pragma unroll 1
   for (int i = 0; i < count; ++i) {
     waitForCopies<kStages - 2>();
     __syncthreads();
-    if (i + kStages - 1 < count) {
-      loadStage<kN, kOverRows>(job, tile, firstChunk + i + kStages - 1, memory + nextStage * kStageBytes,
-                               shared + nextStage * kStageBytes);
-    }
+    if (i + kStages - 1 < count) stream.load(memory + nextStage, shared + nextStage);
     commitCopies();
-    const uint32_t y = shared + stage * kStageBytes;
-    const uint32_t w = y + kYBytes;
+    const uint32_t base = shared + stage;
 #pragma unroll
-    for (int k = 0; k < kChunk; k += 16) {
+    for (int step = 0; step < kChunk / 16; ++step) {
       uint32_t a[2][4];
+      uint32_t b[kPairs][2][4];
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const int kept = warpKept + h * 16;
         if constexpr (kOverRows) {
-          const int matrix = lane >> 3;
-          loadMatrices<true>(a[h], y + place<kYPieces>(k + (matrix >> 1) * 8 + (lane & 7), kept / 8 + (matrix & 1)));
+          loadMatrices<true>(a[h], base + (aOffset ^ (h * 32)) + step * 16 * 256);
         } else {
-          loadMatrices<false>(a[h], y + place<kYPieces>(kept + (lane & 15), k / 8 + (lane >> 4)));
+          loadMatrices<false>(a[h], base + (aOffset ^ (step * 32)) + h * 16 * 128);
         }
       }
 #pragma unroll
       for (int pair = 0; pair < kPairs; ++pair) {
-        const int thin = warpThin + pair * 16;
 #pragma unroll
         for (int plane = 0; plane < 2; ++plane) {
-          const uint32_t base = w + plane * kN * kChunk * 2;
-          uint32_t b[4];
           if constexpr (kOverRows) {
-            const int matrix = lane >> 3;
-            loadMatrices<true>(b, base + place<kWPieces>(k + (matrix & 1) * 8 + (lane & 7), thin / 8 + (matrix >> 1)));
+            loadMatrices<true>(b[pair][plane], base + bOffset[pair] + plane * kPlane + step * 16 * kN * 2);
           } else {
-            loadMatrices<false>(
-                b, base + place<kWPieces>(thin + (lane & 7) + ((lane >> 4) << 3), k / 8 + ((lane >> 3) & 1)));
+            loadMatrices<false>(b[pair][plane], base + (bOffset[pair] ^ (step * 32)) + plane * kPlane);
           }
+        }
+      }
+#pragma unroll
+      for (int plane = 0; plane < 2; ++plane) {
+#pragma unroll
+        for (int pair = 0; pair < kPairs; ++pair) {
 #pragma unroll
           for (int h = 0; h < 2; ++h) {
-            multiplyAdd(sums[h][pair * 2], a[h], b[0], b[1]);
-            multiplyAdd(sums[h][pair * 2 + 1], a[h], b[2], b[3]);
+            multiplyAdd(sums[h][pair * 2], a[h], b[pair][plane][0], b[pair][plane][1]);
+            multiplyAdd(sums[h][pair * 2 + 1], a[h], b[pair][plane][2], b[pair][plane][3]);
           }
         }
       }
     }
-    stage = stage + 1 == kStages ? 0 : stage + 1;
-    nextStage = nextStage + 1 == kStages ? 0 : nextStage + 1;
+    stage = stage + kStageBytes == kStages * kStageBytes ? 0 : stage + kStageBytes;
+    nextStage = nextStage + kStageBytes == kStages * kStageBytes ? 0 : nextStage + kStageBytes;
   }
 
   float* out = job.partial + split * job.splitStride;
@@ -235,23 +290,32 @@ __device__ __forceinline__ void multiplyUnit(const Job& job, int unit, char* mem
   }
 }
 
-template <bool kOverRows>
+template <bool kVector, bool kOverRows>
+__device__ __forceinline__ void multiplyWidth(const Job& job, int unit, char* memory) {
+  if (job.width == 32) {
+    multiplyUnit<32, kOverRows, kVector>(job, unit, memory);
+  } else if (job.width == 64) {
+    multiplyUnit<64, kOverRows, kVector>(job, unit, memory);
+  } else {
+    multiplyUnit<96, kOverRows, kVector>(job, unit, memory);
+  }
+}
+
+template <bool kVector>
 __global__ __launch_bounds__(kThreads, 2) void thinProductsKernel(const __grid_constant__ Jobs jobs) {
   extern __shared__ __align__(128) char memory[];
   int which = 0;
   while (which + 1 < jobs.count && static_cast<int>(blockIdx.x) >= jobs.job[which + 1].firstUnit) ++which;
   const Job& job = jobs.job[which];
   const int unit = static_cast<int>(blockIdx.x) - job.firstUnit;
-  if (job.width == 32) {
-    multiplyUnit<32, kOverRows>(job, unit, memory);
-  } else if (job.width == 64) {
-    multiplyUnit<64, kOverRows>(job, unit, memory);
+  if (job.overRows) {
+    multiplyWidth<kVector, true>(job, unit, memory);
   } else {
-    multiplyUnit<96, kOverRows>(job, unit, memory);
+    multiplyWidth<kVector, false>(job, unit, memory);
   }
 }
 
-template <bool kOverRows>
+template <bool kVector>
 void launch(const Jobs& jobs, int64_t units, cudaStream_t stream) {
   int bytes = 0;
   for (int i = 0; i < jobs.count; ++i) {
@@ -260,31 +324,34 @@ void launch(const Jobs& jobs, int64_t units, cudaStream_t stream) {
                             : width == 64 ? stages<64>() * stageBytes<64>()
                                           : stages<96>() * stageBytes<96>());
   }
-  LRQAT_CUDA(cudaFuncSetAttribute(thinProductsKernel<kOverRows>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  thinProductsKernel<kOverRows><<<static_cast<unsigned>(units), kThreads, static_cast<size_t>(bytes), stream>>>(jobs);
+  const auto kernel = thinProductsKernel<kVector>;
+  LRQAT_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+  kernel<<<static_cast<unsigned>(units), kThreads, static_cast<size_t>(bytes), stream>>>(jobs);
   LRQAT_CUDA(cudaGetLastError());
 }
 
 /// Thin columns [first, first + width) of a product as a job.
-Job jobOf(ThinForm form, const ThinProduct& product, int64_t first, int64_t width) {
-  const SplitMatrix w = form == ThinForm::OverColumns ? product.w.at(first, 0) : product.w.at(0, first);
+Job jobOf(const ThinProduct& product, int64_t first, int64_t width) {
+  const int64_t kept = product.tiles() * kThinTile;
+  const SplitMatrix w = product.form == ThinForm::OverColumns ? product.w.at(first, 0) : product.w.at(0, first);
   return {
       .y = reinterpret_cast<const bf16*>(product.y),
       .hi = reinterpret_cast<const bf16*>(w.hi),
       .lo = reinterpret_cast<const bf16*>(w.lo),
-      .partial = product.partial + first * product.thinStride,
+      .partial = product.partial + first * (product.thinMajor ? kept : 1),
       .yStride = product.yStride,
       .wStride = w.stride,
-      .splitStride = product.splitStride,
-      .keptStride = product.keptStride,
-      .thinStride = product.thinStride,
+      .splitStride = product.splitStride(),
+      .keptStride = product.thinMajor ? 1 : product.thin,
+      .thinStride = product.thinMajor ? kept : 1,
       .rows = static_cast<int32_t>(product.rows),
       .cols = static_cast<int32_t>(product.cols),
-      .tiles = static_cast<int32_t>(thinTiles(product.kept(form))),
-      .chunks = static_cast<int32_t>(thinChunks(product.summed(form))),
+      .tiles = static_cast<int32_t>(product.tiles()),
+      .chunks = static_cast<int32_t>(product.chunks()),
       .splits = static_cast<int32_t>(product.splits),
       .firstUnit = 0,
       .width = static_cast<int32_t>(width),
+      .overRows = product.form == ThinForm::OverRows,
       .vector = product.cols % 8 == 0 && product.yStride % 8 == 0 && reinterpret_cast<uintptr_t>(product.y) % 16 == 0};
 }
 
@@ -302,38 +369,33 @@ int64_t thinPieces(int64_t thin) {
 
 }  // namespace
 
-void planSplits(ThinForm form, std::span<ThinProduct> products) {
-  int64_t work = 0;  // chunks of all tiles
-  for (const ThinProduct& p : products) {
-    work += thinTiles(p.kept(form)) * thinChunks(p.summed(form)) * thinPieces(p.thin);
-  }
-  const int64_t span = std::max<int64_t>(4, (work + kThinUnits - 1) / kThinUnits);
-  for (ThinProduct& p : products) {
-    p.splits = std::max<int64_t>(1, (thinChunks(p.summed(form)) + span / 2) / span);
-  }
+void planSplits(std::span<ThinProduct> products) {
+  // A chunk costs the copy of its part of Y and the products with W, which are as long for 96 thin columns.
+  const auto cost = [](const ThinProduct& p) { return kThinTile + p.thin / thinPieces(p.thin); };
+  int64_t work = 0;
+  for (const ThinProduct& p : products) work += p.tiles() * p.chunks() * thinPieces(p.thin) * cost(p);
+  const int64_t span = std::max<int64_t>(4 * kThinTile, (work + kThinUnits - 1) / kThinUnits);
+  for (ThinProduct& p : products) p.splits = std::max<int64_t>(1, (p.chunks() * cost(p) + span / 2) / span);
 }
 
-void thinProducts(ThinForm form, std::span<const ThinProduct> products, cudaStream_t stream) {
+void thinProducts(std::span<const ThinProduct> products, cudaStream_t stream) {
   Jobs jobs{};
   int64_t units = 0;
   const auto flush = [&] {
     if (jobs.count == 0) return;
-    if (form == ThinForm::OverRows) {
-      launch<true>(jobs, units, stream);
-    } else {
-      launch<false>(jobs, units, stream);
-    }
+    const bool vector = std::all_of(jobs.job, jobs.job + jobs.count, [](const Job& job) { return job.vector; });
+    vector ? launch<true>(jobs, units, stream) : launch<false>(jobs, units, stream);
     jobs.count = 0;
     units = 0;
   };
   for (const ThinProduct& product : products) {
     LRQAT_CHECK(product.thin % kThinStep == 0 && product.w.stride % 8 == 0 && product.rows <= INT32_MAX - kThinTile);
-    LRQAT_CHECK(form == ThinForm::OverRows || product.w.stride >= roundedUp(product.cols, kThinChunk));
-    LRQAT_CHECK(product.rows > 0 && product.cols > 0 && product.splits > 0);
+    LRQAT_CHECK(product.form == ThinForm::OverRows || product.w.stride >= roundedUp(product.cols, kThinChunk));
+    LRQAT_CHECK(product.rows > 0 && product.cols > 0 && product.splits > 0 && product.splits <= product.chunks());
     for (int64_t first = 0; first < product.thin;) {
       const int64_t width = pieceWidth(product.thin - first);
       Job& job = jobs.job[jobs.count++];
-      job = jobOf(form, product, first, width);
+      job = jobOf(product, first, width);
       job.firstUnit = static_cast<int32_t>(units);
       units += job.tiles * product.splits;
       first += width;

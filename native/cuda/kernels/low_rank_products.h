@@ -36,6 +36,7 @@ constexpr int64_t paddedRank(int64_t rank) {
 }
 
 struct ThinProduct {
+  ThinForm form = ThinForm::OverColumns;
   const uint16_t* y = nullptr;  // [rows, cols] bf16
   int64_t rows = 0;
   int64_t cols = 0;
@@ -43,26 +44,25 @@ struct ThinProduct {
   SplitMatrix w;     // padded with zeros to a multiple of kThinChunk along the sum
   int64_t thin = 0;  // multiple of kThinStep
   int64_t splits = 1;
-  float* partial = nullptr;  // split s at partial + s·splitStride; element (kept, k) at kept·keptStride + k·thinStride
-  int64_t splitStride = 0;
-  int64_t keptStride = 0;
-  int64_t thinStride = 0;
+  float* partial = nullptr;  // [splits][kept, thin], kept rounded up to whole tiles
+  bool thinMajor = false;    // … or [splits][thin, kept]
 
-  int64_t kept(ThinForm form) const { return form == ThinForm::OverColumns ? rows : cols; }
-  int64_t summed(ThinForm form) const { return form == ThinForm::OverColumns ? cols : rows; }
+  int64_t kept() const { return form == ThinForm::OverColumns ? rows : cols; }
+  int64_t tiles() const { return (kept() + kThinTile - 1) / kThinTile; }
+  int64_t splitStride() const { return tiles() * kThinTile * thin; }
+  /// What is to be added of the elements [rows, cols] of `partial` from row `first` on.
+  PartialSums sums(int64_t first, int64_t resultRows, int64_t resultCols) const {
+    const int64_t stride = thinMajor ? tiles() * kThinTile : thin;
+    return {partial + first * stride, splits, splitStride(), stride, resultRows, resultCols};
+  }
+  int64_t chunks() const { return ((form == ThinForm::OverColumns ? cols : rows) + kThinChunk - 1) / kThinChunk; }
 };
 
-constexpr int64_t thinTiles(int64_t kept) {
-  return (kept + kThinTile - 1) / kThinTile;
-}
-constexpr int64_t thinChunks(int64_t summed) {
-  return (summed + kThinChunk - 1) / kThinChunk;
-}
 /// Sets `splits` of products that are launched together, so that all thread blocks have about the same number of chunks
 /// and there are about kThinUnits of them.
-void planSplits(ThinForm form, std::span<ThinProduct> products);
+void planSplits(std::span<ThinProduct> products);
 
 /// One launch for up to 16 products whose thin sides are at most 96 wide.
-void thinProducts(ThinForm form, std::span<const ThinProduct> products, cudaStream_t stream);
+void thinProducts(std::span<const ThinProduct> products, cudaStream_t stream);
 
 }  // namespace lrqat::cuda

@@ -18,13 +18,14 @@ struct MergeSink {
     uint32_t row;
   };
 
-  __device__ __forceinline__ void start(State& state, int row, int) const { state.row = static_cast<uint32_t>(row); }
+  __device__ __forceinline__ void start(State& state, int row, int, int) const {
+    state.row = static_cast<uint32_t>(row);
+  }
 
   template <class Codes>
-  __device__ __forceinline__ void octet(State& state, int slot, int, int column, bool valid, const float (&)[kOctet],
-                                        const float (&rounded)[kOctet]) const {
-    // The padding of a row's last group of 32 is written too; rows are told from beyond the matrix by the caller.
-    if (!valid) return;
+  __device__ __forceinline__ void octet(State& state, int slot, int rowsLeft, int column, const Codes&,
+                                        const typename Codes::Raw&, const float (&rounded)[kOctet]) const {
+    if (rowsLeft <= slot * 8 || column >= n) return;
     uint64_t packed = 0;
 #pragma unroll
     for (int i = 0; i < kOctet; ++i) {
@@ -35,7 +36,7 @@ struct MergeSink {
         out + static_cast<int64_t>(state.row + slot * 8) * rowBytes + static_cast<int64_t>(column / kOctet) * bits;
     for (int i = 0; i < bits; ++i) to[i] = static_cast<uint8_t>(packed >> (8 * i));
   }
-  __device__ __forceinline__ void group(State&, int, bool, int) const {}
+  __device__ __forceinline__ void group(State&, int, int, int, bool) const {}
   __device__ __forceinline__ void finish(const State&) const {}
 };
 

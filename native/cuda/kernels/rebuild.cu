@@ -1,5 +1,7 @@
 #include "cuda/kernels/rebuild.h"
 
+#include <bit>
+
 #include "cuda/check.h"
 #include "cuda/kernels/rebuild_sink.cuh"
 #include "cuda/kernels/rebuild_tiles.cuh"
@@ -33,18 +35,20 @@ unsigned blocksFor(int64_t count) {
   return static_cast<unsigned>((count + kThreads - 1) / kThreads);
 }
 
-const float* groupScales(const QuantSpec& spec, const float* scale, int64_t n, int64_t firstRow) {
-  return spec.granularity == Granularity::Group ? scale + firstRow * (n / spec.groupSize) : nullptr;
-}
-
 template <typename E, bool kMask, WeightLayout kLayout>
 WeightSink<E, kMask, kLayout> weightSink(const LinearWeight& weight, const float* scale, Matrix out,
                                          const ClippedSet* clipped, int64_t firstRow) {
   const QuantSpec& spec = weight.spec;
   const int64_t n = weight.n;
+  const bool group = spec.granularity == Granularity::Group;
+  const auto size = group ? static_cast<uint32_t>(spec.groupSize) : 1U;
+  const int64_t groups = group ? n / spec.groupSize : 1;
   return {elements<E>(out) + firstRow * n,
-          groupScales(spec, scale, n, firstRow),
-          spec.granularity == Granularity::Group ? static_cast<uint32_t>(spec.groupSize) : 1U,
+          group ? scale + firstRow * groups : nullptr,
+          size,
+          static_cast<uint32_t>(std::bit_width(size)) - 1U,
+          static_cast<uint32_t>(groups),
+          static_cast<uint32_t>((weight.m - firstRow) * groups - 1),
           clipped ? clipped->mask : nullptr,
           clipped ? clipped->rowCount : nullptr,
           static_cast<float>(spec.qmin()),
@@ -55,7 +59,8 @@ WeightSink<E, kMask, kLayout> weightSink(const LinearWeight& weight, const float
 WeightLayout layoutOf(const LinearWeight& weight, const Matrix& out) {
   if (weight.n % kOctet != 0 || reinterpret_cast<uintptr_t>(out.data) % 16 != 0) return WeightLayout::Any;
   if (weight.spec.granularity != Granularity::Group) return WeightLayout::Integers;
-  return weight.spec.groupSize % kOctet == 0 ? WeightLayout::Groups : WeightLayout::Any;
+  const auto size = static_cast<uint64_t>(weight.spec.groupSize);
+  return size >= kOctet && std::has_single_bit(size) ? WeightLayout::Groups : WeightLayout::Any;
 }
 
 template <typename E, bool kMask>

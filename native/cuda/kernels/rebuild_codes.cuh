@@ -1,5 +1,6 @@
 // Φ0 as stored → float32, eight consecutive columns of a row at a time: loads first (`load`), arithmetic later
-// (`decode`), so that the loads of the next columns fly while these are worked on.
+// (`decode`), so that the loads of the next columns fly while these are worked on. Loads are not conditional: what lies
+// past the end is read from the last place there is, and never used.
 #pragma once
 
 #include <cstdint>
@@ -13,15 +14,16 @@ inline constexpr int kOctet = 8;
 /// Columns of a packed group, and of one step of a thread.
 inline constexpr int kGroupColumns = 32;
 
+/// 1.5·2^23: floats of its exponent are integers.
+inline constexpr float kMagic = 12582912.0F;
+
 /// How an offset code u becomes a number, without a conversion instruction: u is put into the fraction of a float of
 /// known exponent, with the half step of the centred code behind it, and the constant part subtracted. Exact.
 struct CodeNumbers {
-  uint32_t pattern = 0;  // exponent, and the half step
-  float origin = 0;      // value of the pattern where Φ0 = 0; for RoundForm::Product that of Φ0 = kMagic
+  uint32_t pattern = 0;     // exponent, and the half step
+  float origin = 0;         // value of the pattern where Φ0 = 0
+  float integerOrigin = 0;  // of kMagic + u where the integer is 0
 };
-
-/// 1.5·2^23: floats of its exponent are integers.
-inline constexpr float kMagic = 12582912.0F;
 
 /// How a weight is rounded (lr-qat.md §1.2).
 enum class RoundForm : uint8_t {
@@ -33,12 +35,12 @@ enum class RoundForm : uint8_t {
 template <int kWidth, RoundForm kForm>
 struct PackedCodes {
   static constexpr RoundForm form = kForm;
-  /// Φ0 is what `decode` gives plus this.
-  static constexpr float origin = kForm == RoundForm::Product ? kMagic : 0.0F;
+  /// Bits of the fraction behind the code's last one.
+  static constexpr int kFractionShift = kWidth == 8 ? 8 : 1;
   struct Raw {
     uint32_t low, high;
   };
-  /// Where a thread starts: the first word with bits of its eight codes, and the place of those bits.
+  /// The first word with bits of a thread's eight codes, and the place of those bits.
   struct Cursor {
     uint32_t offset;  // bytes
     int shift;        // of the first bit in the first word
@@ -46,28 +48,28 @@ struct PackedCodes {
   };
   const uint8_t* codes;  // [rows, rowBytes]
   uint32_t rowBytes;
+  uint32_t limit;  // offset of the last group
   uint32_t width;
   CodeNumbers numbers;
 
   __device__ __forceinline__ uint32_t codeWidth() const { return kWidth > 0 ? kWidth : width; }
 
-  /// `column` is a multiple of 8.
-  __device__ __forceinline__ Cursor start(int row, int column) const {
+  /// `column` is a multiple of 8; eight codes are kWidth bytes.
+  __device__ __forceinline__ Cursor at(int row, int column) const {
     const uint32_t w = codeWidth();
-    const uint32_t byte = static_cast<uint32_t>(column) / kOctet % 4 * w;
-    const uint32_t group =
-        static_cast<uint32_t>(row) * rowBytes + static_cast<uint32_t>(column) / kGroupColumns * 4 * w;
+    const uint32_t octet = static_cast<uint32_t>(column) / kOctet;
+    const uint32_t offset = static_cast<uint32_t>(row) * rowBytes + octet * w;
     if constexpr (kWidth == 2 || kWidth == 4 || kWidth == 8) {
-      return {group + byte, 0, 0};
+      return {offset, 0, 0};
     } else {
-      return {group + byte / 4 * 4, static_cast<int>(byte % 4 * 8), static_cast<int>(w - byte / 4)};
+      const uint32_t byte = octet % 4 * w;
+      return {offset - byte % 4, static_cast<int>(byte % 4 * 8), static_cast<int>(w - byte / 4)};
     }
   }
-  __device__ __forceinline__ void advance(Cursor& cursor) const { cursor.offset += 4 * codeWidth(); }
 
-  /// Of the octet `rows` further on: kWidth bytes.
-  __device__ __forceinline__ Raw load(const Cursor& cursor, int rows, int /*column*/) const {
-    const uint8_t* from = codes + (cursor.offset + static_cast<uint32_t>(rows) * rowBytes);
+  /// Of the octet `rows` further on.
+  __device__ __forceinline__ Raw load(const Cursor& cursor, int rows) const {
+    const uint8_t* from = codes + min(cursor.offset + static_cast<uint32_t>(rows) * rowBytes, limit);
     if constexpr (kWidth == 8) {
       const uint2 words = __ldg(reinterpret_cast<const uint2*>(from));
       return {words.x, words.y};
@@ -90,24 +92,70 @@ struct PackedCodes {
   }
 
   __device__ __forceinline__ void decode(const Raw& raw, float (&phi)[kOctet]) const {
-    const int w = static_cast<int>(codeWidth());
-    const uint32_t mask = ((1U << w) - 1U) << 1;
-    if constexpr (kWidth > 0) {
-      const uint64_t bits = static_cast<uint64_t>(raw.high) << 32 | raw.low;
+    if constexpr (kWidth == 8) {
 #pragma unroll
       for (int i = 0; i < kOctet; ++i) {
-        const auto code = static_cast<uint32_t>(i > 0 ? bits >> (i * kWidth - 1) : bits << 1) & mask;
-        phi[i] = __uint_as_float(code | numbers.pattern) - numbers.origin;
+        const uint32_t bits = __byte_perm(i < 4 ? raw.low : raw.high, numbers.pattern, 0x7604 | i % 4 << 4);
+        phi[i] = __uint_as_float(bits) - numbers.origin;
       }
     } else {
-      uint32_t low = raw.low << 1;
-      uint32_t high = raw.high;
+      const uint32_t mask = ((1U << codeWidth()) - 1U) << 1;
+      forShifted<1>(raw, [&](int i, uint32_t shifted) {
+        phi[i] = __uint_as_float((shifted & mask) | numbers.pattern) - numbers.origin;
+      });
+    }
+  }
+
+  /// bits[i] += code i.
+  __device__ __forceinline__ void addTo(const Raw& raw, uint32_t (&bits)[kOctet]) const {
+    if constexpr (kWidth > 0) {
+      constexpr uint32_t mask = (1U << kWidth) - 1U;
 #pragma unroll
       for (int i = 0; i < kOctet; ++i) {
-        phi[i] = __uint_as_float((low & mask) | numbers.pattern) - numbers.origin;
-        const int step = i > 0 ? w : w - 1;
-        low = __funnelshift_r(i > 0 ? low : raw.low, high, step);
+        const int first = i * kWidth;
+        if (first < 32 && first + kWidth > 32) {
+          bits[i] += __funnelshift_r(raw.low, raw.high, first) & mask;
+        } else {
+          const int place = first % 32;
+          const uint32_t field = keep(first < 32 ? raw.low : raw.high, mask << place);
+          bits[i] += field >> place;
+        }
+      }
+    } else {
+      const uint32_t mask = (1U << width) - 1U;
+      forShifted<0>(raw, [&](int i, uint32_t shifted) { bits[i] += shifted & mask; });
+    }
+  }
+
+ private:
+  /// word & mask, hidden from the compiler, so that the shift behind it becomes one instruction with the addition.
+  static __device__ __forceinline__ uint32_t keep(uint32_t word, uint32_t mask) {
+    uint32_t kept;
+    asm("and.b32 %0, %1, %2;" : "=r"(kept) : "r"(word), "r"(mask));
+    return kept;
+  }
+
+  /// body(i, word with code i from bit kPlace on).
+  template <int kPlace, typename Body>
+  __device__ __forceinline__ void forShifted(const Raw& raw, Body body) const {
+    if constexpr (kWidth > 0) {
+      const uint64_t all = static_cast<uint64_t>(raw.high) << 32 | raw.low;
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) {
+        const int shift = i * kWidth - kPlace;
+        body(i, static_cast<uint32_t>(shift >= 0 ? all >> shift : all << -shift));
+      }
+    } else {
+      const int w = static_cast<int>(width);
+      uint32_t low = raw.low;
+      uint32_t high = raw.high;
+      body(0, low << kPlace);
+#pragma unroll
+      for (int i = 1; i < kOctet; ++i) {
+        const int step = i == 1 ? w - kPlace : w;
+        low = __funnelshift_r(low, high, step);
         high >>= step;
+        body(i, low);
       }
     }
   }
@@ -117,32 +165,30 @@ struct PackedCodes {
 template <typename E>
 struct FloatCodes {
   static constexpr RoundForm form = RoundForm::Sum;
-  static constexpr float origin = 0.0F;
   struct Raw {
     alignas(16) E value[kOctet];
   };
-  using Cursor = const E*;
+  using Cursor = uint32_t;  // elements
   const E* values;
-  int n;
+  uint32_t n;
+  uint32_t limit;   // of the last octet where vectorized, else of the last element
   bool vectorized;  // n % 8 == 0 and 16-byte aligned
 
-  __device__ __forceinline__ Cursor start(int row, int column) const {
-    return values + (static_cast<int64_t>(row) * n + column);
+  __device__ __forceinline__ Cursor at(int row, int column) const {
+    return static_cast<uint32_t>(row) * n + static_cast<uint32_t>(column);
   }
-  __device__ __forceinline__ void advance(Cursor& cursor) const { cursor += kGroupColumns; }
 
-  __device__ __forceinline__ Raw load(const Cursor& cursor, int rows, int column) const {
+  __device__ __forceinline__ Raw load(const Cursor& cursor, int rows) const {
     Raw raw;
-    const E* from = cursor + static_cast<int64_t>(rows) * n;
+    const uint32_t offset = cursor + static_cast<uint32_t>(rows) * n;
     if (vectorized) {
+      const auto* from = reinterpret_cast<const uint4*>(values + min(offset, limit));
       auto* words = reinterpret_cast<uint4*>(raw.value);
 #pragma unroll
-      for (int i = 0; i < static_cast<int>(sizeof(E)) / 2; ++i) {
-        words[i] = __ldg(reinterpret_cast<const uint4*>(from) + i);
-      }
+      for (int i = 0; i < static_cast<int>(sizeof(E)) / 2; ++i) words[i] = __ldg(from + i);
     } else {
 #pragma unroll
-      for (int i = 0; i < kOctet; ++i) raw.value[i] = column + i < n ? from[i] : fromFloat<E>(0.0F);
+      for (int i = 0; i < kOctet; ++i) raw.value[i] = values[min(offset + i, limit)];
     }
     return raw;
   }

@@ -69,7 +69,8 @@ struct SplitPanel {
   uint4* memory;
 
   static constexpr int64_t bytes(int rank) {
-    return static_cast<int64_t>((rank + kRankChunk - 1) / kRankChunk) * kRankChunk * kColumns * 4;
+    return static_cast<int64_t>(rank > kRankChunk ? (rank + kRankChunk - 1) / kRankChunk : 1) * kRankChunk * kColumns *
+           4;
   }
 
   static __device__ __forceinline__ int place(int position, int octet) {
@@ -82,7 +83,7 @@ struct SplitPanel {
   /// By all `kThreads` of the block; needs a barrier after it.
   template <int kThreads>
   __device__ __forceinline__ void fill(const Factors& factors, int firstColumn) const {
-    const int octets = (factors.rank + kRankChunk - 1) / kRankChunk * 4;
+    const int octets = max(1, (factors.rank + kRankChunk - 1) / kRankChunk) * 4;
     if (factors.bVectorized) {
       // Eight ranks of four columns at a time: eight loads in flight.
       for (int item = static_cast<int>(threadIdx.x); item < octets * (kColumns / 4); item += kThreads) {

@@ -9,38 +9,52 @@ namespace lrqat::cuda {
 enum class WeightLayout : uint8_t {
   Any,
   Integers,  // no group scales; rows are whole octets and start 16-byte aligned
-  Groups,    // the same with group scales, groups are whole octets
+  Groups,    // the same with group scales, the group size a power of two of at least 8
 };
 
 template <typename E, bool kMask, WeightLayout kLayout>
 struct WeightSink {
   E* out;                   // [rows, n]
-  const float* groupScale;  // [rows, n / groupSize]; null: integers are written
+  const float* groupScale;  // [rows, groups]; null: integers are written
   uint32_t groupSize;
-  uint32_t* mask;     // [rows, ceil(n / 32)], with kMask
-  int32_t* rowCount;  // [rows], zeroed, with kMask
+  uint32_t groupShift;  // log2 groupSize, for Groups
+  uint32_t groups;      // a row
+  uint32_t mostScales;  // index of the last
+  uint32_t* mask;       // [rows, ceil(n / 32)], with kMask
+  int32_t* rowCount;    // [rows], zeroed, with kMask
   float qmin, qmax;
   uint32_t n;
 
   struct State {
-    uint32_t offset;                      // elements of `out` before slot 0 of this group
-    uint32_t row;                         // of slot 0
-    uint32_t octets[kMask ? 4 : 1] = {};  // bits of a slot's octets outside, a byte for each of four groups
-    int clipped[kMask ? 4 : 1] = {};      // of a slot, this lane's share
-    uint32_t word = 0;                    // of the mask's row, for the first lane of four and this group
+    uint32_t row;                                          // of slot 0
+    uint32_t blockWord;                                    // mask word of the block's first column
+    int firstGroup, group;                                 // of 32 columns, in the block
+    float scale[kLayout == WeightLayout::Groups ? 4 : 1];  // of the slots' octets
+    uint32_t octets[kMask ? 4 : 1];  // bits of a slot's octets outside, a byte for each of four groups
+    int clipped[kMask ? 4 : 1];      // of a slot, this lane's share
   };
 
-  __device__ __forceinline__ void start(State& state, int row, int column) const {
+  __device__ __forceinline__ void start(State& state, int row, int column, int group) const {
     state.row = static_cast<uint32_t>(row);
-    state.offset = state.row * n + static_cast<uint32_t>(column);
-    state.word = static_cast<uint32_t>(column) / kGroupColumns;
+    state.firstGroup = state.group = group;
+    state.blockWord = static_cast<uint32_t>(column / kGroupColumns - group);
+    if constexpr (kMask) {
+#pragma unroll
+      for (int slot = 0; slot < 4; ++slot) {
+        state.octets[slot] = 0;
+        state.clipped[slot] = 0;
+      }
+    }
+    fetchScales(state, row, column);
   }
 
   template <class Codes>
-  __device__ __forceinline__ void octet(State& state, int slot, int group, int column, bool valid,
-                                        const float (&)[kOctet], const float (&rounded)[kOctet]) const {
+  __device__ __forceinline__ void octet(State& state, int slot, int rowsLeft, int column, const Codes&,
+                                        const typename Codes::Raw&, const float (&rounded)[kOctet]) const {
+    const bool valid = rowsLeft > slot * 8 && column < static_cast<int>(n);
+    const uint32_t row = state.row + static_cast<uint32_t>(slot) * 8;
+    E* to = out + (row * n + static_cast<uint32_t>(column));
     uint32_t outside = 0;
-    E* to = out + (state.offset + static_cast<uint32_t>(slot) * 8 * n);
     if constexpr (sizeof(E) == 2 && kLayout == WeightLayout::Integers) {
       uint32_t pairs[kOctet / 2];
       outside = clipPairs(rounded, pairs);
@@ -52,41 +66,52 @@ struct WeightSink {
         q[i] = clampTo(rounded[i], qmin, qmax);
         if (kMask) outside |= (q[i] != rounded[i] ? 1U : 0U) << i;
       }
-      if (valid) {
-        if (groupScale) multiplyScales(state.row + static_cast<uint32_t>(slot) * 8, static_cast<uint32_t>(column), q);
-        store(to, column, q);
+      if constexpr (kLayout == WeightLayout::Groups) {
+#pragma unroll
+        for (int i = 0; i < kOctet; ++i) q[i] *= state.scale[slot];
+      } else if (groupScale && valid) {
+#pragma unroll
+        for (int i = 0; i < kOctet; ++i) {
+          if (column + i < static_cast<int>(n)) {
+            q[i] *= __ldg(groupScale + (row * groups + (static_cast<uint32_t>(column) + i) / groupSize));
+          }
+        }
       }
+      if (valid) store(to, column, q);
     }
     if constexpr (kMask) {
       if constexpr (kLayout == WeightLayout::Any) {
         const int left = static_cast<int>(n) - column;
         if (left < kOctet) outside &= left > 0 ? (1U << left) - 1U : 0U;
       }
-      if (valid) state.octets[slot] |= outside << (group % 4 * 8);
+      if (valid) state.octets[slot] |= outside << (state.group % 4 * 8);
     }
   }
 
   /// The lanes of a row have one octet of each of four words; lane q writes word q of them.
-  __device__ __forceinline__ void group(State& state, int group, bool last, int rowsLeft) const {
-    state.offset += kGroupColumns;
+  __device__ __forceinline__ void group(State& state, int rowsLeft, int nextRow, int nextColumn, bool last) const {
+    fetchScales(state, nextRow, nextColumn);
     if constexpr (kMask) {
-      if (group % 4 != 3 && !last) return;
-      const int q = static_cast<int>(threadIdx.x) % 4;
-      const uint32_t words = (n + 31) / 32;
-      const uint32_t at = state.row * words + state.word + static_cast<uint32_t>(q);
+      if (state.group % 4 == 3 || last) {
+        const int q = static_cast<int>(threadIdx.x) % 4;
+        const int fourth = state.group & ~3;
+        const bool mineToWrite = fourth + q >= state.firstGroup && fourth + q <= state.group;
+        const uint32_t words = (n + 31) / 32;
+        const uint32_t at = state.row * words + state.blockWord + static_cast<uint32_t>(fourth + q);
 #pragma unroll
-      for (int slot = 0; slot < 4; ++slot) {
-        uint32_t mine = state.octets[slot];
-        uint32_t other = __shfl_xor_sync(0xffffffffU, mine, 1);
-        mine = __byte_perm(mine, other, q & 1 ? 0x3715 : 0x6240);
-        other = __shfl_xor_sync(0xffffffffU, mine, 2);
-        mine = __byte_perm(mine, other, q & 2 ? 0x3276 : 0x5410);
-        if (rowsLeft > slot * 8 && q <= group % 4) mask[at + static_cast<uint32_t>(slot) * 8 * words] = mine;
-        state.clipped[slot] += __popc(mine);
-        state.octets[slot] = 0;
+        for (int slot = 0; slot < 4; ++slot) {
+          uint32_t mine = state.octets[slot];
+          uint32_t other = __shfl_xor_sync(0xffffffffU, mine, 1);
+          mine = __byte_perm(mine, other, q & 1 ? 0x3715 : 0x6240);
+          other = __shfl_xor_sync(0xffffffffU, mine, 2);
+          mine = __byte_perm(mine, other, q & 2 ? 0x3276 : 0x5410);
+          if (rowsLeft > slot * 8 && mineToWrite) mask[at + static_cast<uint32_t>(slot) * 8 * words] = mine;
+          state.clipped[slot] += __popc(mine);
+          state.octets[slot] = 0;
+        }
       }
-      state.word += 4;
     }
+    ++state.group;
   }
 
   __device__ __forceinline__ void finish(const State& state) const {
@@ -102,44 +127,42 @@ struct WeightSink {
   }
 
  private:
+  __device__ __forceinline__ void fetchScales(State& state, int row, int column) const {
+    if constexpr (kLayout == WeightLayout::Groups) {
+      const uint32_t at = static_cast<uint32_t>(row) * groups + (static_cast<uint32_t>(column) >> groupShift);
+#pragma unroll
+      for (int slot = 0; slot < 4; ++slot) {
+        state.scale[slot] = __ldg(groupScale + min(at + static_cast<uint32_t>(slot) * 8 * groups, mostScales));
+      }
+    }
+  }
+
   /// Clips in bf16, two at a time: integers up to 256 are exact in it, and what is rounded stays outside. Returns the
   /// bits of the entries outside.
   __device__ __forceinline__ uint32_t clipPairs(const float (&rounded)[kOctet], uint32_t (&pairs)[kOctet / 2]) const {
     const __nv_bfloat162 low = __float2bfloat162_rn(qmin);
     const __nv_bfloat162 high = __float2bfloat162_rn(qmax);
-    uint32_t changed[kOctet / 2];
+    uint32_t bits[kOctet / 2];
+    uint32_t changed = 0;
 #pragma unroll
     for (int i = 0; i < kOctet / 2; ++i) {
-      const uint32_t bits = packBf16(rounded[2 * i], rounded[2 * i + 1]);
-      const __nv_bfloat162 q = __hmin2(__hmax2(reinterpret_cast<const __nv_bfloat162&>(bits), low), high);
+      bits[i] = packBf16(rounded[2 * i], rounded[2 * i + 1]);
+      const __nv_bfloat162 q = __hmin2(__hmax2(reinterpret_cast<const __nv_bfloat162&>(bits[i]), low), high);
       pairs[i] = reinterpret_cast<const uint32_t&>(q);
-      changed[i] = bits ^ pairs[i];
+      changed |= bits[i] ^ pairs[i];
     }
     uint32_t outside = 0;
     if constexpr (kMask) {
-      if ((changed[0] | changed[1] | changed[2] | changed[3]) != 0) {
+      if (changed != 0) {
 #pragma unroll
         for (int i = 0; i < kOctet / 2; ++i) {
-          outside |= ((changed[i] & 0xffffU) != 0 ? 1U : 0U) << (2 * i);
-          outside |= ((changed[i] >> 16) != 0 ? 1U : 0U) << (2 * i + 1);
+          const uint32_t pair = bits[i] ^ pairs[i];
+          outside |= ((pair & 0xffffU) != 0 ? 1U : 0U) << (2 * i);
+          outside |= ((pair >> 16) != 0 ? 1U : 0U) << (2 * i + 1);
         }
       }
     }
     return outside;
-  }
-
-  __device__ __forceinline__ void multiplyScales(uint32_t row, uint32_t column, float (&q)[kOctet]) const {
-    const float* scales = groupScale + row * (n / groupSize);
-    if constexpr (kLayout == WeightLayout::Any) {
-#pragma unroll
-      for (int i = 0; i < kOctet; ++i) {
-        if (column + i < n) q[i] *= __ldg(scales + (column + i) / groupSize);
-      }
-    } else {
-      const float scale = __ldg(scales + column / groupSize);
-#pragma unroll
-      for (int i = 0; i < kOctet; ++i) q[i] *= scale;
-    }
   }
 
   __device__ __forceinline__ void store(E* to, int column, const float (&q)[kOctet]) const {

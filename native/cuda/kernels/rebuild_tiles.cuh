@@ -28,29 +28,32 @@ struct Rounding {
 };
 
 /// R: an integer; what lies outside [qmin, qmax] counts as outside whatever its value (NaN too). The exact form rounds
-/// C and Φ0 + C as the CPU does, the other fuses them. Integer codes come less kMagic (`Codes::origin`): exact, and one
-/// addition less.
-template <bool kExact, RoundForm kForm>
-__device__ __forceinline__ void roundOctet(const float (&phi)[kOctet], const float (&product)[kOctet],
-                                           const Rounding& rounding, float (&rounded)[kOctet]) {
-  if constexpr (kForm == RoundForm::Product) {
+/// C and Φ0 + C as the CPU does; the other fuses them, and adds integer codes as integers: kMagic + C is a float whose
+/// last bit is worth 1.
+template <bool kExact, class Codes>
+__device__ __forceinline__ void roundOctet(const Codes& codes, const typename Codes::Raw& raw,
+                                           const float (&product)[kOctet], const Rounding& rounding,
+                                           float (&rounded)[kOctet]) {
+  if constexpr (!kExact && Codes::form == RoundForm::Product) {
+    uint32_t bits[kOctet];
 #pragma unroll
-    for (int i = 0; i < kOctet; ++i) {
-      if constexpr (kExact) {
-        rounded[i] = phi[i] + (clampTo(rounding.gamma * product[i], -1024.0F, 1024.0F) + kMagic);
-      } else {
-        rounded[i] = phi[i] + fmaf(rounding.gamma, product[i], kMagic);
-      }
-    }
-  } else {
+    for (int i = 0; i < kOctet; ++i) bits[i] = __float_as_uint(fmaf(rounding.gamma, product[i], kMagic));
+    codes.addTo(raw, bits);
 #pragma unroll
-    for (int i = 0; i < kOctet; ++i) {
-      if constexpr (kExact) {
-        const float z = phi[i] + rounding.gamma * product[i];
-        rounded[i] = roundSmall(clampTo(z, rounding.qmin - 1.0F, rounding.qmax + 1.0F));
-      } else {
-        rounded[i] = roundSmall(fmaf(rounding.gamma, product[i], phi[i]));
-      }
+    for (int i = 0; i < kOctet; ++i) rounded[i] = __uint_as_float(bits[i]) - codes.numbers.integerOrigin;
+    return;
+  }
+  float phi[kOctet];
+  codes.decode(raw, phi);
+#pragma unroll
+  for (int i = 0; i < kOctet; ++i) {
+    if constexpr (!kExact) {
+      rounded[i] = roundSmall(fmaf(rounding.gamma, product[i], phi[i]));
+    } else if constexpr (Codes::form == RoundForm::Product) {
+      rounded[i] = phi[i] + roundSmall(clampTo(rounding.gamma * product[i], -1024.0F, 1024.0F));
+    } else {
+      const float z = phi[i] + rounding.gamma * product[i];
+      rounded[i] = roundSmall(clampTo(z, rounding.qmin - 1.0F, rounding.qmax + 1.0F));
     }
   }
 }
@@ -59,90 +62,116 @@ inline constexpr int kTileThreads = 256;
 /// Blocks that a GPU of 132 multiprocessors runs at once; on others only the balance suffers.
 inline constexpr int kBlocksAtOnce = 264;
 
-/// A block: kColumns columns of B in shared memory; its warps take blocks of 32 rows in turn, independent of each
-/// other. Sink: a value type with a State made by each thread for each block of rows and told by `start` where it
-/// begins; then for each group of 32 columns `octet(state, slot, group, column, valid, phi, rounded)` for the four
-/// slots (rows of a lane, eight from one to the next) and `group(state, group, last, rowsLeft)`, all called by whole
-/// warps; then `finish`. kOneChunk: rank ≤ kRankChunk, so that the operands of A stay in registers.
+/// A block: kColumns columns of B in shared memory. The groups of 32 rows × 32 columns of these columns, row block
+/// after row block, are dealt out evenly to the warps of all blocks of the column, which then work independently.
+///
+/// Sink: a value type with a State made by each thread. For each row block or part of one `start(state, row, column,
+/// group)` with the row of slot 0 and the lane's first column, then for each group `octet(state, slot, rowsLeft,
+/// column, codes, raw, rounded)` for the four slots (rows of a lane, eight from one to the next; slot i has a row where
+/// rowsLeft > 8·i) followed by `group(state, rowsLeft, nextRow, nextColumn, last)`, then `finish(state)`; all by whole
+/// warps.
+///
+/// kOneChunk: rank ≤ kRankChunk, so that the operands of A stay in registers.
 template <class Codes, bool kExact, bool kOneChunk, int kColumns, class Sink>
 __global__ void __launch_bounds__(kTileThreads, 2)
     roundedTiles(Codes codes, Factors factors, Rounding rounding, Sink sink) {
   extern __shared__ uint4 panelMemory[];
-  // Groups whose products are made together: with many ranks A is read for each of them.
+  // Groups whose products are made together: with many ranks A is read again for each step.
   constexpr int kGroups = kOneChunk || kExact ? 1 : kColumns / kGroupColumns;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int blockColumn = static_cast<int>(blockIdx.x) * kColumns;
   const int chunks = (factors.rank + kRankChunk - 1) / kRankChunk;
-  const int firstColumn = blockColumn + lane % 4 * kOctet;
-  const int groups = min(kColumns, factors.n - blockColumn + kGroupColumns - 1) / kGroupColumns;
+  const int laneColumn = blockColumn + lane % 4 * kOctet;
+  const int groups = (min(kColumns, factors.n - blockColumn) + kGroupColumns - 1) / kGroupColumns;
 
   const SplitPanel<kColumns> panel{panelMemory};
-  if (!kExact && chunks > 0) {
-    panel.template fill<kTileThreads>(factors, blockColumn);
-    __syncthreads();
+  if constexpr (!kExact) {
+    if (kOneChunk || chunks > 0) {
+      panel.template fill<kTileThreads>(factors, blockColumn);
+      __syncthreads();
+    }
   }
 
-  const int warpsAtOnce = static_cast<int>(gridDim.y) * (kTileThreads / 32);
-  int warpRow = (static_cast<int>(blockIdx.y) * (kTileThreads / 32) + static_cast<int>(threadIdx.x) / 32) * kWarpRows;
-  for (; warpRow < factors.m; warpRow += warpsAtOnce * kWarpRows) {
-    const int firstRow = warpRow + lane / 4;
-    const int rowsLeft = factors.m - firstRow;  // slot i has a row where this is above 8·i
-    typename Codes::Cursor cursor = codes.start(firstRow, firstColumn);
-    typename Codes::Raw raw[4];
-    const auto fetch = [&](int slot, int column) {
-      if (rowsLeft > slot * 8 && column < factors.n) raw[slot] = codes.load(cursor, slot * 8, column);
-    };
-#pragma unroll
-    for (int slot = 0; slot < 4; ++slot) fetch(slot, firstColumn);
-    SplitRows splitRows;
-    if (!kExact && kOneChunk && chunks > 0) splitRows.load(factors, warpRow, 0);
+  const int stepsPerRow = (groups + kGroups - 1) / kGroups;
+  const int64_t steps = static_cast<int64_t>((factors.m + kWarpRows - 1) / kWarpRows) * stepsPerRow;
+  const int warps = static_cast<int>(gridDim.y) * (kTileThreads / 32);
+  const int warp = static_cast<int>(blockIdx.y) * (kTileThreads / 32) + static_cast<int>(threadIdx.x) / 32;
+  const auto first = static_cast<int>(steps * warp / warps);
+  int left = static_cast<int>(steps * (warp + 1) / warps) - first;
+  if (left == 0) return;
 
-    typename Sink::State state;
-    sink.start(state, firstRow, firstColumn);
-    for (int first = 0; first < groups; first += kGroups) {
-      ProductTile tiles[kGroups];
+  int warpRow = first / stepsPerRow * kWarpRows;
+  int group = first % stepsPerRow * kGroups;
+  typename Codes::Raw raw[4];
+  const auto fetch = [&](int slot, const typename Codes::Cursor& cursor) { raw[slot] = codes.load(cursor, slot * 8); };
+  {
+    const typename Codes::Cursor cursor = codes.at(warpRow + lane / 4, laneColumn + group * kGroupColumns);
 #pragma unroll
-      for (int i = 0; i < kGroups; ++i) tiles[i].clear();
-      if constexpr (kExact) {
+    for (int slot = 0; slot < 4; ++slot) fetch(slot, cursor);
+  }
+  SplitRows splitRows;
+  if constexpr (!kExact && kOneChunk) splitRows.load(factors, warpRow, 0);
+  typename Sink::State state;
+  sink.start(state, warpRow + lane / 4, laneColumn + group * kGroupColumns, group);
+
+  while (true) {
+    --left;
+    ProductTile tiles[kGroups];
+#pragma unroll
+    for (int i = 0; i < kGroups; ++i) tiles[i].clear();
+    if constexpr (kExact) {
+      multiplyExact(factors, warpRow, blockColumn + group * kGroupColumns, tiles[0]);
+    } else if constexpr (kOneChunk) {
+      multiplySplit(splitRows, panel, 0, group * kGroupColumns, tiles[0]);
+    } else {
+      for (int chunk = 0; chunk < chunks; ++chunk) {
+        splitRows.load(factors, warpRow, chunk);
 #pragma unroll
         for (int i = 0; i < kGroups; ++i) {
-          multiplyExact(factors, warpRow, blockColumn + (first + i) * kGroupColumns, tiles[i]);
+          multiplySplit(splitRows, panel, chunk, (group + i) * kGroupColumns, tiles[i]);
         }
-      } else if constexpr (kOneChunk) {
-        if (chunks > 0) multiplySplit(splitRows, panel, 0, first * kGroupColumns, tiles[0]);
-      } else {
-        for (int chunk = 0; chunk < chunks; ++chunk) {
-          splitRows.load(factors, warpRow, chunk);
-#pragma unroll
-          for (int i = 0; i < kGroups; ++i) {
-            multiplySplit(splitRows, panel, chunk, (first + i) * kGroupColumns, tiles[i]);
-          }
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < kGroups; ++i) {
-        const int group = first + i;
-        if (group >= groups) break;
-        const int column = firstColumn + group * kGroupColumns;
-        codes.advance(cursor);
-#pragma unroll
-        for (int slot = 0; slot < 4; ++slot) {
-          float phi[kOctet];
-          float product[kOctet];
-          float rounded[kOctet];
-          codes.decode(raw[slot], phi);
-          // In flight until the next product is done.
-          if (group + 1 < groups) fetch(slot, column + kGroupColumns);
-#pragma unroll
-          for (int j = 0; j < kOctet; ++j) product[j] = tiles[i].value[slot / 2][j / 2][slot % 2 * 2 + j % 2];
-          roundOctet<kExact, Codes::form>(phi, product, rounding, rounded);
-          sink.template octet<Codes>(state, slot, group, column, rowsLeft > slot * 8 && column < factors.n, phi,
-                                     rounded);
-        }
-        sink.group(state, group, group + 1 == groups, rowsLeft);
       }
     }
+
+    const int rowsLeft = factors.m - warpRow - lane / 4;
+    int nextRow = warpRow;
+    bool last = false;
+#pragma unroll
+    for (int i = 0; i < kGroups; ++i) {
+      const int column = laneColumn + group * kGroupColumns;
+      ++group;
+      const bool stepEnds = i + 1 == kGroups || group == groups;
+      last = stepEnds && left == 0;
+      // After the last group the same one again: what is fetched then is not used.
+      if (last) {
+        --group;
+      } else if (group == groups) {
+        group = 0;
+        nextRow += kWarpRows;
+      }
+      const int nextColumn = laneColumn + group * kGroupColumns;
+      const typename Codes::Cursor cursor = codes.at(nextRow + lane / 4, nextColumn);
+#pragma unroll
+      for (int slot = 0; slot < 4; ++slot) {
+        float product[kOctet];
+        float rounded[kOctet];
+#pragma unroll
+        for (int j = 0; j < kOctet; ++j) product[j] = tiles[i].value[slot / 2][j / 2][slot % 2 * 2 + j % 2];
+        const typename Codes::Raw now = raw[slot];
+        roundOctet<kExact>(codes, now, product, rounding, rounded);
+        // In flight until the next product is done.
+        fetch(slot, cursor);
+        sink.octet(state, slot, rowsLeft, column, codes, now, rounded);
+      }
+      sink.group(state, rowsLeft, nextRow + lane / 4, nextColumn, last || nextRow != warpRow);
+      if (stepEnds) break;
+    }
+    if (!last && nextRow == warpRow) continue;
     sink.finish(state);
+    if (last) return;
+    warpRow = nextRow;
+    if constexpr (!kExact && kOneChunk) splitRows.load(factors, warpRow, 0);
+    sink.start(state, warpRow + lane / 4, laneColumn, 0);
   }
 }
 
@@ -157,10 +186,11 @@ inline RoundedSource trainedRows(const LinearWeight& weight, const LowRank& lowR
   const QuantSpec& spec = weight.spec;
   const float* a = spec.rank > 0 ? lowRank.a + firstRow * spec.rank : nullptr;
   const auto aligned = [](const float* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  return {spec,
-          static_cast<const std::byte*>(weight.phi0) + firstRow * packedRowBytes(spec.codeBits(), weight.n),
-          {a, lowRank.b, spec.rank, static_cast<int>(rows), static_cast<int>(weight.n),
-           spec.rank % 4 == 0 && aligned(a), weight.n % 4 == 0 && aligned(lowRank.b)}};
+  return {
+      spec,
+      static_cast<const std::byte*>(weight.phi0) + firstRow * packedRowBytes(spec.codeBits(), weight.n),
+      {a, lowRank.b, spec.rank, static_cast<int>(rows), static_cast<int>(weight.n),
+       spec.rank > 0 && spec.rank % 4 == 0 && aligned(a), spec.rank > 0 && weight.n % 4 == 0 && aligned(lowRank.b)}};
 }
 
 /// Merged integers on the device as if they were a Φ0 in integer storage without a low-rank term.
@@ -171,14 +201,15 @@ inline RoundedSource mergedRows(const LinearWeight& weight, const void* codes, i
   return {spec, codes, {nullptr, nullptr, 0, static_cast<int>(rows), static_cast<int>(weight.n), false, false}};
 }
 
-inline CodeNumbers codeNumbers(const QuantSpec& spec) {
+/// `shift`: bits of the fraction behind the code's last one, the first of them worth half a step.
+inline CodeNumbers codeNumbers(const QuantSpec& spec, int shift) {
   const bool fixedPoint = spec.storage == Storage::FixedPoint;
   const int fraction = fixedPoint ? spec.fractionBits : 0;
   const bool centred = fixedPoint && spec.code == FixedPointCode::Centred;
-  // The fraction's last bit is worth half a step, 2^−(fraction + 1).
-  const float origin = std::ldexp(1.0F, 22 - fraction) + std::ldexp(1.0F, spec.bits - 1);
-  return {static_cast<uint32_t>(127 + 22 - fraction) << 23 | (centred ? 1U : 0U),
-          fixedPoint ? origin : origin + kMagic};
+  const int exponent = 23 - shift - fraction;
+  const float offset = std::ldexp(1.0F, spec.bits - 1);
+  return {static_cast<uint32_t>(127 + exponent) << 23 | (centred ? 1U << (shift - 1) : 0U),
+          std::ldexp(1.0F, exponent) + offset, kMagic + offset};
 }
 
 template <bool kExact, bool kOneChunk, int kColumns, class Codes, class Sink>
@@ -193,13 +224,11 @@ void launchColumns(const RoundedSource& source, const Codes& codes, const Sink& 
   if (shared > 48 << 10) {
     LRQAT_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)));
   }
-  constexpr int warps = kTileThreads / 32;
   const int columnTiles = (factors.n + kColumns - 1) / kColumns;
-  const int rowBlocks = (factors.m + kWarpRows * warps - 1) / (kWarpRows * warps);
-  // Where there are several rounds of blocks, one round of longer ones.
-  const int most = std::max(1, kBlocksAtOnce / columnTiles);
-  const int rounds = (rowBlocks + most - 1) / most;
-  const dim3 grid(static_cast<unsigned>(columnTiles), static_cast<unsigned>((rowBlocks + rounds - 1) / rounds));
+  // One round of blocks, but never so many that a warp has less than one block of rows.
+  const int mostRows = (factors.m + kWarpRows * (kTileThreads / 32) - 1) / (kWarpRows * (kTileThreads / 32));
+  const int rows = std::clamp(kBlocksAtOnce / columnTiles, 1, mostRows);
+  const dim3 grid(static_cast<unsigned>(columnTiles), static_cast<unsigned>(rows));
   kernel<<<grid, kTileThreads, static_cast<size_t>(shared), stream>>>(codes, factors, rounding, sink);
   LRQAT_CUDA(cudaGetLastError());
 }
@@ -212,15 +241,20 @@ void launchTiles(const RoundedSource& source, const Codes& codes, const Sink& si
 
 template <int kWidth, RoundForm kForm>
 PackedCodes<kWidth, kForm> packedCodes(const RoundedSource& source) {
-  return {static_cast<const uint8_t*>(source.codes),
-          static_cast<uint32_t>(packedRowBytes(source.spec.codeBits(), source.factors.n)),
-          static_cast<uint32_t>(source.spec.codeBits()), codeNumbers(source.spec)};
+  using Codes = PackedCodes<kWidth, kForm>;
+  const auto rowBytes = static_cast<uint32_t>(packedRowBytes(source.spec.codeBits(), source.factors.n));
+  const auto width = static_cast<uint32_t>(source.spec.codeBits());
+  return {static_cast<const uint8_t*>(source.codes), rowBytes,
+          static_cast<uint32_t>(source.factors.m) * rowBytes - 4 * width, width,
+          codeNumbers(source.spec, Codes::kFractionShift)};
 }
 
 template <typename E>
 FloatCodes<E> floatCodes(const RoundedSource& source) {
-  return {static_cast<const E*>(source.codes), source.factors.n,
-          source.factors.n % kOctet == 0 && reinterpret_cast<uintptr_t>(source.codes) % 16 == 0};
+  const auto n = static_cast<uint32_t>(source.factors.n);
+  const bool vectorized = n % kOctet == 0 && reinterpret_cast<uintptr_t>(source.codes) % 16 == 0;
+  return {static_cast<const E*>(source.codes), n,
+          static_cast<uint32_t>(source.factors.m) * n - (vectorized ? kOctet : 1), vectorized};
 }
 
 template <bool kExact, bool kOneChunk, class Sink>

@@ -55,32 +55,83 @@ __global__ void splitFactorsKernel(const __grid_constant__ Jobs<SplitJob> jobs) 
   }
 }
 
-__device__ __forceinline__ float sumOf(const PartialSums& sums, int64_t at) {
-  float total = sums.partial[at];
-  for (int64_t s = 1; s < sums.splits; ++s) total += sums.partial[s * sums.splitStride + at];
-  return total;
+/// Σ of kWidth neighbouring elements, in the order of the splits.
+template <int kWidth>
+__device__ __forceinline__ void sumOf(const PartialSums& sums, int64_t at, float (&total)[kWidth]) {
+  const float* from = sums.partial + at;
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) total[i] = 0;
+  for (int64_t s = 0; s < sums.splits; ++s) {
+    if constexpr (kWidth == 4) {
+      const float4 four = *reinterpret_cast<const float4*>(from);
+      total[0] += four.x;
+      total[1] += four.y;
+      total[2] += four.z;
+      total[3] += four.w;
+    } else {
+      total[0] += *from;
+    }
+    from += sums.splitStride;
+  }
 }
 
+/// cols is a multiple of 4: a thread takes four columns.
 __global__ void splitSumsKernel(const __grid_constant__ Jobs<SplitSumJob> jobs) {
   const SplitSumJob& job = jobs.job[blockIdx.y];
-  const int64_t count = job.sums.rows * job.sums.cols;
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t e = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; e < count; e += step) {
-    const int64_t row = e / job.sums.cols;
-    const int64_t col = e - row * job.sums.cols;
-    storeHalves(sumOf(job.sums, row * job.sums.stride + col), job.out, row * job.out.stride + col);
+  const auto across = static_cast<uint32_t>(job.sums.cols / 4);
+  const auto count = static_cast<uint32_t>(job.sums.rows) * across;
+  for (uint32_t e = blockIdx.x * kThreads + threadIdx.x; e < count; e += gridDim.x * kThreads) {
+    const uint32_t row = e / across;
+    const uint32_t col = (e - row * across) * 4;
+    float total[4];
+    sumOf(job.sums, row * job.sums.stride + col, total);
+    union {
+      bf16 value[4];
+      uint2 bits;
+    } hi, lo;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      hi.value[i] = __float2bfloat16_rn(total[i]);
+      lo.value[i] = __float2bfloat16_rn(total[i] - __bfloat162float(hi.value[i]));
+    }
+    const int64_t to = row * job.out.stride + col;
+    *reinterpret_cast<uint2*>(job.out.hi + to) = hi.bits;
+    *reinterpret_cast<uint2*>(job.out.lo + to) = lo.bits;
+  }
+}
+
+template <int kWidth>
+__device__ __forceinline__ void addSum(const AddSumJob& job) {
+  const auto across = static_cast<uint32_t>(job.sums.cols / kWidth);
+  const auto count = static_cast<uint32_t>(job.sums.rows) * across;
+  for (uint32_t e = blockIdx.x * kThreads + threadIdx.x; e < count; e += gridDim.x * kThreads) {
+    const uint32_t row = e / across;
+    const uint32_t col = (e - row * across) * kWidth;
+    float total[kWidth];
+    sumOf(job.sums, row * job.sums.stride + col, total);
+    float* out = job.out + row * job.outStride + col;
+    if constexpr (kWidth == 4) {
+      if (reinterpret_cast<uintptr_t>(out) % 16 == 0) {
+        float4 four = *reinterpret_cast<const float4*>(out);
+        four.x = __fmaf_rn(job.factor, total[0], four.x);
+        four.y = __fmaf_rn(job.factor, total[1], four.y);
+        four.z = __fmaf_rn(job.factor, total[2], four.z);
+        four.w = __fmaf_rn(job.factor, total[3], four.w);
+        *reinterpret_cast<float4*>(out) = four;
+        continue;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) out[i] = __fmaf_rn(job.factor, total[i], out[i]);
   }
 }
 
 __global__ void addSumsKernel(const __grid_constant__ Jobs<AddSumJob> jobs) {
   const AddSumJob& job = jobs.job[blockIdx.y];
-  const int64_t count = job.sums.rows * job.sums.cols;
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t e = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; e < count; e += step) {
-    const int64_t row = e / job.sums.cols;
-    const int64_t col = e - row * job.sums.cols;
-    float& out = job.out[row * job.outStride + col];
-    out = __fmaf_rn(job.factor, sumOf(job.sums, row * job.sums.stride + col), out);
+  if (job.sums.cols % 4 == 0) {
+    addSum<4>(job);
+  } else {
+    addSum<1>(job);
   }
 }
 
@@ -102,8 +153,9 @@ void launch(void (*kernel)(Jobs<Job>), std::span<const Job> jobs, Count&& blocks
 }
 
 int64_t blocksFor(const PartialSums& sums) {
-  LRQAT_CHECK(sums.splits >= 1 && sums.stride >= sums.cols);
-  return (sums.rows * sums.cols + kThreads - 1) / kThreads;
+  LRQAT_CHECK(sums.splits >= 1 && sums.stride >= sums.cols && sums.rows * sums.cols < INT32_MAX);
+  LRQAT_CHECK(sums.stride % 4 == 0 && sums.splitStride % 4 == 0 && reinterpret_cast<uintptr_t>(sums.partial) % 16 == 0);
+  return (sums.rows * sums.cols / (sums.cols % 4 == 0 ? 4 : 1) + kThreads - 1) / kThreads;
 }
 
 }  // namespace
@@ -119,8 +171,11 @@ void splitFactors(std::span<const SplitJob> jobs, cudaStream_t stream) {
 }
 
 void splitSums(std::span<const SplitSumJob> jobs, cudaStream_t stream) {
-  launch<SplitSumJob>(
-      splitSumsKernel, jobs, [](const SplitSumJob& job) { return blocksFor(job.sums); }, stream);
+  const auto blocksOf = [](const SplitSumJob& job) {
+    LRQAT_CHECK(job.sums.cols % 4 == 0 && job.out.stride % 4 == 0);
+    return blocksFor(job.sums);
+  };
+  launch<SplitSumJob>(splitSumsKernel, jobs, blocksOf, stream);
 }
 
 void addSums(std::span<const AddSumJob> jobs, cudaStream_t stream) {

@@ -26,21 +26,23 @@ struct CountSink {
     unsigned flipped = 0;
   };
 
-  __device__ __forceinline__ void start(State&, int, int) const {}
+  __device__ __forceinline__ void start(State& state, int, int, int) const { state = {}; }
   template <class Codes>
-  __device__ __forceinline__ void octet(State& state, int, int, int column, bool valid, const float (&phi)[kOctet],
-                                        const float (&rounded)[kOctet]) const {
-    if (!valid) return;
+  __device__ __forceinline__ void octet(State& state, int slot, int rowsLeft, int column, const Codes& codes,
+                                        const typename Codes::Raw& raw, const float (&rounded)[kOctet]) const {
+    if (rowsLeft <= slot * 8 || column >= n) return;
+    float phi[kOctet];
+    codes.decode(raw, phi);
 #pragma unroll
     for (int i = 0; i < kOctet; ++i) {
       if (column + i >= n) break;
       const float q = clampTo(rounded[i], qmin, qmax);
-      const float start = roundSmall(clampTo(phi[i] + Codes::origin, qmin, qmax));
+      const float start = roundSmall(clampTo(phi[i], qmin, qmax));
       state.clipped += q != rounded[i];
       state.flipped += trained && q != start;
     }
   }
-  __device__ __forceinline__ void group(State&, int, bool, int) const {}
+  __device__ __forceinline__ void group(State&, int, int, int, bool) const {}
   __device__ __forceinline__ void finish(const State& state) const {
     const unsigned clipped = warpSum(state.clipped);
     const unsigned flipped = warpSum(state.flipped);
