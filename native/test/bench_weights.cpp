@@ -97,8 +97,8 @@ struct Bench {
                 static_cast<long>(tokens));
     const QuantSpec s = spec(4, Storage::FixedPoint, Granularity::Channel, 32);
     TestLinear linear(s, m, n, 1, 0.5F);
-    const auto backend =
-        makeBackend(threads, cpu::CpuBackend::lowRankScratchBytes(tokens, n, m, 32, DType::F32, threads));
+    const auto backend = makeBackend(
+        threads, cpu::CpuBackend::lowRankScratchBytes(tokens, n, m, 32, DType::F32, threads), DType::F32, true);
     backend->quantize(linear.weight);
     linear.scale = linear.scale0;
     const auto x = randomNormal(static_cast<size_t>(tokens * n), 2);

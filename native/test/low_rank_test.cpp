@@ -46,7 +46,7 @@ int64_t check(const std::vector<std::pair<QuantSpec, int64_t>>& linears, const S
   const int64_t scratch =
       std::max(cpu::CpuBackend::lowRankScratchBytes(tokens, n, widest, totalRank, setting.type, setting.threads),
                cpu::CpuBackend::rebuildScratchBytes(widest, n, totalRank));
-  const auto backend = makeBackend(setting.threads, scratch, setting.type);
+  const auto backend = makeBackend(setting.threads, scratch, setting.type, true);
 
   std::vector<float> x = randomNormal(static_cast<size_t>(tokens * n), seed + 500);
   std::vector<uint16_t> xNarrow(x.size());

@@ -28,11 +28,13 @@ inline std::string describe(const QuantSpec& spec, int64_t m, int64_t n) {
   return text.append(" r").append(std::to_string(spec.rank));
 }
 
-/// A backend whose scratch is exactly `scratchBytes`: more than planned would throw.
-inline std::unique_ptr<cpu::CpuBackend> makeBackend(int threads, int64_t scratchBytes, DType type = DType::F32) {
+/// A backend whose scratch is exactly `scratchBytes`: more than planned would throw. Matrix products are for those who
+/// ask for them (their memory would be most of the cost of a small test).
+inline std::unique_ptr<cpu::CpuBackend> makeBackend(int threads, int64_t scratchBytes, DType type = DType::F32,
+                                                    bool products = false) {
   auto backend =
       std::make_unique<cpu::CpuBackend>(cpu::CpuOptions{.threads = threads, .computeType = type, .oneDnnPath = {}});
-  backend->allocateScratch(scratchBytes, true);
+  backend->allocateScratch(scratchBytes, products);
   return backend;
 }
 
