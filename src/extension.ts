@@ -23,6 +23,7 @@ import { WorldClient } from './editor/validation/world-client';
 import { WorkspaceRuns } from './editor/workspace-runs';
 
 export function activate(context: ExtensionContext): void {
+  const begin = performance.now();
   useTranslations((message, ...args) => l10n.t(message, ...args));
   const log = window.createOutputChannel('LR-QAT', { log: true });
   const runs = new WorkspaceRuns(log);
@@ -45,6 +46,7 @@ export function activate(context: ExtensionContext): void {
   registerDuplicate(services);
   registerEvaluate(services);
   registerTasks(services);
+  log.info(`activated in ${(performance.now() - begin).toFixed(1)} ms`);
 }
 
 export function deactivate(): void {

@@ -114,7 +114,7 @@ export class WorkspaceRuns implements Disposable {
     const begin = performance.now();
     // Runs of the folders themselves first: looking for experiment files in a large workspace takes longer.
     await this.updateFolders();
-    log.debug(`${String(this.entries.length)} runs in ${(performance.now() - begin).toFixed(0)} ms`);
+    log.info(`${String(this.entries.length)} runs in ${(performance.now() - begin).toFixed(0)} ms`);
     await this.findExperiments();
     setContext('lrqat.loaded', true);
   }

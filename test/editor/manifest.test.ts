@@ -1,5 +1,6 @@
 // package.json and the typed declarations say the same.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { globSync } from 'tinyglobby';
@@ -166,6 +167,11 @@ test('files that the manifest names are there', () => {
   ];
   for (const file of files) assert.ok(existsSync(file), file);
   assert.equal(manifest.main, './dist/extension.js');
+});
+
+test('the bundle of translatable texts has them all', () => {
+  const check = spawnSync(process.execPath, ['scripts/l10n.mjs', '--check'], { encoding: 'utf8' });
+  assert.equal(check.status, 0, check.stderr);
 });
 
 test('every declared command is registered', () => {

@@ -48,7 +48,7 @@ test('descriptions of states', () => {
       best: { step: 9, perplexity: 14 },
     },
   });
-  assert.equal(runDescription(evaluating), 'evaluating: trained 25% · 50% · loss 2.500 · ppl 14.000');
+  assert.equal(runDescription(evaluating), '50% · evaluating: trained 25% · loss 2.500 · ppl 14.000');
   const loading = listedRun('r', { state: 'starting', status: { phase: 'loading the model', step: 0 } });
   assert.equal(runDescription(loading), 'loading the model');
   assert.equal(runDescription(listedRun('r', { state: 'paused' })), 'paused · 50%');

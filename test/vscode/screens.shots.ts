@@ -17,9 +17,12 @@ const size = { width: 1440, height: 900 };
 
 const suite = await Suite.start();
 try {
-  const workspace = suite.sampleWorkspace(150, { full: true });
+  const workspace = suite.sampleWorkspace(150, { full: true, name: 'tiny-llama' });
+  const file = path.join(workspace, 'w2-rank32.lrqat.json');
+  const sample = readFileSync(file, 'utf8');
+  // Evaluated often, so that the pictures have a curve of perplexities.
+  writeFileSync(file, sample.replace('"everySteps": 50, "maxBatches": 16', '"everySteps": 10, "maxBatches": 4'));
   // A second experiment with the mistakes that people make.
-  const sample = readFileSync(path.join(workspace, 'w2-rank32.lrqat.json'), 'utf8');
   writeFileSync(path.join(workspace, 'w4-group100.lrqat.json'), withMistakes(sample));
   await trainTwice(workspace);
   for (const { name, theme } of THEMES) await pictures(name, theme, workspace);
@@ -47,7 +50,10 @@ async function trainTwice(workspace: string): Promise<void> {
 }
 
 async function picked(window: Window, text: string): Promise<void> {
-  await window.quickPick().locator('.monaco-list-row', { hasText: text }).first().click();
+  const row = window.quickPick().locator('.monaco-list-row', { hasText: text }).first();
+  await row.waitFor();
+  await sleep(300);
+  await row.click();
 }
 
 async function pictures(name: string, theme: string, workspace: string): Promise<void> {
@@ -62,14 +68,18 @@ async function pictures(name: string, theme: string, workspace: string): Promise
     await window.activity('LR-QAT');
     await window.command('LR-QAT: Start Training');
     await picked(window, 'w2-rank32');
-    await window.tree(/3\d% · loss .* left/).waitFor({ timeout: 120_000 });
-    await sleep(500);
+    await window.tree(/[67]\d% · loss .* left/).waitFor({ timeout: 120_000 });
+    await sleep(1000);
     await shot('live');
     await window.command('LR-QAT: Stop…');
     await window.dialog().getByRole('button', { name: 'Stop and Save' }).waitFor();
+    await sleep(300);
     await shot('stop');
     await window.dialog().getByRole('button', { name: 'Stop and Save' }).click();
-    await window.tree(/stopped/).waitFor({ timeout: 60_000 });
+    await window
+      .tree(/stopped/)
+      .first()
+      .waitFor({ timeout: 60_000 });
     await window.openFile('w4-group100.lrqat.json');
     await window.page.locator('.squiggly-error').first().waitFor();
     await window.command('Problems: Focus on Problems View');
@@ -79,7 +89,9 @@ async function pictures(name: string, theme: string, workspace: string): Promise
     await window.command('View: Toggle Panel Visibility');
     await window.openFile('w2-rank32.lrqat.json');
     await window.page.locator('.codelens-decoration', { hasText: 'fits' }).waitFor();
-    await window.command('View: Hide Panel').catch(() => undefined);
+    await window.page.keyboard.press('Control+Home');
+    await sleep(1500);
+    await shot('experiment');
     await window
       .tree(/of the gap/)
       .first()

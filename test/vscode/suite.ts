@@ -44,8 +44,8 @@ export class Suite {
   }
 
   /** A workspace with the sample experiment in so many steps; small and quick unless `full`. */
-  sampleWorkspace(steps: number, { full = false } = {}): string {
-    const folder = this.folder();
+  sampleWorkspace(steps: number, { full = false, name = '' } = {}): string {
+    const folder = path.join(this.folder(), name);
     cpSync('samples/first-run', folder, { recursive: true, filter: (file) => path.basename(file) !== '.lrqat' });
     // Runs of the workspace stay in it, whatever lies above the temporary folder.
     mkdirSync(path.join(folder, '.lrqat'));

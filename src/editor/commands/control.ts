@@ -86,21 +86,21 @@ async function ask(
   });
 }
 
-/** Continue is the dialog's own Cancel. */
 async function stop(runs: readonly ListedRun[], { runs: workspaceRuns, log }: Services): Promise<void> {
   const [first] = runs;
   if (first === undefined) return;
-  const save = l10n.t('Stop and Save');
-  const now = l10n.t('Stop Now');
+  const save = { title: l10n.t('Stop and Save') };
+  const now = { title: l10n.t('Stop Now') };
+  const goOn = { title: l10n.t('Continue'), isCloseAffordance: true };
   const message = runs.length === 1 ? l10n.t('Stop {0}?', runTitle(first)) : l10n.t('Stop {0} runs?', runs.length);
   const detail = l10n.t(
-    'Stop and Save writes a checkpoint first, so that Resume goes on from here. Stop Now gives up the work since the last checkpoint{0}. Cancel lets it continue.',
+    'Stop and Save writes a checkpoint first, so that Resume goes on from here. Stop Now gives up the work since the last checkpoint{0}.',
     runs.length === 1 ? ` (${lastSaved(first)})` : '',
   );
-  const answer = await window.showWarningMessage(message, { modal: true, detail }, save, now);
-  if (answer === undefined) return;
+  const answer = await window.showWarningMessage(message, { modal: true, detail }, save, now, goOn);
+  if (answer === undefined || answer === goOn) return;
   await all(runs, async ({ directory, name }) => {
-    log.info(`${answer}: ${name}`);
+    log.info(`${answer.title}: ${name}`);
     if (answer === now) await stopNow(directory);
     else await sendControl(directory, 'stop');
     workspaceRuns.refresh([directory]);

@@ -106,9 +106,10 @@ export function runDescription(entry: RunEntry): string {
     case 'stopping':
     case 'starting':
       if (state === 'stopping') parts.push(l10n.t('stopping'));
+      if (status.phase === null || status.step > 0) parts.push(percent(shareDone(entry)));
       if (status.phase !== null) parts.push(phaseText(entry));
       if (status.phase === null || status.step > 0) {
-        parts.push(percent(shareDone(entry)), ...lossPart(entry));
+        parts.push(...lossPart(entry));
         if (best !== null) parts.push(perplexity(best));
         if (state === 'running' && status.phase === null && status.etaSeconds !== null) {
           parts.push(l10n.t('{0} left', formatSeconds(status.etaSeconds)));

@@ -1,7 +1,8 @@
 // From a checked experiment to a running trainer: what `lrqat train --detach` does, without a terminal.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../../errors';
 import type { Experiment } from '../../experiment';
-import { findNative } from '../../launch/native-files';
+import { bundleFolder, findNative, NATIVE_VARIABLE } from '../../launch/native-files';
 import { findTrainer, spawnTrainer } from '../../launch/spawn-trainer';
 import {
   createRun,
@@ -13,6 +14,7 @@ import {
   recordEnd,
   sendControl,
 } from '../../runs';
+import { wrongPlatform } from './platform';
 
 export interface Launch {
   readonly nodePath: string;
@@ -25,18 +27,30 @@ export interface NewRun {
   readonly runsFolder: string;
 }
 
+/** What is missing on this machine has nothing to do with a run: it is said before there is one.
+ *  @throws UserError WrongPlatform, NativeMissing, TrainerMissing */
+function requireEngine(environment: NodeJS.ProcessEnv): void {
+  // A build that the user names may be for any machine.
+  const named = (environment[NATIVE_VARIABLE] ?? '') !== '';
+  const problem = named ? null : wrongPlatform(bundleFolder(), process.platform, process.arch);
+  if (problem !== null) throw new UserError('WrongPlatform', problem);
+  findNative(environment);
+  findTrainer();
+}
+
 /** Creates a run and starts its trainer.
  *  @returns the run directory, once the trainer owns it
  *  @throws UserError; a run that was created by then says why it failed */
 export async function startRun({ experiment, experimentFile, runsFolder }: NewRun, launch: Launch): Promise<string> {
-  // Before there is a run directory: what is missing here has nothing to do with the run.
-  findNative(launch.environment);
-  findTrainer();
+  requireEngine(launch.environment);
   const command = ['lrqat', 'train', experimentFile];
   const { directory } = await createRun({ runsFolder, experiment, experimentFile, command });
   await spawn(directory, launch);
   return directory;
 }
+
+/** How long a trainer may take between its last word and its exit (milliseconds). */
+const LEAVING = 5_000;
 
 export type Resumed = { readonly how: 'continued' } | { readonly how: 'restarted'; readonly fromStep: number | null };
 
@@ -60,12 +74,25 @@ export async function resumeRun(directory: string, launch: Launch): Promise<Resu
     case 'failed':
     case 'crashed':
     case 'stale': {
-      findNative(launch.environment);
-      findTrainer();
-      await prepareRestart(directory);
+      requireEngine(launch.environment);
+      await restartWhenFree(directory);
       const checkpoint = await latestComplete(directory);
       await spawn(directory, launch);
       return { how: 'restarted', fromStep: checkpoint?.step ?? null };
+    }
+  }
+}
+
+/** A trainer that has just written its end needs a moment to leave. */
+async function restartWhenFree(directory: string): Promise<void> {
+  for (const end = Date.now() + LEAVING; ;) {
+    try {
+      await prepareRestart(directory);
+      return;
+    } catch (error) {
+      const isLeaving = error instanceof UserError && error.code === 'RunInUse' && Date.now() < end;
+      if (!isLeaving) throw error;
+      await sleep(100);
     }
   }
 }
