@@ -32,6 +32,7 @@ const plain = [
   'LICENSE',
   'CHANGELOG.md',
   'media/experiment.schema.json',
+  'media/experiment.completion.schema.json',
   'media/language-configuration.json',
   'media/lrqat-experiment.tmLanguage.json',
   'media/icons',

@@ -21,6 +21,51 @@ export function jsonSchema(): Record<string, unknown> {
   };
 }
 
+/** The same schema for completion and hover beside our own validation: it says what there is and forbids nothing, because every
+ *  problem would otherwise be shown twice, once in words that do not know the field. */
+export function completionSchema(): Record<string, unknown> {
+  return permissive(jsonSchema()) as Record<string, unknown>;
+}
+
+const FORBIDDING: ReadonlySet<string> = new Set([
+  'required',
+  'minimum',
+  'maximum',
+  'exclusiveMinimum',
+  'exclusiveMaximum',
+  'minLength',
+  'maxLength',
+  'minItems',
+  'pattern',
+  'uniqueItems',
+]);
+
+function permissive(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(permissive);
+  if (typeof schema !== 'object' || schema === null) return schema;
+  const { enum: words, enumDescriptions, properties } = schema as SchemaView;
+  const kept = Object.entries(schema).flatMap(([key, value]): [string, unknown][] => {
+    if (FORBIDDING.has(key) || key === 'additionalProperties' || key === 'enum' || key === 'enumDescriptions')
+      return [];
+    // Of types only those stay that completion needs to insert braces and brackets.
+    if (key === 'type' && properties === undefined) return [];
+    if (key === 'anyOf') return [['anyOf', [...(permissive(value) as unknown[]), {}]]];
+    if (key === 'properties') return [[key, mapValues(value as object, permissive)]];
+    return [[key, key === 'items' ? permissive(value) : value]];
+  });
+  // Snippets complete like an enumeration does, and do not complain about other words.
+  const snippets = (words ?? []).map((word, index) => ({
+    label: word,
+    body: word,
+    ...(enumDescriptions?.[index] === undefined ? {} : { description: enumDescriptions[index] }),
+  }));
+  return { ...Object.fromEntries(kept), ...(snippets.length === 0 ? {} : { defaultSnippets: snippets }) };
+}
+
+function mapValues(record: object, change: (value: unknown) => unknown): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, change(value)]));
+}
+
 /** A plain copy without the library's symbols, `required` reduced to what has no default. */
 function asWritten(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(asWritten);

@@ -6,7 +6,7 @@ import { format, resolveConfig } from 'prettier';
 
 import { parseExperiment, type ExperimentInput } from '../../src/experiment';
 import { allKeyPaths } from '../../src/experiment/overrides';
-import { jsonSchema, referencePage } from '../../src/experiment/reference';
+import { completionSchema, jsonSchema, referencePage } from '../../src/experiment/reference';
 
 async function assertCurrent(filepath: string, text: string): Promise<void> {
   const expected = await format(text, { ...(await resolveConfig(filepath)), filepath });
@@ -19,6 +19,13 @@ async function assertCurrent(filepath: string, text: string): Promise<void> {
 
 test('the shipped JSON schema is current', () =>
   assertCurrent('media/experiment.schema.json', JSON.stringify(jsonSchema())));
+
+test('the schema for completion is current, and forbids nothing', () => {
+  const schema = completionSchema();
+  for (const word of ['required', 'enum', 'minimum', 'pattern', 'additionalProperties'])
+    assert.ok(!JSON.stringify(schema).includes(`"${word}":`), word);
+  return assertCurrent('media/experiment.completion.schema.json', JSON.stringify(schema));
+});
 
 test('the reference page is current', () => assertCurrent('docs/experiment-file.md', referencePage()));
 
