@@ -68,7 +68,7 @@ async function pictures(name: string, theme: string, workspace: string): Promise
     await window.activity('LR-QAT');
     await window.command('LR-QAT: Start Training');
     await picked(window, 'w2-rank32');
-    await window.tree(/[67]\d% · loss .* left/).waitFor({ timeout: 120_000 });
+    await window.status(/w2-rank32 [67]\d%/).waitFor({ timeout: 120_000 });
     await sleep(1000);
     await shot('live');
     await window.command('LR-QAT: Stop…');
