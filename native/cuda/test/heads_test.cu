@@ -117,7 +117,7 @@ void heads() {
         const int64_t cols = c.heads * c.headDim;
         context = describe(type, c.rows, cols, flags) + " head " + std::to_string(c.headDim);
         Random random(static_cast<uint64_t>(c.rows * 1000 + cols * 32 + flags));
-        const Raw raw(random, type, c.rows, cols, flags);
+        Raw raw(random, type, c.rows, cols, flags);
         const Setup setup(random, c, flags);
         Tensor dOut(random, type, c.rows, cols);
         Tensor out(type, c.rows, cols);
@@ -166,6 +166,11 @@ void heads() {
         expectSameBytes(dYs.bytes(), dYsBytes, "dYs repeated");
         expectSameBytes(sums.bytes(), sumBytes, "ds repeated");
         memory.checkGuards();
+        sums.set(before);
+        backward(raw.tensor.matrix(), sums.floats());
+        expectSameBytes(raw.tensor.bytes(), dYsBytes, "over the raw output");
+        expectSameBytes(sums.bytes(), sumBytes, "ds of a gradient over the raw output");
+        raw.tensor.set(raw.p);
         backward(dOut.matrix(), nullptr);
         expectSameBytes(dOut.bytes(), dYsBytes, "without scale gradient, over dOut");
       }

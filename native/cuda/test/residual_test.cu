@@ -104,6 +104,11 @@ void backward() {
     cuda::Scratch none;
     cuda::addResidualBackward(dY.matrix(), raw.output(), {dYs.matrix(), nullptr}, none, nullptr);
     expectSameBytes(dYs.bytes(), dYsBytes, "without scale gradient");
+    sums.set(before);
+    cuda::Scratch last = memory.scratch();
+    cuda::addResidualBackward(dY.matrix(), raw.output(), {raw.tensor.matrix(), sums.floats()}, last, nullptr);
+    expectSameBytes(raw.tensor.bytes(), dYsBytes, "over the raw output");
+    expectSameBytes(sums.bytes(), sumBytes, "ds of a gradient over the raw output");
     memory.checkGuards();
   });
 }
@@ -151,6 +156,13 @@ void backwardWithNorm() {
         if (repeat == 0) sumBytes = sums.bytes();
         expectSameBytes(sums.bytes(), sumBytes, "ds repeated");
       }
+      dx.set(dxBefore);
+      sums.set(sumsBefore);
+      cuda::Scratch last = memory.scratch();
+      cuda::addResidualNormBackward(dy.matrix(), x.matrix(), weight.floats(), rstd.floats(), dx.matrix(), raw.output(),
+                                    {raw.tensor.matrix(), sums.floats()}, last, nullptr);
+      expectSameBytes(raw.tensor.bytes(), dYsBytes, "over the raw output");
+      expectSameBytes(sums.bytes(), sumBytes, "ds of a gradient over the raw output");
       memory.checkGuards();
     }
   });

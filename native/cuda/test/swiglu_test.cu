@@ -15,8 +15,8 @@ double sigmoid(double x) {
 void forward() {
   eachElementwiseShape([](DType type, int64_t rows, int64_t cols, int flags) {
     Random random(static_cast<uint64_t>(rows * 1000 + cols * 8 + flags));
-    const Raw gate(random, type, rows, cols, flags);
-    const Raw up(random, type, rows, cols, flags);
+    Raw gate(random, type, rows, cols, flags);
+    Raw up(random, type, rows, cols, flags);
     Tensor h(type, rows, cols);
     cuda::swiglu(gate.output(), up.output(), h.matrix(), nullptr);
     const std::vector<double> values = h.values();
@@ -28,13 +28,12 @@ void forward() {
         expectNear(values[i], value, allowed(type, value, 7 * (std::abs(g) + 1), 8), "h");
       }
     }
-    for (int which = 0; which < 2; ++which) {
-      const Tensor& over = which == 0 ? gate.tensor : up.tensor;
+    for (Tensor* over : {&gate.tensor, &up.tensor}) {
       const auto expected = h.bytes();
-      const std::vector<double> saved = over.values();
-      cuda::swiglu(gate.output(), up.output(), over.matrix(), nullptr);
-      expectSameBytes(over.bytes(), expected, "over an input");
-      const_cast<Tensor&>(over).set(saved);
+      const std::vector<double> saved = over->values();
+      cuda::swiglu(gate.output(), up.output(), over->matrix(), nullptr);
+      expectSameBytes(over->bytes(), expected, "over an input");
+      over->set(saved);
     }
   });
 }
@@ -133,9 +132,14 @@ void backward() {
     expectSameBytes(upSums.bytes(), upSumBytes, "ds of up repeated");
     call(dGate.matrix(), dUp.matrix(), false, {});
     expectSameBytes(dGate.bytes(), gateBytes, "dGate without scale gradient");
-    call(gate.tensor.matrix(), dH.matrix(), false, {});
+    gateSums.set(gateBefore);
+    upSums.set(upBefore);
+    call(gate.tensor.matrix(), up.tensor.matrix(), true, dH.matrix());
     expectSameBytes(gate.tensor.bytes(), gateBytes, "dGate over the raw gate");
-    expectSameBytes(dH.bytes(), upBytes, "dUp over dH");
+    expectSameBytes(up.tensor.bytes(), upBytes, "dUp over the raw up");
+    expectSameBytes(dH.bytes(), forwardH.bytes(), "h over dH");
+    expectSameBytes(gateSums.bytes(), gateSumBytes, "ds of gate, all in place");
+    expectSameBytes(upSums.bytes(), upSumBytes, "ds of up, all in place");
     memory.checkGuards();
   });
 }
