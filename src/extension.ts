@@ -1,5 +1,5 @@
 // The extension: makes what features share and lets each feature register itself.
-import { l10n, window, type ExtensionContext } from 'vscode';
+import { l10n, window, workspace, type ExtensionContext } from 'vscode';
 import { registerCharts } from './editor/charts/register-charts';
 import { registerControl } from './editor/commands/control';
 import { registerDelete } from './editor/commands/delete';
@@ -28,11 +28,18 @@ export function activate(context: ExtensionContext): void {
   const log = window.createOutputChannel('LR-QAT', { log: true });
   const runs = new WorkspaceRuns(log);
   const world = new WorldClient();
-  const services: Services = { context, log, register: registerWith(log), runs, engine: new EngineFacts(), world };
+  const engine = new EngineFacts();
+  const services: Services = { context, log, register: registerWith(log), runs, engine, world };
   context.subscriptions.push(log, runs, world, new StatusBar(runs), new EndNotifier(runs));
 
   const explorer = new ExplorerView(services);
-  context.subscriptions.push(explorer);
+  context.subscriptions.push(
+    explorer,
+    workspace.onDidChangeConfiguration((event) => {
+      if (event.affectsConfiguration('lrqat.nativeFolder') || event.affectsConfiguration('lrqat.nodePath'))
+        engine.forget();
+    }),
+  );
   registerStartTraining(services, explorer);
   registerControl(services);
   registerNotes(services);

@@ -65,17 +65,19 @@ function whole(value: number | undefined): number {
   return value !== undefined && Number.isInteger(value) && value >= 0 ? value : 0;
 }
 
-/** `CPU · AVX-512 · bf16 · 2 threads` from provenance.json's device; null where it does not say. */
+/** `CPU · AVX-512 · bf16 · 2 threads` or `CUDA · NVIDIA H100 · bf16` from provenance.json's device; null where it does not say. */
 export function deviceText(device: unknown): string | null {
   if (typeof device !== 'object' || device === null) return null;
   const fields = device as Record<string, unknown>;
   const text = (key: string): string | null => (typeof fields[key] === 'string' ? fields[key] : null);
   const kind = text('device');
   if (kind === null) return null;
-  const { threads } = fields;
+  const { threads, gpu } = fields;
+  if (typeof gpu === 'object' && gpu !== null && 'name' in gpu && typeof gpu.name === 'string') {
+    return [kind.toUpperCase(), gpu.name, text('compute')].filter((part) => part !== null).join(' · ');
+  }
   const parts = [
     kind.toUpperCase(),
-    text('name'),
     text('isa')?.toUpperCase().replace('AVX512', 'AVX-512'),
     text('compute'),
     typeof threads === 'number' ? l10n.t('{0} threads', threads) : null,
