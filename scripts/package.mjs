@@ -138,9 +138,15 @@ function stageManifest() {
   );
 }
 
+/** Pictures that a page shows: the extension's page in VS Code is README.md, and its pictures come along. */
+function picturesOf(page) {
+  const text = readFileSync(path.join(root, page), 'utf8');
+  return [...text.matchAll(/!\[[^\]]*\]\(([^):]+)\)/g)].map(([, file]) => file);
+}
+
 export function stagePackage(cuda) {
   rmSync(stageFolder, { recursive: true, force: true });
-  for (const name of plain) {
+  for (const name of [...plain, ...picturesOf('README.md')]) {
     const from = path.join(root, name);
     if (!existsSync(from)) throw new ScriptError(`${name} is missing: run \`npm run setup\` first`);
     const filter = (file) => !file.endsWith('.map') && path.basename(file) !== '.lrqat';

@@ -14,6 +14,8 @@ import { Window } from '../../vscode/window';
 const RUNS = 1000;
 const LINES = 2000;
 const ROUNDS = 9;
+const ACTIVATED = /activated in ([\d.]+) ms/;
+const RUNS_LINE = /1000 runs in ([\d.]+) ms/;
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'lrqat-bench-'));
 try {
@@ -93,20 +95,16 @@ async function activate(workspace: string): Promise<void> {
     for (let round = 1; round <= 3; round++) {
       const window = await Window.open(browser, server, { folder: workspace });
       await window.ready();
-      await until(
-        () => logged(server, /activated in ([\d.]+) ms/).length >= round && logged(server, RUNS_LINE).length >= round,
-      );
+      await until(() => logged(server, ACTIVATED).length >= round && logged(server, RUNS_LINE).length >= round);
       await window.close();
     }
-    report(`activate() with ${String(RUNS)} runs, in VS Code`, logged(server, /activated in ([\d.]+) ms/), 50);
+    report(`activate() with ${String(RUNS)} runs, in VS Code`, logged(server, ACTIVATED), 50);
     report(`${String(RUNS)} runs read after activation, in VS Code`, logged(server, RUNS_LINE), 300);
   } finally {
     await browser.close();
     await server.stop();
   }
 }
-
-const RUNS_LINE = /1000 runs in ([\d.]+) ms/;
 
 function logged({ folder: data }: VSCodeServer, pattern: RegExp): number[] {
   return globSync(['**/*LR-QAT.log'], { cwd: data, absolute: true, dot: true }).flatMap((file) =>
