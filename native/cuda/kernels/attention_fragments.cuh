@@ -154,14 +154,6 @@ struct BlockOrder {
   int bunch;   // heads
   int heads;   // of all sequences
 
-  /// The blocks that one of a grid of persistent blocks of threads takes turn by turn, forth and back so that early
-  /// and late, heavy and light ones meet.
-  __device__ unsigned index(int turn) const {
-    const unsigned within = turn % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x;
-    return static_cast<unsigned>(turn) * gridDim.x + within;
-  }
-  __device__ bool has(int turn) const { return index(turn) < static_cast<unsigned>(blocks * heads); }
-
   unsigned gridSize() const { return static_cast<unsigned>(blocks) * static_cast<unsigned>(heads); }
   struct Place {
     int rank;  // 0: first of its head in the order

@@ -2,12 +2,13 @@
 
 #include <cudaTypedefs.h>
 
-#include <algorithm>
 #include <array>
+#include <type_traits>
 
 #include "cuda/check.h"
-#include "cuda/kernels/attention_hopper_backward.cuh"
 #include "cuda/kernels/attention_hopper_forward.cuh"
+#include "cuda/kernels/attention_hopper_keys.cuh"
+#include "cuda/kernels/attention_hopper_queries.cuh"
 
 namespace lrqat::cuda::attention {
 
@@ -42,12 +43,12 @@ bool usable(K* kernel, const Problem& problem) {
   return attributes.sharedSizeBytes > 0;
 }
 
-unsigned multiprocessors() {
+int multiprocessors() {
   int device = 0;
   int count = 0;
   LRQAT_CUDA(cudaGetDevice(&device));
   LRQAT_CUDA(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
-  return static_cast<unsigned>(count);
+  return count;
 }
 
 /// A tensor [batch, length, heads, headDim] in boxes of `rows` positions and 64 columns of one head.
@@ -76,9 +77,8 @@ void launchForward(const Forward<Bf16>& arguments, cudaStream_t stream) {
                          panelMap(arguments.k, problem, problem.kvHeads, C::keys),
                          panelMap(arguments.v, problem, problem.kvHeads, C::keys)};
   LRQAT_CUDA(cudaFuncSetAttribute(forwardHopperKernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::sharedBytes));
-  const BlockOrder order = orderOf(problem, problem.heads, C::queries, keyValueBytes(problem));
-  const unsigned grid = std::min(order.gridSize(), multiprocessors());
-  forwardHopperKernel<C><<<grid, C::threads, C::sharedBytes, stream>>>(arguments, maps, order);
+  const Schedule schedule = scheduleOf(problem, problem.heads, C::queries, multiprocessors());
+  forwardHopperKernel<C><<<multiprocessors(), C::threads, C::sharedBytes, stream>>>(arguments, maps, schedule);
   LRQAT_CUDA(cudaGetLastError());
 }
 
@@ -94,10 +94,9 @@ void launchKeyGradient(const Backward<Bf16>& arguments, cudaStream_t stream) {
   const Problem& problem = arguments.problem;
   LRQAT_CUDA(
       cudaFuncSetAttribute(keyGradientHopperKernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::sharedBytes));
-  const BlockOrder order = orderOf(problem, problem.kvHeads, C::keys, groupBytes(problem));
+  const Schedule schedule = scheduleOf(problem, problem.kvHeads, C::keys, multiprocessors());
   const BackwardMaps maps = backwardMaps(arguments, C::queries, C::keys);
-  keyGradientHopperKernel<C>
-      <<<std::min(order.gridSize(), multiprocessors()), C::threads, C::sharedBytes, stream>>>(arguments, maps, order);
+  keyGradientHopperKernel<C><<<multiprocessors(), C::threads, C::sharedBytes, stream>>>(arguments, maps, schedule);
   LRQAT_CUDA(cudaGetLastError());
 }
 
@@ -106,37 +105,37 @@ void launchQueryGradient(const Backward<Bf16>& arguments, cudaStream_t stream) {
   const Problem& problem = arguments.problem;
   LRQAT_CUDA(
       cudaFuncSetAttribute(queryGradientHopperKernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::sharedBytes));
-  const BlockOrder order = orderOf(problem, problem.heads, C::queries, keyValueBytes(problem));
+  const Schedule schedule = scheduleOf(problem, problem.heads, C::queries, multiprocessors());
   const BackwardMaps maps = backwardMaps(arguments, C::queries, C::keys);
-  queryGradientHopperKernel<C>
-      <<<std::min(order.gridSize(), multiprocessors()), C::threads, C::sharedBytes, stream>>>(arguments, maps, order);
+  queryGradientHopperKernel<C><<<multiprocessors(), C::threads, C::sharedBytes, stream>>>(arguments, maps, schedule);
   LRQAT_CUDA(cudaGetLastError());
+}
+
+/// Calls f with the smallest head size that kernels were built for.
+template <typename F>
+void dispatchPanels(int headDim, F&& f) {
+  if (headDim <= 64) return f(std::integral_constant<int, 64>{});
+  if (headDim <= 128) return f(std::integral_constant<int, 128>{});
+  return f(std::integral_constant<int, 256>{});
 }
 
 }  // namespace
 
 bool forwardHopper(const Forward<Bf16>& arguments, cudaStream_t stream) {
   if (!usable(forwardHopperKernel<HopperForwardConfig<128>>, arguments.problem)) return false;
-  if (arguments.problem.headDim <= 64) {
-    launchForward<HopperForwardConfig<64>>(arguments, stream);
-  } else if (arguments.problem.headDim <= 128) {
-    launchForward<HopperForwardConfig<128>>(arguments, stream);
-  } else {
-    launchForward<HopperForwardConfig<256>>(arguments, stream);
-  }
+  dispatchPanels(arguments.problem.headDim,
+                 [&](auto d) { launchForward<HopperForwardConfig<decltype(d)::value>>(arguments, stream); });
   return true;
 }
 
 bool backwardHopper(const Backward<Bf16>& arguments, cudaStream_t stream) {
-  if (arguments.problem.headDim > 128) return false;
   if (!usable(keyGradientHopperKernel<HopperKeyGradientConfig<128>>, arguments.problem)) return false;
-  if (arguments.problem.headDim <= 64) {
-    launchQueryGradient<HopperQueryGradientConfig<64>>(arguments, stream);
-    launchKeyGradient<HopperKeyGradientConfig<64>>(arguments, stream);
-  } else {
-    launchQueryGradient<HopperQueryGradientConfig<128>>(arguments, stream);
-    launchKeyGradient<HopperKeyGradientConfig<128>>(arguments, stream);
-  }
+  const auto launch = [&](auto d) {
+    constexpr int D = decltype(d)::value;
+    launchQueryGradient<HopperQueryGradientConfig<D>>(arguments, stream);
+    launchKeyGradient<HopperKeyGradientConfig<D>>(arguments, stream);
+  };
+  dispatchPanels(arguments.problem.headDim, launch);
   return true;
 }
 

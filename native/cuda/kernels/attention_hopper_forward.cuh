@@ -4,22 +4,22 @@
 // cores multiply.
 #pragma once
 
-#include "cuda/kernels/attention_hopper_tile.cuh"
+#include "cuda/kernels/attention_hopper_products.cuh"
 
 namespace lrqat::cuda::attention {
 
 template <int D_>
 struct HopperForwardConfig {
   static constexpr int D = D_;
-  static constexpr int groups = 2;
+  static constexpr int groups = 2;  // that multiply
   static constexpr int threads = 128 * (groups + 1);
   static constexpr int queries = 64 * groups;
   static constexpr int keys = D == 256 ? 64 : 128;  // of one step
   static constexpr int stages = 2;
   static constexpr int buffers = D == 256 ? 1 : 2;  // of queries
-  using QueryTile = PanelTile<queries, D>;
-  using KeyTile = PanelTile<keys, D>;
-  static constexpr int sharedBytes = buffers * QueryTile::bytes + 2 * stages * KeyTile::bytes + 1024;
+  static constexpr int queryBytes = tileBytes<queries, D>;
+  static constexpr int keyBytes = tileBytes<keys, D>;
+  static constexpr int sharedBytes = buffers * queryBytes + 2 * stages * keyBytes + 1024;
 };
 
 struct ForwardMaps {
@@ -29,7 +29,7 @@ struct ForwardMaps {
 template <typename C>
 __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __grid_constant__ Forward<Bf16> arguments,
                                                                      const __grid_constant__ ForwardMaps maps,
-                                                                     const BlockOrder order) {
+                                                                     const __grid_constant__ Schedule schedule) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   constexpr int D = C::D;
   constexpr int NT = C::keys / 8;
@@ -40,11 +40,9 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
   const Ring<C::buffers> queryRing{sharedAddress(barriers)};
   const Ring<C::stages> keyRing{queryRing.end()};
   const Ring<C::stages> valueRing{keyRing.end()};
-  const auto queryOffset = [&](int use) { return use % C::buffers * C::QueryTile::bytes; };
-  const auto keyTile = [&](int use) {
-    return base + C::buffers * C::QueryTile::bytes + use % C::stages * 2 * C::KeyTile::bytes;
-  };
-  const auto valueTile = [&](int use) { return keyTile(use) + C::KeyTile::bytes; };
+  const auto queryOffset = [&](int use) { return use % C::buffers * C::queryBytes; };
+  const auto keyTile = [&](int use) { return base + C::buffers * C::queryBytes + use % C::stages * 2 * C::keyBytes; };
+  const auto valueTile = [&](int use) { return keyTile(use) + C::keyBytes; };
   const Problem& problem = arguments.problem;
 
   if (threadIdx.x == 0) {
@@ -65,12 +63,11 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
     int steps;
     const int32_t* firstKey;
   };
-  const auto blockOf = [&](unsigned index) {
-    const BlockOrder::Place own = order.place(index);
+  const auto blockOf = [&](const Walk& walk) {
     Block block{};
-    block.head = own.head;
-    block.sequence = own.head / problem.heads;
-    block.firstQuery = (order.blocks - 1 - own.rank) * C::queries;
+    block.head = walk.head();
+    block.sequence = walk.head() / problem.heads;
+    block.firstQuery = (schedule.blocks - 1 - walk.rank()) * C::queries;
     block.lastQuery = min(block.firstQuery + C::queries, problem.length) - 1;
     block.firstKey = problem.firstKey == nullptr
                          ? nullptr
@@ -84,18 +81,19 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
     shrinkRegisters<24>();
     if (threadIdx.x == 0) {
       int use = 0;
-      for (int turn = 0; order.has(turn); ++turn) {
-        const Block block = blockOf(order.index(turn));
+      int turn = 0;
+      for (Walk walk(schedule); !walk.done(); walk.advance(), ++turn) {
+        const Block block = blockOf(walk);
         const int head = block.head % problem.heads;
         const int kvHead = head / (problem.heads / problem.kvHeads);
-        queryRing.claim(turn, C::QueryTile::bytes);
+        queryRing.claim(turn, C::queryBytes);
         copyPanels<C::queries, D>(base + queryOffset(turn), maps.q, queryRing.ready(turn), head, block.firstQuery,
                                   block.sequence);
         for (int step = 0; step < block.steps; ++step, ++use) {
           const int key = block.start + step * C::keys;
-          keyRing.claim(use, C::KeyTile::bytes);
+          keyRing.claim(use, C::keyBytes);
           copyPanels<C::keys, D>(keyTile(use), maps.k, keyRing.ready(use), kvHead, key, block.sequence);
-          valueRing.claim(use, C::KeyTile::bytes);
+          valueRing.claim(use, C::keyBytes);
           copyPanels<C::keys, D>(valueTile(use), maps.v, valueRing.ready(use), kvHead, key, block.sequence);
         }
       }
@@ -108,12 +106,29 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
   const int group = groupOfWarps() - 1;
   const int laneRow = group * 64 + static_cast<int>(threadIdx.x / 32 % 4) * 16 + lane / 4;  // first of the lane's two
   const float scale2 = problem.scale * log2e;
+  float scores[NT][4];
+  const auto startScores = [&](int turn, int use) {
+    queryRing.await(turn);
+    keyRing.await(use);
+    beginProducts();
+    startRows<C::queries, C::keys, D, NT>(scores, base + queryOffset(turn) + group * 64 * 128, keyTile(use));
+    commitProducts();
+  };
+  const auto finishScores = [&](int use) {
+    waitProducts<0>();
+    settle<NT>(scores);
+    keyRing.release(use);
+  };
   int use = 0;
-  for (int turn = 0; order.has(turn); ++turn) {
-    const Block block = blockOf(order.index(turn));
+  int turn = 0;
+  if (!Walk(schedule).done()) {
+    startScores(turn, use);
+    finishScores(use);
+  }
+  for (Walk walk(schedule); !walk.done(); walk.advance(), ++turn) {  // the scores of its first step are there
+    const Block block = blockOf(walk);
     const int groupQuery = block.firstQuery + group * 64;
     const int query = block.firstQuery + laneRow;
-    const uint32_t groupTile = base + queryOffset(turn) + group * 64 * 128;
     const int highestFirst = block.firstKey == nullptr ? 0 : block.firstKey[block.lastQuery];
     int visibleFrom[2];
 #pragma unroll
@@ -123,7 +138,6 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
     RowState state;
     float factor[2];
     float sums[D / 8][4] = {};
-    float scores[NT][4];
     uint32_t factors[NT / 2][4];
     const auto softmax = [&](int key) {
       if (key + C::keys - 1 > groupQuery || highestFirst > key) {
@@ -132,14 +146,6 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
       softmaxStep<NT>(scores, state, scale2, factor);
     };
 
-    queryRing.await(turn);
-    keyRing.await(use);
-    beginProducts();
-    startRows<C::queries, C::keys, D, NT>(scores, groupTile, keyTile(use));
-    commitProducts();
-    waitProducts<0>();
-    settle<NT>(scores);
-    keyRing.release(use);
     softmax(block.start);
     packOperands<NT>(factors, scores);
 
@@ -147,10 +153,10 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
       ++use;
       keyRing.await(use);
       beginProducts();
-      startRows<C::queries, C::keys, D, NT>(scores, groupTile, keyTile(use));
+      startRows<C::queries, C::keys, D, NT>(scores, base + queryOffset(turn) + group * 64 * 128, keyTile(use));
       commitProducts();
       valueRing.await(use - 1);
-      startDepth<C::keys, D, NT / 2>(sums, factors, valueTile(use - 1));
+      startDepth<C::keys>(sums, factors, valueTile(use - 1));
       commitProducts();
       waitProducts<1>();
       settle<NT>(scores);
@@ -164,30 +170,47 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
     }
     valueRing.await(use);
     beginProducts();
-    startDepth<C::keys, D, NT / 2>(sums, factors, valueTile(use));
+    startDepth<C::keys>(sums, factors, valueTile(use));
     commitProducts();
-    waitProducts<0>();
-    settle<D / 8>(sums);
-    valueRing.release(use);
-    ++use;
-
-    float* lse = arguments.lse + static_cast<int64_t>(block.head) * problem.length;
+    const auto finishBlock = [&] {
+      settle<D / 8>(sums);
+      valueRing.release(use);
+      float* lse = arguments.lse + static_cast<int64_t>(block.head) * problem.length;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float total = rowSum(state.sum[half]);
-      factor[half] = 1.0F / total;
-      if (query + half * 8 < problem.length && lane % 4 == 0) {
-        lse[query + half * 8] = fmaf(state.maximum[half], problem.scale, logf(total));
+      for (int half = 0; half < 2; ++half) {
+        const float total = rowSum(state.sum[half]);
+        factor[half] = 1.0F / total;
+        if (query + half * 8 < problem.length && lane % 4 == 0) {
+          lse[query + half * 8] = fmaf(state.maximum[half], problem.scale, logf(total));
+        }
       }
+      const int64_t width = static_cast<int64_t>(problem.heads) * problem.headDim;
+      const int64_t row = static_cast<int64_t>(block.sequence) * problem.length + groupQuery;
+      storeGroupRows<C::queries>(sums, factor, shared + queryOffset(turn) + group * 64 * 128, group,
+                                 arguments.o + row * width + block.head % problem.heads * problem.headDim, width,
+                                 problem.length - groupQuery, problem.headDim);
+      publishToCopies();
+      queryRing.release(turn);
+    };
+    Walk next = walk;
+    next.advance();
+    if (next.done()) {
+      waitProducts<0>();
+      finishBlock();
+    } else if constexpr (C::buffers > 1) {
+      // The next block's first scores come while this one's output goes.
+      startScores(turn + 1, use + 1);
+      waitProducts<1>();
+      finishBlock();
+      ++use;
+      finishScores(use);
+    } else {
+      waitProducts<0>();
+      finishBlock();
+      ++use;
+      startScores(turn + 1, use);
+      finishScores(use);
     }
-    const int64_t width = static_cast<int64_t>(problem.heads) * problem.headDim;
-    const int64_t row = static_cast<int64_t>(block.sequence) * problem.length + groupQuery;
-    storeGroupRows<C::queries, D>(sums, factor, shared + queryOffset(turn) + group * 64 * 128, group,
-                                  arguments.o + row * width + block.head % problem.heads * problem.headDim, width,
-                                  problem.length - groupQuery, problem.headDim);
-    publishToCopies();
-    __syncwarp();
-    queryRing.release(turn);
   }
 #endif
 }
