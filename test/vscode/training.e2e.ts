@@ -111,11 +111,40 @@ step('Resume after the crash: the curve does not run back in time, and the run f
   assert.equal(await charts.number('loss', 'points'), 600, 'each step once');
 });
 
-step('star and rename show at once', async (w) => {
+step('a star, a name and a filter show at once', async (w) => {
   await w.tree(/of the gap/).click({ button: 'right' });
   await w.choose(/^Star$/);
   await w.tree(/★ ppl/).waitFor();
   assert.equal(json('notes.json')['star'], true);
+  await w.tree(/★ ppl/).click({ button: 'right' });
+  await w.choose(/^Rename…$/);
+  await w.quickPick().locator('input[type=text]').fill('Baseline');
+  await w.page.keyboard.press('Enter');
+  await w.tree(/Baseline/).waitFor();
+  const filter = async (words: string): Promise<void> => {
+    await w.page.locator('.sidebar .action-label[aria-label^="Filter"]').first().click();
+    await w.quickPick().locator('input[type=text]').fill(words);
+    await w.page.keyboard.press('Enter');
+  };
+  await filter('paused');
+  await w.tree(/Baseline/).waitFor({ state: 'detached' });
+  await w.page.locator('.sidebar .action-label[aria-label^="Clear Filter"]').first().click();
+  await w.tree(/Baseline/).waitFor();
+});
+
+step('Duplicate makes an experiment without problems; Delete asks with the size and deletes', async (w) => {
+  await w.tree(/Baseline/).click({ button: 'right' });
+  await w.choose(/^Duplicate as New Experiment$/);
+  await w.page.locator('.tab.active', { hasText: 'w2-rank32-2.lrqat.json' }).waitFor();
+  await w.page.locator('.codelens-decoration', { hasText: /Start Training.*fits/ }).waitFor();
+  await w.tree(/Baseline/).click({ button: 'right' });
+  await w.choose(/^Delete Run…$/);
+  const dialog = w.dialog();
+  await dialog.getByText(/Delete w2-rank32|Delete Baseline/).waitFor();
+  await dialog.getByText(/MiB/).waitFor();
+  await dialog.getByRole('button', { name: 'Delete Permanently' }).click();
+  await w.tree(/Baseline/).waitFor({ state: 'detached' });
+  await until(() => readdirSync(runsFolder()).length === 0, 'the run directory is gone');
 });
 
 step('mistakes are marked while typing, and fixes mend them', async (w) => {
