@@ -5,11 +5,11 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/memory_plan.h"
 #include "cuda/kernels/clipped_apply.h"
 #include "cuda/kernels/clipped_entries.h"
 #include "cuda/kernels/clipped_products.h"
 #include "cuda/kernels/group_gradient.h"
+#include "cuda/kernels/group_integers.h"
 #include "cuda/kernels/low_rank_products.h"
 #include "cuda/kernels/split_factors.h"
 
@@ -25,7 +25,7 @@ int64_t rankOf(const LowRankTask& task) {
 
 bool isDense(const LowRankTask& task, int64_t clippedCount) {
   if (task.weight->spec.granularity == Granularity::Group) return true;
-  return rankOf(task) > 0 && clippedCount > clippedCapacity(task.weight->m, task.weight->n);
+  return rankOf(task) > 0 && clippedCount > LowRankGradient::sparseCapacity(task.weight->m, task.weight->n);
 }
 
 SplitMatrix takeHalves(Scratch& scratch, int64_t rows, int64_t cols) {
@@ -38,31 +38,11 @@ int64_t partialBytes(int64_t keptTimesThin, int64_t widestThin) {
   return 4 * (keptTimesThin + kThinUnits * kThinTile * widestThin);
 }
 
-/// Places each product's partial results, [splits][kept][thin] or, for `transposed`, [splits][thin][kept] with kept
-/// rounded up to whole tiles, and runs them. Returns what addSums and splitSums read: rows and cols are left 0.
-std::vector<PartialSums> runThin(ThinForm form, std::span<ThinProduct> products, std::span<const bool> transposed,
-                                 Scratch& scratch, cudaStream_t stream) {
-  planSplits(form, products);
-  std::vector<PartialSums> sums;
-  for (size_t i = 0; i < products.size(); ++i) {
-    ThinProduct& p = products[i];
-    const int64_t kept = thinTiles(p.kept(form)) * kThinTile;
-    p.splitStride = kept * p.thin;
-    p.keptStride = transposed[i] ? 1 : p.thin;
-    p.thinStride = transposed[i] ? kept : 1;
-    p.partial = scratch.take<float>(p.splits * p.splitStride);
-    sums.push_back({p.partial, p.splits, p.splitStride, transposed[i] ? kept : p.thin, 0, 0});
-  }
-  thinProducts(form, products, stream);
-  return sums;
-}
-
-PartialSums part(const PartialSums& sums, int64_t row, int64_t rows, int64_t cols) {
-  PartialSums result = sums;
-  result.partial += row * sums.stride;
-  result.rows = rows;
-  result.cols = cols;
-  return result;
+/// Cuts and runs products, their partial results in scratch.
+void runThin(std::span<ThinProduct> products, Scratch& scratch, cudaStream_t stream) {
+  planSplits(products);
+  for (ThinProduct& p : products) p.partial = scratch.take<float>(p.splits * p.splitStride());
+  thinProducts(products, stream);
 }
 
 class ThinProducts {
@@ -107,29 +87,28 @@ class ThinProducts {
     const SplitMatrix v = takeHalves(scratch, paddedTokens, rankSum);
     {
       Scratch partial = scratch;
-      std::array<bool, mostProducts> plain{};
-      const auto sums =
-          runThin(ThinForm::OverColumns, products, std::span(plain.data(), products.size()), partial, stream);
+      runThin(products, partial, stream);
       std::vector<SplitSumJob> halves;
-      halves.push_back({part(sums[0], 0, paddedTokens, rankSum), u});
+      halves.push_back({products[0].sums(0, paddedTokens, rankSum), u});
       for (size_t i = 0; i < tasks.size(); ++i) {
-        halves.push_back({part(sums[i + 1], 0, paddedTokens, products[i + 1].thin), v.at(0, firstRank[i])});
+        const ThinProduct& p = products[i + 1];
+        halves.push_back({p.sums(0, paddedTokens, p.thin), v.at(0, firstRank[i])});
       }
       splitSums(halves, stream);
     }
 
+    for (ThinProduct& p : products) p.form = ThinForm::OverRows;
     products[0].w = v;
     for (size_t i = 0; i < tasks.size(); ++i) products[i + 1].w = u.at(0, firstRank[i]);
-    std::array<bool, mostProducts> transposed{true};
-    const auto sums =
-        runThin(ThinForm::OverRows, products, std::span(transposed.data(), products.size()), scratch, stream);
+    products[0].thinMajor = true;
+    runThin(products, scratch, stream);
     std::vector<AddSumJob> gradients;
     for (size_t i = 0; i < tasks.size(); ++i) {
       const LinearWeight& w = *tasks[i]->weight;
       const int64_t rank = w.spec.rank;
       const LinearGradient& gradient = tasks[i]->gradient;
-      gradients.push_back({part(sums[i + 1], 0, w.m, rank), w.spec.gamma(), gradient.a, rank});
-      gradients.push_back({part(sums[0], firstRank[i], rank, n), w.spec.gamma(), gradient.b, n});
+      gradients.push_back({products[i + 1].sums(0, w.m, rank), w.spec.gamma(), gradient.a, rank});
+      gradients.push_back({products[0].sums(firstRank[i], rank, n), w.spec.gamma(), gradient.b, n});
     }
     addSums(gradients, stream);
   }
@@ -151,8 +130,6 @@ class ThinProducts {
   }
 
  private:
-  static constexpr size_t mostProducts = 16;
-
   static ThinProduct product(const Matrix& y, const SplitMatrix& w, int64_t thin) {
     return {.y = static_cast<const uint16_t*>(y.data),
             .rows = y.rows,
@@ -165,19 +142,31 @@ class ThinProducts {
 
 class ClippedCorrection {
  public:
-  static int64_t scratchBytes(int64_t n, int64_t m, int64_t rank) {
-    const int64_t capacity = clippedCapacity(m, n);
-    return clippedEntriesScratchBytes(m, n, capacity) + clippedProductsScratchBytes(capacity) +
-           subtractClippedScratchBytes(n, rank);
+  static int64_t scratchBytes(int64_t n, int64_t m, int64_t rankSum) {
+    const int64_t weights = rankSum / kThinStep;
+    const int64_t capacity = LowRankGradient::sparseCapacity(m, n);
+    return clippedEntriesScratchBytes(weights, m, n, capacity) + clippedProductsScratchBytes(weights * capacity) +
+           subtractClippedScratchBytes(n, rankSum);
   }
 
-  static void subtract(Matrix x, const LowRankTask& task, int64_t count, Scratch scratch, cudaStream_t stream) {
-    if (count == 0) return;
-    const LinearWeight& w = *task.weight;
-    const ClippedEntries entries = listClipped(task.clipped.mask, w.m, w.n, count, scratch, stream);
-    const float* d = clippedProducts(entries, x, task.dYs, scratch, stream);
-    subtractClipped(entries, d, task.lowRank.a, task.lowRank.b, w.spec.rank, w.spec.gamma(), task.gradient.a,
-                    task.gradient.b, scratch, stream);
+  static void subtract(Matrix x, const Tasks& tasks, std::span<const int64_t> counts, Scratch scratch,
+                       cudaStream_t stream) {
+    ClippedBatch batch;
+    std::vector<Matrix> dYs;
+    std::vector<ClippedGradient> gradients;
+    for (size_t i = 0; i < tasks.size(); ++i) {
+      if (counts[i] == 0) continue;
+      const LowRankTask& task = *tasks[i];
+      const LinearWeight& w = *task.weight;
+      batch.add(task.clipped.mask, w.m, w.n, counts[i]);
+      dYs.push_back(task.dYs);
+      gradients.push_back(
+          {task.lowRank.a, task.lowRank.b, w.spec.rank, w.spec.gamma(), task.gradient.a, task.gradient.b});
+    }
+    if (batch.weights == 0) return;
+    listClipped(batch, scratch, stream);
+    const ClippedSums sums = clippedProducts(batch, x, dYs, scratch, stream);
+    subtractClipped(batch, sums, gradients, scratch, stream);
   }
 };
 
@@ -185,16 +174,15 @@ class DensePanels {
  public:
   /// Rows of a panel: about 2^22 elements of G, so that it stays in the cache with its halves.
   static int64_t panelRows(int64_t n, int64_t m) {
-    return std::min(roundedUp(m, kThinTile), std::max(kThinTile, (int64_t{1} << 22) / n / kThinTile * kThinTile));
+    return roundedUp(std::min(m, ((int64_t{1} << 22) + n - 1) / n), kThinTile);
   }
 
   static int64_t scratchBytes(int64_t n, int64_t m, int64_t paddedRank) {
     const int64_t rows = panelRows(n, m);
     const int64_t columns = roundedUp(n, kThinChunk);
-    return Scratch::padded(4 * rows * n) + 4 * rows * columns + Scratch::padded(4 * rows * ((n + 7) / 8)) +
+    return Scratch::padded(4 * rows * n) + 4 * rows * columns + Scratch::padded(rows * integerStride(n)) +
            4 * paddedRank * (columns + roundedUp(m, kThinChunk)) +
-           std::max(partialBytes(2 * paddedRank * rows, paddedRank),
-                    partialBytes(2 * paddedRank * roundedUp(n, kThinTile), paddedRank));
+           partialBytes(2 * paddedRank * (rows + roundedUp(n, kThinTile)), paddedRank);
   }
 
   static void add(Gemm& gemm, Matrix x, const LowRankTask& task, bool exact, Scratch scratch, cudaStream_t stream) {
@@ -210,13 +198,10 @@ class DensePanels {
     GradientPanel panel;
     panel.gradient = scratch.take<float>(rows * n);
     if (!exact) panel.halves = takeHalves(scratch, rows, columns);
+    int8_t* integers = nullptr;
     if (wantsScale) {
-      panel.productColumns = productColumns(w.spec.groupSize);
-      if (panel.productColumns == 8) {
-        panel.products = scratch.take<float>(rows * ((n + 7) / 8));
-      } else {
-        panel.products = exact ? scratch.take<float>(rows * n) : panel.gradient;
-      }
+      panel.integers = integers = scratch.take<int8_t>(rows * integerStride(n));
+      if (needsProducts(w.spec.groupSize)) panel.products = exact ? scratch.take<float>(rows * n) : panel.gradient;
     }
     SplitMatrix a;  // [m, r]
     SplitMatrix b;  // [r, n]
@@ -237,10 +222,10 @@ class DensePanels {
                            dYs.cols,
                            true};
       gemm.multiply(dY, GemmOperand::of(x, false), {panel.gradient, DType::F32, n}, 1, 0, stream);
-      maskGradient(w, task.lowRank, panel, exact, stream);
       if (wantsScale) {
-        addGroupScaleGradient(w, task.theta, task.lowRank.scale, panel, task.gradient.scale, stream);
+        rebuildIntegers(w, task.lowRank, panel.firstRow, panel.rows, exact, integers, stream);
       }
+      maskGradient(task, panel, stream);
       if (rank == 0) continue;
       if (exact) {
         addExact(gemm, task, panel, stream);
@@ -262,34 +247,35 @@ class DensePanels {
     gemm.multiply(a, GemmOperand::of(gradient, false), {task.gradient.b, DType::F32, w.n}, w.spec.gamma(), 1, stream);
   }
 
-  /// Both halves of G' as two products into one sum.
+  /// dA of the panel's rows and dB: both halves of G' as two products each that go into one sum.
   static void addSplit(const LowRankTask& task, const GradientPanel& panel, const SplitMatrix& a, const SplitMatrix& b,
-                       Scratch& scratch, cudaStream_t stream) {
+                       Scratch scratch, cudaStream_t stream) {
     const LinearWeight& w = *task.weight;
     const int64_t rank = w.spec.rank;
-    const std::array form{ThinForm::OverColumns, ThinForm::OverRows};
-    for (const ThinForm f : form) {
-      const bool overColumns = f == ThinForm::OverColumns;
-      std::array<ThinProduct, 2> products;
-      for (size_t half = 0; half < 2; ++half) {
-        products[half] = {.y = half == 0 ? panel.halves.hi : panel.halves.lo,
-                          .rows = panel.rows,
-                          .cols = roundedUp(w.n, 8),
-                          .yStride = panel.halves.stride,
-                          .w = overColumns ? b : a.at(panel.firstRow, 0),
-                          .thin = paddedRank(rank)};
-      }
-      const std::array<bool, 2> transposed{!overColumns, !overColumns};
-      Scratch partial = scratch;
-      const auto sums = runThin(f, products, transposed, partial, stream);
-      // The halves' partial results lie one after the other.
-      LRQAT_CHECK(sums[1].partial == sums[0].partial + sums[0].splits * sums[0].splitStride);
-      PartialSums both = part(sums[0], 0, overColumns ? panel.rows : rank, overColumns ? rank : w.n);
-      both.splits *= 2;
-      const AddSumJob job{both, w.spec.gamma(), overColumns ? task.gradient.a + panel.firstRow * rank : task.gradient.b,
-                          overColumns ? rank : w.n};
-      addSums(std::span(&job, 1), stream);
+    std::array<ThinProduct, 4> products;
+    for (size_t i = 0; i < 4; ++i) {
+      const bool overRows = i >= 2;
+      products[i] = {.form = overRows ? ThinForm::OverRows : ThinForm::OverColumns,
+                     .y = i % 2 == 0 ? panel.halves.hi : panel.halves.lo,
+                     .rows = panel.rows,
+                     .cols = roundedUp(w.n, 8),
+                     .yStride = panel.halves.stride,
+                     .w = overRows ? a.at(panel.firstRow, 0) : b,
+                     .thin = paddedRank(rank),
+                     .thinMajor = overRows};
     }
+    runThin(products, scratch, stream);
+    const auto both = [&](size_t i, int64_t rows, int64_t cols) {
+      PartialSums sums = products[i].sums(0, rows, cols);
+      // The halves' partial results lie one after the other.
+      LRQAT_CHECK(products[i + 1].partial == sums.partial + sums.splits * sums.splitStride);
+      sums.splits *= 2;
+      return sums;
+    };
+    const std::array jobs{
+        AddSumJob{both(0, panel.rows, rank), w.spec.gamma(), task.gradient.a + panel.firstRow * rank, rank},
+        AddSumJob{both(2, rank, w.n), w.spec.gamma(), task.gradient.b, w.n}};
+    addSums(jobs, stream);
   }
 };
 
@@ -305,24 +291,24 @@ void LowRankGradient::run(Matrix x, std::span<const LowRankTask> tasks, std::spa
   LRQAT_CHECK(tasks.size() == clippedCounts.size() && tasks.size() <= 8);
   LRQAT_CHECK(exact ? x.type == DType::F32 : x.type == DType::BF16);
   Tasks thin;
+  std::vector<int64_t> thinCounts;
   for (size_t i = 0; i < tasks.size(); ++i) {
     const LowRankTask& task = tasks[i];
     LRQAT_CHECK(task.weight->n == x.cols && task.dYs.rows == x.rows && task.dYs.cols == task.weight->m);
     LRQAT_CHECK(task.dYs.type == x.type && x.rows > 0);
-    if (rankOf(task) > 0 && !isDense(task, clippedCounts[i])) thin.push_back(&task);
+    if (isDense(task, clippedCounts[i])) {
+      DensePanels::add(gemm_, x, task, exact, scratch, stream);
+    } else if (rankOf(task) > 0) {
+      thin.push_back(&task);
+      thinCounts.push_back(clippedCounts[i]);
+    }
   }
   if (exact) {
     for (const LowRankTask* task : thin) ThinProducts::addExact(gemm_, x, *task, scratch, stream);
   } else {
     ThinProducts::add(x, thin, scratch, stream);
   }
-  for (size_t i = 0; i < tasks.size(); ++i) {
-    if (isDense(tasks[i], clippedCounts[i])) {
-      DensePanels::add(gemm_, x, tasks[i], exact, scratch, stream);
-    } else if (rankOf(tasks[i]) > 0) {
-      ClippedCorrection::subtract(x, tasks[i], clippedCounts[i], scratch, stream);
-    }
-  }
+  ClippedCorrection::subtract(x, thin, thinCounts, scratch, stream);
 }
 
 }  // namespace lrqat::cuda

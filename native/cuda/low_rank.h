@@ -24,6 +24,9 @@ class LowRankGradient {
   void run(Matrix x, std::span<const LowRankTask> tasks, std::span<const int64_t> clippedCounts, bool exact,
            Scratch& scratch, cudaStream_t stream);
 
+  /// Clipped entries up to which the sparse form is used; above it the dense one is faster.
+  static constexpr int64_t sparseCapacity(int64_t m, int64_t n) { return m * n / 128 > 1024 ? m * n / 128 : 1024; }
+
   /// m: rows of the widest task. rankSum: Σ of the tasks' ranks, each rounded up to a multiple of 32.
   static int64_t scratchBytes(int64_t tokens, int64_t n, int64_t m, int64_t rankSum);
 

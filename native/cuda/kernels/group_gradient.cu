@@ -39,8 +39,8 @@ struct Arguments {
   float* products;  // where sums over groups need a second pass
   GroupScales scales;
   int64_t halvesStride;
-  int64_t octets;  // of all rows
-  int octetsPerRow;
+  uint32_t octets;  // of all rows
+  uint32_t octetsPerRow;
   int n;
 };
 
@@ -77,10 +77,10 @@ __device__ __forceinline__ void storeOctet(const float (&g)[kOctet], int count, 
 /// A thread eight columns of a row. kGroup: scales by group; kScale: their gradient is wanted.
 template <bool kGroup, bool kScale>
 __global__ __launch_bounds__(kThreads) void maskKernel(const __grid_constant__ Arguments f) {
-  const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const uint32_t index = blockIdx.x * kThreads + threadIdx.x;
   const bool exists = index < f.octets;
-  const auto row = static_cast<uint32_t>(exists ? index / f.octetsPerRow : 0);
-  const int octet = exists ? static_cast<int>(index - static_cast<int64_t>(row) * f.octetsPerRow) : 0;
+  const uint32_t row = exists ? index / f.octetsPerRow : 0;
+  const int octet = exists ? static_cast<int>(index - row * f.octetsPerRow) : 0;
   const int column = octet * kOctet;
   const int count = exists ? min(kOctet, f.n - column) : 0;
   const bool wide = f.n % kOctet == 0 && exists;
@@ -108,9 +108,9 @@ __global__ __launch_bounds__(kThreads) void maskKernel(const __grid_constant__ A
       float sum = 0;
 #pragma unroll
       for (int i = 0; i < kOctet; ++i) sum = __fmaf_rn(g[i], static_cast<float>(q.value[i]), sum);
-      const int lanes = f.scales.groupSize / kOctet;
-      for (int offset = 1; offset < lanes; offset *= 2) sum += __shfl_xor_sync(0xffffffffU, sum, offset);
-      if (exists && index % lanes == 0) f.scales.add(index / lanes, sum);
+      const uint32_t lanes = static_cast<uint32_t>(f.scales.groupSize) / kOctet;
+      for (uint32_t offset = 1; offset < lanes; offset *= 2) sum += __shfl_xor_sync(0xffffffffU, sum, offset);
+      if (exists && (index & (lanes - 1)) == 0) f.scales.add(index / lanes, sum);
     }
   }
   if (!f.mask || !exists) return;
@@ -175,8 +175,9 @@ void maskGradient(const LowRankTask& task, const GradientPanel& panel, cudaStrea
   arguments.mask = wantsFactors ? task.clipped.mask + panel.firstRow * words : nullptr;
   arguments.integers = panel.integers;
   arguments.halvesStride = panel.halves.stride;
-  arguments.octetsPerRow = static_cast<int>(integerStride(w.n) / kOctet);
-  arguments.octets = panel.rows * arguments.octetsPerRow;
+  arguments.octetsPerRow = static_cast<uint32_t>(integerStride(w.n) / kOctet);
+  LRQAT_CHECK(panel.rows * integerStride(w.n) < INT32_MAX);
+  arguments.octets = static_cast<uint32_t>(panel.rows) * arguments.octetsPerRow;
   arguments.n = static_cast<int>(w.n);
   if (group) {
     const bool trainsPlain = spec.storage == Storage::Integer;

@@ -1,297 +1,24 @@
 #include <algorithm>
 
 #include "cuda/check.h"
-#include "cuda/kernels/element.cuh"
 #include "cuda/kernels/low_rank_products.h"
+#include "cuda/kernels/low_rank_tiles.cuh"
 
 namespace lrqat::cuda {
 
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kTile = static_cast<int>(kThinTile);
-constexpr int kChunk = static_cast<int>(kThinChunk);
-constexpr int kYBytes = kTile * kChunk * 2;
+using namespace thin;
+
 constexpr size_t kMostJobs = 16;
 
-/// A ThinProduct, or a part of its thin columns.
-struct Job {
-  const bf16* y;
-  const bf16* hi;
-  const bf16* lo;
-  float* partial;
-  int64_t yStride;
-  int64_t wStride;
-  int64_t splitStride;
-  int64_t keptStride;
-  int64_t thinStride;
-  int32_t rows;
-  int32_t cols;
-  int32_t tiles;
-  int32_t chunks;
-  int32_t splits;
-  int32_t firstUnit;
-  int32_t width;  // 32, 64 or 96 thin columns
-  bool overRows;
-  bool vector;  // rows of y start at multiples of 16 bytes
-};
-
 struct Jobs {
-  Job job[kMostJobs];
+  ThinJob job[kMostJobs];
   int32_t count;
 };
 
-template <int kN>
-constexpr int stages() {
-  return kN <= 64 ? 3 : 2;
-}
-template <int kN>
-constexpr int stageBytes() {
-  return kYBytes + 2 * kN * kChunk * 2;
-}
-
-__device__ __forceinline__ void copyAsync16(uint32_t shared, const void* global, bool valid) {
-  const int bytes = valid ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared), "l"(global), "r"(bytes));
-}
-__device__ __forceinline__ void commitCopies() {
-  asm volatile("cp.async.commit_group;\n");
-}
-template <int kPending>
-__device__ __forceinline__ void waitForCopies() {
-  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending));
-}
-
-template <bool kTransposed>
-__device__ __forceinline__ void loadMatrices(uint32_t (&r)[4], uint32_t shared) {
-  if constexpr (kTransposed) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];\n"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared));
-  } else {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared));
-  }
-}
-
-__device__ __forceinline__ void multiplyAdd(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-// Tiles in shared memory consist of 16-byte pieces. Piece p of row r of a tile whose rows have a multiple of 8 pieces
-// lies at p ^ (r % 8), otherwise (4 or 12 pieces) at p ^ (r / 2 % 4): eight rows of one column of pieces, which is what
-// ldmatrix reads at a time, lie in different banks.
-
-/// Copies tiles chunk by chunk: of Y [128 rows, 64 columns] and W [kN, 64 columns]; kOverRows: of Y [64 rows,
-/// 128 columns] and W [64 rows, kN].
-template <int kN, bool kOverRows, bool kVector>
-class TileStream {
- public:
-  __device__ __forceinline__ TileStream(const Job& job, int tile, int chunk) {
-    const int thread = static_cast<int>(threadIdx.x);
-    const int r = kOverRows ? thread / 16 : thread / 8;
-    const int piece = kOverRows ? thread % 16 : thread % 8;
-    const int row = (kOverRows ? chunk * kChunk : tile * kTile) + r;
-    const int col = (kOverRows ? tile * kTile : chunk * kChunk) + piece * 8;
-    y_ = job.y + row * job.yStride + col;
-    yStride_ = job.yStride;
-    yOffset_ = (r * (kOverRows ? 16 : 8) + (piece ^ (r & 7))) * 16;
-    summed_ = kOverRows ? row : col;
-    summedEnd_ = kOverRows ? job.rows : job.cols;
-    if constexpr (kOverRows) {
-      kept_ = max(0, min(8, job.cols - col));
-    } else {
-      kept_ = max(0, (job.rows - row + kYRows - 1) / kYRows);
-    }
-    plane_ = job.lo - job.hi;
-    wStride_ = job.wStride;
-    if constexpr (!kOverRows) {
-      w_ = job.hi + r * job.wStride + chunk * kChunk + piece * 8;
-      wOffset_ = yOffset_;
-    } else {
-      constexpr int kAcross = kN == 64 ? 8 : 4;  // threads a row
-      const int wRow = thread / kAcross;
-      const int wPiece = thread % kAcross;
-      w_ = job.hi + static_cast<int64_t>(chunk * kChunk + wRow) * job.wStride + wPiece * 8;
-      wOffset_ = (wRow * (kN / 8) + (wPiece ^ (kN == 64 ? wRow & 7 : wRow >> 1 & 3))) * 16;
-    }
-  }
-
-  /// Starts copying the next chunk into a stage.
-  __device__ __forceinline__ void load(char* memory, uint32_t shared) {
-#pragma unroll
-    for (int i = 0; i < kYBytes / 16 / kThreads; ++i) {
-      const bf16* from = y_ + i * kYRows * yStride_;
-      const int offset = yOffset_ + i * kYBytes / 4;
-      if constexpr (kVector) {
-        const bool valid =
-            kOverRows ? kept_ > 0 && summed_ + i * kYRows < summedEnd_ : i < kept_ && summed_ < summedEnd_;
-        copyAsync16(shared + offset, from, valid);
-      } else {
-        const int count = kOverRows ? (summed_ + i * kYRows < summedEnd_ ? kept_ : 0)
-                                    : (i < kept_ ? min(8, summedEnd_ - summed_) : 0);
-        union {
-          bf16 value[8];
-          uint4 bits;
-        } eight;
-        eight.bits = make_uint4(0, 0, 0, 0);
-#pragma unroll
-        for (int e = 0; e < 8; ++e) {
-          if (e < count) eight.value[e] = from[e];
-        }
-        *reinterpret_cast<uint4*>(memory + offset) = eight.bits;
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < kN / 32; ++i) {
-      // Steps of 32 rows, or of 4 pieces of the same row.
-      constexpr bool kRowSteps = !kOverRows || kN == 64;
-      const bf16* from = w_ + (kRowSteps ? i * 32 * wStride_ : i * 32);
-      const uint32_t to = shared + kYBytes + wOffset_ + i * (kRowSteps ? 32 * 128 : 64);
-      copyAsync16(to, from, true);
-      copyAsync16(to + kN * kChunk * 2, from + plane_, true);
-    }
-    y_ += kOverRows ? kChunk * yStride_ : kChunk;
-    w_ += kOverRows ? kChunk * wStride_ : kChunk;
-    summed_ += kChunk;
-  }
-
- private:
-  /// Rows between two pieces of one thread.
-  static constexpr int kYRows = kOverRows ? 16 : 32;
-
-  const bf16* y_;
-  const bf16* w_;
-  int64_t yStride_;
-  int64_t wStride_;
-  int64_t plane_;
-  int yOffset_;
-  int wOffset_;
-  int summed_;
-  int summedEnd_;
-  int kept_;  // columns of this thread's pieces that exist; with kOverRows false: pieces whose row exists
-};
-
-/// One split of one tile.
-template <int kN, bool kOverRows, bool kVector>
-__device__ __forceinline__ void multiplyUnit(const Job& job, int unit, char* memory) {
-  constexpr int kStages = stages<kN>();
-  constexpr int kStageBytes = stageBytes<kN>();
-  constexpr int kPlane = kN * kChunk * 2;
-  constexpr int kWarpThin = kN / 2;       // thin columns of a warp
-  constexpr int kPairs = kWarpThin / 16;  // …in pairs of 8
-  const int tile = unit % job.tiles;
-  const int split = unit / job.tiles;
-  const auto start = [&](int s) { return static_cast<int>(static_cast<int64_t>(s) * job.chunks / job.splits); };
-  const int firstChunk = start(split);
-  const int count = start(split + 1) - firstChunk;
-
-  const auto shared = static_cast<uint32_t>(__cvta_generic_to_shared(memory));
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int warpKept = warp / 2 * 32;  // 32 of the 128 kept indices
-  const int warpThin = warp % 2 * kWarpThin;
-  const int row8 = lane & 7;
-  const int matrix = lane >> 3;
-
-  // Where this lane's rows of the matrices of one step begin; the steps and halves differ in address bits that the
-  // swizzle leaves alone or flips.
-  uint32_t aOffset;
-  uint32_t bOffset[kPairs];
-  if constexpr (kOverRows) {
-    constexpr int kPieces = kN / 8;
-    aOffset = ((matrix >> 1) * 8 + row8) * 256 + ((warpKept / 8 + (matrix & 1)) ^ row8) * 16;
-    const int row = (matrix & 1) * 8 + row8;
-#pragma unroll
-    for (int pair = 0; pair < kPairs; ++pair) {
-      const int piece = (warpThin + pair * 16) / 8 + (matrix >> 1);
-      bOffset[pair] = kYBytes + (row * kPieces + (piece ^ (kN == 64 ? row8 : row8 >> 1))) * 16;
-    }
-  } else {
-    aOffset = (warpKept + (lane & 15)) * 128 + ((lane >> 4) ^ row8) * 16;
-#pragma unroll
-    for (int pair = 0; pair < kPairs; ++pair) {
-      const int row = warpThin + pair * 16 + row8 + (lane >> 4) * 8;
-      bOffset[pair] = kYBytes + row * 128 + ((matrix & 1) ^ row8) * 16;
-    }
-  }
-
-  float sums[2][kPairs * 2][4] = {};
-  TileStream<kN, kOverRows, kVector> stream(job, tile, firstChunk);
-#pragma unroll
-  for (int s = 0; s < kStages - 1; ++s) {
-    if (s < count) stream.load(memory + s * kStageBytes, shared + s * kStageBytes);
-    commitCopies();
-  }
-  int stage = 0;
-  int nextStage = (kStages - 1) * kStageBytes;
-#pragma unroll 1
-  for (int i = 0; i < count; ++i) {
-    waitForCopies<kStages - 2>();
-    __syncthreads();
-    if (i + kStages - 1 < count) stream.load(memory + nextStage, shared + nextStage);
-    commitCopies();
-    const uint32_t base = shared + stage;
-#pragma unroll
-    for (int step = 0; step < kChunk / 16; ++step) {
-      uint32_t a[2][4];
-      uint32_t b[kPairs][2][4];
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        if constexpr (kOverRows) {
-          loadMatrices<true>(a[h], base + (aOffset ^ (h * 32)) + step * 16 * 256);
-        } else {
-          loadMatrices<false>(a[h], base + (aOffset ^ (step * 32)) + h * 16 * 128);
-        }
-      }
-#pragma unroll
-      for (int pair = 0; pair < kPairs; ++pair) {
-#pragma unroll
-        for (int plane = 0; plane < 2; ++plane) {
-          if constexpr (kOverRows) {
-            loadMatrices<true>(b[pair][plane], base + bOffset[pair] + plane * kPlane + step * 16 * kN * 2);
-          } else {
-            loadMatrices<false>(b[pair][plane], base + (bOffset[pair] ^ (step * 32)) + plane * kPlane);
-          }
-        }
-      }
-#pragma unroll
-      for (int plane = 0; plane < 2; ++plane) {
-#pragma unroll
-        for (int pair = 0; pair < kPairs; ++pair) {
-#pragma unroll
-          for (int h = 0; h < 2; ++h) {
-            multiplyAdd(sums[h][pair * 2], a[h], b[pair][plane][0], b[pair][plane][1]);
-            multiplyAdd(sums[h][pair * 2 + 1], a[h], b[pair][plane][2], b[pair][plane][3]);
-          }
-        }
-      }
-    }
-    stage = stage + kStageBytes == kStages * kStageBytes ? 0 : stage + kStageBytes;
-    nextStage = nextStage + kStageBytes == kStages * kStageBytes ? 0 : nextStage + kStageBytes;
-  }
-
-  float* out = job.partial + split * job.splitStride;
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-#pragma unroll
-    for (int n8 = 0; n8 < kPairs * 2; ++n8) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int kept = tile * kTile + warpKept + h * 16 + lane / 4 + e / 2 * 8;
-        const int thin = warpThin + n8 * 8 + lane % 4 * 2 + e % 2;
-        out[kept * job.keptStride + thin * job.thinStride] = sums[h][n8][e];
-      }
-    }
-  }
-}
-
 template <bool kVector, bool kOverRows>
-__device__ __forceinline__ void multiplyWidth(const Job& job, int unit, char* memory) {
+__device__ __forceinline__ void multiplyWidth(const ThinJob& job, int unit, char* memory) {
   if (job.width == 32) {
     multiplyUnit<32, kOverRows, kVector>(job, unit, memory);
   } else if (job.width == 64) {
@@ -302,11 +29,11 @@ __device__ __forceinline__ void multiplyWidth(const Job& job, int unit, char* me
 }
 
 template <bool kVector>
-__global__ __launch_bounds__(kThreads, 2) void thinProductsKernel(const __grid_constant__ Jobs jobs) {
+__global__ __launch_bounds__(kThinThreads, 2) void thinProductsKernel(const __grid_constant__ Jobs jobs) {
   extern __shared__ __align__(128) char memory[];
   int which = 0;
   while (which + 1 < jobs.count && static_cast<int>(blockIdx.x) >= jobs.job[which + 1].firstUnit) ++which;
-  const Job& job = jobs.job[which];
+  const ThinJob& job = jobs.job[which];
   const int unit = static_cast<int>(blockIdx.x) - job.firstUnit;
   if (job.overRows) {
     multiplyWidth<kVector, true>(job, unit, memory);
@@ -326,12 +53,12 @@ void launch(const Jobs& jobs, int64_t units, cudaStream_t stream) {
   }
   const auto kernel = thinProductsKernel<kVector>;
   LRQAT_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  kernel<<<static_cast<unsigned>(units), kThreads, static_cast<size_t>(bytes), stream>>>(jobs);
+  kernel<<<static_cast<unsigned>(units), kThinThreads, static_cast<size_t>(bytes), stream>>>(jobs);
   LRQAT_CUDA(cudaGetLastError());
 }
 
 /// Thin columns [first, first + width) of a product as a job.
-Job jobOf(const ThinProduct& product, int64_t first, int64_t width) {
+ThinJob jobOf(const ThinProduct& product, int64_t first, int64_t width) {
   const int64_t kept = product.tiles() * kThinTile;
   const SplitMatrix w = product.form == ThinForm::OverColumns ? product.w.at(first, 0) : product.w.at(0, first);
   return {
@@ -374,8 +101,17 @@ void planSplits(std::span<ThinProduct> products) {
   const auto cost = [](const ThinProduct& p) { return kThinTile + p.thin / thinPieces(p.thin); };
   int64_t work = 0;
   for (const ThinProduct& p : products) work += p.tiles() * p.chunks() * thinPieces(p.thin) * cost(p);
-  const int64_t span = std::max<int64_t>(4 * kThinTile, (work + kThinUnits - 1) / kThinUnits);
-  for (ThinProduct& p : products) p.splits = std::max<int64_t>(1, (p.chunks() * cost(p) + span / 2) / span);
+  // Rounding the splits up may ask for more thread blocks than run at once, and those few would run alone.
+  for (int64_t span = std::max<int64_t>(4 * kThinTile, (work + kThinUnits - 1) / kThinUnits);; span += span / 16) {
+    int64_t units = 0;
+    bool whole = true;
+    for (ThinProduct& p : products) {
+      p.splits = std::max<int64_t>(1, (p.chunks() * cost(p) + span / 2) / span);
+      units += p.tiles() * thinPieces(p.thin) * p.splits;
+      whole = whole && p.splits == 1;
+    }
+    if (units <= kThinUnits || whole) return;
+  }
 }
 
 void thinProducts(std::span<const ThinProduct> products, cudaStream_t stream) {
@@ -383,7 +119,7 @@ void thinProducts(std::span<const ThinProduct> products, cudaStream_t stream) {
   int64_t units = 0;
   const auto flush = [&] {
     if (jobs.count == 0) return;
-    const bool vector = std::all_of(jobs.job, jobs.job + jobs.count, [](const Job& job) { return job.vector; });
+    const bool vector = std::all_of(jobs.job, jobs.job + jobs.count, [](const ThinJob& job) { return job.vector; });
     vector ? launch<true>(jobs, units, stream) : launch<false>(jobs, units, stream);
     jobs.count = 0;
     units = 0;
@@ -394,7 +130,7 @@ void thinProducts(std::span<const ThinProduct> products, cudaStream_t stream) {
     LRQAT_CHECK(product.rows > 0 && product.cols > 0 && product.splits > 0 && product.splits <= product.chunks());
     for (int64_t first = 0; first < product.thin;) {
       const int64_t width = pieceWidth(product.thin - first);
-      Job& job = jobs.job[jobs.count++];
+      ThinJob& job = jobs.job[jobs.count++];
       job = jobOf(product, first, width);
       job.firstUnit = static_cast<int32_t>(units);
       units += job.tiles * product.splits;

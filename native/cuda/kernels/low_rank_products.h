@@ -25,8 +25,8 @@ constexpr int64_t kThinStep = 32;
 constexpr int64_t kThinTile = 128;
 /// Step of the dimension that is summed over: W is 0 up to a multiple of it.
 constexpr int64_t kThinChunk = 64;
-/// Tiles · splits of one group of products aimed at, about two for each multiprocessor of a large GPU.
-constexpr int64_t kThinUnits = 256;
+/// Tiles · splits of one group of products aimed at: two thread blocks for each multiprocessor of a large GPU.
+constexpr int64_t kThinUnits = 264;
 
 constexpr int64_t roundedUp(int64_t value, int64_t step) {
   return (value + step - 1) / step * step;
@@ -59,7 +59,7 @@ struct ThinProduct {
 };
 
 /// Sets `splits` of products that are launched together, so that all thread blocks have about the same number of chunks
-/// and there are about kThinUnits of them.
+/// and there are about kThinUnits of them, not more unless a product has more tiles.
 void planSplits(std::span<ThinProduct> products);
 
 /// One launch for up to 16 products whose thin sides are at most 96 wide.

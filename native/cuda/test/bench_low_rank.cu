@@ -1,6 +1,6 @@
 // Speed of the low-rank gradient at the shapes of a 7B decoder: microseconds for each group of linears that share an
 // input, and milliseconds for all 32 blocks, with nothing clipped, with some fractions clipped, and in the dense form.
-// Usage: bench_low_rank [tokens] [quick]
+// Usage: bench_low_rank [tokens] [profile]; with `profile` each case once, plainly, for a profiler
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "core/backend.h"
-#include "core/memory_plan.h"
 #include "cuda/check.h"
 #include "cuda/kernels/element.cuh"
 #include "cuda/kernels/low_rank_products.h"
@@ -66,6 +65,11 @@ T* allocate(int64_t count) {
 
 /// Median microseconds of one call; the calls rotate through `variants` and run as graphs.
 double microseconds(cudaStream_t stream, int repeats, const std::function<void(int)>& body) {
+  if (repeats == 0) {
+    body(0);
+    LRQAT_CUDA(cudaStreamSynchronize(stream));
+    return 1;
+  }
   std::vector<cudaGraphExec_t> graphs(kSets);
   for (int v = 0; v < kSets; ++v) {
     body(v);
@@ -248,21 +252,22 @@ int main(int argc, char** argv) {
     return 0;
   }
   const int64_t tokens = argc > 1 ? std::atoll(argv[1]) : 4096;
-  const bool quick = argc > 2;
+  const bool profile = argc > 2;
   cudaDeviceProp properties;
   LRQAT_CUDA(cudaGetDeviceProperties(&properties, 0));
   cudaStream_t stream;
   LRQAT_CUDA(cudaStreamCreate(&stream));
   const auto gemm = openGemm();
-  if (!quick)
+  if (!profile)
     std::printf("%s, %d multiprocessors, copy %.2f TB/s\n", properties.name, properties.multiProcessorCount,
                 copyBandwidth(stream));
   const std::vector<Group> groups = {{"q k v", 4096, {4096, 4096, 4096}},
                                      {"o", 4096, {4096}},
                                      {"gate up", 4096, {11008, 11008}},
                                      {"down", 11008, {4096}}};
-  const int repeats = quick ? 1 : 24;
-  const std::vector<double> fractions = {0.00001, 0.0001, 0.001, 0.01, 0.03};
+  const int repeats = profile ? 0 : 24;
+  const std::vector<double> fractions =
+      profile ? std::vector<double>{0.001} : std::vector<double>{0.00001, 0.0001, 0.001, 0.003, 0.007, 0.03};
   std::printf("%lld tokens, rank %d, microseconds (clipped and dense: the whole gradient)\n%-9s%9s%7s",
               static_cast<long long>(tokens), kRank, "group", "none", "TB/s");
   for (const double fraction : fractions) std::printf("%8g%%", fraction * 100);

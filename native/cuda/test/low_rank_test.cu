@@ -3,7 +3,6 @@
 #include <memory>
 #include <optional>
 
-#include "core/memory_plan.h"
 #include "cuda/kernels/clipped_entries.h"
 #include "cuda/kernels/low_rank_products.h"
 #include "cuda/low_rank.h"
@@ -168,7 +167,7 @@ void sparse() {
         for (const int rank : {5, 64}) {
           const Outcome outcome = check({{makeSpec(granularity, 0, rank, storage), 150}},
                                         {.type = type, .clipping = {.fraction = 0.02}}, 11);
-          expect(outcome.clipped > 100 && outcome.clipped < clippedCapacity(150, 172),
+          expect(outcome.clipped > 100 && outcome.clipped < LowRankGradient::sparseCapacity(150, 172),
                  "some entries are clipped: " + std::to_string(outcome.clipped));
         }
       }
@@ -190,7 +189,7 @@ void severalPanelsAndUnits() {
     Setting setting{
         .tokens = 19, .n = 4200, .type = type, .clipping = {.fraction = 0.006, .row = 2053, .column = 4191}};
     const Outcome outcome = check({{makeSpec(channel, 0, 4), 2100}}, setting, 51);
-    expect(outcome.clipped > 50000 && outcome.clipped < clippedCapacity(2100, 4200),
+    expect(outcome.clipped > 50000 && outcome.clipped < LowRankGradient::sparseCapacity(2100, 4200),
            "many entries are clipped: " + std::to_string(outcome.clipped));
     setting.clipping = {.fraction = 0.0002};
     check({{makeSpec(channel, 0, 4), 2100}}, setting, 52);
@@ -213,7 +212,7 @@ void aboveTheCapacity() {
     for (const Granularity granularity : {tensor, channel}) {
       const Outcome outcome =
           check({{makeSpec(granularity, 0, 5), 150}}, {.type = type, .clipping = {.fraction = 0.1}}, 31);
-      expect(outcome.clipped > clippedCapacity(150, 172), "more entries than the capacity are clipped");
+      expect(outcome.clipped > LowRankGradient::sparseCapacity(150, 172), "more entries than the capacity are clipped");
     }
   }
 }
