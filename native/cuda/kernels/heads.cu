@@ -139,7 +139,7 @@ __device__ __forceinline__ void applyColumns(const Place<N, K>& place, const Hea
 }
 
 template <int N, int K>
-__device__ __forceinline__ float headDot(const HeadShape& shape, const HeadValues<N, K>& a, const HeadValues<N, K>& b) {
+__device__ __forceinline__ float dot(const HeadValues<N, K>& a, const HeadValues<N, K>& b) {
   float sum = 0;
 #pragma unroll
   for (int k = 0; k < K; ++k) {
@@ -149,27 +149,53 @@ __device__ __forceinline__ float headDot(const HeadShape& shape, const HeadValue
       for (int i = 0; i < N; ++i) sum = fmaf(a[k][part][i], b[k][part][i], sum);
     }
   }
+  return sum;
+}
+
+__device__ __forceinline__ float headSum(const HeadShape& shape, float sum) {
   for (int offset = shape.lanes / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffU, sum, offset);
   return sum;
 }
 
-template <int N, int K>
-__device__ __forceinline__ float inverseRoot(const HeadShape& shape, const HeadValues<N, K>& y) {
-  return 1.0F / sqrtf(headDot<N, K>(shape, y, y) / static_cast<float>(shape.headDim) + shape.normEpsilon);
+__device__ __forceinline__ float inverseRoot(const HeadShape& shape, float squares) {
+  return 1.0F / sqrtf(squares / static_cast<float>(shape.headDim) + shape.normEpsilon);
 }
 
-/// Turns pairs by the angles of a position, backwards for direction −1.
+/// Rows whose angles a block holds in shared memory, for all its heads.
+constexpr int64_t stagedRows = 8;
+
+struct Angles {
+  float cosine[stagedRows * maximumHeadDim / 2];  // [row, headDim/2]
+  float sine[stagedRows * maximumHeadDim / 2];
+};
+
+/// Angles of `rows` rows from `first` on; the whole block.
+template <int N>
+__device__ __forceinline__ void stageAngles(const HeadShape& shape, int64_t first, int rows, Angles& angles) {
+  const int half = shape.headDim / 2;
+  const auto start = static_cast<uint32_t>(first);
+  for (int i = static_cast<int>(threadIdx.x) * N; i < rows * half; i += static_cast<int>(blockDim.x) * N) {
+    const int64_t from =
+        static_cast<int64_t>((start + static_cast<uint32_t>(i / half)) % shape.length) * half + i % half;
+    float v[N];
+    loadParameters(shape.cosine + from, v);
+    storeFloats(angles.cosine + i, v);
+    loadParameters(shape.sine + from, v);
+    storeFloats(angles.sine + i, v);
+  }
+}
+
+/// Turns pairs by the angles of a staged row, backwards for direction −1.
 template <int N, int K>
-__device__ __forceinline__ void rotate(const HeadShape& shape, const Place<N, K>& place, uint32_t position,
-                                       float direction, HeadValues<N, K>& y) {
-  const int64_t start = static_cast<int64_t>(position) * place.half;
+__device__ __forceinline__ void rotate(const Place<N, K>& place, const Angles& angles, int row, float direction,
+                                       HeadValues<N, K>& y) {
 #pragma unroll
   for (int k = 0; k < K; ++k) {
     if (!place.inside[k]) continue;
     float c[N];
     float s[N];
-    loadParameters(shape.cosine + start + place.within[k], c);
-    loadParameters(shape.sine + start + place.within[k], s);
+    loadFloats(angles.cosine + row * place.half + place.within[k], c);
+    loadFloats(angles.sine + row * place.half + place.within[k], s);
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       const float first = y[k][0][i];
@@ -181,20 +207,28 @@ __device__ __forceinline__ void rotate(const HeadShape& shape, const Place<N, K>
   }
 }
 
-constexpr int64_t forwardTileRows = 8;
+constexpr int64_t forwardTileRows = stagedRows;
 
-template <int K>
-constexpr int rowsInFlight = K == 1 ? 2 : 1;
+/// Shared memory of the kernels that rotate.
+template <bool Rotary>
+__device__ __forceinline__ Angles* stagedAngles() {
+  if constexpr (Rotary) {
+    __shared__ alignas(16) Angles angles;
+    return &angles;
+  } else {
+    return nullptr;
+  }
+}
 
 // grid: (threads' columns, row tiles)
 template <typename E, int N, int K, bool Norm, bool Rotary>
 __global__ void __launch_bounds__(maximumThreads, 2)
     projectHeadsKernel(HeadShape shape, DeviceRaw<E> raw, E* out, int64_t rows, int64_t cols) {
-  constexpr int unroll = rowsInFlight<K>;
+  constexpr int unroll = K == 1 ? 4 : 1;
   const Place<N, K> place(shape);
   const int64_t begin = blockIdx.y * forwardTileRows;
   const int64_t end = min(rows, begin + forwardTileRows);
-  uint32_t position = Rotary ? static_cast<uint32_t>(begin) % shape.length : 0;
+  const auto angles = stagedAngles<Rotary>();
   HeadBits<E, N, K> bits[unroll];
   const auto load = [&](int64_t first) {
 #pragma unroll
@@ -207,6 +241,10 @@ __global__ void __launch_bounds__(maximumThreads, 2)
   HeadValues<N, K> weight;
   loadHeadParameters<N, K>(place, raw.rowScale, 1, scale);
   if constexpr (Norm) loadNormWeight<N, K>(place, shape.normWeight, weight);
+  if constexpr (Rotary) {
+    stageAngles<N>(shape, begin, static_cast<int>(end - begin), *angles);
+    __syncthreads();
+  }
   for (int64_t first = begin; first < end; first += unroll) {
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {
@@ -215,15 +253,14 @@ __global__ void __launch_bounds__(maximumThreads, 2)
       unpackHead<E, N, K>(place, bits[u], y);
       applyColumns<N, K>(place, scale, raw.bias, y);
       if constexpr (Norm) {
-        const float r = inverseRoot<N, K>(shape, y);
+        const float r = inverseRoot(shape, headSum(shape, dot<N, K>(y, y)));
         eachPart(place, [&](int k, int part) {
 #pragma unroll
           for (int i = 0; i < N; ++i) y[k][part][i] = y[k][part][i] * r * weight[k][part][i];
         });
       }
       if constexpr (Rotary) {
-        rotate<N, K>(shape, place, position, 1, y);
-        if (++position == shape.length) position = 0;
+        rotate<N, K>(place, *angles, static_cast<int>(first + u - begin), 1, y);
       }
       storeHead<E, N, K>(place, out + (first + u) * cols, y);
     }
@@ -236,12 +273,13 @@ template <typename E, int N, int K, bool Norm, bool Rotary>
 __global__ void __launch_bounds__(maximumThreads, 2)
     projectHeadsBackwardKernel(HeadShape shape, const E* dOut, DeviceRaw<E> raw, E* dYs, float* partial, int64_t rows,
                                int64_t tileRows, int64_t cols) {
-  constexpr int unroll = rowsInFlight<K>;
+  constexpr int unroll = K == 1 ? 2 : 1;
+  static_assert(stagedRows % unroll == 0);
   const Place<N, K> place(shape);
   const int64_t begin = blockIdx.y * tileRows;
   const int64_t end = min(rows, begin + tileRows);
-  uint32_t position = Rotary ? static_cast<uint32_t>(begin) % shape.length : 0;
   const bool needsP = Norm || partial;
+  const auto angles = stagedAngles<Rotary>();
   HeadBits<E, N, K> gradientBits[unroll];
   HeadBits<E, N, K> pBits[unroll];
   const auto load = [&](int64_t first) {
@@ -259,6 +297,11 @@ __global__ void __launch_bounds__(maximumThreads, 2)
   if constexpr (Norm) loadNormWeight<N, K>(place, shape.normWeight, weight);
   HeadValues<N, K> sums = {};
   for (int64_t first = begin; first < end; first += unroll) {
+    if (Rotary && (first - begin) % stagedRows == 0) {
+      if (first > begin) __syncthreads();
+      stageAngles<N>(shape, first, static_cast<int>(min(stagedRows, end - first)), *angles);
+      __syncthreads();
+    }
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {
       if (first + u >= end) break;
@@ -266,19 +309,18 @@ __global__ void __launch_bounds__(maximumThreads, 2)
       HeadValues<N, K> p;
       unpackHead<E, N, K>(place, gradientBits[u], dy);
       if constexpr (Rotary) {
-        rotate<N, K>(shape, place, position, -1, dy);
-        if (++position == shape.length) position = 0;
+        rotate<N, K>(place, *angles, static_cast<int>((first + u - begin) % stagedRows), -1, dy);
       }
       if constexpr (Norm) {
         // dy becomes (dy∘w − y·(Σ dy·w·y)·r²/headDim)·r, the gradient of what the norm read.
         unpackHead<E, N, K>(place, pBits[u], p);
         applyColumns<N, K>(place, scale, raw.bias, p);
-        const float r = inverseRoot<N, K>(shape, p);
         eachPart(place, [&](int k, int part) {
 #pragma unroll
           for (int i = 0; i < N; ++i) dy[k][part][i] *= weight[k][part][i];
         });
-        const float factor = headDot<N, K>(shape, dy, p) * r * r / static_cast<float>(shape.headDim);
+        const float r = inverseRoot(shape, headSum(shape, dot<N, K>(p, p)));
+        const float factor = headSum(shape, dot<N, K>(dy, p)) * r * r / static_cast<float>(shape.headDim);
         eachPart(place, [&](int k, int part) {
 #pragma unroll
           for (int i = 0; i < N; ++i) dy[k][part][i] = fmaf(-p[k][part][i], factor, dy[k][part][i]) * r;

@@ -101,22 +101,18 @@ __global__ void __launch_bounds__(heldThreads, 1)
 }
 
 constexpr int rowThreads = 512;
-constexpr int longRowThreads = 1024;
 
-// Any vocabulary: one block a row, read twice. The first `heldColumns` stay in shared memory, the rest comes from the
-// L2 cache the second time, which is why a long row gets a multiprocessor of its own.
+// Any vocabulary: one block a row, the second read comes from the cache as far as it holds the row.
 template <typename G, int N>
-__global__ void __launch_bounds__(longRowThreads)
+__global__ void __launch_bounds__(rowThreads)
     crossEntropyKernel(const float* logits, const int32_t* targets, float gradientScale, G* gradient, double* losses,
-                       int64_t vocab, int64_t heldColumns) {
-  extern __shared__ float4 heldMemory[];
+                       int64_t vocab) {
   __shared__ float sharedTop[warpSize32];
   __shared__ double sharedTotal[warpSize32];
-  float* const held = reinterpret_cast<float*>(heldMemory);  // [heldColumns], read by the thread that wrote it
   const float* const row = logits + static_cast<int64_t>(blockIdx.x) * vocab;
   const int32_t target = targets[blockIdx.x];
   const float logit = threadIdx.x == 0 && target >= 0 ? row[target] : 0;
-  const int64_t step = static_cast<int64_t>(blockDim.x) * N;
+  constexpr int64_t step = int64_t{rowThreads} * N;
   constexpr int unroll = 4;
   const int64_t begin = static_cast<int64_t>(threadIdx.x) * N;
   float top = -FLT_MAX;
@@ -132,7 +128,6 @@ __global__ void __launch_bounds__(longRowThreads)
 #pragma unroll
       for (int u = 0; u < unroll; ++u) {
         if (column + u * step >= vocab) continue;
-        if (column + u * step < heldColumns) storeFloats(held + column + u * step, v[u]);
 #pragma unroll
         for (int i = 0; i < N; ++i) here = fmaxf(here, v[u][i]);
       }
@@ -159,9 +154,7 @@ __global__ void __launch_bounds__(longRowThreads)
     if (target >= 0) {
 #pragma unroll
       for (int u = 0; u < unroll; ++u) {
-        const int64_t place = column + u * step;
-        if (place < vocab)
-          loadFloats(place < heldColumns ? static_cast<const float*>(held) + place : row + place, v[u]);
+        if (column + u * step < vocab) loadFloats(row + column + u * step, v[u]);
       }
     }
 #pragma unroll
@@ -192,37 +185,25 @@ int deviceAttribute(cudaDeviceAttr attribute) {
   return value;
 }
 
-template <typename Kernel>
-void allowSharedMemory(Kernel kernel, int bytes) {
-  LRQAT_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-}
-
 template <typename G>
 void launchCrossEntropy(const Matrix& logits, const int32_t* targets, float gradientScale, G* gradient, double* losses,
                         cudaStream_t stream) {
   const auto* values = static_cast<const float*>(logits.data);
-  const int64_t vocab = logits.cols;
   const bool wide = allowsWidth(logits, 4) && isAligned(gradient);
-  // What a block may have, less than a kilobyte of it for sums.
-  const int shared = deviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) - 1024;
-  constexpr int oneRow = static_cast<int>(heldVocab) * 4;
-  const auto rows = static_cast<unsigned>(logits.rows);
+  constexpr int held = static_cast<int>(heldVocab) * 4;
   // Small vocabularies leave most of a block of the first kernel idle.
-  if (wide && vocab <= heldVocab && vocab > heldVocab / 4 && shared >= oneRow) {
-    allowSharedMemory(heldCrossEntropyKernel<G>, oneRow);
-    const unsigned blocks = std::min(rows, static_cast<unsigned>(deviceAttribute(cudaDevAttrMultiProcessorCount)));
-    heldCrossEntropyKernel<G><<<blocks, heldThreads, oneRow, stream>>>(values, targets, gradientScale, gradient, losses,
-                                                                       logits.rows, static_cast<int>(vocab));
-  } else if (wide && gradient && vocab > heldVocab) {
-    allowSharedMemory(crossEntropyKernel<G, 4>, shared);
-    crossEntropyKernel<G, 4><<<rows, longRowThreads, static_cast<size_t>(shared), stream>>>(
-        values, targets, gradientScale, gradient, losses, vocab, shared / 16 * 4);
+  if (wide && logits.cols <= heldVocab && logits.cols > heldVocab / 4 &&
+      deviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) >= held + 1024) {
+    LRQAT_CUDA(cudaFuncSetAttribute(heldCrossEntropyKernel<G>, cudaFuncAttributeMaxDynamicSharedMemorySize, held));
+    const int64_t blocks = std::min<int64_t>(logits.rows, deviceAttribute(cudaDevAttrMultiProcessorCount));
+    heldCrossEntropyKernel<G><<<static_cast<unsigned>(blocks), heldThreads, held, stream>>>(
+        values, targets, gradientScale, gradient, losses, logits.rows, static_cast<int>(logits.cols));
   } else if (wide) {
-    crossEntropyKernel<G, 4>
-        <<<rows, rowThreads, 0, stream>>>(values, targets, gradientScale, gradient, losses, vocab, 0);
+    crossEntropyKernel<G, 4><<<static_cast<unsigned>(logits.rows), rowThreads, 0, stream>>>(
+        values, targets, gradientScale, gradient, losses, logits.cols);
   } else {
-    crossEntropyKernel<G, 1>
-        <<<rows, rowThreads, 0, stream>>>(values, targets, gradientScale, gradient, losses, vocab, 0);
+    crossEntropyKernel<G, 1><<<static_cast<unsigned>(logits.rows), rowThreads, 0, stream>>>(
+        values, targets, gradientScale, gradient, losses, logits.cols);
   }
   LRQAT_CUDA(cudaGetLastError());
 }

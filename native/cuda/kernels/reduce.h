@@ -22,10 +22,10 @@ constexpr int64_t columnSumsScratchBytes(int64_t rows, int64_t cols, int64_t set
   return sets * Scratch::padded(sumTiles(rows) * cols * 4);
 }
 
-/// Cut for kernels whose blocks hold whole rows and walk down their tile: at most 256 tiles of at least 8 rows.
+/// Cut for kernels whose blocks hold whole rows and walk down their tile: at most 256 tiles of at least 4 rows.
 struct RowTiles {
   explicit constexpr RowTiles(int64_t rows)
-      : size(rows > 8 * 256 ? (rows + 255) / 256 : 8), count((rows + size - 1) / size) {}
+      : size(rows > 4 * 256 ? (rows + 255) / 256 : 4), count((rows + size - 1) / size) {}
   int64_t size;
   int64_t count;
 };

@@ -21,21 +21,33 @@ __global__ void __launch_bounds__(maximumRowThreads<N>)
   float sums[K][N] = {};
   const int64_t first = static_cast<int64_t>(blockIdx.x) * tileRows;
   const int64_t end = min(rows, first + tileRows);
-  for (int64_t row = first; row < end; ++row) {
-    const int64_t start = row * cols;
-    Bits<Dy, N> dyBits[K];
-    Bits<X, N> xBits[K];
+  // The next row is on its way while this one waits for its sum, where registers suffice for two.
+  constexpr bool ahead = K <= 2 && N > 1;
+  struct RowBits {
+    Bits<Dy, N> dy[K];
+    Bits<X, N> x[K];
     Bits<float, N> before[K];
-    Bits<E, N> pBits[K];
+    Bits<E, N> p[K];
+  };
+  RowBits next;
+  const auto fetch = [&](int64_t row) {
+    const int64_t start = row * cols;
 #pragma unroll
     for (int k = 0; k < K; ++k) {
       const int64_t column = static_cast<int64_t>(k * blockDim.x + threadIdx.x) * N;
       if (column >= cols) continue;
-      dyBits[k].load(dy + start + column);
-      xBits[k].load(x + start + column);
-      before[k].load(dx + start + column);
-      if (partial) pBits[k].load(raw.p + start + column);
+      next.dy[k].load(dy + start + column);
+      next.x[k].load(x + start + column);
+      next.before[k].load(dx + start + column);
+      if (partial) next.p[k].load(raw.p + start + column);
     }
+  };
+  if (ahead) fetch(first);
+  for (int64_t row = first; row < end; ++row) {
+    const int64_t start = row * cols;
+    if (!ahead) fetch(row);
+    const RowBits bits = next;
+    if (ahead && row + 1 < end) fetch(row + 1);
     const float r = rstd[row];
     float dot = 0;
     float weighted[K][N];
@@ -46,8 +58,8 @@ __global__ void __launch_bounds__(maximumRowThreads<N>)
       float w[N];
       float values[N];
       loadParameters(weight + column, w);
-      dyBits[k].unpack(weighted[k]);
-      xBits[k].unpack(values);
+      bits.dy[k].unpack(weighted[k]);
+      bits.x[k].unpack(values);
 #pragma unroll
       for (int i = 0; i < N; ++i) {
         weighted[k][i] *= w[i];
@@ -62,13 +74,13 @@ __global__ void __launch_bounds__(maximumRowThreads<N>)
       if (column >= cols) continue;
       float values[N];
       float sum[N];
-      xBits[k].unpack(values);
-      before[k].unpack(sum);
+      bits.x[k].unpack(values);
+      bits.before[k].unpack(sum);
 #pragma unroll
       for (int i = 0; i < N; ++i) sum[i] = fmaf(fmaf(-values[i], factor, weighted[k][i]), r, sum[i]);
       storeFloats(dx + start + column, sum);
       if (partial) {
-        pBits[k].unpack(values);
+        bits.p[k].unpack(values);
 #pragma unroll
         for (int i = 0; i < N; ++i) sums[k][i] = fmaf(sum[i], values[i], sums[k][i]);
       }
