@@ -112,12 +112,10 @@ step('Resume after the crash: the curve does not run back in time, and the run f
 });
 
 step('a star, a name and a filter show at once', async (w) => {
-  await w.tree(/of the gap/).click({ button: 'right' });
-  await w.choose(/^Star$/);
+  await w.menuOf(w.tree(/of the gap/), /^Star$/);
   await w.tree(/★ ppl/).waitFor();
   assert.equal(json('notes.json')['star'], true);
-  await w.tree(/★ ppl/).click({ button: 'right' });
-  await w.choose(/^Rename…$/);
+  await w.menuOf(w.tree(/★ ppl/), /^Rename…$/);
   await w.quickPick().locator('input[type=text]').fill('Baseline');
   await w.page.keyboard.press('Enter');
   await w.tree(/Baseline/).waitFor();
@@ -133,12 +131,10 @@ step('a star, a name and a filter show at once', async (w) => {
 });
 
 step('Duplicate makes an experiment without problems; Delete asks with the size and deletes', async (w) => {
-  await w.tree(/Baseline/).click({ button: 'right' });
-  await w.choose(/^Duplicate as New Experiment$/);
+  await w.menuOf(w.tree(/Baseline/), /^Duplicate as New Experiment$/);
   await w.page.locator('.tab.active', { hasText: 'w2-rank32-2.lrqat.json' }).waitFor();
   await w.page.locator('.codelens-decoration', { hasText: /Start Training.*fits/ }).waitFor();
-  await w.tree(/Baseline/).click({ button: 'right' });
-  await w.choose(/^Delete Run…$/);
+  await w.menuOf(w.tree(/Baseline/), /^Delete Run…$/);
   const dialog = w.dialog();
   await dialog.getByText(/Delete w2-rank32|Delete Baseline/).waitFor();
   await dialog.getByText(/MiB/).waitFor();

@@ -122,6 +122,22 @@ export class Window {
     await item.click();
   }
 
+  /** Chooses from a row's context menu. A tree that is just being redrawn may lose the click. */
+  async menuOf(row: Locator, entry: RegExp): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      await row.click({ button: 'right' });
+      const item = this.page.locator('.monaco-menu .action-label', { hasText: entry }).first();
+      try {
+        await item.waitFor({ timeout: 3_000 });
+        break;
+      } catch (error) {
+        if (attempt === 3) throw error;
+        await this.page.keyboard.press('Escape');
+      }
+    }
+    await this.choose(entry);
+  }
+
   /** Opens a file of the workspace by its name. */
   async openFile(name: string): Promise<void> {
     const { page } = this;
