@@ -272,6 +272,9 @@ export interface LrqatAddon {
   cpuInfo(oneDnn: string | null): CpuInfo;
   /** Opens the CUDA backend and lists the GPUs. Throws EngineFailure with code Unsupported where there is no driver. */
   cudaInfo(library: string): CudaInfo;
+  /** Scratch memory that the CUDA backend takes for an engine of this configuration, bytes; asks no GPU. For the test of the
+   *  planner, which computes the same. */
+  cudaScratchBytes(library: string, config: EngineConfig): number;
   /** Median time of one product with the GEMM library alone, nothing of ours around it. */
   gemmCeiling(
     options: GemmProduct & { readonly compute: ComputeType; readonly threads: number; readonly oneDnn: string | null },

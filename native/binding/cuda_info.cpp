@@ -1,4 +1,5 @@
 // What the CUDA backend finds on this machine; for `lrqat doctor` and for choices that a run stores.
+#include "binding/engine_config.h"
 #include "binding/register.h"
 #include "binding/values.h"
 #include "binding/worker_thread.h"
@@ -38,8 +39,19 @@ static Napi::Value cudaInfo(const Napi::CallbackInfo& info) {
   });
 }
 
+/// Scratch memory of the CUDA backend for an engine configuration; no GPU is asked.
+static Napi::Value cudaScratchBytes(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    if (!info[0].IsString()) badValue("library", "a string");
+    const CudaLibrary library = CudaLibrary::open(info[0].As<Napi::String>().Utf8Value());
+    const ParsedConfig parsed = parseEngineConfig(info[1]);
+    return Napi::Number::New(info.Env(), static_cast<double>(library.scratchBytes(parsed.engine.shape)));
+  });
+}
+
 void registerCudaInfo(Napi::Env env, Napi::Object exports) {
   exports.Set("cudaInfo", Napi::Function::New(env, cudaInfo, "cudaInfo"));
+  exports.Set("cudaScratchBytes", Napi::Function::New(env, cudaScratchBytes, "cudaScratchBytes"));
 }
 
 }  // namespace lrqat::binding

@@ -42,6 +42,10 @@ CudaVersions CudaLibrary::versions() const {
   return library_.require<cuda_interface::VersionsFunction>("lrqat_cuda_versions")();
 }
 
+int64_t CudaLibrary::scratchBytes(const EngineShape& shape) const {
+  return library_.require<cuda_interface::ScratchFunction>("lrqat_cuda_scratch")(&shape);
+}
+
 std::unique_ptr<Backend> CudaLibrary::createBackend(const CudaOptions& options) const {
   const auto create = library_.require<cuda_interface::CreateFunction>("lrqat_cuda_create");
   cuda_interface::Failure failure;

@@ -45,6 +45,8 @@ class CudaLibrary {
   /// Throws Unsupported with the driver's reason.
   std::vector<CudaDeviceInfo> devices() const;
   CudaVersions versions() const;
+  /// Scratch memory that a model of this shape needs; asks no GPU.
+  int64_t scratchBytes(const EngineShape& shape) const;
   /// Throws Unsupported (no such device, cuBLASLt not found), OutOfMemory.
   std::unique_ptr<Backend> createBackend(const CudaOptions& options) const;
 
@@ -56,7 +58,7 @@ class CudaLibrary {
 /// What both sides of the C interface share.
 namespace cuda_interface {
 
-constexpr int number = 1;
+constexpr int number = 2;
 
 struct Failure {
   int code = -1;  // an ErrorCode; -1: none
@@ -68,6 +70,7 @@ using NumberFunction = int (*)();
 using VersionsFunction = CudaVersions (*)();
 /// Fills at most `capacity` entries; returns the number of devices, or -1 with `failure`.
 using DevicesFunction = int (*)(CudaDeviceInfo* out, int capacity, Failure* failure);
+using ScratchFunction = int64_t (*)(const EngineShape* shape);
 /// Null with `failure`.
 using CreateFunction = Backend* (*)(int index, int computeType, const char* cublasLt, Failure* failure);
 

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "cuda/check.h"
 #include "cuda/cuda_backend.h"
+#include "cuda/scratch_plan.h"
 
 namespace {
 
@@ -90,6 +91,10 @@ LRQAT_EXPORT int lrqat_cuda_devices(CudaDeviceInfo* out, int capacity, Failure* 
     for (int i = 0; i < std::min(count, capacity); ++i) out[i] = describe(i);
     return count;
   });
+}
+
+LRQAT_EXPORT int64_t lrqat_cuda_scratch(const EngineShape* shape) {
+  return cuda::scratchBytes(*shape);
 }
 
 LRQAT_EXPORT Backend* lrqat_cuda_create(int index, int computeType, const char* cublasLt, Failure* failure) {

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { EngineConfig, LinearQuantization, LrqatAddon } from '../../native/binding/addon';
 import { linearNames, type ModelShape, type TensorSource } from '../../src/formats/model-shape';
+import { testDevice } from '../engine/device';
 
 export interface NamedTensor {
   readonly name: string;
@@ -83,6 +84,7 @@ export function goldenConfig(
     activationCheckpointing: 'none',
     seed: 1,
     plan: null,
+    ...testDevice(),
     ...overrides,
   };
 }

@@ -1,0 +1,102 @@
+// The planner's scratch memory of the CUDA backend against the backend's own formulas, for many shapes. Needs the backend's library
+// but no GPU.
+
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
+import test from 'node:test';
+
+import type { EngineConfig, LrqatAddon } from '../../native/binding/addon';
+import type { PlanInput } from '../../src/experiment';
+import { cudaScratchBytes } from '../../src/experiment/cuda-scratch';
+import { layoutOf } from '../../src/experiment/planner';
+import { linearNames } from '../../src/formats/model-shape';
+import { findNative } from '../../src/launch/native-files';
+import { randomNumbers } from './make';
+import { llama13B, llama70B, llama7B, tiny } from './shapes';
+
+const { cuda } = findNative();
+const addon = createRequire(resolve('package.json'))('./build/Release/lrqat.node') as LrqatAddon;
+
+function input(changes: Partial<PlanInput>, spec: Partial<EngineConfig['linears'][string]> = {}): PlanInput {
+  const shape = changes.shape ?? tiny;
+  const quantization = {
+    bits: 4,
+    groupSize: -1,
+    storage: 'integer',
+    fractionBits: 0,
+    encoding: 'reference',
+    range: 'lp-4',
+    scaleDomain: 'linear',
+    learnScales: true,
+    rank: 32,
+    alpha: 1,
+    ...spec,
+  } as const;
+  return {
+    shape,
+    device: 'cuda',
+    linears: Object.fromEntries(linearNames(shape).map((name) => [name, quantization])),
+    compute: 'bf16',
+    threads: 1,
+    training: true,
+    microBatchSize: 1,
+    sequenceLength: 1024,
+    activationCheckpointing: 'none',
+    ...changes,
+  };
+}
+
+function backendBytes(library: string, plan: PlanInput): number {
+  const { shape, device: _device, ...layout } = layoutOf(plan);
+  return addon.cudaScratchBytes(library, {
+    ...layout,
+    model: shape,
+    tensors: [],
+    device: { type: 'cuda', index: 0, library, cublasLt: '' },
+    oneDnn: null,
+    seed: 0,
+    plan: null,
+  });
+}
+
+test(
+  'scratch memory on CUDA is planned as the backend takes it',
+  { skip: cuda === null ? 'no CUDA backend' : false },
+  () => {
+    if (cuda === null) return;
+    const plans: PlanInput[] = [llama7B, llama13B, llama70B].flatMap((shape) =>
+      [1, 4, 8].map((microBatchSize) => input({ shape, microBatchSize })),
+    );
+    plans.push(input({ shape: llama7B, training: false }), input({ shape: llama70B }, { groupSize: 128 }));
+    const random = randomNumbers(5);
+    const pick = (low: number, high: number): number => low + Math.floor(random() * (high - low + 1));
+    for (let round = 0; round < 60; round++) {
+      const kvHeads = pick(1, 4);
+      const shape = {
+        ...tiny,
+        hiddenSize: pick(8, 700),
+        intermediateSize: pick(8, 1500),
+        layers: pick(1, 3),
+        heads: kvHeads * pick(1, 4),
+        kvHeads,
+        headDim: 2 * pick(4, 64),
+        vocabSize: pick(20, 40_000),
+      };
+      plans.push(
+        input(
+          {
+            shape,
+            microBatchSize: pick(1, 9),
+            sequenceLength: pick(1, 3000),
+            training: random() < 0.8,
+            activationCheckpointing: random() < 0.5 ? 'none' : 'block',
+          },
+          { rank: pick(0, 8), groupSize: pick(-1, 0), learnScales: random() < 0.7 },
+        ),
+      );
+    }
+    for (const plan of plans)
+      assert.equal(cudaScratchBytes(layoutOf(plan)), backendBytes(cuda, plan), JSON.stringify(plan));
+  },
+);
