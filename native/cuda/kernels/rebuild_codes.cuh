@@ -42,13 +42,14 @@ struct PackedCodes {
   };
   /// The first word with bits of a thread's eight codes, and the place of those bits.
   struct Cursor {
-    uint32_t offset;  // bytes
-    int shift;        // of the first bit in the first word
-    int present;      // words of the group from the first word on
+    uint32_t group;  // bytes before the group of 32 codes
+    uint32_t first;  // bytes of the group before that word
+    int shift;       // of the first bit in it
+    int present;     // words of the group from it on
   };
   const uint8_t* codes;  // [rows, rowBytes]
   uint32_t rowBytes;
-  uint32_t limit;  // offset of the last group
+  uint32_t limit;  // bytes before the last group
   uint32_t width;
   CodeNumbers numbers;
 
@@ -57,19 +58,19 @@ struct PackedCodes {
   /// `column` is a multiple of 8; eight codes are kWidth bytes.
   __device__ __forceinline__ Cursor at(int row, int column) const {
     const uint32_t w = codeWidth();
-    const uint32_t octet = static_cast<uint32_t>(column) / kOctet;
-    const uint32_t offset = static_cast<uint32_t>(row) * rowBytes + octet * w;
+    const uint32_t group =
+        static_cast<uint32_t>(row) * rowBytes + static_cast<uint32_t>(column) / kGroupColumns * 4 * w;
+    const uint32_t byte = static_cast<uint32_t>(column) / kOctet % 4 * w;
     if constexpr (kWidth == 2 || kWidth == 4 || kWidth == 8) {
-      return {offset, 0, 0};
+      return {group, byte, 0, 0};
     } else {
-      const uint32_t byte = octet % 4 * w;
-      return {offset - byte % 4, static_cast<int>(byte % 4 * 8), static_cast<int>(w - byte / 4)};
+      return {group, byte / 4 * 4, static_cast<int>(byte % 4 * 8), static_cast<int>(w - byte / 4)};
     }
   }
 
   /// Of the octet `rows` further on.
   __device__ __forceinline__ Raw load(const Cursor& cursor, int rows) const {
-    const uint8_t* from = codes + min(cursor.offset + static_cast<uint32_t>(rows) * rowBytes, limit);
+    const uint8_t* from = codes + (min(cursor.group + static_cast<uint32_t>(rows) * rowBytes, limit) + cursor.first);
     if constexpr (kWidth == 8) {
       const uint2 words = __ldg(reinterpret_cast<const uint2*>(from));
       return {words.x, words.y};
