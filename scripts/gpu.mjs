@@ -51,7 +51,7 @@ await main(async () => {
     run(bench, ['--model', '7b', '--micro-batches', '4', '--checkpointing', 'none', '--storage', 'fixed-point'], {
       env,
     });
-    for (const clipped of ['0.0005', '0.001', '0.01'])
+    for (const clipped of ['0.001', '0.01', '0.03'])
       run(bench, ['--model', '7b', '--micro-batches', '4', '--checkpointing', 'none', '--clipped', clipped], { env });
     for (const model of ['1b', '8b', '13b'])
       run(bench, ['--model', model, '--micro-batches', '1,4', '--host', 'embeddings'], { env });

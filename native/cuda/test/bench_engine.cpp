@@ -207,17 +207,20 @@ Rates ceilings(const CudaLibrary& library, const ModelShape& m, int64_t tokens) 
   return {.gemm = flops / seconds, .copy = 20.0 * static_cast<double>(copied) / secondsSince(start)};
 }
 
-/// Makes entries clip: scales so small that a share of the integers lies at the ends of the grid, and a low-rank term
-/// that pushes about half of those over.
+/// Standard deviation of C where entries shall clip, in grid steps; P(C > ½) is pushedShare.
+constexpr double pushDeviation = 0.35;
+constexpr double pushedShare = 0.0766;
+
+/// Makes entries clip: a low-rank term that pushes pushedShare of the integers at an end of the grid over it.
 void pushOut(Engine& engine, double share) {
   std::mt19937 random(7);
   std::normal_distribution<float> normal;
   for (const ParameterInfo& p : engine.parameters()) {
     if (p.kind != ParameterKind::A) continue;
     const double rank = static_cast<double>(p.cols);
-    // C = γ·Σ A·B with B uniform in ±1/√n: a standard deviation of about 2 grid steps.
+    // C = γ·Σ A·B with γ = 1/r and B uniform in ±1/√n, whose variance is 1/(3n).
     const auto shape = engine.parameters()[static_cast<size_t>(&p - engine.parameters().data()) + 1];
-    const double deviation = 2 * rank / std::sqrt(rank) * std::sqrt(3.0 * static_cast<double>(shape.cols));
+    const double deviation = pushDeviation * rank / std::sqrt(rank) * std::sqrt(3.0 * static_cast<double>(shape.cols));
     std::vector<float> a(static_cast<size_t>(p.count()));
     for (float& value : a) value = static_cast<float>(share > 0 ? deviation : 0) * normal(random);
     engine.writeState(p.linear, ParameterKind::A, StateKind::Value, a);
@@ -225,12 +228,13 @@ void pushOut(Engine& engine, double share) {
 }
 
 std::map<std::string, std::vector<float>> narrowScales(const ModelShape& m, const QuantSpec& spec, double share) {
-  // Quantile of the normal distribution by bisection: P(|w| > (q⁺ − ½)·s) = 3·share.
+  // So many integers at the ends that pushOut clips `share` of all; quantile of the normal distribution by bisection.
+  const double ends = std::min(0.9, share / pushedShare);
   double low = 0;
   double high = 10;
   for (int i = 0; i < 60; ++i) {
     const double middle = (low + high) / 2;
-    (std::erfc(middle / std::sqrt(2.0)) > 3 * share ? low : high) = middle;
+    (std::erfc(middle / std::sqrt(2.0)) > ends ? low : high) = middle;
   }
   const float scale = static_cast<float>(0.02 * low / (spec.qmax() - 0.5));
   std::map<std::string, std::vector<float>> scales;
