@@ -138,10 +138,14 @@ test(
     const paused = await lrqat(['pause', 'latest', ...at]);
     assert.match(paused.stdout, /is paused at step \d+/);
     await following.printed(/paused at step/);
-    // Pause really idles: the kernel's own account of the trainer's time stands still.
-    const before = cpuTicks(owner.pid);
-    await new Promise((resolve) => setTimeout(resolve, 1500));
-    const share = (cpuTicks(owner.pid) - before) / ticksPerSecond() / 1.5;
+    // Pause really idles: the kernel's own account of the trainer's time stands still. What Node compiles and collects just after
+    // the last step may fall into a first window; what spins would be in every one.
+    let share = Infinity;
+    for (let window = 0; window < 4 && share >= 0.05; window++) {
+      const before = cpuTicks(owner.pid);
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      share = (cpuTicks(owner.pid) - before) / ticksPerSecond() / 1.5;
+    }
     assert.ok(share < 0.05, `${(share * 100).toFixed(1)} % of a core while paused`);
 
     const saved = await lrqat(['checkpoint', 'latest', ...at]);
