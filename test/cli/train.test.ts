@@ -138,8 +138,8 @@ test(
     const paused = await lrqat(['pause', 'latest', ...at]);
     assert.match(paused.stdout, /is paused at step \d+/);
     await following.printed(/paused at step/);
-    // Pause really idles: the kernel's own account of the trainer's time stands still. What Node compiles and collects just after
-    // the last step may fall into a first window; what spins would be in every one.
+    // Pause really idles: the kernel's own account of the trainer's time stands still in one of four windows. A first window has
+    // once shown 8 % of a core, for a reason not yet found; what spins would be in every one.
     let share = Infinity;
     for (let window = 0; window < 4 && share >= 0.05; window++) {
       const before = cpuTicks(owner.pid);

@@ -34,7 +34,7 @@ test('texts are guessed by their names', () => {
 });
 
 test('a duplicate says what differs from the defaults, and resolves to the same experiment', () => {
-  const folder = path.resolve('/work/project');
+  const folder = path.resolve('/home/me/project');
   const file = path.join(folder, 'a.lrqat.json');
   const text = JSON.stringify({
     model: { path: 'model' },
