@@ -5,6 +5,8 @@ import { main, printStages, run, ScriptError, stage } from './lib.mjs';
 import { setup } from './setup.mjs';
 
 const node = (...args) => run(process.execPath, args);
+/** A test file that has not ended after this long is failed: one that hangs must not hide what the others say. */
+const FILE_TIMEOUT = '--test-timeout=900000';
 
 await main(async () => {
   await setup({ dev: true });
@@ -26,7 +28,7 @@ await main(async () => {
   // One after the other and alone: they look at frames.
   const browser = 'dist/test/webview/browser/*.test.mjs';
   await attempt('webviews in a browser', () =>
-    node('--test', '--test-concurrency=1', '--test-reporter=spec', ...globSync([browser]).sort()),
+    node('--test', FILE_TIMEOUT, '--test-concurrency=1', '--test-reporter=spec', ...globSync([browser]).sort()),
   );
   await attempt('VS Code', async () => (await import('./vscode-tests.mjs')).vscodeTests());
   printStages();
@@ -36,7 +38,7 @@ await main(async () => {
   console.log(`\n── TypeScript tests (${String(files.length)} files)`);
   try {
     if (files.length === 0) throw new ScriptError('no test file was bundled');
-    node('--test', '--test-reporter=spec', ...files);
+    node('--test', FILE_TIMEOUT, '--test-reporter=spec', ...files);
   } catch (error) {
     if (!(error instanceof ScriptError)) throw error;
     failed.push('TypeScript tests');

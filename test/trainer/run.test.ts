@@ -264,22 +264,26 @@ describe('pausing', () => {
     // Without patience the pause interrupts the step it comes in, which is made again with the same tokens.
     const ended = runTrainer(run, { pausePatience: -1, onEvent: atStep(4, () => void sendControl(run, 'pause')) });
     await until(async () => (await statusOf(run)).state === 'paused', 'paused');
-    const { step } = await statusOf(run);
-    assert.ok(step >= 4 && step < 12);
+    try {
+      const { step } = await statusOf(run);
+      assert.ok(step >= 4 && step < 12);
 
-    const begun = process.cpuUsage();
-    await sleep(1500);
-    const { user, system } = process.cpuUsage(begun);
-    // The control folder is looked at five times a second, the heartbeat written every five seconds.
-    assert.ok(user + system < 0.1 * 1.5e6, `${String((user + system) / 1000)} ms of CPU in 1500 ms of pause`);
-    assert.equal((await statusOf(run)).step, step);
+      const begun = process.cpuUsage();
+      await sleep(1500);
+      const { user, system } = process.cpuUsage(begun);
+      // What spins takes a whole core. The looks at the control folder (five a second) and the heartbeat take 0.5 % of a core on
+      // an idle machine; virtual machines have been seen to charge them with 13 %.
+      assert.ok(user + system < 0.25 * 1.5e6, `${String((user + system) / 1000)} ms of CPU in 1500 ms of pause`);
+      assert.equal((await statusOf(run)).step, step);
 
-    await sendControl(run, 'checkpoint');
-    await until(async () => (await statusOf(run)).acknowledged?.verb === 'checkpoint', 'checkpoint');
-    assert.ok(checkpointsOf(run).includes(`step-${String(step).padStart(8, '0')}`));
-    assert.equal((await statusOf(run)).state, 'paused');
-
-    await sendControl(run, 'resume');
+      await sendControl(run, 'checkpoint');
+      await until(async () => (await statusOf(run)).acknowledged?.verb === 'checkpoint', 'checkpoint');
+      assert.ok(checkpointsOf(run).includes(`step-${String(step).padStart(8, '0')}`));
+      assert.equal((await statusOf(run)).state, 'paused');
+    } finally {
+      // Whatever failed: a trainer that stays paused would keep this process alive.
+      await sendControl(run, 'resume');
+    }
     assert.equal(await ended, 'finished');
     await assertSameRun(run, reference);
   });
