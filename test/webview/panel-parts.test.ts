@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { adviceFor } from '../../webview/charts/advice';
-import { contentSecurityPolicy, chartsHtml } from '../../webview/charts/html';
+import { contentSecurityPolicy, panelHtml } from '../../webview/shared/page';
 import { evenly } from '../../webview/charts/picture';
 import { Control, Data, panelState, Runs, type RunInfo } from '../../webview/charts/protocol';
 import { evaluationsCsv, layersCsv, rowsCsv } from '../../webview/charts/series/csv';
@@ -146,7 +146,7 @@ void describe('page', () => {
   });
 
   it('cannot be broken out of by texts', () => {
-    const html = chartsHtml(options);
+    const html = panelHtml(options);
     assert.equal(html.match(/<script/g)?.length, 2);
     assert.ok(html.includes('<title>&lt;Runs&gt; &amp; &quot;more&quot;</title>'));
     assert.ok(html.includes('lang="de"'));

@@ -1,7 +1,7 @@
 // The contract between the live-charts panel and its host. Everything that crosses is declared here, with its check.
 //
 // For the host, in order:
-//   1. HTML: `chartsHtml` of ./html (content security policy, nonce, translations) with the URIs of dist/webview/charts.js and
+//   1. HTML: `panelHtml` of ../shared/page (content security policy, nonce, translations) with the URIs of dist/webview/charts.js and
 //      charts.css. localResourceRoots: dist/webview.
 //   2. One `RunFeed` (./feed) a shown run: give it what RunReader.poll() returns (`feed.add(update)`; read with `layers: true`).
 //      It folds resumes and repeated evaluations and makes the messages: `for (const piece of feed.snapshot()) post(Data.of(piece))`

@@ -11,7 +11,7 @@ import {
 } from 'vscode';
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
-import { chartsHtml } from '../../../webview/charts/html';
+import { panelHtml } from '../../../webview/shared/page';
 import {
   AddRuns,
   Control,
@@ -94,7 +94,7 @@ export class ChartsPanel implements Disposable {
       workspace.onDidGrantWorkspaceTrust(() => this.postRuns()),
     );
     this.updateTitle();
-    webview.html = chartsHtml({
+    webview.html = panelHtml({
       script: webview.asWebviewUri(Uri.joinPath(bundle, 'charts.js')).toString(),
       style: webview.asWebviewUri(Uri.joinPath(bundle, 'charts.css')).toString(),
       cspSource: webview.cspSource,

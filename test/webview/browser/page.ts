@@ -5,7 +5,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { chromium, type Browser, type Page } from 'playwright-core';
-import { chartsHtml } from '../../../webview/charts/html';
+import { panelHtml } from '../../../webview/shared/page';
 import type { PanelState, RunDelta, RunInfo } from '../../../webview/charts/protocol';
 import type { Message } from '../../../webview/shared/messages';
 
@@ -48,7 +48,7 @@ export async function serve(): Promise<{ readonly url: string; readonly server: 
     if (pathname === '/') {
       response.setHeader('content-type', 'text/html; charset=utf-8');
       response.end(
-        chartsHtml({
+        panelHtml({
           script: '/charts.js',
           style: '/charts.css',
           cspSource: "'self'",

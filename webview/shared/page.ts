@@ -1,7 +1,7 @@
-// The page around the bundle. Used by the host and by the tests, so that both run under the same content security policy.
+// The page around a panel's bundle. Used by the hosts and by the tests, so that both run under the same content security policy.
 
 export interface PageOptions {
-  /** URIs of dist/webview/charts.js and charts.css as the page may load them. */
+  /** URIs of the panel's script and style sheet in dist/webview as the page may load them. */
   readonly script: string;
   readonly style: string;
   /** webview.cspSource. */
@@ -29,7 +29,7 @@ export function contentSecurityPolicy({ cspSource, nonce }: Pick<PageOptions, 'c
   ].join('; ');
 }
 
-export function chartsHtml(options: PageOptions): string {
+export function panelHtml(options: PageOptions): string {
   // Data, not code: `<` is escaped so that no text can end the element.
   const translations = JSON.stringify(options.translations).replaceAll('<', '\\u003c');
   return `<!doctype html>
