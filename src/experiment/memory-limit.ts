@@ -1,6 +1,4 @@
-// `memoryLimit` in bytes, and the memory it is a share of.
-
-import os from 'node:os';
+// `memoryLimit` in bytes. Free of Node, so that a webview can plan.
 
 import type { Experiment } from './schema';
 
@@ -34,10 +32,4 @@ export function memoryLimitBytes(
     throw new RangeError(`memoryLimit: ${JSON.stringify(limit)} is no size; use "auto" or a size such as "6 GiB"`);
   }
   return Math.floor(Number(amount) * factor);
-}
-
-/** Bytes of memory of the machine or, where smaller, of the container that this process is confined to. */
-export function usableMemory(): number {
-  const limit = process.constrainedMemory();
-  return limit > 0 ? Math.min(limit, os.totalmem()) : os.totalmem();
 }

@@ -11,7 +11,7 @@ import { openModel } from '../formats/hugging-face-model';
 import { resolveModelPath } from '../formats/model-path';
 import { openTokenCorpus } from '../formats/token-corpus';
 import { openTokenizer, type TextTokenizer } from '../formats/tokenizer';
-import { usableMemory } from './memory-limit';
+import { usableMemory } from './usable-memory';
 import { nearest } from './nearest';
 import type { Machine } from './planner';
 import type { TextRequest, World, WorldModel } from './validate-world';

@@ -1,17 +1,6 @@
 // The host of one live-charts panel: tells the page what it should show and does what it asks for.
-import {
-  env,
-  l10n as vscodeL10n,
-  Uri,
-  ViewColumn,
-  window,
-  workspace,
-  type Disposable,
-  type WebviewPanel,
-} from 'vscode';
-import { randomBytes } from 'node:crypto';
+import { Uri, ViewColumn, window, workspace, type Disposable, type WebviewPanel } from 'vscode';
 import path from 'node:path';
-import { panelHtml } from '../../../webview/shared/page';
 import {
   AddRuns,
   Control,
@@ -35,6 +24,7 @@ import { CHARTS_PANEL, type CommandId } from '../contributions';
 import { runTitle } from '../explorer/run-text';
 import { l10n } from '../l10n';
 import { disposeAll, type Owned } from '../owned';
+import { loadPage } from '../panel-page';
 import { executeCommand } from '../register';
 import type { Services } from '../services';
 import { ChartRun } from './chart-run';
@@ -79,9 +69,7 @@ export class ChartsPanel implements Disposable {
     this.shown = directories.map((directory) => this.chartRun(directory));
     // After a reload the panel is back before the folders have been looked through.
     services.runs.refresh(directories);
-    const bundle = Uri.joinPath(services.context.extensionUri, 'dist', 'webview');
     const { webview } = panel;
-    webview.options = { enableScripts: true, localResourceRoots: [bundle] };
     panel.iconPath = {
       light: Uri.joinPath(services.context.extensionUri, 'media', 'icons', 'charts-light.svg'),
       dark: Uri.joinPath(services.context.extensionUri, 'media', 'icons', 'charts-dark.svg'),
@@ -94,15 +82,7 @@ export class ChartsPanel implements Disposable {
       workspace.onDidGrantWorkspaceTrust(() => this.postRuns()),
     );
     this.updateTitle();
-    webview.html = panelHtml({
-      script: webview.asWebviewUri(Uri.joinPath(bundle, 'charts.js')).toString(),
-      style: webview.asWebviewUri(Uri.joinPath(bundle, 'charts.css')).toString(),
-      cspSource: webview.cspSource,
-      nonce: randomBytes(16).toString('base64url'),
-      language: env.language,
-      title: l10n.t('Live Charts'),
-      translations: texts(vscodeL10n.bundle),
-    });
+    loadPage(webview, services.context.extensionUri, { bundle: 'charts', title: l10n.t('Live Charts') });
     this.onVisibility();
   }
 
@@ -314,12 +294,4 @@ export class ChartsPanel implements Disposable {
     const title = this.shown.length === 1 ? name : `${name} +${String(this.shown.length - 1)}`;
     if (this.panel.title !== title) this.panel.title = title;
   }
-}
-
-function texts(bundle: Record<string, unknown> | undefined): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(bundle ?? {}).flatMap(([key, value]): [string, string][] =>
-      typeof value === 'string' ? [[key, value]] : [],
-    ),
-  );
 }

@@ -1,19 +1,16 @@
 // The live charts as a user has them: the real bundle in a real browser, fed with runs that the real command line has recorded.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { after, before, describe, it } from 'node:test';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import type { MetricsEvent } from '../../../src/runs';
 import { RunFeed } from '../../../webview/charts/feed';
 import { Data, Exported, Notice, Runs, type PanelState, type RunInfo } from '../../../webview/charts/protocol';
 import type { Message } from '../../../webview/shared/messages';
-import { ChartsPage, launchBrowser, runInfo, serve, themeOf, type ThemeName } from './page';
+import { axeViolations, ChartsPage, launchBrowser, runInfo, serve, themeOf, type ThemeName } from './page';
 import { recordedRun, until } from './recorded';
 
 const browser: Browser | null = await launchBrowser();
 const skip = browser === null && 'no Chromium on this machine (Debian: apt install chromium)';
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 const rank32 = recordedRun('w2-rank32');
 const rank8 = recordedRun('w2-rank8');
@@ -60,19 +57,6 @@ const plainState: PanelState = {
   heat: 'flippedShare',
   zoom: null,
 };
-
-async function axeViolations(page: Page): Promise<string[]> {
-  await page.evaluate(axe);
-  return page.evaluate(async () => {
-    const { axe: checker } = window as unknown as {
-      axe: { run: () => Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }> };
-    };
-    const { violations } = await checker.run();
-    return violations.map(
-      ({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`).join('\n')}`,
-    );
-  });
-}
 
 /** Drags in a chart from one point to another; both as shares of the data's width and height, y from above. */
 async function drag(charts: ChartsPage, id: string, from: [number, number], to: [number, number]): Promise<void> {

@@ -2,6 +2,7 @@
 // acquireVsCodeApi that the test plays: what the panel posts is collected, what the test sends arrives as a message.
 import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
+import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { chromium, type Browser, type Page } from 'playwright-core';
@@ -39,22 +40,38 @@ export async function launchBrowser(): Promise<Browser | null> {
   return null;
 }
 
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** What axe-core finds wrong with a page. */
+export async function axeViolations(page: Page): Promise<string[]> {
+  await page.evaluate(axe);
+  return page.evaluate(async () => {
+    const { axe: checker } = window as unknown as {
+      axe: { run: () => Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }> };
+    };
+    const { violations } = await checker.run();
+    return violations.map(
+      ({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`).join('\n')}`,
+    );
+  });
+}
+
 const NONCE = 'nonceForTests';
 
-/** Serves the page and the bundle. */
-export async function serve(): Promise<{ readonly url: string; readonly server: Server }> {
+/** Serves the page and the bundle of a panel. */
+export async function serve(panel = 'charts'): Promise<{ readonly url: string; readonly server: Server }> {
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost');
     if (pathname === '/') {
       response.setHeader('content-type', 'text/html; charset=utf-8');
       response.end(
         panelHtml({
-          script: '/charts.js',
-          style: '/charts.css',
+          script: `/${panel}.js`,
+          style: `/${panel}.css`,
           cspSource: "'self'",
           nonce: NONCE,
           language: 'en',
-          title: 'Live charts',
+          title: panel,
           translations: {},
         }),
       );
@@ -65,13 +82,13 @@ export async function serve(): Promise<{ readonly url: string; readonly server: 
       response.end();
       return;
     }
-    const file = /^\/charts\.(js|css)$/.exec(pathname);
-    if (file === null) {
+    const extension = ['js', 'css'].find((end) => pathname === `/${panel}.${end}`);
+    if (extension === undefined) {
       response.statusCode = 404;
       response.end();
       return;
     }
-    response.setHeader('content-type', file[1] === 'js' ? 'text/javascript' : 'text/css');
+    response.setHeader('content-type', extension === 'js' ? 'text/javascript' : 'text/css');
     response.end(readFileSync(path.join('dist/webview', pathname)));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -94,30 +111,34 @@ export interface ChartFacts {
   readonly yMax: number;
 }
 
-export class ChartsPage {
+/** Any panel's page. */
+export class PanelPage {
   /** Messages of the content security policy and errors of the page: none are expected. */
   readonly problems: string[] = [];
 
-  private constructor(readonly page: Page) {}
-
-  static async open(
-    browser: Browser,
-    url: string,
-    { theme = 'dark', state = null, width = 1200, height = 900 }: OpenOptions = {},
-  ): Promise<ChartsPage> {
-    const context = await browser.newContext({ viewport: { width, height } });
-    const page = await context.newPage();
-    const opened = new ChartsPage(page);
-    page.on('pageerror', (error) => opened.problems.push(error.message));
+  protected constructor(readonly page: Page) {
+    page.on('pageerror', (error) => this.problems.push(error.message));
     page.on('console', (message) => {
       // Chromium's advice about our reading of pixels in tests.
       if (message.text().includes('willReadFrequently')) return;
-      if (message.type() === 'error' || message.type() === 'warning') opened.problems.push(message.text());
+      if (message.type() === 'error' || message.type() === 'warning') this.problems.push(message.text());
     });
+  }
+
+  protected static async newPage(
+    browser: Browser,
+    { theme = 'dark', state = null, width = 1200, height = 900 }: OpenOptions,
+  ): Promise<Page> {
+    const context = await browser.newContext({ viewport: { width, height } });
+    const page = await context.newPage();
     await page.addInitScript(hostScript, { state, theme: themeOf(theme) });
-    await page.goto(url);
-    await page.waitForFunction(() => window.posted.some((message) => message.method === 'charts/ready'));
-    return opened;
+    return page;
+  }
+
+  /** @param ready method of the message that the page sends when it runs */
+  protected async load(url: string, ready: string): Promise<void> {
+    await this.page.goto(url);
+    await this.page.waitForFunction((method) => window.posted.some((message) => message.method === method), ready);
   }
 
   async send(messages: Iterable<Message>): Promise<void> {
@@ -145,13 +166,25 @@ export class ChartsPage {
     ) as Promise<Params[]>;
   }
 
-  state(): Promise<PanelState> {
-    return this.page.evaluate(() => window.storedState) as Promise<PanelState>;
-  }
-
   async setTheme(name: ThemeName): Promise<void> {
     await this.page.evaluate((theme) => window.applyTheme(theme), themeOf(name));
     await this.frame();
+  }
+
+  async close(): Promise<void> {
+    await this.page.context().close();
+  }
+}
+
+export class ChartsPage extends PanelPage {
+  static async open(browser: Browser, url: string, options: OpenOptions<PanelState> = {}): Promise<ChartsPage> {
+    const opened = new ChartsPage(await PanelPage.newPage(browser, options));
+    await opened.load(url, 'charts/ready');
+    return opened;
+  }
+
+  state(): Promise<PanelState> {
+    return this.page.evaluate(() => window.storedState) as Promise<PanelState>;
   }
 
   card(id: string) {
@@ -198,15 +231,12 @@ export class ChartsPage {
         return { columns: columns.size / width, top: 1 - top / height };
       }, colour);
   }
-
-  async close(): Promise<void> {
-    await this.page.context().close();
-  }
 }
 
-interface OpenOptions {
+export interface OpenOptions<State = unknown> {
   readonly theme?: ThemeName;
-  readonly state?: PanelState | null;
+  /** What the page has kept over a reload. */
+  readonly state?: State | null;
   readonly width?: number;
   readonly height?: number;
 }
