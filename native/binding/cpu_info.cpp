@@ -9,15 +9,10 @@
 
 namespace lrqat::binding {
 
+/// The widest instructions for bf16 that may be used here.
 static const char* bf16Support() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-#if defined(__GNUC__) && !defined(__clang__)
-  if (__builtin_cpu_supports("amx-bf16")) return "amx";
-#endif
-  if (__builtin_cpu_supports("avx512bf16")) return "avx512";
-#endif
-  return "none";
+  if (cpu::hasTiles()) return "amx";
+  return cpu::hasFastBf16() ? "avx512" : "none";
 }
 
 static Napi::Value cpuInfo(const Napi::CallbackInfo& info) {

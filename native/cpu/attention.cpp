@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "cpu/isa.h"
 #include "cpu/kernels/attention.h"
+#include "cpu/kernels/attention_tiles.h"
 #include "cpu/scratch.h"
 
 namespace lrqat::cpu {
@@ -19,8 +20,10 @@ int64_t ceilDivide(int64_t value, int64_t by) {
   return (value + by - 1) / by;
 }
 
-const AttentionKernels& kernelsFor(DType type) {
+const AttentionKernels& kernelsFor(DType type, int64_t headDim) {
   if (type == DType::BF16) {
+    const AttentionKernels* tiles = LRQAT_SELECT_TILE_KERNELS(attentionKernels);
+    if (tiles && headDim >= attention_tiles::minimumHeadDim) return *tiles;
     if (const AttentionKernels* pairs = LRQAT_SELECT_BF16_KERNELS(attentionKernels)) return *pairs;
   }
   return LRQAT_SELECT_KERNELS(attentionKernels);
@@ -73,20 +76,29 @@ AttentionInput inputOf(const AttentionShape& shape, const Matrix& q, const Matri
 }  // namespace
 
 int64_t CpuBackend::attentionScratchBytes(const AttentionShape& shape, DType computeType, int threads) {
-  const AttentionKernels& kernels = kernelsFor(computeType);
-  const int64_t forward = shape.batch * shape.kvHeads * kernels.packedFloats(shape.length, shape.headDim) +
-                          threads * kernels.forwardFloats(shape.headDim);
-  const int64_t backward =
-      threads * kernels.backwardFloats(shape.length, shape.headDim) + partialFloats(shape, threads);
-  // The buffers of each side are two; the 16 floats let the second start on a cache line.
-  return (std::max(forward, backward) + 16) * static_cast<int64_t>(sizeof(float));
+  // The sizes of these kernels are the same for every instruction set, and in bf16 those with tiles are always counted:
+  // a plan does not depend on the machine.
+  const AttentionKernels& kernels = LRQAT_SELECT_KERNELS(attentionKernels);
+  const auto bytes = [&](int64_t packed, int64_t forward, int64_t backward) {
+    const int64_t all = std::max(shape.batch * shape.kvHeads * packed + threads * forward,
+                                 threads * backward + partialFloats(shape, threads));
+    // The buffers of each side are two; the 16 floats let the second start on a cache line.
+    return (all + 16) * static_cast<int64_t>(sizeof(float));
+  };
+  const int64_t length = shape.length;
+  const int64_t d = shape.headDim;
+  const int64_t plain =
+      bytes(kernels.packedFloats(length, d), kernels.forwardFloats(d), kernels.backwardFloats(length, d));
+  if (computeType != DType::BF16) return plain;
+  return std::max(plain, bytes(attention_tiles::packedFloats(length, d), attention_tiles::forwardFloats(d),
+                               attention_tiles::backwardFloats(length, d)));
 }
 
 void CpuBackend::attention(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, float* lse) {
   checkShape(shape, q, k);
   LRQAT_CHECK(k.type == q.type && v.type == q.type && o.type == q.type);
   LRQAT_CHECK(v.elements() == k.elements() && o.elements() == q.elements());
-  const AttentionKernels& kernels = kernelsFor(q.type);
+  const AttentionKernels& kernels = kernelsFor(q.type, shape.headDim);
   const int64_t packedFloats = kernels.packedFloats(shape.length, shape.headDim);
   const int64_t workFloats = kernels.forwardFloats(shape.headDim);
   Scratch scratch(*this);
@@ -121,7 +133,7 @@ void CpuBackend::attentionBackward(const AttentionShape& shape, Matrix q, Matrix
   for (const Matrix& matrix : {k, v, o, dO, dQ, dK, dV}) LRQAT_CHECK(matrix.type == q.type);
   LRQAT_CHECK(v.elements() == k.elements() && dK.elements() == k.elements() && dV.elements() == k.elements());
   LRQAT_CHECK(o.elements() == q.elements() && dO.elements() == q.elements() && dQ.elements() == q.elements());
-  const AttentionKernels& kernels = kernelsFor(q.type);
+  const AttentionKernels& kernels = kernelsFor(q.type, shape.headDim);
   const int64_t workFloats = kernels.backwardFloats(shape.length, shape.headDim);
   const int64_t parts = groupParts(shape, threads_);
   const int64_t headsPerPart = shape.heads / shape.kvHeads / parts;

@@ -9,12 +9,15 @@ namespace lrqat::cpu {
 
 enum class Isa { Baseline, Avx2, Avx512 };
 
-/// Best instruction set of this CPU, or the one that LRQAT_ISA_LIMIT (baseline | avx2 | avx512) in the environment
-/// allows.
+/// Best instruction set of this CPU, or the one that LRQAT_ISA_LIMIT (baseline | avx2 | avx512 | avx512bf16) in the
+/// environment allows. avx512 also forbids products of bf16 pairs, avx512bf16 tiles only; oneDNN has a limit of its
+/// own.
 Isa detectIsa();
 /// Products of bf16 pairs in one instruction (AVX512-BF16), which every CPU with bf16 tiles (AMX) has too: where it is
 /// missing, computing in bf16 saves memory but no time.
 bool hasFastBf16();
+/// AMX tiles of bf16, if the processor has them and the system lets this process use them.
+bool hasTiles();
 const char* name(Isa isa);
 
 }  // namespace lrqat::cpu
@@ -39,12 +42,23 @@ const char* name(Isa isa);
   extern const Type variable;                      \
   }
 #define LRQAT_SELECT_BF16_KERNELS(variable) (hasFastBf16() ? &avx512bf16::variable : nullptr)
+/// Kernel files in kernels/amx.
+#define LRQAT_DECLARE_TILE_KERNELS(Type, variable) \
+  namespace amx {                                  \
+  extern const Type variable;                      \
+  }
 #else
 #define LRQAT_DECLARE_KERNELS(Type, variable) \
   namespace baseline {                        \
   extern const Type variable;                 \
   }
 #define LRQAT_DECLARE_BF16_KERNELS(Type, variable)
+#define LRQAT_DECLARE_TILE_KERNELS(Type, variable)
 #define LRQAT_SELECT_BF16_KERNELS(variable) nullptr
 #define LRQAT_SELECT_KERNELS(variable) (baseline::variable)
+#endif
+#if defined(LRQAT_TILES)
+#define LRQAT_SELECT_TILE_KERNELS(variable) (hasTiles() ? &amx::variable : nullptr)
+#else
+#define LRQAT_SELECT_TILE_KERNELS(variable) nullptr
 #endif

@@ -154,7 +154,8 @@ void check(const Setup& s, DType type, std::initializer_list<int> threadCounts, 
                                dQ.matrix(), dK.matrix(), dV.matrix());
 
     // float32: scores up to about 4·√headDim are off by some units, and e^x makes that relative. bf16: P and dS are
-    // rounded to 8 bits before their products and the results after them; D comes from the rounded o.
+    // rounded to 8 bits before their products and the results after them; D comes from the rounded o. Tiles and pairs
+    // of bf16 round at the same places and add in float32.
     const double unit = type == DType::F32 ? 4e-6 : 3 * 0x1p-8;
     for (size_t i = 0; i < r.lse.size(); ++i) {
       expectNear(lse.at(static_cast<int64_t>(i)), r.lse[i], 2e-6 * (1 + std::abs(r.lse[i])), label + "lse");
@@ -185,6 +186,13 @@ void checkAll(DType type) {
   for (const Setup& setup : setups) check(setup, type, {1, 2}, ++seed);
   // Fewer items than threads: the heads of a group are shared out.
   check({1, 70, 6, 1, 16, Visible::Causal}, type, {4}, ++seed);
+  check({1, 100, 4, 1, 64, Visible::Documents}, type, {4}, ++seed);
+  // Head sizes between whole tiles and of several, lengths beside and behind whole blocks.
+  const Setup tiles[] = {{1, 31, 2, 1, 40, Visible::Causal},     {1, 33, 1, 1, 80, Visible::Documents},
+                         {1, 161, 2, 1, 96, Visible::Window},    {1, 96, 1, 1, 256, Visible::Causal},
+                         {1, 290, 3, 1, 64, Visible::Documents}, {1, 257, 2, 2, 18, Visible::Window},
+                         {2, 32, 2, 1, 14, Visible::Documents}};
+  for (const Setup& setup : tiles) check(setup, type, {2}, ++seed);
 }
 
 }  // namespace

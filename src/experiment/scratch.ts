@@ -72,23 +72,44 @@ function padded(bytes: number): number {
 const ATTENTION_BLOCK = 64;
 const KEY_STEP = 128;
 
-/** Packed keys and values, work of each thread, and shares of dK and dV; padded so that every instruction set fits. */
+/** Rows and columns of tiles come in pairs. */
+const TILE_BLOCK = 32;
+
+/** Packed keys and values, work of each thread, and shares of dK and dV; padded so that every instruction set fits. Tiles are
+ *  counted wherever bf16 is computed, so that a plan does not depend on the machine. */
 function attentionBytes(plan: EngineLayout): number {
-  const { shape, threads, microBatchSize, sequenceLength } = plan;
+  const { shape, threads, microBatchSize, sequenceLength, compute } = plan;
   const { headDim, kvHeads } = shape;
-  const packed =
-    roundUp(roundUp(sequenceLength, 32) * headDim, 16) + roundUp(roundUp(headDim, 32) * sequenceLength, 16);
-  const forward =
-    microBatchSize * kvHeads * packed +
-    threads *
-      (roundUp(ATTENTION_BLOCK * headDim, 16) +
-        2 * ATTENTION_BLOCK * KEY_STEP +
-        ATTENTION_BLOCK * roundUp(headDim, 32) +
-        2 * ATTENTION_BLOCK);
   const parts = groupParts(plan);
   const partial = parts === 1 ? 0 : microBatchSize * kvHeads * parts * 2 * sequenceLength * headDim;
-  const backward = threads * attentionBackwardFloats(sequenceLength, headDim) + partial;
-  return (Math.max(forward, backward) + 16) * 4;
+  const bytes = (packed: number, forward: number, backward: number): number =>
+    (Math.max(microBatchSize * kvHeads * packed + threads * forward, threads * backward + partial) + 16) * 4;
+  const plain = bytes(
+    roundUp(roundUp(sequenceLength, 32) * headDim, 16) + roundUp(roundUp(headDim, 32) * sequenceLength, 16),
+    roundUp(ATTENTION_BLOCK * headDim, 16) +
+      2 * ATTENTION_BLOCK * KEY_STEP +
+      ATTENTION_BLOCK * roundUp(headDim, 32) +
+      2 * ATTENTION_BLOCK,
+    attentionBackwardFloats(sequenceLength, headDim),
+  );
+  return compute === 'bf16' ? Math.max(plain, attentionTileBytes(sequenceLength, headDim, bytes)) : plain;
+}
+
+/** The same with tiles (native/cpu/kernels/attention_tiles.h). */
+function attentionTileBytes(
+  sequenceLength: number,
+  headDim: number,
+  bytes: (packed: number, forward: number, backward: number) => number,
+): number {
+  const length = roundUp(sequenceLength, TILE_BLOCK);
+  const depth = roundUp(headDim, TILE_BLOCK);
+  const operand = (length * depth) / 2;
+  const square = TILE_BLOCK * TILE_BLOCK;
+  return bytes(
+    2 * operand,
+    (TILE_BLOCK * depth) / 2 + KEY_STEP * TILE_BLOCK + (KEY_STEP * TILE_BLOCK) / 2 + depth * TILE_BLOCK,
+    7 * operand + 3 * length * depth + 2 * length + 2 * square + 3 * ((4 * square) / 2),
+  );
 }
 
 function attentionBackwardFloats(length: number, headDim: number): number {

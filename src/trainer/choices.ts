@@ -34,6 +34,8 @@ export interface Choices {
   readonly engineVersion: string;
   /** Instruction set of our own loops. */
   readonly isa: string;
+  /** Instructions of what is computed in bf16; runs of earlier versions did not store them. */
+  readonly bf16?: CpuInfo['bf16'];
   /** Library of the matrix products; null: the built-in ones. */
   readonly gemm: { readonly library: string; readonly version: string } | null;
   readonly compute: ComputeType;
@@ -100,6 +102,7 @@ export function makeChoices({ experiment, shape, machine, data }: ChoiceInput): 
     processor: machine.processor,
     engineVersion: machine.engineVersion,
     isa: cpu.isa,
+    bf16: cpu.bf16,
     gemm: cpu.gemm,
     compute: plan.compute,
     threads: plan.threads,
@@ -160,6 +163,9 @@ export function departures(stored: Choices, machine: Machine): string[] {
         ] as const)),
     ['processor', stored.processor, machine.processor],
     ['instruction set', stored.isa, machine.cpu.isa],
+    ...(stored.gpu !== null || stored.compute !== 'bf16' || stored.bf16 === undefined
+      ? []
+      : ([['bf16 instructions', stored.bf16, machine.cpu.bf16]] as const)),
     // The built-in products are always there.
     ['matrix products', gemm(stored.gemm), gemm(stored.gemm === null ? null : machine.cpu.gemm)],
   ];

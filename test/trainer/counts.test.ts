@@ -153,6 +153,13 @@ test('departures: what a resumed run cannot have as it was', () => {
     'instruction set: avx2 → avx512',
     'matrix products: oneDNN 2.6.3 → the built-in matrix products',
   ]);
+  // Tiles add in another order than pair products; runs of earlier versions did not store which they had.
+  const tiles = { ...machine, cpu: { ...machine.cpu, bf16: 'amx' as const } };
+  assert.deepEqual(departures({ ...choices, compute: 'bf16', bf16: 'avx512' }, tiles), [
+    'bf16 instructions: avx512 → amx',
+  ]);
+  assert.deepEqual(departures({ ...choices, compute: 'bf16' }, tiles), []);
+  assert.deepEqual(departures({ ...choices, bf16: 'avx512' }, tiles), []);
   // A run that began with the built-in products keeps them, whatever has been installed since.
   assert.deepEqual(departures({ ...choices, gemm: null }, machine), []);
 });

@@ -2,7 +2,7 @@
 
 #include <type_traits>
 
-#include "cpu/kernels/microkernel.h"
+#include "cpu/kernels/attention_rows.h"
 
 namespace lrqat::cpu::LRQAT_ISA {
 
@@ -15,22 +15,6 @@ constexpr float none = -1e30F;  // below every score, and finite: none - none is
 
 /// What P and dS are stored as: the type that the products read.
 using Factor = std::conditional_t<dotPairs, bf16, float>;
-
-/// Hands out consecutive, 64-byte aligned parts of a buffer; of none at all when only their size is wanted.
-class Parts {
- public:
-  explicit Parts(float* memory) : memory_(memory) {}
-  float* take(int64_t floats) {
-    float* part = memory_ ? memory_ + used_ : nullptr;
-    used_ += roundUp(floats, 16);
-    return part;
-  }
-  int64_t used() const { return used_; }
-
- private:
-  float* memory_;
-  int64_t used_ = 0;
-};
 
 /// Sizes in which every instruction set's padding fits.
 constexpr int64_t padRows(int64_t count) {
@@ -56,11 +40,6 @@ int64_t packedFloats(int64_t length, int64_t headDim) {
 
 int64_t forwardFloats(int64_t headDim) {
   return padPart(queryBlock * headDim) + 2 * queryBlock * keyStep + queryBlock * padColumns(headDim) + 2 * queryBlock;
-}
-
-template <typename T>
-const T* column(const void* matrix, int64_t head, int64_t headDim) {
-  return static_cast<const T*>(matrix) + head * headDim;
 }
 
 /// Keys for Q·Kᵀ, then values for P·V, as B operands.
@@ -376,22 +355,6 @@ void backwardOf(const AttentionInput& input, const AttentionGradient& gradient, 
   } else {
     writeRows(w.dK, dPadded, length, d, scale, static_cast<T*>(gradient.dK) + kvHead * d, kvStride);
     writeRows(w.dV, dPadded, length, d, 1, static_cast<T*>(gradient.dV) + kvHead * d, kvStride);
-  }
-}
-
-template <typename T>
-void sumPartsOf(const AttentionInput& input, int64_t kvHead, int64_t parts, const float* partial, T* dK, T* dV) {
-  const int64_t d = input.headDim;
-  const int64_t size = input.length * d;
-  for (int which = 0; which < 2; ++which) {
-    T* out = (which == 0 ? dK : dV) + kvHead * d;
-    for (int64_t row = 0; row < input.length; ++row) {
-      forEachVector(d, [&](int64_t c, auto part) {
-        Vec total = {};
-        for (int64_t i = 0; i < parts; ++i) total += load(partial + (2 * i + which) * size + row * d + c, part);
-        store(out + row * input.kvHeads * d + c, total, part);
-      });
-    }
   }
 }
 

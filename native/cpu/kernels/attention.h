@@ -59,5 +59,6 @@ struct AttentionKernels {
 
 LRQAT_DECLARE_KERNELS(AttentionKernels, attentionKernels)
 LRQAT_DECLARE_BF16_KERNELS(AttentionKernels, attentionKernels)
+LRQAT_DECLARE_TILE_KERNELS(AttentionKernels, attentionKernels)
 
 }  // namespace lrqat::cpu
