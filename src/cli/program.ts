@@ -6,12 +6,14 @@ import { checkpoint, pause, stop, type ControlOptions, type StopOptions } from '
 import { doctor, type DoctorOptions } from './commands/doctor';
 import { estimateRun, type EstimateOptions } from './commands/estimate';
 import { evaluate, type EvaluateOptions } from './commands/evaluate';
+import { exportCommand, type ExportCommandOptions } from './commands/export';
 import { list, type ListOptions } from './commands/list';
 import { resume, type ResumeOptions } from './commands/resume';
 import { show, type ShowOptions } from './commands/show';
 import { train, type TrainOptions } from './commands/train';
 import { validate, type ValidateOptions } from './commands/validate';
 import type { Context } from './context';
+import { EXPORT_FORMATS } from '../trainer/export/formats';
 import { EXIT_CODE_HELP } from './exit-codes';
 
 const CHECK = 'Measure and check:';
@@ -91,6 +93,31 @@ export function buildProgram(context: Context, finish: (code: number) => void): 
     .addHelpText('after', COMPARE_HELP)
     .action(async (runs: string[], options: CompareOptions) => finish(await compare(runs, options, context)));
 
+  program.commandsGroup('Take away:');
+  command(
+    program,
+    'export',
+    'write the merged model as inference engines load it; without --format, list what is possible',
+  )
+    .addArgument(runArgument())
+    .addOption(new Option('--format <format>', 'form of the export').choices(EXPORT_FORMATS))
+    .option('--out <path>', 'folder that is made; for gguf also a file that ends in .gguf')
+    .addOption(
+      new Option('--checkpoint <step>', 'of this step (default: the result of the run)').argParser(wholeNumber),
+    )
+    .option('--type <type>', 'of the quantized linears: a GGUF type, or fp32, fp16, bf16 for huggingface')
+    .addOption(
+      new Option(
+        '--float-type <type>',
+        'of embedding, head and unquantized linears (default: as in the model)',
+      ).choices(['F32', 'F16', 'BF16']),
+    )
+    .option('--force', 'replace an earlier export')
+    .addOption(runsOption())
+    .option('--json', 'progress and result as JSON, one object a line')
+    .addHelpText('after', EXPORT_HELP)
+    .action(async (run: string, options: ExportCommandOptions) => finish(await exportCommand(run, options, context)));
+
   program.commandsGroup(CHECK);
   command(program, 'evaluate', 'perplexity of a run or a model on a text')
     .argument('<run-or-model>', `${RUN_HELP}; or a Hugging Face folder`)
@@ -150,6 +177,12 @@ function positiveInteger(text: string): number {
   throw new InvalidArgumentError('A whole number above 0 is needed.');
 }
 
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 0) return value;
+  throw new InvalidArgumentError('A whole number is needed.');
+}
+
 const OVERVIEW = `Examples:
   lrqat train samples/first-run/w2-rank32.lrqat.json
   lrqat train my.lrqat.json --set training.steps=100 --set quantization.weights.bits=3
@@ -186,6 +219,17 @@ const COMPARE_HELP = `
 Examples:
   lrqat compare 20260105-07 20260105-08
   lrqat compare latest baseline-run --format csv > runs.csv
+`;
+
+const EXPORT_HELP = `
+Nothing is quantized again: integers and scales are written as they were trained. Where a
+format cannot hold them exactly, the list says so and why. Nothing appears under --out
+before it is complete, and nothing is replaced without --force.
+
+Examples:
+  lrqat export latest
+  lrqat export latest --format gguf --out model.gguf
+  lrqat export latest --format huggingface --out exported --type bf16
 `;
 
 const EVALUATE_HELP = `

@@ -14,13 +14,50 @@ export function fp16ToFloat32(bits: Uint16Array): Float32Array {
   return values;
 }
 
-function fp16Value(bits: number): number {
+/** The number that binary16 bits stand for. */
+export function fp16Value(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 0x1f;
   const fraction = bits & 0x3ff;
   if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : NaN;
   if (exponent === 0) return sign * fraction * 2 ** -24;
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+const scratch = new Float32Array(1);
+const scratchBits = new Uint32Array(scratch.buffer);
+
+/** Bits of the nearest IEEE 754 binary16 of a float32, ties to even; infinite above 65504 + half a step. NaNs become quiet. */
+export function fp16Bits(value: number): number {
+  scratch[0] = value;
+  const word = scratchBits[0] ?? 0;
+  const sign = (word >>> 16) & 0x8000;
+  const magnitude = word & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  // 65520, half a step above the largest finite number, is the first that rounds to infinity.
+  if (magnitude >= 0x477ff000) return sign | 0x7c00;
+  if (magnitude >= 0x38800000) {
+    // Normal: 13 bits of fraction go, the exponent's bias changes from 127 to 15. A carry moves into the exponent as it should.
+    const rounded = magnitude + 0xfff + ((magnitude >>> 13) & 1);
+    return sign | ((rounded - 0x38000000) >>> 13);
+  }
+  // Subnormal: a multiple of 2^-24. Adding 2^23 · 2^-24 makes the float32 adder round to that multiple, ties to even.
+  scratch[0] = Math.abs(value) + 0.5;
+  return sign | ((scratchBits[0] ?? 0) - 0x3f000000);
+}
+
+/** Rounds to the nearest binary16, ties to even. */
+export function float32ToFp16(values: Float32Array): Uint16Array {
+  const bits = new Uint16Array(values.length);
+  for (let i = 0; i < values.length; i++) bits[i] = fp16Bits(values[i] ?? 0);
+  return bits;
+}
+
+/** Whether a float32 has the same value in binary16 (`fp16`) or bfloat16 (`bf16`). NaNs never do. */
+export function fitsHalf(value: number, type: 'fp16' | 'bf16'): boolean {
+  if (type === 'fp16') return fp16Value(fp16Bits(value)) === Math.fround(value);
+  scratch[0] = value;
+  return !Number.isNaN(value) && ((scratchBits[0] ?? 0) & 0xffff) === 0;
 }
 
 /** Rounds to the nearest bfloat16, ties to even. NaNs become quiet NaNs of the same sign. */

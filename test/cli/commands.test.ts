@@ -61,7 +61,18 @@ test('help reads well: every command, examples and exit codes', async () => {
   const { code, stdout, stderr } = await lrqat(['--help']);
   assert.equal(code, 0);
   assert.equal(stderr, '');
-  for (const name of ['train', 'resume', 'pause', 'stop', 'checkpoint', 'list', 'show', 'compare', 'evaluate']) {
+  for (const name of [
+    'train',
+    'resume',
+    'pause',
+    'stop',
+    'checkpoint',
+    'list',
+    'show',
+    'compare',
+    'export',
+    'evaluate',
+  ]) {
     assert.match(stdout, new RegExp(`^  ${name} `, 'm'));
   }
   for (const name of ['estimate', 'validate', 'doctor']) assert.match(stdout, new RegExp(`^  ${name} `, 'm'));

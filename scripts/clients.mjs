@@ -1,0 +1,21 @@
+// Exports in the programs that people load them with. They are too large for every clone (llama.cpp through node-llama-cpp: 91 MB
+// with what it needs), so they are installed on request, into build/clients; the tests skip where they are missing.
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { main, root, run } from './lib.mjs';
+
+const VERSION = '3.22.1';
+
+await main(() => {
+  const folder = path.join(root, 'build/clients');
+  if (!existsSync(path.join(folder, 'node_modules/node-llama-cpp'))) {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(path.join(folder, 'package.json'), JSON.stringify({ private: true, type: 'module' }));
+    // Its own script would look for a GPU and compile; the package of the platform holds llama.cpp ready-made.
+    const binaries = `@node-llama-cpp/${process.platform}-${process.arch}@${VERSION}`;
+    const options = ['--ignore-scripts', '--omit=optional', '--no-audit', '--no-fund', '--save-exact'];
+    run('npm', ['install', ...options, `node-llama-cpp@${VERSION}`, binaries], { cwd: folder });
+  }
+  run(process.execPath, ['scripts/build.mjs', '--tests']);
+  run(process.execPath, ['--test', '--test-reporter=spec', 'dist/test/clients/llama-cpp.test.mjs']);
+});

@@ -1,0 +1,125 @@
+// lrqat export RUN [--format F --out PATH]
+import path from 'node:path';
+import { formatBytes, formatSeconds } from '../../experiment';
+import { findRun } from '../../runs';
+import { UserError } from '../../errors';
+import type { Exported, FormatOffer } from '../../trainer/export/export-run';
+import type { ExportFormat } from '../../trainer/export/formats';
+import { runsFolderOf, shortPath, type Context, type RunsOption } from '../context';
+import { EXIT } from '../exit-codes';
+import { progressLine } from '../progress-line';
+import { renderTable } from '../table';
+
+export interface ExportCommandOptions extends RunsOption {
+  readonly format?: ExportFormat;
+  readonly out?: string;
+  readonly checkpoint?: number;
+  readonly type?: string;
+  readonly floatType?: 'F32' | 'F16' | 'BF16';
+  readonly force?: boolean;
+  readonly json?: boolean;
+}
+
+export async function exportCommand(run: string, options: ExportCommandOptions, context: Context): Promise<number> {
+  const { format, out, json = false, force, checkpoint, type, floatType } = options;
+  const directory = findRun(run, runsFolderOf(context, options));
+  if (format !== undefined && out === undefined) {
+    throw new UserError('NoOutput', '--out is missing', { hint: 'Say where to: --out FOLDER, or --out FILE.gguf' });
+  }
+  if (format === undefined && out !== undefined) {
+    throw new UserError('NoFormat', '--format is missing', {
+      hint: 'Without --format and --out the formats are listed.',
+    });
+  }
+  const interrupt = new AbortController();
+  const onInterrupt = (): void => interrupt.abort();
+  process.on('SIGINT', onInterrupt);
+  process.on('SIGTERM', onInterrupt);
+  const bar = progressLine(context.messages, process.stderr);
+  const onProgress = json
+    ? throttled((phase, done, total) => context.output.line(JSON.stringify({ type: 'progress', phase, done, total })))
+    : (phase: string, done: number, total: number) => bar.show(phase, done, total);
+  const common = {
+    run: directory,
+    signal: interrupt.signal,
+    onProgress,
+    ...(checkpoint === undefined ? {} : { checkpoint }),
+  };
+  try {
+    // Only here: no other command needs the formats in its process.
+    const { exportRun, offerFormats } = await import('../../trainer/export/export-run');
+    if (format === undefined || out === undefined) {
+      const offers = await offerFormats(common);
+      bar.close();
+      if (json) context.output.line(JSON.stringify({ type: 'formats', formats: offers }));
+      else showOffers(offers, context);
+      return EXIT.ok;
+    }
+    const exported = await exportRun({
+      ...common,
+      format,
+      out: path.resolve(context.folder, out),
+      ...(force === undefined ? {} : { force }),
+      ...(type === undefined ? {} : { type }),
+      ...(floatType === undefined ? {} : { floatType }),
+    });
+    bar.close();
+    if (json) context.output.line(JSON.stringify({ type: 'exported', ...exported }));
+    else showExported(exported, context);
+    return EXIT.ok;
+  } catch (error) {
+    if (interrupt.signal.aborted) return EXIT.interrupted;
+    throw error;
+  } finally {
+    bar.close();
+    process.off('SIGINT', onInterrupt);
+    process.off('SIGTERM', onInterrupt);
+  }
+}
+
+/** At most ten a second, and the last of every phase. */
+function throttled(say: (phase: string, done: number, total: number) => void): typeof say {
+  let last = -Infinity;
+  return (phase, done, total) => {
+    const now = performance.now();
+    if (now - last < 100 && done < total) return;
+    last = now;
+    say(phase, done, total);
+  };
+}
+
+function showOffers(offers: readonly FormatOffer[], { output }: Context): void {
+  const columns = [
+    { title: 'format' },
+    { title: 'exact' },
+    { title: 'linears as' },
+    { title: 'size', align: 'right' as const },
+    { title: 'loaded by' },
+  ];
+  const rows = offers.map(({ format, exact, obstacle, stored, bytes, loadedBy }) => [
+    format,
+    obstacle !== null ? 'impossible' : exact ? 'yes' : 'no',
+    stored,
+    obstacle === null ? formatBytes(bytes) : '',
+    loadedBy,
+  ]);
+  const header = (text: string): string => output.paint('bold', text);
+  for (const line of renderTable(columns, rows, { width: output.width(), header })) output.line(line);
+  for (const { format, obstacle, losses, warnings } of offers) {
+    for (const text of obstacle === null ? [...losses, ...warnings] : [obstacle]) output.line(`${format}: ${text}`);
+  }
+}
+
+function showExported(exported: Exported, context: Context): void {
+  const { output, messages } = context;
+  for (const warning of exported.warnings) messages.line(`warning: ${warning}`);
+  for (const { name, bytes, sha256 } of exported.files) output.line(`${sha256}  ${name}  ${formatBytes(bytes)}`);
+  output.line(
+    exported.exact
+      ? 'exact: every weight that a reader decodes is the trained one'
+      : `not exact: ${exported.losses.join('; ')}`,
+  );
+  output.line(
+    `${shortPath(context, exported.path)}: ${formatBytes(exported.bytes)} in ${formatSeconds(exported.seconds)}`,
+  );
+}

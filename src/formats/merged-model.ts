@@ -1,0 +1,140 @@
+// A decoder whose linears are merged: what every export format is written from, tensor by tensor.
+import { fp16ToFloat32, bf16ToFloat32, fitsHalf, float32ToBf16, float32ToFp16 } from './half';
+import type { ModelShape, TensorSource, WeightDType } from './model-shape';
+import { columnsPerScale, packedRowBytes, scalesPerRow, unpackRow, type QuantizedTensor } from './quantized-tensor';
+import { SafetensorsFile } from './safetensors-file';
+import type { Loss } from './tensor-export';
+
+export interface MergedModel {
+  readonly shape: ModelShape;
+  /** Parameters as the model folder holds them, in model order. */
+  readonly tensors: readonly TensorSource[];
+  /** By name of the linear, without `.weight`. */
+  readonly quantized: ReadonlyMap<string, QuantizedTensor>;
+}
+
+/** The merged linear that a parameter is the weight of. */
+export function quantizedWeight({ quantized }: MergedModel, { name }: TensorSource): QuantizedTensor | null {
+  return (name.endsWith('.weight') ? quantized.get(name.slice(0, -'.weight'.length)) : undefined) ?? null;
+}
+
+const TYPE_NAMES = { fp16: 'half precision (fp16)', bf16: 'bfloat16' } as const;
+
+/** What rounding them to 16 bits does to the scales of a linear; null: nothing. */
+export function scaleLoss(scales: Float32Array, type: 'fp16' | 'bf16'): Loss | null {
+  let count = 0;
+  let largestError = 0;
+  for (const scale of scales) {
+    if (fitsHalf(scale, type)) continue;
+    count++;
+    const one = Float32Array.of(scale);
+    const rounded = type === 'fp16' ? fp16ToFloat32(float32ToFp16(one)) : bf16ToFloat32(float32ToBf16(one));
+    largestError = Math.max(largestError, Math.abs(((rounded[0] ?? 0) - scale) / scale));
+  }
+  const what = `scales are rounded to ${TYPE_NAMES[type]}`;
+  return count === 0 ? null : { what, count, of: scales.length, largestError };
+}
+
+/** What rounding to 16 bits does to the products s · Q of a linear; null: nothing. */
+export function productLoss(scales: Float32Array, bits: number, type: 'fp16' | 'bf16'): Loss | null {
+  if (productsFit(scales, bits, type)) return null;
+  return { what: `products s·Q are rounded to ${TYPE_NAMES[type]}`, count: null, of: 0, largestError: null };
+}
+
+/** Whether all s · q of a linear's scales and integers are numbers of a 16-bit type. */
+export function productsFit(scales: Float32Array, bits: number, type: 'fp16' | 'bf16'): boolean {
+  const end = 2 ** (bits - 1);
+  // Even multiples have the fraction of their half.
+  const odd = Array.from({ length: end / 2 }, (_, i) => 2 * i + 1);
+  return scales.every((scale) => fitsHalf(scale * -end, type) && odd.every((q) => fitsHalf(scale * q, type)));
+}
+
+/** Bytes handed on at a time. */
+const PART_BYTES = 4 << 20;
+
+/** Ŵ = s ∘ Q of a linear in row-major order, rounded once to float32 and once more to `type`; parts of whole rows.
+ *  @param rows indices in the order wanted; all in order without them */
+export async function* dequantized(
+  tensor: QuantizedTensor,
+  type: WeightDType,
+  rows: ArrayLike<number> | null = null,
+): AsyncIterable<Uint8Array> {
+  const [codes, scales] = [await tensor.codes(), await tensor.scales()];
+  const { outputs, inputs, bits } = tensor;
+  const rowBytes = packedRowBytes(bits, inputs);
+  const perRow = scalesPerRow(tensor);
+  const columns = columnsPerScale(tensor);
+  const offset = 2 ** (bits - 1);
+  const row = new Uint8Array(inputs);
+  const rowsAtOnce = Math.max(1, Math.floor(PART_BYTES / (inputs * 4)));
+  for (let begin = 0; begin < outputs; begin += rowsAtOnce) {
+    const count = Math.min(rowsAtOnce, outputs - begin);
+    const values = new Float32Array(count * inputs);
+    for (let i = 0; i < count; i++) {
+      const index = rows === null ? begin + i : (rows[begin + i] ?? 0);
+      unpackRow(codes, index * rowBytes, bits, row);
+      let at = i * inputs;
+      for (let first = 0, group = index * perRow; first < inputs; first += columns, group++) {
+        const scale = scales[group] ?? 0;
+        for (let k = first; k < first + columns; k++) values[at++] = scale * ((row[k] ?? 0) - offset);
+      }
+    }
+    yield inType(values, type);
+  }
+}
+
+/** A parameter as the model folder has it, converted to `type`.
+ *  @param rows indices of its rows (of its elements, for a vector) in the order wanted */
+export async function* parameter(
+  source: TensorSource,
+  type: WeightDType,
+  rows: ArrayLike<number> | null = null,
+): AsyncIterable<Uint8Array> {
+  const file = await SafetensorsFile.open(source.file);
+  try {
+    const step = rows === null ? PART_BYTES : source.bytes;
+    for (let begin = 0; begin < source.bytes; begin += step) {
+      const bytes = await file.readBytes(source.name, begin, Math.min(source.bytes, begin + step));
+      const ordered = rows === null ? bytes : inOrder(bytes, rows, source.bytes / (source.shape[0] ?? 1));
+      yield source.dtype === type ? ordered : inType(floats(ordered, source.dtype), type);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/** What another type does to a parameter; null: nothing. Reads it when that is not clear from the types. */
+export async function parameterLoss(source: TensorSource, type: WeightDType): Promise<Loss | null> {
+  if (type === 'F32' || type === source.dtype) return null;
+  const half = type === 'F16' ? 'fp16' : 'bf16';
+  let count = 0;
+  let of = 0;
+  for await (const part of parameter(source, 'F32')) {
+    const values = new Float32Array(part.buffer, part.byteOffset, part.length / 4);
+    of += values.length;
+    for (const value of values) if (!fitsHalf(value, half)) count++;
+  }
+  return count === 0
+    ? null
+    : { what: `unquantized numbers are rounded to ${TYPE_NAMES[half]}`, count, of, largestError: null };
+}
+
+function inOrder(bytes: Uint8Array, rows: ArrayLike<number>, rowBytes: number): Uint8Array {
+  const ordered = new Uint8Array(bytes.length);
+  for (let i = 0; i < rows.length; i++) {
+    const from = (rows[i] ?? 0) * rowBytes;
+    ordered.set(bytes.subarray(from, from + rowBytes), i * rowBytes);
+  }
+  return ordered;
+}
+
+function floats(bytes: Uint8Array, type: WeightDType): Float32Array {
+  if (type === 'F32') return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+  const bits = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
+  return type === 'F16' ? fp16ToFloat32(bits) : bf16ToFloat32(bits);
+}
+
+function inType(values: Float32Array, type: WeightDType): Uint8Array {
+  const view = type === 'F32' ? values : type === 'F16' ? float32ToFp16(values) : float32ToBf16(values);
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}

@@ -1,0 +1,176 @@
+// Exporting a run: plan, write, manifest and card. Work of the command line and, through it, of the editor.
+import { rename } from 'node:fs/promises';
+import path from 'node:path';
+import { UserError } from '../../errors';
+import { nodeFileSystem } from '../../formats';
+import { temporaryName } from '../../formats/file-system';
+import { describeLosses, isExact } from '../../formats/tensor-export';
+import { readNotes, slug } from '../../runs';
+import { EXPORT_FORMATS, LOADED_BY, impossible, type ExportFormat, type FormatPlan, type Planner } from './formats';
+import { writeCard, writeManifest, type ExportedFile } from './manifest';
+import { Meter } from './meter';
+import { requireFree, writeFolder } from './output';
+import { planGgufExport } from './plan-gguf';
+import { openSource, type ExportSource } from './source';
+
+const PLANNERS: Readonly<Partial<Record<ExportFormat, Planner>>> = { gguf: planGgufExport };
+
+export interface ExportOptions {
+  readonly run: string;
+  readonly format: ExportFormat;
+  /** Absolute path of what is written: a folder, or a file that ends in `.gguf`. */
+  readonly out: string;
+  /** Replace an earlier export. */
+  readonly force?: boolean;
+  readonly checkpoint?: number;
+  readonly type?: string;
+  readonly floatType?: 'F32' | 'F16' | 'BF16';
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (phase: string, done: number, total: number) => void;
+}
+
+export interface Exported {
+  readonly format: ExportFormat;
+  readonly path: string;
+  /** All numbers that a reader gets are those that were trained. */
+  readonly exact: boolean;
+  /** What is lost, tensor kinds together; empty when exact. */
+  readonly losses: readonly string[];
+  readonly warnings: readonly string[];
+  readonly files: readonly ExportedFile[];
+  readonly bytes: number;
+  readonly seconds: number;
+}
+
+/** @throws UserError; AbortError after `signal`. Either leaves nothing behind */
+export async function exportRun(options: ExportOptions): Promise<Exported> {
+  const { format, out, force = false, signal, onProgress } = options;
+  if (format !== 'gguf' && isGgufFile(out)) {
+    throw new UserError('BadOutput', `--out ${out}: an export of format ${format} is a folder`);
+  }
+  await requireFree(out, force);
+  const source = await openSource(options.run, options);
+  try {
+    const plan = await planFormat(source, format, options);
+    if (plan.obstacle !== null) throw new UserError('FormatUnavailable', `${format}: ${plan.obstacle}`);
+    const begun = performance.now();
+    const meter = new Meter(plan.bytes, (done, total) => onProgress?.('writing', done, total), signal ?? null);
+    const written = await write(source, plan, out, force, meter, signal);
+    return {
+      format,
+      path: out,
+      exact: isExact(plan.tensors),
+      losses: describeLosses(plan.tensors),
+      warnings: plan.warnings,
+      files: written,
+      bytes: written.reduce((sum, { bytes }) => sum + bytes, 0),
+      seconds: (performance.now() - begun) / 1000,
+    };
+  } finally {
+    await source.close();
+  }
+}
+
+/** What every format would do, for a picker. */
+export interface FormatOffer {
+  readonly format: ExportFormat;
+  readonly loadedBy: string;
+  readonly obstacle: string | null;
+  readonly exact: boolean;
+  readonly losses: readonly string[];
+  readonly warnings: readonly string[];
+  readonly bytes: number;
+  /** How the quantized linears are stored: `Q4_0`, `Q2_K and Q4_0`. */
+  readonly stored: string;
+}
+
+export async function offerFormats(
+  options: Pick<ExportOptions, 'run' | 'checkpoint' | 'signal' | 'onProgress'>,
+): Promise<FormatOffer[]> {
+  const source = await openSource(options.run, options);
+  try {
+    const offers: FormatOffer[] = [];
+    for (const format of EXPORT_FORMATS) {
+      options.signal?.throwIfAborted();
+      const plan = await planFormat(source, format, {});
+      offers.push({
+        format,
+        loadedBy: LOADED_BY[format],
+        obstacle: plan.obstacle,
+        exact: plan.obstacle === null && isExact(plan.tensors),
+        losses: describeLosses(plan.tensors),
+        warnings: plan.warnings,
+        bytes: plan.bytes,
+        stored: storedAs(source, plan),
+      });
+    }
+    return offers;
+  } finally {
+    await source.close();
+  }
+}
+
+async function planFormat(
+  source: ExportSource,
+  format: ExportFormat,
+  { type, floatType }: Pick<ExportOptions, 'type' | 'floatType'>,
+): Promise<FormatPlan> {
+  const planner = PLANNERS[format];
+  if (planner === undefined) return impossible(format, 'is not written yet');
+  const name = slug((await readNotes(source.runDirectory)).name ?? source.experiment.name);
+  return planner(source, {
+    name,
+    ...(type === undefined ? {} : { type }),
+    ...(floatType === undefined ? {} : { floatType }),
+  });
+}
+
+function isGgufFile(out: string): boolean {
+  return out.toLowerCase().endsWith('.gguf');
+}
+
+async function write(
+  source: ExportSource,
+  plan: FormatPlan,
+  out: string,
+  force: boolean,
+  meter: Meter,
+  signal: AbortSignal | undefined,
+): Promise<readonly ExportedFile[]> {
+  const fill = async (folder: string): Promise<readonly ExportedFile[]> => {
+    for (const { name, write: writeFile } of plan.files) {
+      signal?.throwIfAborted();
+      await writeFile(path.join(folder, name), meter);
+    }
+    await writeCard(folder, source, plan);
+    return writeManifest(folder, source, plan, signal);
+  };
+  let files: readonly ExportedFile[] = [];
+  if (!isGgufFile(out)) {
+    await writeFolder(out, force, async (folder) => {
+      files = await fill(folder);
+    });
+    return files;
+  }
+  // A single file: made in a hidden folder like the others; its card and manifest go beside it under its name, itself last.
+  const folder = temporaryName(out);
+  await nodeFileSystem.mkdir(folder);
+  try {
+    files = await fill(folder);
+    const model = plan.files[0]?.name ?? '';
+    for (const { name } of [...files].sort((one) => (one.name === model ? 1 : -1))) {
+      await rename(path.join(folder, name), name === model ? out : `${out}.${name}`);
+    }
+    await nodeFileSystem.syncFolder(path.dirname(out));
+  } finally {
+    await nodeFileSystem.removeTree(folder);
+  }
+  return files;
+}
+
+function storedAs({ merged }: ExportSource, { tensors }: FormatPlan): string {
+  const kinds = new Set(
+    tensors.flatMap(({ name, stored }) => (merged.quantized.has(name.replace(/\.weight$/, '')) ? [stored] : [])),
+  );
+  return [...kinds].join(', ');
+}

@@ -1,0 +1,134 @@
+// What an export is made from: the model folder of a run and its merged integers and scales. A finished run has them in
+// merged.safetensors; a checkpoint is merged by the engine first, into a file that goes away with the source.
+import { existsSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import type { LinearQuantization } from '../../../native/binding/addon';
+import { UserError } from '../../errors';
+import { resolveLinears, type Experiment } from '../../experiment';
+import { quantizedLinears } from '../../experiment/memory-layout';
+import { nodeFileSystem, openModel, resolveModelPath, SafetensorsFile, type HuggingFaceModel } from '../../formats';
+import type { MergedModel } from '../../formats/merged-model';
+import { packedRowBytes, type QuantizedTensor } from '../../formats/quantized-tensor';
+import { listCheckpoints, type Checkpoint } from '../../runs';
+import { mergedFile } from '../merge';
+import { readExperiment } from '../prepare';
+import { mergeCheckpoint } from './merge-checkpoint';
+
+export interface ExportSource {
+  readonly runDirectory: string;
+  readonly experiment: Experiment;
+  readonly model: HuggingFaceModel;
+  readonly linears: Readonly<Record<string, LinearQuantization | null>>;
+  readonly merged: MergedModel;
+  /** The merged integers and scales. */
+  readonly mergedFile: string;
+  /** Of the checkpoint that was merged; null: the run's own result. */
+  readonly checkpointStep: number | null;
+  /** Removes what was made for the export. */
+  close(): Promise<void>;
+}
+
+export interface OpenSourceOptions {
+  /** Step of a checkpoint; default: the run's result, else its newest checkpoint. */
+  readonly checkpoint?: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (phase: string, done: number, total: number) => void;
+}
+
+/** @throws UserError NothingToExport and all that opening a model, a run and a checkpoint can say */
+export async function openSource(runDirectory: string, options: OpenSourceOptions = {}): Promise<ExportSource> {
+  const experiment = await readExperiment(runDirectory);
+  const model = await openModel(await resolveModelPath(experiment.model.path, runDirectory));
+  const linears = resolveLinears(experiment, model.shape);
+  const own = mergedFile(runDirectory);
+  const checkpoint = await chooseCheckpoint(runDirectory, options.checkpoint, existsSync(own));
+  const open = async (file: string, remove: () => Promise<void>): Promise<ExportSource> => {
+    const merged = await openMerged(file, model, linears);
+    return {
+      runDirectory,
+      experiment,
+      model,
+      linears,
+      merged,
+      mergedFile: file,
+      checkpointStep: checkpoint?.step ?? null,
+      close: remove,
+    };
+  };
+  if (checkpoint === null) return open(own, () => Promise.resolve());
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'lrqat-export-'));
+  const remove = (): Promise<void> => nodeFileSystem.removeTree(folder);
+  try {
+    const file = path.join(folder, 'merged.safetensors');
+    await mergeCheckpoint({ ...options, runDirectory, model, linears, checkpoint, file });
+    return await open(file, remove);
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
+
+/** null: the run's own merged integers. */
+async function chooseCheckpoint(
+  runDirectory: string,
+  step: number | undefined,
+  isMerged: boolean,
+): Promise<Checkpoint | null> {
+  if (step === undefined && isMerged) return null;
+  const complete = (await listCheckpoints(runDirectory)).filter((checkpoint) => checkpoint.complete);
+  const chosen = step === undefined ? complete.at(-1) : complete.find((checkpoint) => checkpoint.step === step);
+  if (chosen !== undefined) return chosen;
+  const steps = complete.map((checkpoint) => String(checkpoint.step)).join(', ');
+  throw new UserError(
+    'NothingToExport',
+    step === undefined
+      ? `${runDirectory}: neither finished nor with a checkpoint`
+      : `${runDirectory}: no checkpoint of step ${String(step)}`,
+    {
+      hint:
+        steps === '' ? 'A run can be exported from its first checkpoint on.' : `Its checkpoints are of steps ${steps}.`,
+    },
+  );
+}
+
+async function openMerged(
+  file: string,
+  model: HuggingFaceModel,
+  linears: Readonly<Record<string, LinearQuantization | null>>,
+): Promise<MergedModel> {
+  const opened = await SafetensorsFile.open(file);
+  await opened.close();
+  const quantized = new Map<string, QuantizedTensor>();
+  for (const { name, spec, outputs, inputs } of quantizedLinears({ shape: model.shape, linears })) {
+    const { dtype, shape } = opened.info(`${name}.codes`);
+    const rowBytes = packedRowBytes(spec.bits, inputs);
+    if (dtype !== 'U8' || shape.join() !== [outputs, rowBytes].join()) {
+      throw new UserError(
+        'DamagedFile',
+        `${file}: ${name}.codes is ${dtype} [${shape.join(', ')}], expected U8 [${String(outputs)}, ${String(rowBytes)}]`,
+      );
+    }
+    const { groupSize, bits } = spec;
+    quantized.set(name, {
+      name,
+      outputs,
+      inputs,
+      bits,
+      groupSize,
+      scales: () => read(file, (merged) => merged.readTensorAs(`${name}.scales`, 'F32')),
+      codes: () => read(file, (merged) => merged.readBytes(`${name}.codes`)),
+    });
+  }
+  return { shape: model.shape, tensors: model.tensors, quantized };
+}
+
+async function read<T>(file: string, what: (merged: SafetensorsFile) => Promise<T>): Promise<T> {
+  const opened = await SafetensorsFile.open(file);
+  try {
+    return await what(opened);
+  } finally {
+    await opened.close();
+  }
+}

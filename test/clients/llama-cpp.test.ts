@@ -1,0 +1,256 @@
+// Our GGUF files in llama.cpp itself, through node-llama-cpp (npm run test:clients installs it): log-probabilities against our
+// engine, token ids against our tokenizer, perplexity with quantized blocks. Numbers are printed: they are the measurement.
+
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { after, before, test } from 'node:test';
+import { resolveLinears } from '../../src/experiment';
+import { openModel, openTokenizer, type HuggingFaceModel } from '../../src/formats';
+import type { TextTokenizer } from '../../src/formats/tokenizer';
+import { runTrainer } from '../../src/trainer';
+import { exportRun } from '../../src/trainer/export/export-run';
+import { attachMerged, mergedFile } from '../../src/trainer/merge';
+import { readExperiment } from '../../src/trainer/prepare';
+import { goldenConfig, openAddon, shiftedTargets } from '../goldens/engine-runs';
+import { newRun, shortExperiment } from '../trainer/sample-run';
+
+const CLIENT = path.resolve(
+  process.env['LRQAT_CLIENTS'] ?? 'build/clients',
+  'node_modules/node-llama-cpp/dist/index.js',
+);
+const skip = existsSync(CLIENT) ? false : 'node-llama-cpp is not installed (npm run test:clients does it)';
+const DATA = path.resolve('../shared/data');
+const noData = existsSync(DATA) ? skip : 'the folder ../shared/data with real models and texts is absent';
+const LENGTH = 128;
+
+/** The part of node-llama-cpp that is used here. */
+interface Llama {
+  loadModel(options: object): Promise<LlamaModel>;
+  dispose(): Promise<void>;
+}
+interface LlamaModel {
+  tokenize(text: string, specialTokens: boolean): number[];
+  detokenize(ids: readonly number[]): string;
+  createContext(options: object): Promise<LlamaContext>;
+  dispose(): Promise<void>;
+}
+interface LlamaContext {
+  getSequence(): {
+    controlledEvaluate(
+      input: [number, { generateNext: { probabilities: true } }][],
+    ): Promise<({ next: { probabilities?: Map<number, number> } } | undefined)[]>;
+  };
+  dispose(): Promise<void>;
+}
+
+let llama: Llama;
+let folder: string;
+
+before(async () => {
+  folder = mkdtempSync(path.join(os.tmpdir(), 'lrqat-clients-'));
+  if (skip !== false) return;
+  const { getLlama } = (await import(pathToFileURL(CLIENT).href)) as {
+    getLlama: (options: object) => Promise<Llama>;
+  };
+  llama = await getLlama({ gpu: false, build: 'never', logLevel: 'error' });
+});
+
+after(async () => {
+  if (skip === false) await llama.dispose();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** A run of rounding to nearest: finished at once, and its scales are any float32 numbers, as trained ones are. */
+async function roundedRun(model: string, text: string, bits: number, granularity: string | object): Promise<string> {
+  const experiment = shortExperiment({
+    model: { path: model },
+    data: { train: [text], validation: [text], sequenceLength: 32 },
+    quantization: { method: 'rtn', weights: { bits, granularity } },
+    evaluation: { everySteps: 0, maxBatches: 1, kinds: ['validation'] },
+  });
+  const run = await newRun(folder, experiment);
+  assert.equal(await runTrainer(run), 'finished');
+  return run;
+}
+
+async function exported(run: string, name: string, type?: string, floatType?: 'F32'): Promise<string> {
+  const out = path.join(folder, `${name}.gguf`);
+  const options = { ...(type === undefined ? {} : { type }), ...(floatType === undefined ? {} : { floatType }) };
+  await exportRun({ run, format: 'gguf', out, force: true, ...options });
+  return out;
+}
+
+/** Log-probabilities [tokens][vocabulary] of the merged weights by our engine in float32. */
+async function ourLogProbabilities(run: string, model: HuggingFaceModel, ids: Int32Array): Promise<Float64Array[]> {
+  const linears = resolveLinears(await readExperiment(run), model.shape);
+  const addon = openAddon();
+  const batch = { sequences: 1, length: ids.length };
+  const engine = new addon.Engine(
+    goldenConfig(model.shape, [...model.tensors], batch, null, { training: false, linears }),
+  );
+  try {
+    await engine.load();
+    await attachMerged(engine, mergedFile(run), { shape: model.shape, linears });
+    const logits = await engine.logits({ tokens: ids, targets: shiftedTargets(ids, ids.length) }, 'merged');
+    const width = model.shape.vocabSize;
+    return Array.from(ids, (_, t) => {
+      const row = logits.subarray(t * width, (t + 1) * width);
+      const largest = row.reduce((a, b) => Math.max(a, b), -Infinity);
+      const sum = row.reduce((a, b) => a + Math.exp(b - largest), 0);
+      return Float64Array.from(row, (value) => value - largest - Math.log(sum));
+    });
+  } finally {
+    await engine.close();
+  }
+}
+
+/** The same by llama.cpp, with keys and values kept in float32 (half precision alone would cost 5e-3). */
+async function theirProbabilities(file: string, ids: Int32Array): Promise<Map<number, number>[]> {
+  const model = await llama.loadModel({ modelPath: file, gpuLayers: 0 });
+  try {
+    const context = await model.createContext({
+      contextSize: 256,
+      batchSize: 256,
+      threads: 1,
+      flashAttention: false,
+      experimentalKvCacheKeyType: 'F32',
+      experimentalKvCacheValueType: 'F32',
+    });
+    const result = await context
+      .getSequence()
+      .controlledEvaluate(Array.from(ids, (id) => [id, { generateNext: { probabilities: true } }]));
+    await context.dispose();
+    return result.map((entry) => entry?.next.probabilities ?? assert.fail('no probabilities'));
+  } finally {
+    await model.dispose();
+  }
+}
+
+function compare(ours: readonly Float64Array[], theirs: readonly Map<number, number>[], ids: Int32Array) {
+  let worst = 0;
+  const sums = { ours: 0, theirs: 0 };
+  for (let t = 0; t + 1 < ids.length; t++) {
+    // Of a probability that is float32, the logarithm is good to 1e-7 / p.
+    for (const [id, p] of theirs[t]!) {
+      if (p > 1e-4) worst = Math.max(worst, Math.abs(Math.log(p) - ours[t]![id]!));
+    }
+    sums.ours -= ours[t]![ids[t + 1]!]!;
+    sums.theirs -= Math.log(theirs[t]!.get(ids[t + 1]!)!);
+  }
+  const perplexity = (sum: number): number => Math.exp(sum / (ids.length - 1));
+  return { worst, ours: perplexity(sums.ours), theirs: perplexity(sums.theirs) };
+}
+
+const MODELS = [
+  {
+    name: 'sample',
+    folder: path.resolve('samples/first-run/model'),
+    text: path.resolve('samples/first-run/validation.txt'),
+    skip,
+  },
+  ...['stories260K', 'stories279K'].map((name) => ({
+    name,
+    folder: path.join(DATA, 'models', name),
+    text: path.join(DATA, 'text/tinystories/tinystories_sample.jsonl'),
+    skip: noData,
+  })),
+];
+
+for (const { name, folder: modelFolder, text, skip: skipped } of MODELS) {
+  test(`${name}: log-probabilities and perplexity of llama.cpp are ours`, { skip: skipped }, async (t) => {
+    const model = await openModel(modelFolder);
+    const tokenizer = await openTokenizer(modelFolder, { addonFile: path.resolve('build/Release/lrqat.node') });
+    const ids = tokenizer.encode(proseOf(text).slice(0, 20_000)).slice(0, LENGTH);
+    const run = await roundedRun(modelFolder, text, 4, 'per-channel');
+    const ours = await ourLogProbabilities(run, model, ids);
+
+    const float = compare(ours, await theirProbabilities(await exported(run, name, 'F32', 'F32'), ids), ids);
+    t.diagnostic(`F32: log-probabilities differ by ${float.worst.toExponential(1)} at most`);
+    // Both compute in float32 and sum in other orders: a few units in the seventh digit of logits up to 30, after some layers.
+    assert.ok(float.worst < 1e-3);
+    assert.ok(Math.abs(float.theirs / float.ours - 1) < 1e-4);
+
+    for (const type of ['Q4_0', 'Q8_0']) {
+      const quantized = compare(ours, await theirProbabilities(await exported(run, name, type), ids), ids);
+      t.diagnostic(`${type}: perplexity ${quantized.theirs.toFixed(4)}, ours ${quantized.ours.toFixed(4)}`);
+      // Scales in half precision (0.05 %) and, above all, activations that llama.cpp rounds to 8 bits in blocks of 32.
+      assert.ok(Math.abs(quantized.theirs / quantized.ours - 1) < 0.02);
+    }
+  });
+
+  test(`${name}: llama.cpp tokenizes as the tokenizer.json`, { skip: skipped }, async (t) => {
+    const tokenizer = await openTokenizer(modelFolder, { addonFile: path.resolve('build/Release/lrqat.node') });
+    const run = await roundedRun(modelFolder, text, 4, 'per-channel');
+    await sameTokens(t, await exported(run, name), tokenizer, texts(text));
+  });
+}
+
+async function sameTokens(
+  t: { diagnostic(message: string): void },
+  file: string,
+  tokenizer: TextTokenizer,
+  samples: readonly string[],
+): Promise<void> {
+  const model = await llama.loadModel({ modelPath: file, gpuLayers: 0, vocabOnly: true });
+  try {
+    for (const sample of samples) {
+      const ids = [...tokenizer.encode(sample, { addSpecialTokens: false })];
+      assert.deepEqual([...model.tokenize(sample, false)], ids, JSON.stringify(sample));
+    }
+    t.diagnostic(`${String(samples.length)} texts have the same ids`);
+  } finally {
+    await model.dispose();
+  }
+}
+
+function proseOf(file: string): string {
+  const text = readFileSync(file, 'utf8');
+  if (!file.endsWith('.jsonl')) return text;
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => (JSON.parse(line) as { text: string }).text)
+    .join('\n');
+}
+
+/** 500 pieces of prose, and what breaks tokenizers. Without U+FEFF, which is white space to JavaScript and so to our tokenizer, but
+ *  not to Unicode and llama.cpp. */
+function texts(file: string): string[] {
+  const prose = proseOf(file).replaceAll('\ufeff', '');
+  const pieces = Array.from({ length: 474 }, (_, i) => prose.slice(i * 211, i * 211 + 40 + ((i * 37) % 400)));
+  const odd = [
+    'a',
+    ' ',
+    '  ',
+    ' a',
+    'a ',
+    '\n',
+    '\n\n',
+    ' \n',
+    '\t\tx',
+    "don't we'll I'VE",
+    '1234567890',
+    '3.14159e-10',
+    'x=y;z(){}',
+    'naïve café Ångström',
+    '北京 日本語 한국어',
+    'Привет, мир',
+    'שלום',
+    'مرحبا',
+    '😀 👩‍👩‍👧 🇩🇪',
+    'a\u0301e\u0308',
+    '\u00a0\u2003|',
+    '\u200b',
+    '…—“”',
+
+    '_'.repeat(40),
+    ' '.repeat(40) + 'x',
+    'word\r\nword',
+    '¼½ ²³',
+    'ﬁ',
+  ];
+  return [...pieces, ...odd];
+}

@@ -1,0 +1,132 @@
+// Exports of a real run: what is written, what is refused, what a stop leaves behind.
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { before, test } from 'node:test';
+import { UserError } from '../../src/errors';
+import { runTrainer } from '../../src/trainer';
+import { exportRun, offerFormats } from '../../src/trainer/export/export-run';
+import { readGguf } from '../formats/gguf-reader';
+import { newRun, shortExperiment, sharedFolder } from './sample-run';
+
+const folder = sharedFolder();
+const at = (name: string): string => path.join(folder, name);
+let run: string;
+
+before(async () => {
+  const text = at('text.txt');
+  writeFileSync(text, readFileSync('samples/first-run/validation.txt').subarray(0, 3000));
+  const experiment = shortExperiment({
+    data: { train: [text], validation: [text], sequenceLength: 32 },
+    training: { steps: 4, batchSize: 2, microBatchSize: 2 },
+    evaluation: { everySteps: 0, maxBatches: 1 },
+    checkpoint: { everySteps: 2, keep: 2 },
+  });
+  run = await newRun(folder, experiment);
+  assert.equal(await runTrainer(run), 'finished');
+});
+
+async function refused(code: string, body: () => Promise<unknown>): Promise<void> {
+  await assert.rejects(body, (error: unknown) => error instanceof UserError && error.code === code);
+}
+
+/** Names in a folder, hidden ones included: whatever was half written would show. */
+const names = (place: string): string[] => readdirSync(place).sort();
+
+test('a GGUF folder has its card and a manifest with the hash of every file', async () => {
+  const out = at('folder');
+  const seen: number[] = [];
+  const exported = await exportRun({
+    run,
+    format: 'gguf',
+    out,
+    onProgress: (phase, done, total) => {
+      assert.equal(phase, 'writing');
+      assert.ok(done <= total);
+      seen.push(done);
+    },
+  });
+  assert.deepEqual(names(out), ['README.md', 'manifest.json', 'short.gguf']);
+  for (const { name, bytes, sha256 } of exported.files) {
+    const contents = readFileSync(path.join(out, name));
+    assert.equal(contents.length, bytes);
+    assert.equal(createHash('sha256').update(contents).digest('hex'), sha256);
+  }
+  const manifest = JSON.parse(readFileSync(path.join(out, 'manifest.json'), 'utf8')) as Record<string, unknown>;
+  assert.deepEqual(
+    manifest['files'],
+    exported.files.filter(({ name }) => name !== 'manifest.json'),
+  );
+  assert.equal(manifest['exact'], exported.exact);
+  // Progress counts tensor data, all of it.
+  const size = exported.files.find(({ name }) => name === 'short.gguf')!.bytes;
+  assert.ok(seen.at(-1)! > 0.9 * size && seen.at(-1)! <= size);
+  const card = readFileSync(path.join(out, 'README.md'), 'utf8');
+  assert.match(card, /2-bit weights \(per-channel\)/);
+  assert.match(card, /SHA-256 [0-9a-f]{64}/);
+  assert.ok(!card.includes(folder) && !JSON.stringify(manifest).includes(folder), 'names a folder of this machine');
+  const { metadata } = await readGguf(path.join(out, 'short.gguf'));
+  assert.equal(metadata['tokenizer.ggml.pre'], 'gpt-2');
+  assert.equal(metadata['tokenizer.ggml.bos_token_id'], 0);
+  assert.equal(metadata['tokenizer.ggml.eos_token_id'], 1);
+  assert.equal(metadata['tokenizer.ggml.add_bos_token'], true);
+  assert.equal((metadata['tokenizer.ggml.tokens'] as string[]).length, 4096);
+});
+
+test('the last checkpoint is what the run was merged to, an earlier one is not', async () => {
+  const outs = [at('merged.gguf'), at('last.gguf'), at('earlier.gguf')] as const;
+  await exportRun({ run, format: 'gguf', out: outs[0] });
+  await exportRun({ run, format: 'gguf', out: outs[1], checkpoint: 4 });
+  await exportRun({ run, format: 'gguf', out: outs[2], checkpoint: 2 });
+  const [merged, last, earlier] = outs.map((file) => readFileSync(file));
+  assert.ok(merged!.equals(last!));
+  assert.ok(!merged!.equals(earlier!));
+  assert.ok(existsSync(at('merged.gguf.manifest.json')) && existsSync(at('merged.gguf.README.md')));
+  await refused('NothingToExport', () => exportRun({ run, format: 'gguf', out: at('none'), checkpoint: 3 }));
+});
+
+test('nothing is replaced without being asked, and nothing but an export with it', async () => {
+  const out = at('twice');
+  await exportRun({ run, format: 'gguf', out });
+  await refused('OutputExists', () => exportRun({ run, format: 'gguf', out }));
+  writeFileSync(path.join(out, 'README.md'), 'changed');
+  await exportRun({ run, format: 'gguf', out, force: true });
+  assert.notEqual(readFileSync(path.join(out, 'README.md'), 'utf8'), 'changed');
+
+  const mine = at('mine');
+  mkdirSync(mine);
+  writeFileSync(path.join(mine, 'thesis.txt'), 'years of work');
+  await refused('NotAnExport', () => exportRun({ run, format: 'gguf', out: mine, force: true }));
+  assert.deepEqual(names(mine), ['thesis.txt']);
+  await refused('UnknownType', () => exportRun({ run, format: 'gguf', out: at('new'), type: 'Q9_9' }));
+});
+
+test('a stopped export leaves nothing behind', async () => {
+  const place = at('stopped');
+  mkdirSync(place);
+  for (const name of ['folder', 'file.gguf']) {
+    const interrupt = new AbortController();
+    const stopped = exportRun({
+      run,
+      format: 'gguf',
+      out: path.join(place, name),
+      signal: interrupt.signal,
+      onProgress: () => interrupt.abort(),
+    });
+    await assert.rejects(stopped, { name: 'AbortError' });
+    assert.deepEqual(names(place), []);
+  }
+});
+
+test('the list says of every format whether it is exact, or why it cannot be', async () => {
+  const offers = await offerFormats({ run });
+  const gguf = offers.find(({ format }) => format === 'gguf')!;
+  assert.equal(gguf.obstacle, null);
+  assert.equal(gguf.exact, false);
+  assert.match(gguf.losses.join(), /scales are rounded to half precision/);
+  // Inputs of 192 take blocks of 32, of 512 super-blocks of 256.
+  assert.equal(gguf.stored, 'Q4_0, Q2_K');
+  for (const { obstacle, bytes } of offers) assert.ok((obstacle === null) === bytes > 0);
+});
