@@ -186,6 +186,8 @@ export interface Engine {
   trainStep(batch: TokenBatch, settings: OptimizerSettings): Promise<StepResult>;
   /** Any number of sequences; the last micro-batch may be partial. `sequenceLength` up to the configured one. */
   evaluate(batch: TokenBatch, form: WeightForm, sequenceLength?: number): Promise<EvaluationResult>;
+  /** Cross-entropy of each position's target, nats, [sequences, sequenceLength] float32; 0 where none is predicted. */
+  tokenLosses(batch: TokenBatch, form: WeightForm, sequenceLength?: number): Promise<Float32Array>;
   /** Logits [sequences, sequenceLength, vocab] float32; for tests and tools. */
   logits(batch: TokenBatch, form: WeightForm): Promise<Float32Array>;
   /** Gradients of the mean loss of the float model with respect to its parameters, by Hugging Face name; one micro-batch. A

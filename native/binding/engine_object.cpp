@@ -94,6 +94,7 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
                                       {InstanceMethod<&EngineObject::load>("load"),
                                        InstanceMethod<&EngineObject::trainStep>("trainStep"),
                                        InstanceMethod<&EngineObject::evaluate>("evaluate"),
+                                       InstanceMethod<&EngineObject::tokenLosses>("tokenLosses"),
                                        InstanceMethod<&EngineObject::logits>("logits"),
                                        InstanceMethod<&EngineObject::parameterGradients>("parameterGradients"),
                                        InstanceMethod<&EngineObject::cancel>("cancel"),
@@ -210,14 +211,17 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
     });
   }
 
+  /// Length of the sequences of a call: its argument, or what the engine was made for.
+  int64_t parseLength(const Napi::Value& value) {
+    const int64_t most = engine().shape().sequenceLength;
+    const int64_t length = value.IsNumber() ? value.As<Napi::Number>().Int64Value() : most;
+    if (length < 1 || length > most) badValue("sequenceLength", "from 1 to " + std::to_string(most));
+    return length;
+  }
+
   Napi::Value evaluate(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
-      int64_t length = engine().shape().sequenceLength;
-      if (info[2].IsNumber()) length = info[2].As<Napi::Number>().Int64Value();
-      if (length < 1 || length > engine().shape().sequenceLength) {
-        badValue("sequenceLength", "from 1 to " + std::to_string(engine().shape().sequenceLength));
-      }
-      auto batch = parseBatch(info[0], length);
+      auto batch = parseBatch(info[0], parseLength(info[2]));
       const WeightForm form = parseForm(info[1]);
       return queue(info.Env(), [batch, form](Engine& engine) -> WorkerThread::Finish {
         const auto start = std::chrono::steady_clock::now();
@@ -229,6 +233,16 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
           out.Set("seconds", seconds);
           return out;
         };
+      });
+    });
+  }
+
+  Napi::Value tokenLosses(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      auto batch = parseBatch(info[0], parseLength(info[2]));
+      const WeightForm form = parseForm(info[1]);
+      return queue(info.Env(), [batch, form](Engine& engine) -> WorkerThread::Finish {
+        return [losses = engine.tokenLosses(batch->view(), form)](Napi::Env env) { return float32Array(env, losses); };
       });
     });
   }

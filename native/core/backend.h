@@ -189,6 +189,8 @@ class Backend {
   /// overwritten when it is.
   virtual void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                             double* lossSum) = 0;
+  /// losses [rows] = cross-entropy of each predicted row, 0 where targets is −1. The logits are left as they are.
+  virtual void rowLosses(Matrix logits, const int32_t* targets, float* losses) = 0;
   /// Converts between element types, same element count.
   virtual void convert(Matrix from, Matrix to) = 0;
 

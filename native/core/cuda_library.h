@@ -58,7 +58,7 @@ class CudaLibrary {
 /// What both sides of the C interface share.
 namespace cuda_interface {
 
-constexpr int number = 2;
+constexpr int number = 3;
 
 struct Failure {
   int code = -1;  // an ErrorCode; -1: none

@@ -26,6 +26,12 @@ void Decoder::evaluate(const MicroBatch& batch, WeightForm form) {
   head(HeadTask::Loss, 0, nullptr);
 }
 
+void Decoder::rowLosses(const MicroBatch& batch, WeightForm form, float* out) {
+  begin(batch, form);
+  forward();
+  head(HeadTask::RowLosses, 0, out);
+}
+
 void Decoder::trainMicroBatch(const MicroBatch& batch, float gradientScale) {
   begin(batch, WeightForm::Trained);
   forward();
@@ -194,7 +200,7 @@ void Decoder::forward() {
   }
 }
 
-void Decoder::head(HeadTask task, float gradientScale, float* logitsOut) {
+void Decoder::head(HeadTask task, float gradientScale, float* out) {
   const int64_t total = batch_.rows();
   const int64_t vocab = shape_.model.vocabSize;
   for (int64_t first = 0; first < total; first += workspace_.logits.rows) {
@@ -204,7 +210,13 @@ void Decoder::head(HeadTask task, float gradientScale, float* logitsOut) {
     const Matrix logits = workspace_.logits.slice(0, count);
     backend_.gemm(normed, false, embeddings_.head, true, logits, false);
     if (task == HeadTask::Logits) {
-      backend_.download(logitsOut + first * vocab, logits.data, logits.bytes());
+      backend_.download(out + first * vocab, logits.data, logits.bytes());
+      continue;
+    }
+    if (task == HeadTask::RowLosses) {
+      // The final norm's memory for its backward, which an evaluation has no use for.
+      backend_.rowLosses(logits, workspace_.targets + first, activations_.rstd);
+      backend_.download(out + first, activations_.rstd, count * 4);
       continue;
     }
     const bool wantGradient = task == HeadTask::LossAndGradient;

@@ -51,6 +51,8 @@ class Decoder {
 
   /// Adds Σ cross-entropy over the predicted tokens to the loss.
   void evaluate(const MicroBatch& batch, WeightForm form);
+  /// Cross-entropy of each row, host memory [rows]; 0 where nothing is predicted. Waits for the device.
+  void rowLosses(const MicroBatch& batch, WeightForm form, float* out);
   /// Adds the gradients of gradientScale · Σ cross-entropy to every linear's gradient buffers, and the unscaled sum to
   /// the loss.
   void trainMicroBatch(const MicroBatch& batch, float gradientScale);
@@ -66,7 +68,7 @@ class Decoder {
   void setCancelFlag(const std::atomic<bool>* flag) { cancel_ = flag; }
 
  private:
-  enum class HeadTask { Loss, LossAndGradient, Logits };
+  enum class HeadTask { Loss, LossAndGradient, RowLosses, Logits };
 
   LinearLayer& linear(int64_t layer, Linear which) {
     return linears_[static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(which))];
@@ -115,7 +117,7 @@ class Decoder {
   void accumulateGradients(int64_t layer, Matrix x, std::span<const LinearGradientInput> inputs);
   /// What element-wise operations gave in the forward of this block is no longer there.
   bool makesElementwiseAgain(int64_t layer) const;
-  void head(HeadTask task, float gradientScale, float* logitsOut);
+  void head(HeadTask task, float gradientScale, float* out);
   Matrix rows(Matrix full) const { return full.slice(0, batch_.rows()); }
 
   const EngineShape& shape_;

@@ -244,6 +244,19 @@ EvaluationResult Engine::evaluate(const TokenBatch& batch, WeightForm form) {
   return result;
 }
 
+std::vector<float> Engine::tokenLosses(const TokenBatch& batch, WeightForm form) {
+  requireLoaded();
+  checkBatch(batch);
+  prepareScales(form);
+  std::vector<float> out(batch.tokens.size());
+  const int64_t step = sequencesPerMicroBatch(batch.length);
+  for (int64_t first = 0; first < batch.sequences; first += step) {
+    decoder_->rowLosses(microBatch(batch, first, std::min(step, batch.sequences - first)), form,
+                        out.data() + first * batch.length);
+  }
+  return out;
+}
+
 std::vector<float> Engine::logits(const TokenBatch& batch, WeightForm form) {
   requireLoaded();
   checkBatch(batch);

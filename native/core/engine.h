@@ -99,6 +99,8 @@ class Engine {
 
   StepResult trainStep(const TokenBatch& batch, const OptimizerSettings& settings);
   EvaluationResult evaluate(const TokenBatch& batch, WeightForm form);
+  /// Cross-entropy of each position [sequences, length], nats; 0 where nothing is predicted.
+  std::vector<float> tokenLosses(const TokenBatch& batch, WeightForm form);
   std::vector<float> logits(const TokenBatch& batch, WeightForm form);
   /// Dense gradients of the mean loss of the float model, by parameter name; for tests. One micro-batch.
   std::map<std::string, std::vector<float>> parameterGradients(const TokenBatch& batch);

@@ -136,6 +136,10 @@ void TimedBackend::crossEntropy(Matrix logits, const int32_t* targets, float gra
   return timed("crossEntropy", [&] { return inner_->crossEntropy(logits, targets, gradientScale, gradient, lossSum); });
 }
 
+void TimedBackend::rowLosses(Matrix logits, const int32_t* targets, float* losses) {
+  return timed("rowLosses", [&] { return inner_->rowLosses(logits, targets, losses); });
+}
+
 void TimedBackend::convert(Matrix from, Matrix to) {
   return timed("convert", [&] { return inner_->convert(from, to); });
 }

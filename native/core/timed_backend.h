@@ -64,6 +64,7 @@ class TimedBackend final : public Backend {
                       const RawOutputGradient& dUp, Matrix h) override;
   void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                     double* lossSum) override;
+  void rowLosses(Matrix logits, const int32_t* targets, float* losses) override;
   void convert(Matrix from, Matrix to) override;
   double squaredNorm(const float* values, int64_t count) override;
   void adamw(const AdamW& settings, std::span<const AdamWTensor> tensors) override;

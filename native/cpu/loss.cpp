@@ -43,4 +43,15 @@ void CpuBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradi
   if (wantGradient && gradient.data != logits.data) convert(logits, gradient);
 }
 
+void CpuBackend::rowLosses(Matrix logits, const int32_t* targets, float* losses) {
+  LRQAT_CHECK(logits.type == DType::F32);
+  const LossKernels& kernels = LRQAT_SELECT_KERNELS(lossKernels);
+  const auto* values = static_cast<const float*>(logits.data);
+#pragma omp parallel for num_threads(threads_) schedule(static)
+  for (int64_t i = 0; i < logits.rows; ++i) {
+    const float* row = values + i * logits.cols;
+    losses[i] = targets[i] < 0 ? 0 : kernels.logSumExp(row, logits.cols) - row[targets[i]];
+  }
+}
+
 }  // namespace lrqat::cpu

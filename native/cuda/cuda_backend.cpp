@@ -279,6 +279,11 @@ void CudaBackend::crossEntropy(Matrix logits, const int32_t* targets, float grad
   cuda::crossEntropy(logits, targets, gradientScale, gradient, lossSum, memory, current());
 }
 
+void CudaBackend::rowLosses(Matrix logits, const int32_t* targets, float* losses) {
+  Scratch memory = scratch();
+  cuda::rowLosses(logits, targets, losses, memory, current());
+}
+
 void CudaBackend::convert(Matrix from, Matrix to) {
   cuda::convert(from, to, current());
 }

@@ -70,6 +70,7 @@ class CudaBackend final : public Backend {
                       const RawOutputGradient& dUp, Matrix h) override;
   void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                     double* lossSum) override;
+  void rowLosses(Matrix logits, const int32_t* targets, float* losses) override;
   void convert(Matrix from, Matrix to) override;
 
   double squaredNorm(const float* values, int64_t count) override;

@@ -37,6 +37,9 @@ void crossEntropy() {
       for (int64_t t = 0; t < rows; ++t) {
         rowLoss.push_back(lossOf(*backend, logits.matrix().slice(t, 1), targets.data() + t));
       }
+      std::vector<float> losses(static_cast<size_t>(rows), NAN);
+      backend->rowLosses(logits.matrix(), targets.data(), losses.data());
+      for (size_t t = 0; t < losses.size(); ++t) expectEqual(double{losses[t]}, rowLoss[t], "losses of all rows");
       expect(logits == before, "logits are left alone without gradient");
       Tensor narrow(DType::BF16, rows, vocab);
       Tensor overwritten = before;

@@ -12,6 +12,7 @@ import { resume, type ResumeOptions } from './commands/resume';
 import { show, type ShowOptions } from './commands/show';
 import { train, type TrainOptions } from './commands/train';
 import { validate, type ValidateOptions } from './commands/validate';
+import { TASK_NAMES } from '../trainer/tasks/definitions';
 import type { Context } from './context';
 import { EXPORT_FORMATS } from '../trainer/export/formats';
 import { EXIT_CODE_HELP } from './exit-codes';
@@ -119,9 +120,20 @@ export function buildProgram(context: Context, finish: (code: number) => void): 
     .action(async (run: string, options: ExportCommandOptions) => finish(await exportCommand(run, options, context)));
 
   program.commandsGroup(CHECK);
-  command(program, 'evaluate', 'perplexity of a run or a model on a text')
+  command(program, 'evaluate', 'perplexity of a run or a model on a text, or its zero-shot accuracy')
     .argument('<run-or-model>', `${RUN_HELP}; or a Hugging Face folder`)
-    .requiredOption('--data <file...>', 'text to measure on (.txt, .jsonl, .parquet, .bin; globs)')
+    .option('--data <file...>', 'text to measure perplexity on (.txt, .jsonl, .parquet, .bin; globs)')
+    .option('--task <name=file...>', `zero-shot task and its .jsonl file: ${TASK_NAMES.join(', ')}`)
+    .addOption(new Option('--limit <questions>', 'of each task, the first so many').argParser(positiveInteger))
+    .option('--add-bos', 'put the bos token before every question (default: none, as lm-evaluation-harness)')
+    .addOption(
+      new Option('--form <form...>', 'only these weights (default: all there are)').choices([
+        'float',
+        'round-to-nearest',
+        'trained',
+        'merged',
+      ]),
+    )
     .addOption(new Option('--sequence-length <tokens>', 'tokens of a sequence').argParser(positiveInteger))
     .option('--device <device>', 'auto, cpu, cuda or cuda:<index> (default: as the run, else auto)')
     .option('--field <name>', 'field of .jsonl lines, column of .parquet files (default: "text")')
@@ -239,4 +251,5 @@ checkpoint), merged. A model folder is measured as it is.
 Examples:
   lrqat evaluate latest --data test.txt
   lrqat evaluate path/to/model --data wiki.test.raw --sequence-length 2048
+  lrqat evaluate latest --task piqa=piqa.jsonl --task boolq=boolq.jsonl --limit 500
 `;

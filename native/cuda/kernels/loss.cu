@@ -177,6 +177,11 @@ __global__ void __launch_bounds__(sumThreads) addLossesKernel(const double* loss
   if (threadIdx.x == 0) *lossSum += sum;
 }
 
+__global__ void narrowLossesKernel(const double* losses, int64_t rows, float* narrow) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (row < rows) narrow[row] = static_cast<float>(losses[row]);
+}
+
 int deviceAttribute(cudaDeviceAttr attribute) {
   int device = 0;
   int value = 0;
@@ -225,6 +230,17 @@ void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Ma
     launchCrossEntropy(logits, targets, gradientScale, elements<decltype(element)>(gradient), losses, stream);
   });
   addLossesKernel<<<1, sumThreads, 0, stream>>>(losses, logits.rows, lossSum);
+  LRQAT_CUDA(cudaGetLastError());
+}
+
+void rowLosses(Matrix logits, const int32_t* targets, float* losses, Scratch& scratch, cudaStream_t stream) {
+  LRQAT_CHECK(logits.type == DType::F32 && logits.cols > 0 && logits.rows < (int64_t{1} << 31));
+  if (logits.rows == 0) return;
+  auto* wide = scratch.take<double>(logits.rows);
+  launchCrossEntropy<float>(logits, targets, 0, nullptr, wide, stream);
+  constexpr int threads = 256;
+  const auto blocks = static_cast<unsigned>((logits.rows + threads - 1) / threads);
+  narrowLossesKernel<<<blocks, threads, 0, stream>>>(wide, logits.rows, losses);
   LRQAT_CUDA(cudaGetLastError());
 }
 

@@ -46,6 +46,7 @@ void check(int64_t rows, int64_t vocab, double scale, double offset) {
   };
 
   double expectedSum = start;
+  std::vector<double> rowLoss(targets.size());
   double lossSize = 1;
   std::vector<double> expected(x.size());
   const auto width = static_cast<size_t>(vocab);
@@ -56,7 +57,8 @@ void check(int64_t rows, int64_t vocab, double scale, double offset) {
     double total = 0;
     for (size_t j = 0; j < width; ++j) total += std::exp(row[j] - top);
     const double lse = top + std::log(total);
-    expectedSum += lse - row[targets[t]];
+    rowLoss[t] = lse - row[targets[t]];
+    expectedSum += rowLoss[t];
     lossSize += std::abs(lse) + std::abs(row[targets[t]]);
     for (size_t j = 0; j < width; ++j) expected[t * width + j] = std::exp(row[j] - lse) * double{gradientScale};
     expected[t * width + static_cast<size_t>(targets[t])] -= double{gradientScale};
@@ -66,6 +68,15 @@ void check(int64_t rows, int64_t vocab, double scale, double offset) {
   // x − maximum is rounded to float32: an error of half a unit of the spread in every exponential.
   const double tolerance = 0x1p-24 * (8 + 2 * std::abs(scale)) * lossSize;
   expectNear(loss, expectedSum, tolerance, "loss");
+
+  Tensor losses(DType::F32, 1, rows);
+  cuda::Scratch scratch = memory.scratch();
+  cuda::rowLosses(logits.matrix(), deviceTargets, static_cast<float*>(losses.matrix().data), scratch, nullptr);
+  for (size_t t = 0; t < targets.size(); ++t) {
+    // Rounded to float32 once more.
+    const double slack = tolerance + 0x1p-24 * std::abs(rowLoss[t]);
+    expectNear(losses.values()[t], rowLoss[t], slack, "loss of a row");
+  }
 
   const auto near = [&](const std::vector<double>& values, DType type) {
     for (size_t i = 0; i < values.size(); ++i) {
