@@ -1,6 +1,7 @@
 // The extension: makes what features share and lets each feature register itself.
 import { l10n, window, workspace, type ExtensionContext } from 'vscode';
 import { registerCharts } from './editor/charts/register-charts';
+import { registerCompare } from './editor/compare/register-compare';
 import { registerControl } from './editor/commands/control';
 import { registerDelete } from './editor/commands/delete';
 import { registerEvaluate } from './editor/commands/evaluate';
@@ -48,6 +49,7 @@ export function activate(context: ExtensionContext): void {
   registerExplorerOptions(services, explorer);
   registerSetup(services);
   registerCharts(services);
+  registerCompare(services);
   registerValidation(services);
   registerNewExperiment(services);
   registerDuplicate(services);

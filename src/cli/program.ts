@@ -86,10 +86,13 @@ export function buildProgram(context: Context, finish: (code: number) => void): 
   command(
     program,
     'compare',
-    'compare runs: metrics with differences from the first, and what differs in configuration',
+    'compare runs: metrics with differences from a baseline, and what differs in configuration',
   )
     .argument('<runs...>', RUN_HELP)
     .addOption(new Option('--format <format>', 'form of the comparison').choices(COMPARE_FORMATS).default('table'))
+    .option('--baseline <run>', 'run that others are measured against (default: the first)')
+    .option('--all', 'also settings that are the same in all runs')
+    .option('--transpose', 'a row a run instead of a column a run')
     .addOption(runsOption())
     .addHelpText('after', COMPARE_HELP)
     .action(async (runs: string[], options: CompareOptions) => finish(await compare(runs, options, context)));

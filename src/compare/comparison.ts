@@ -1,98 +1,69 @@
-// A comparison as one value, and its forms for programs and documents.
-import { configDifferences, type ConfigDifference, type Json } from './config-diff';
-import { metricRows, type ComparedRun, type MetricRow } from './metrics';
-import { showJson, showNumber } from './show';
+// A comparison as one value: what every table, document and panel is made from.
+import { configRows, type ConfigRow } from './config-diff';
+import { distinctTitles, type RunFacts } from './facts';
+import { isBest, METRICS, type Metric } from './metrics';
 
-export interface Comparison {
-  /** The first run is the one that others are measured against. */
-  readonly runs: readonly { readonly name: string; readonly state: string }[];
-  readonly metrics: readonly MetricRow[];
-  readonly configuration: readonly ConfigDifference[];
+export interface MetricRow extends Metric {
+  /** By run; null: not known. */
+  readonly values: readonly (number | null)[];
+  /** By run, minus the baseline's value; null for the baseline and where a side is not known. */
+  readonly deltas: readonly (number | null)[];
+  /** By run; see isBest. */
+  readonly best: readonly boolean[];
 }
 
-export function compareRuns(runs: readonly ComparedRun[]): Comparison {
+export interface Comparison {
+  readonly runs: readonly { readonly name: string; readonly title: string; readonly state: string }[];
+  /** Index of the run that others are measured against. */
+  readonly baseline: number;
+  readonly metrics: readonly MetricRow[];
+  /** Settings that are not the same in all runs. */
+  readonly configuration: readonly ConfigRow[];
+  /** Settings that are; empty unless they were asked for. */
+  readonly identical: readonly ConfigRow[];
+}
+
+/** A metric or a setting, as a search sees it. */
+export interface Field {
+  readonly key: string;
+  readonly label: string;
+}
+
+export interface CompareOptions {
+  /** Index of the run that others are measured against; default: the first. */
+  readonly baseline?: number;
+  /** Also the settings that are the same in all runs. */
+  readonly identical?: boolean;
+  /** Which metrics and settings; default: all. */
+  readonly fields?: (field: Field) => boolean;
+}
+
+/** Metrics that at least one run has a value of, and settings. */
+export function compareRuns(runs: readonly RunFacts[], options: CompareOptions = {}): Comparison {
+  const { baseline = 0, identical = false, fields = () => true } = options;
+  const titles = distinctTitles(runs);
+  const rows = configRows(runs.map(({ settings }) => settings));
+  const wanted = (row: ConfigRow): boolean => fields({ key: row.key, label: row.key });
   return {
-    runs: runs.map(({ name, state }) => ({ name, state })),
-    metrics: metricRows(runs),
-    configuration: configDifferences(runs.map((run) => run.experiment)),
+    runs: runs.map(({ name, state }, index) => ({ name, title: titles[index] ?? name, state })),
+    baseline,
+    metrics: METRICS.filter(fields)
+      .map((metric) => metricRow(metric, runs, baseline))
+      .filter(({ values }) => values.some((value) => value !== null)),
+    configuration: rows.different.filter(wanted),
+    identical: identical ? rows.identical.filter(wanted) : [],
   };
 }
 
-/** Rows of text with a header, for any kind of table. */
-export interface TextTable {
-  readonly title: string;
-  readonly header: readonly string[];
-  readonly rows: readonly (readonly string[])[];
-}
-
-/** Metrics and configuration as two tables with a column a run. */
-export function comparisonTables(comparison: Comparison): TextTable[] {
-  const header = ['', ...comparison.runs.map((run) => run.name)];
-  const states = ['state', ...comparison.runs.map((run) => run.state)];
-  const metrics = comparison.metrics.map((row) => [
-    row.label,
-    ...row.values.map((value, index) => withDelta(row, value, row.deltas[index] ?? null)),
-  ]);
-  const configuration = comparison.configuration.map(({ key, values }) => [key, ...values.map(showJson)]);
-  return [
-    { title: 'Metrics', header, rows: [states, ...metrics] },
-    ...(configuration.length === 0 ? [] : [{ title: 'Configuration (what differs)', header, rows: configuration }]),
-  ];
-}
-
-/** `12.34 (−0.56)`. */
-function withDelta(row: MetricRow, value: number | null, delta: number | null): string {
-  const text = showNumber(value, row.unit);
-  if (delta === null || delta === 0) return text;
-  const size = Math.abs(delta);
-  // The difference of two percentages is no percentage of either.
-  const shown = row.unit === 'share' ? `${(size * 100).toFixed(1)} points` : showNumber(size, row.unit);
-  return `${text} (${delta > 0 ? '+' : '−'}${shown})`;
-}
-
-export function comparisonMarkdown(comparison: Comparison): string {
-  const cell = (text: string): string => text.replaceAll('\\', '\\\\').replaceAll('|', '\\|').replaceAll('\n', ' ');
-  const line = (cells: readonly string[]): string => `| ${cells.map(cell).join(' | ')} |`;
-  return comparisonTables(comparison)
-    .map(({ title, header, rows }) => {
-      const rule = `| --- |${header
-        .slice(1)
-        .map(() => ' ---: |')
-        .join('')}`;
-      return [`**${title}**`, '', line(header), rule, ...rows.map(line), ''].join('\n');
-    })
-    .join('\n');
-}
-
-/** One line a run and full precision, as tools for tables want it (RFC 4180). */
-export function comparisonCsv(comparison: Comparison): string {
-  const header = [
-    'run',
-    'state',
-    ...comparison.metrics.map((row) => row.key),
-    ...comparison.metrics.map((row) => `delta.${row.key}`),
-    ...comparison.configuration.map(({ key }) => key),
-  ];
-  const rows = comparison.runs.map((run, index) => [
-    run.name,
-    run.state,
-    ...comparison.metrics.map((row) => plain(row.values[index])),
-    ...comparison.metrics.map((row) => plain(row.deltas[index])),
-    ...comparison.configuration.map(({ values }) => plain(values[index])),
-  ]);
-  return [header, ...rows].map((cells) => `${cells.map(csvCell).join(',')}\r\n`).join('');
-}
-
-function plain(value: Json | undefined): string {
-  if (value === undefined || value === null) return '';
-  return typeof value === 'string' ? value : JSON.stringify(value);
-}
-
-/** Quoted where it must be. A leading = + - @ of a text would be run as a formula by spreadsheets: such a cell gets an
- *  apostrophe; numbers stay as they are. */
-function csvCell(text: string): string {
-  const safe = /^[=+\-@\t\r]/.test(text) && !/^-?[\d.]+(e[+-]?\d+)?$/i.test(text) ? `'${text}` : text;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+function metricRow(metric: Metric, runs: readonly RunFacts[], baseline: number): MetricRow {
+  const values = runs.map(({ metrics }) => metrics[metric.key] ?? null);
+  const base = values[baseline] ?? null;
+  return {
+    ...metric,
+    values,
+    deltas: values.map((value, index) => (index === baseline || value === null || base === null ? null : value - base)),
+    best: isBest(values, metric.better),
+  };
 }
 
 export function comparisonJson(comparison: Comparison): string {

@@ -1,40 +1,21 @@
-// The numbers by which runs are compared, with their differences from the first run.
-import type { MetricsEvent, RunResult, RunStatus, DerivedState } from '../runs';
-import type { Json } from './config-diff';
-
-/** All that is compared of a run. */
-export interface ComparedRun {
-  readonly name: string;
-  readonly state: DerivedState;
-  readonly status: RunStatus;
-  readonly experiment: Json;
-  readonly result: RunResult | null;
-  /** Effective events (after resumes); stand in for the result while a run is under way. */
-  readonly events: readonly MetricsEvent[];
-}
+// The numbers by which runs are compared.
+import type { RunResult } from '../runs/result-values';
+import type { ComparedRun } from './facts';
 
 export type Unit = 'perplexity' | 'bits' | 'bytes' | 'share' | 'tokens/s' | 'seconds' | 'steps' | 'nats';
 
-export interface MetricRow {
+export interface Metric {
   readonly key: string;
   readonly label: string;
   readonly unit: Unit;
   readonly better: 'lower' | 'higher' | 'neither';
-  /** By run; null: not known. */
-  readonly values: readonly (number | null)[];
-  /** By run, minus the first run's value; null for the first and where a side is not known. */
-  readonly deltas: readonly (number | null)[];
 }
 
-interface Metric {
-  readonly key: string;
-  readonly label: string;
-  readonly unit: Unit;
-  readonly better: MetricRow['better'];
+interface MeasuredMetric extends Metric {
   readonly value: (run: ComparedRun) => number | null | undefined;
 }
 
-const METRICS: readonly Metric[] = [
+const MEASURED: readonly MeasuredMetric[] = [
   perplexity('float', 'float', 'float', 'neither'),
   perplexity('roundToNearest', 'round-to-nearest', 'round-to-nearest', 'lower'),
   perplexity('trained', 'trained', 'trained', 'lower'),
@@ -60,7 +41,7 @@ const METRICS: readonly Metric[] = [
     label: 'last training loss',
     unit: 'nats',
     better: 'lower',
-    value: (run) => run.events.findLast((event) => event.type === 'step')?.loss ?? run.status.loss,
+    value: (run) => run.status.loss,
   },
   {
     key: 'peakMemoryBytes',
@@ -80,12 +61,25 @@ const METRICS: readonly Metric[] = [
   { key: 'step', label: 'steps done', unit: 'steps', better: 'neither', value: (run) => run.status.step },
 ];
 
-/** Rows for which at least one run has a value. */
-export function metricRows(runs: readonly ComparedRun[]): MetricRow[] {
-  return METRICS.map(({ value, ...metric }) => {
-    const values = runs.map((run) => finite(value(run)));
-    return { ...metric, values, deltas: values.map((each, index) => (index === 0 ? null : minus(each, values[0]))) };
-  }).filter((row) => row.values.some((value) => value !== null));
+export const METRICS: readonly Metric[] = MEASURED.map(({ key, label, unit, better }) => ({
+  key,
+  label,
+  unit,
+  better,
+}));
+
+/** Of every metric its value, null where it is not known. */
+export function metricValues(run: ComparedRun): Record<string, number | null> {
+  return Object.fromEntries(MEASURED.map(({ key, value }) => [key, finite(value(run))]));
+}
+
+/** Whether each value is the best one (all of them where several are). None is where fewer than two are known or all are the
+ *  same: that would say nothing. */
+export function isBest(values: readonly (number | null)[], better: Metric['better']): boolean[] {
+  const known = values.filter((value) => value !== null);
+  const best = better === 'higher' ? Math.max(...known) : Math.min(...known);
+  const says = better !== 'neither' && known.length > 1 && known.some((value) => value !== best);
+  return values.map((value) => says && value === best);
 }
 
 /** Of the result, or while there is none the last evaluation of that form. */
@@ -93,29 +87,22 @@ function perplexity(
   key: keyof RunResult['perplexity'],
   form: string,
   name: string,
-  better: MetricRow['better'],
-): Metric {
+  better: Metric['better'],
+): MeasuredMetric {
   return {
     key: `perplexity.${key}`,
     label: `${name} perplexity`,
     unit: 'perplexity',
     better,
-    value: (run) => {
-      const evaluations = run.events.filter((event) => event.type === 'eval');
+    value: ({ result, evaluations }) => {
+      if (result !== null) return result.perplexity[key];
       // The result is about the first kind that was measured.
       const kind = evaluations[0]?.kind;
-      return (
-        run.result?.perplexity[key] ??
-        evaluations.findLast((event) => event.form === form && event.kind === kind)?.perplexity
-      );
+      return evaluations.findLast((event) => event.form === form && event.kind === kind)?.perplexity;
     },
   };
 }
 
 function finite(value: number | null | undefined): number | null {
   return typeof value === 'number' && Number.isFinite(value) ? value : null;
-}
-
-function minus(value: number | null, base: number | null | undefined): number | null {
-  return value === null || base === null || base === undefined ? null : value - base;
 }

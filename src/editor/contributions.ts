@@ -5,9 +5,9 @@ import type { ExplorerElement } from './explorer/tree-model';
 
 /** What a command on an experiment may be given: its file, an element of the tree, or nothing (then the active editor decides). */
 export type ExperimentTarget = Uri | ExplorerElement | undefined;
-/** What a command on runs may be given: the element it was invoked on and the whole selection, a run directory, or nothing (then
+/** What a command on runs may be given: the element it was invoked on and the whole selection, run directories, or nothing (then
  *  the user picks). */
-export type RunTarget = ExplorerElement | string | undefined;
+export type RunTarget = ExplorerElement | string | readonly string[] | undefined;
 type OnRuns = (target?: RunTarget, selection?: readonly ExplorerElement[]) => Promise<void>;
 
 export interface CommandSignatures {
@@ -20,6 +20,7 @@ export interface CommandSignatures {
   'lrqat.checkpointNow': OnRuns;
   'lrqat.duplicate': OnRuns;
   'lrqat.openCharts': OnRuns;
+  'lrqat.compareRuns': OnRuns;
   'lrqat.evaluate': OnRuns;
   'lrqat.deleteRun': OnRuns;
   'lrqat.deleteCheckpoints': OnRuns;
@@ -58,6 +59,7 @@ export const COMMANDS: Readonly<Record<CommandId, CommandDeclaration>> = {
   'lrqat.checkpointNow': { icon: '$(save)', palette: true },
   'lrqat.duplicate': { icon: '$(files)', palette: true },
   'lrqat.openCharts': { icon: '$(graph-line)', palette: true },
+  'lrqat.compareRuns': { icon: '$(diff)', palette: true },
   'lrqat.evaluate': { icon: '$(beaker)', palette: true },
   'lrqat.deleteRun': { icon: '$(trash)', palette: true },
   'lrqat.deleteCheckpoints': { palette: true },
@@ -81,6 +83,7 @@ export const COMMANDS: Readonly<Record<CommandId, CommandDeclaration>> = {
 export const VIEW_CONTAINER = 'lrqat';
 export const EXPLORER_VIEW = 'lrqat.explorer';
 export const CHARTS_PANEL = 'lrqat.charts';
+export const COMPARE_PANEL = 'lrqat.compare';
 export const LANGUAGE = 'lrqat-experiment';
 export const EXPERIMENT_SUFFIX = '.lrqat.json';
 export const EXPERIMENT_GLOB = `**/*${EXPERIMENT_SUFFIX}`;

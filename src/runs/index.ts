@@ -14,6 +14,7 @@ export { changeNotes, readNotes, type RunNotes } from './notes';
 export { readOwner, takeOwnership, type Owner, type Ownership } from './owner';
 export { hashFiles, thisMachine, type FileHash, type Provenance, type ProvenancePatch } from './provenance';
 export { gapClosed, readResult, RESULT_SCHEMA, type FourPerplexities, type RunResult } from './result';
+export { readRun, type WholeRun } from './read-run';
 export { readState, RunReader, type ReaderOptions, type RunUpdate } from './run-reader';
 export { type BrokenRun, type ListedRun, type RunEntry, type RunOrigin } from './run-folder';
 export { isLive, RunStore, type RunDelta, type RunStoreOptions } from './run-store';

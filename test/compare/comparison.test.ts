@@ -4,10 +4,15 @@ import {
   compareRuns,
   comparisonCsv,
   comparisonJson,
+  comparisonLatex,
   comparisonMarkdown,
-  configDifferences,
+  configRows,
+  factsOf,
+  latexText,
+  settingsOf,
   type ComparedRun,
   type Json,
+  type RunFacts,
 } from '../../src/compare';
 import { RESULT_SCHEMA, type EvalEvent, type RunResult } from '../../src/runs';
 import { newStatus } from '../../src/runs/status-file';
@@ -24,14 +29,17 @@ const result = (trained: number): RunResult => ({
   seconds: 75,
 });
 
-function run(name: string, experiment: Json, of: Partial<ComparedRun> = {}): ComparedRun {
-  return { name, state: 'finished', status: newStatus('finished', 10, 0), experiment, result: null, events: [], ...of };
+function run(name: string, experiment: Json, of: Partial<ComparedRun> = {}): RunFacts {
+  const status = newStatus('finished', 10, 0);
+  return factsOf({ name, state: 'finished', status, experiment, result: null, evaluations: [], ...of });
 }
+
+const differences = (...documents: Json[]) => configRows(documents.map(settingsOf)).different;
 
 test('only keys that differ are shown, whole lists and unions, missing keys as such', () => {
   const base = { name: 'a', training: { steps: 1, seed: 7 }, data: { train: ['x'] }, quantization: {} };
   assert.deepEqual(
-    configDifferences([
+    differences(
       { ...base, quantization: { weights: { granularity: 'per-channel', bits: 2 } } },
       {
         ...base,
@@ -40,14 +48,14 @@ test('only keys that differ are shown, whole lists and unions, missing keys as s
         training: { seed: 7 },
         quantization: { weights: { bits: 2, granularity: { group: 128 } } },
       },
-    ]),
+    ),
     [
       { key: 'training.steps', values: [1, undefined] },
       { key: 'data.train', values: [['x'], ['x', 'y']] },
       { key: 'quantization.weights.granularity', values: ['per-channel', { group: 128 }] },
     ],
   );
-  assert.deepEqual(configDifferences([{ a: { b: 1, c: 2 } }, { a: { c: 2, b: 1 } }]), [], 'order of keys is no matter');
+  assert.deepEqual(differences({ a: { b: 1, c: 2 } }, { a: { c: 2, b: 1 } }), [], 'order of keys is no matter');
 });
 
 test('deltas are against the first run; unknown stays unknown', () => {
@@ -75,8 +83,8 @@ test('a run under way is compared by its last evaluation of the first kind', () 
     tokens: 1,
     time: 0,
   });
-  const events = [evaluation(0, 'validation', 20), evaluation(5, 'validation', 17), evaluation(5, 'wikitext', 99)];
-  const comparison = compareRuns([run('one', {}, { events })]);
+  const evaluations = [evaluation(0, 'validation', 20), evaluation(5, 'validation', 17), evaluation(5, 'wikitext', 99)];
+  const comparison = compareRuns([run('one', {}, { evaluations })]);
   assert.deepEqual(comparison.metrics.find((row) => row.key === 'perplexity.trained')?.values, [17]);
 });
 
@@ -99,9 +107,9 @@ test('markdown shows both tables with units; json keeps full precision', () => {
     run('two', { bits: 4, text: 'c' }, { result: result(12.345678) }),
   ]);
   const markdown = comparisonMarkdown(comparison);
-  assert.match(markdown, /^\| trained perplexity \| 15\.000 \| 12\.346 \(−2\.654\) \|$/m);
+  assert.match(markdown, /^\| trained perplexity \| 15\.000 \| \*\*12\.346 \(−2\.654\)\*\* \|$/m);
   assert.match(markdown, /^\| model size \| 3\.00 MiB \| 3\.00 MiB \|$/m);
-  assert.match(markdown, /^\| gap closed \| 50\.0 % \| 76\.5 % \(\+26\.5 points\) \|$/m);
+  assert.match(markdown, /^\| gap closed \| 50\.0 % \| \*\*76\.5 % \(\+26\.5 points\)\*\* \|$/m);
   assert.match(markdown, /^\| text \| a\\\|b \| c \|$/m);
   const parsed = JSON.parse(comparisonJson(comparison)) as { metrics: { key: string; values: number[] }[] };
   assert.equal(parsed.metrics.find((row) => row.key === 'perplexity.trained')?.values[1], 12.345678);

@@ -7,6 +7,7 @@ import { globSync } from 'tinyglobby';
 import {
   CHARTS_PANEL,
   COMMANDS,
+  COMPARE_PANEL,
   CONTEXT_KEYS,
   EXPERIMENT_SUFFIX,
   EXPLORER_VIEW,
@@ -135,7 +136,9 @@ test('views, language, tasks and panel have the declared ids', () => {
     contributes.problemMatchers.map(({ name }) => name),
     [PROBLEM_MATCHER],
   );
-  assert.ok(manifest.activationEvents.includes(`onWebviewPanel:${CHARTS_PANEL}`));
+  for (const panel of [CHARTS_PANEL, COMPARE_PANEL]) {
+    assert.ok(manifest.activationEvents.includes(`onWebviewPanel:${panel}`));
+  }
 });
 
 test('settings agree: keys, defaults, scopes', () => {

@@ -7,7 +7,8 @@ import { button, progressRing, setDisabled, type ButtonLook } from '../shared/to
 import { adviceFor, type Advice, type AdviceAction } from './advice';
 import type { ControlVerb, RunInfo } from './protocol';
 import type { RunData } from './series/run-data';
-import { stateName, text } from './strings';
+import { stateName } from '../shared/run-state';
+import { text } from './strings';
 
 export interface HeaderHost {
   readonly control: (run: string, verb: ControlVerb) => void;

@@ -16,7 +16,6 @@
 //
 // Receiving: dispatch(message, [on(Ready, () => …), on(Control, ({ run, verb }) => …)]) from ../shared/messages; it returns a
 // sentence for the log when a message is not of this contract.
-import type { DerivedState } from '../../src/runs/status';
 import {
   array,
   boolean,
@@ -33,19 +32,7 @@ import {
   type Checked,
 } from '../shared/check';
 import { command, notification } from '../shared/messages';
-
-const STATES = [
-  'queued',
-  'starting',
-  'running',
-  'paused',
-  'stopping',
-  'stopped',
-  'finished',
-  'failed',
-  'crashed',
-  'stale',
-] as const satisfies readonly DerivedState[];
+import { STATES } from '../shared/states';
 
 const VERBS = ['pause', 'resume', 'stop', 'checkpoint'] as const;
 export type ControlVerb = (typeof VERBS)[number];

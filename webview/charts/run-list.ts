@@ -4,7 +4,8 @@ import { icon } from '../shared/icons';
 import { button, setPressed } from '../shared/toolkit';
 import type { ShownRun } from './picture';
 import { signCanvas } from './sign';
-import { stateName, text } from './strings';
+import { stateName } from '../shared/run-state';
+import { text } from './strings';
 
 export interface RunListHost {
   readonly toggle: (run: string) => void;

@@ -1,5 +1,4 @@
 // Every text of the panel, in one place. The keys of translations are the English texts (shared/strings.ts).
-import type { DerivedState } from '../../src/runs/status';
 import { t } from '../shared/strings';
 import type { PanelState, XAxis } from './protocol';
 
@@ -153,31 +152,6 @@ export const text = {
     ),
   problemTitle: () => t('The run cannot be read'),
 } as const;
-
-export function stateName(state: DerivedState): string {
-  switch (state) {
-    case 'queued':
-      return t('Queued');
-    case 'starting':
-      return t('Starting');
-    case 'running':
-      return t('Running');
-    case 'paused':
-      return t('Paused');
-    case 'stopping':
-      return t('Stopping');
-    case 'stopped':
-      return t('Stopped');
-    case 'finished':
-      return t('Finished');
-    case 'failed':
-      return t('Failed');
-    case 'crashed':
-      return t('Crashed');
-    case 'stale':
-      return t('No sign of life');
-  }
-}
 
 export function axisName(axis: XAxis): string {
   switch (axis) {

@@ -1,44 +1,70 @@
 // lrqat compare RUN…
-import path from 'node:path';
+import { UserError } from '../../errors';
 import {
   compareRuns,
   comparisonCsv,
   comparisonJson,
+  comparisonLatex,
   comparisonMarkdown,
   comparisonTables,
-  type ComparedRun,
+  cellText,
+  factsOf,
+  type Cell,
+  type Comparison,
   type Json,
+  type RunFacts,
 } from '../../compare';
-import { effectiveEvents, findRun, readResult, RunReader, runPaths } from '../../runs';
-import { readJson } from '../../runs/json-file';
+import { findRun, readRun, type WholeRun } from '../../runs';
 import { runsFolderOf, type Context, type RunsOption } from '../context';
 import { EXIT } from '../exit-codes';
 import { renderTable } from '../table';
 
-export type CompareFormat = 'table' | 'csv' | 'markdown' | 'json';
-export const COMPARE_FORMATS: readonly CompareFormat[] = ['table', 'csv', 'markdown', 'json'];
+export type CompareFormat = 'table' | 'csv' | 'markdown' | 'latex' | 'json';
+export const COMPARE_FORMATS: readonly CompareFormat[] = ['table', 'csv', 'markdown', 'latex', 'json'];
 
 export interface CompareOptions extends RunsOption {
   readonly format: CompareFormat;
+  /** A run as on the command line. */
+  readonly baseline?: string;
+  readonly all?: boolean;
+  readonly transpose?: boolean;
 }
 
 export async function compare(names: readonly string[], options: CompareOptions, context: Context): Promise<number> {
   const folder = runsFolderOf(context, options);
   const directories = names.map((name) => findRun(name, folder));
-  const comparison = compareRuns(await Promise.all(directories.map(readRun)));
-  const { output } = context;
-  switch (options.format) {
+  const baseline = options.baseline === undefined ? 0 : directories.indexOf(findRun(options.baseline, folder));
+  if (baseline < 0) {
+    throw new UserError('NoSuchRun', `--baseline ${options.baseline ?? ''}: is not one of the runs that are compared`, {
+      hint: 'Name it among the runs as well.',
+    });
+  }
+  const runs = await Promise.all(directories.map(readRun));
+  const comparison = compareRuns(runs.map(facts), { baseline, identical: options.all === true });
+  write(comparison, options, context);
+  return EXIT.ok;
+}
+
+function write(
+  comparison: Comparison,
+  { format, transpose = false }: CompareOptions,
+  { output }: Pick<Context, 'output'>,
+): void {
+  switch (format) {
     case 'csv':
       output.write(comparisonCsv(comparison));
       break;
     case 'markdown':
-      output.write(comparisonMarkdown(comparison));
+      output.write(comparisonMarkdown(comparison, transpose));
+      break;
+    case 'latex':
+      output.write(comparisonLatex(comparison, transpose));
       break;
     case 'json':
       output.write(comparisonJson(comparison));
       break;
     case 'table':
-      comparisonTables(comparison).forEach(({ title, header, rows }, index) => {
+      comparisonTables(comparison, transpose).forEach(({ title, header, rows }, index) => {
         if (index > 0) output.line();
         output.line(output.paint('bold', title));
         const columns = header.map((text, column) => ({
@@ -46,21 +72,28 @@ export async function compare(names: readonly string[], options: CompareOptions,
           align: column === 0 ? ('left' as const) : ('right' as const),
           shrinkTo: 20,
         }));
-        for (const line of renderTable(columns, rows, { width: output.width() })) output.line(line);
+        // Stars stand in a column of their own, so that numbers stay below one another.
+        const starred = header.map((_, column) => rows.some((row) => row[column]?.best));
+        const text = (cell: Cell, column: number): string =>
+          starred[column] === true ? `${cellText(cell)}${cell.best ? ' *' : '  '}` : cellText(cell);
+        for (const line of renderTable(
+          columns,
+          rows.map((row) => row.map(text)),
+          { width: output.width() },
+        )) {
+          output.line(line);
+        }
       });
+      if (comparison.metrics.some((row) => row.best.includes(true))) output.line(output.paint('dim', '* best'));
   }
-  return EXIT.ok;
 }
 
-async function readRun(directory: string): Promise<ComparedRun> {
-  const { status, state, events } = await new RunReader(directory).poll();
-  const experiment = (await readJson(runPaths(directory).experiment)) as Json | undefined;
-  return {
-    name: path.basename(directory),
-    state,
-    status,
-    experiment: experiment ?? null,
-    result: await readResult(directory),
-    events: effectiveEvents(events),
-  };
+function facts({ notes, experiment, events, ...run }: WholeRun): RunFacts {
+  return factsOf({
+    ...run,
+    ...(notes.name === undefined ? {} : { title: notes.name }),
+    ...(notes.tags === undefined ? {} : { tags: notes.tags }),
+    experiment: (experiment ?? null) as Json,
+    evaluations: events.filter((event) => event.type === 'eval'),
+  });
 }

@@ -5,7 +5,11 @@ import { l10n } from '../l10n';
 import type { Services } from '../services';
 
 /** Run directories; empty when the user has picked none. */
-export async function pickMoreRuns(shown: readonly string[], { runs }: Services): Promise<readonly string[]> {
+export async function pickMoreRuns(
+  shown: readonly string[],
+  { runs }: Services,
+  title = l10n.t('Lay Over More Runs'),
+): Promise<readonly string[]> {
   await runs.loaded;
   const items = runs.entries
     .filter((entry) => entry.kind === 'run' && !shown.includes(entry.directory))
@@ -17,11 +21,11 @@ export async function pickMoreRuns(shown: readonly string[], { runs }: Services)
       directory: entry.directory,
     }));
   if (items.length === 0) {
-    window.setStatusBarMessage(l10n.t('There is no other run to lay over.'), 4_000);
+    window.setStatusBarMessage(l10n.t('There is no other run.'), 4_000);
     return [];
   }
   const picked = await window.showQuickPick(items, {
-    title: l10n.t('Lay Over More Runs'),
+    title,
     canPickMany: true,
     matchOnDescription: true,
     matchOnDetail: true,

@@ -87,20 +87,26 @@ async function givenEntries(
   selection: readonly ExplorerElement[] | undefined,
   { runs }: Services,
 ): Promise<RunEntry[]> {
-  if (typeof target === 'string') {
-    let entry = runs.get(target);
-    if (entry === undefined) {
+  if (typeof target === 'string' || isList(target)) {
+    const wanted = typeof target === 'string' ? [target] : target;
+    if (wanted.some((directory) => runs.get(directory) === undefined)) {
       await runs.loaded;
       await runs.reconcile();
-      entry = runs.get(target);
     }
-    if (entry === undefined) throw new UserError('NoSuchRun', l10n.t('{0}: there is no such run (any more)', target));
-    return [entry];
+    return wanted.map((directory) => {
+      const entry = runs.get(directory);
+      if (entry !== undefined) return entry;
+      throw new UserError('NoSuchRun', l10n.t('{0}: there is no such run (any more)', directory));
+    });
   }
   if (target === undefined) return [];
   const elements = selection !== undefined && selection.length > 0 ? selection : [target];
   const directories = elements.flatMap(({ node }) => (node.type === 'run' ? [node.entry.directory] : []));
   return directories.flatMap((directory) => runs.get(directory) ?? []);
+}
+
+function isList(target: RunTarget): target is readonly string[] {
+  return Array.isArray(target);
 }
 
 function runItem(entry: RunEntry): RunItem {

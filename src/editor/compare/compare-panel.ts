@@ -1,0 +1,256 @@
+// The host of one compare panel: tells the page what its runs are and does what it asks for.
+import {
+  env,
+  l10n as vscodeL10n,
+  Uri,
+  ViewColumn,
+  window,
+  type Disposable,
+  type WebviewPanel,
+} from 'vscode';
+import { randomBytes } from 'node:crypto';
+import {
+  AddRuns,
+  Changed,
+  Copy,
+  Notice,
+  OpenCharts,
+  Ready,
+  RemoveRun,
+  Report,
+  Runs,
+  SaveReport,
+  type Run,
+} from '../../../webview/compare/protocol';
+import { dispatch, on, type Message } from '../../../webview/shared/messages';
+import { panelHtml } from '../../../webview/shared/page';
+import { messageOf } from '../../errors';
+import type { RunDelta } from '../../runs';
+import { pickMoreRuns } from '../charts/pick-more';
+import { COMPARE_PANEL } from '../contributions';
+import { l10n } from '../l10n';
+import { disposeAll, type Owned } from '../owned';
+import { executeCommand } from '../register';
+import type { Services } from '../services';
+import { CompareRun } from './compare-run';
+
+/** Files read at a time: enough to keep a disk busy, few enough to leave room for others. */
+const AT_ONCE = 16;
+
+export class ComparePanel implements Disposable {
+  private shown: CompareRun[];
+  private readonly owned: Owned[] = [];
+  private ready = false;
+  private viewing: Disposable | null = null;
+  private disposed = false;
+  /** What the page was last told of a run, as text. */
+  private readonly told = new Map<string, string>();
+
+  static create(directories: readonly string[], services: Services): ComparePanel {
+    const panel = window.createWebviewPanel(COMPARE_PANEL, l10n.t('Compare Runs'), ViewColumn.Active, {});
+    return new ComparePanel(panel, directories, services);
+  }
+
+  /** @param panel new, or restored by VS Code after a reload */
+  constructor(
+    readonly panel: WebviewPanel,
+    directories: readonly string[],
+    private readonly services: Services,
+  ) {
+    this.shown = directories.map((directory) => new CompareRun(directory, services.runs));
+    const bundle = Uri.joinPath(services.context.extensionUri, 'dist', 'webview');
+    const { webview } = panel;
+    webview.options = { enableScripts: true, localResourceRoots: [bundle] };
+    panel.iconPath = {
+      light: Uri.joinPath(services.context.extensionUri, 'media', 'icons', 'compare-light.svg'),
+      dark: Uri.joinPath(services.context.extensionUri, 'media', 'icons', 'compare-dark.svg'),
+    };
+    this.owned.push(
+      panel.onDidDispose(() => this.dispose()),
+      panel.onDidChangeViewState(() => this.onVisibility()),
+      webview.onDidReceiveMessage((message: unknown) => this.receive(message)),
+      services.runs.onDelta((delta) => void this.onDelta(delta)),
+    );
+    this.updateTitle();
+    webview.html = panelHtml({
+      script: webview.asWebviewUri(Uri.joinPath(bundle, 'compare.js')).toString(),
+      style: webview.asWebviewUri(Uri.joinPath(bundle, 'compare.css')).toString(),
+      cspSource: webview.cspSource,
+      nonce: randomBytes(16).toString('base64url'),
+      language: env.language,
+      title: l10n.t('Compare Runs'),
+      translations: texts(vscodeL10n.bundle),
+    });
+    this.onVisibility();
+  }
+
+  get directories(): readonly string[] {
+    return this.shown.map(({ directory }) => directory);
+  }
+
+  reveal(): void {
+    this.panel.reveal(undefined, false);
+  }
+
+  addRuns(directories: readonly string[]): void {
+    const known = new Set(this.directories);
+    const added = directories.filter((directory) => !known.has(directory));
+    if (added.length === 0) return;
+    this.shown = [...this.shown, ...added.map((directory) => new CompareRun(directory, this.services.runs))];
+    this.updateTitle();
+    void this.tellAll();
+  }
+
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    this.viewing?.dispose();
+    disposeAll(this.owned);
+  }
+
+  private receive(message: unknown): void {
+    const { log } = this.services;
+    const problem = dispatch(message, [
+      on(Ready, () => void this.start()),
+      on(AddRuns, () => void this.pickRuns()),
+      on(RemoveRun, ({ run }) => this.remove(run)),
+      on(OpenCharts, ({ runs }) => void executeCommand('lrqat.openCharts', this.directoriesOf(runs))),
+      on(Copy, ({ format, text }) => void this.copy(format, text)),
+      on(SaveReport, () => undefined),
+      on(Report, ({ message: text }) => log.warn(`compare page: ${text}`)),
+    ]);
+    if (problem !== null) log.warn(`compare: a message was refused: ${problem}`);
+  }
+
+  private async start(): Promise<void> {
+    this.ready = true;
+    // After a reload the panel is back before the folders have been looked through.
+    await this.services.runs.loaded;
+    await this.tellAll();
+  }
+
+  private onVisibility(): void {
+    if (this.panel.visible) {
+      this.viewing ??= this.services.runs.view();
+      return;
+    }
+    // A hidden page is thrown away; it says Ready when it is back.
+    this.ready = false;
+    this.viewing?.dispose();
+    this.viewing = null;
+  }
+
+  /** Everything, as soon as the experiments have been read; what evaluations tell follows. */
+  private async tellAll(): Promise<void> {
+    const runs = this.shown;
+    const further = await inTurns(runs, (run) => this.read(run));
+    if (!this.isShown()) return;
+    const rows = this.shown.flatMap((run) => run.row() ?? []);
+    this.told.clear();
+    for (const row of rows) this.told.set(row.id, JSON.stringify(row));
+    this.post(Runs.of({ runs: rows }));
+    const unfinished = runs.filter((_, index) => further[index] === true);
+    await this.readOn(unfinished);
+  }
+
+  private async onDelta({ added, changed, removed }: RunDelta): Promise<void> {
+    const touched = new Set([...added, ...changed].map(({ directory }) => directory));
+    const gone = new Set(removed);
+    const runs = this.shown.filter(({ directory }) => touched.has(directory) || gone.has(directory));
+    if (runs.length === 0) return;
+    this.updateTitle();
+    if (!this.isShown()) return;
+    if (runs.some(({ id }) => !this.told.has(id))) await this.tellAll();
+    else await this.readOn(runs);
+  }
+
+  /** Reads these runs to their end and tells the page what is new. */
+  private async readOn(runs: readonly CompareRun[]): Promise<void> {
+    let left = runs;
+    while (left.length > 0) {
+      const further = await inTurns(left, (run) => this.read(run));
+      if (!this.isShown()) return;
+      const news = left.flatMap((run) => this.news(run));
+      if (news.length > 0) this.post(Changed.of({ runs: news }));
+      left = left.filter((_, index) => further[index] === true);
+    }
+  }
+
+  private news(run: CompareRun): Run[] {
+    const row = run.row();
+    if (row === null || !this.told.has(run.id)) return [];
+    const text = JSON.stringify(row);
+    if (this.told.get(run.id) === text) return [];
+    this.told.set(run.id, text);
+    return [row];
+  }
+
+  private async read(run: CompareRun): Promise<boolean> {
+    try {
+      return await run.read();
+    } catch (error) {
+      // A folder half copied or gone: what is known of the run stays.
+      this.services.log.warn(`${run.directory}: ${messageOf(error)}`);
+      return false;
+    }
+  }
+
+  private isShown(): boolean {
+    return this.ready && !this.disposed;
+  }
+
+  private post(message: Message): void {
+    if (this.isShown()) void this.panel.webview.postMessage(message);
+  }
+
+  private directoriesOf(ids: readonly string[]): string[] {
+    const known = new Map(this.shown.map(({ id, directory }) => [id, directory]));
+    return ids.flatMap((id) => known.get(id) ?? []);
+  }
+
+  private async copy(format: string, text: string): Promise<void> {
+    try {
+      await env.clipboard.writeText(text);
+      const name = { markdown: 'Markdown', latex: 'LaTeX', csv: 'CSV' }[format] ?? format;
+      this.post(Notice.of({ severity: 'information', message: l10n.t('Copied as {0}', name) }));
+    } catch (error) {
+      this.post(Notice.of({ severity: 'error', message: messageOf(error) }));
+    }
+  }
+
+  private async pickRuns(): Promise<void> {
+    this.addRuns(await pickMoreRuns(this.directories, this.services, l10n.t('Compare More Runs')));
+  }
+
+  private remove(id: string): void {
+    this.shown = this.shown.filter((run) => run.id !== id);
+    this.updateTitle();
+    void this.tellAll();
+  }
+
+  private updateTitle(): void {
+    const count = this.shown.length;
+    const title = count === 1 ? l10n.t('Compare 1 Run') : l10n.t('Compare {0} Runs', count);
+    if (this.panel.title !== title) this.panel.title = title;
+  }
+}
+
+/** Results in the order of the items; some at a time. */
+async function inTurns<Item, Result>(
+  items: readonly Item[],
+  action: (item: Item) => Promise<Result>,
+): Promise<Result[]> {
+  const results: Result[] = [];
+  for (let from = 0; from < items.length; from += AT_ONCE) {
+    results.push(...(await Promise.all(items.slice(from, from + AT_ONCE).map(action))));
+  }
+  return results;
+}
+
+function texts(bundle: Record<string, unknown> | undefined): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(bundle ?? {}).flatMap(([key, value]): [string, string][] =>
+      typeof value === 'string' ? [[key, value]] : [],
+    ),
+  );
+}
