@@ -6,14 +6,19 @@ import { cellText, comparisonTables, type Cell } from './tables';
 /** Tables of GitHub's Markdown; the best of a metric is bold.
  *  @param transposed a row a run */
 export function comparisonMarkdown(comparison: Comparison, transposed = false): string {
-  const escaped = (text: string): string =>
-    text.replaceAll(/[\\|*_`<>[\]]/g, '\\$&').replaceAll(/\s*[\r\n]+\s*/g, ' ');
+  const escaped = (text: string): string => text.replaceAll(/[\\|*_`<>[\]]/g, '\\$&').replaceAll(/\s*[\r\n]+\s*/g, ' ');
   const shown = (cell: Cell): string => (cell.best ? `**${escaped(cellText(cell))}**` : escaped(cellText(cell)));
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
   return comparisonTables(comparison, transposed)
     .map(({ title, header, rows }) => {
       const rule = ['---', ...header.slice(1).map(() => '---:')];
-      const lines = [`**${title}**`, '', line(header.map(escaped)), line(rule), ...rows.map((row) => line(row.map(shown)))];
+      const lines = [
+        `**${title}**`,
+        '',
+        line(header.map(escaped)),
+        line(rule),
+        ...rows.map((row) => line(row.map(shown))),
+      ];
       return lines.map((each) => `${each}\n`).join('');
     })
     .join('\n');

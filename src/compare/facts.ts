@@ -1,5 +1,5 @@
 // What is compared of a run: plain values that can be sent to a webview as they are.
-import type { EvalEvent } from '../runs/events';
+import type { MetricsEvent } from '../runs/events';
 import type { RunResult } from '../runs/result-values';
 import type { DerivedState, RunStatus } from '../runs/status';
 import { settingsOf, type Json } from './config-diff';
@@ -9,15 +9,16 @@ import { metricValues } from './metrics';
 export interface ComparedRun {
   /** Of the run's folder. */
   readonly name: string;
-  /** Name that the user gave. */
-  readonly title?: string;
-  readonly tags?: readonly string[];
+  /** What the user has added. */
+  readonly notes: { readonly name?: string; readonly tags?: readonly string[] };
   readonly state: DerivedState;
   readonly status: RunStatus;
-  readonly experiment: Json;
+  /** experiment.json, parsed; undefined: there is none. */
+  readonly experiment: unknown;
   readonly result: RunResult | null;
-  /** Those that count (after resumes), in their order; they stand in for the result while there is none. */
-  readonly evaluations: readonly EvalEvent[];
+  /** Those that count (after resumes), in their order. Evaluations stand in for the result while there is none; nobody asks for
+   *  others. */
+  readonly events: readonly MetricsEvent[];
 }
 
 export interface RunFacts {
@@ -39,11 +40,11 @@ export function factsOf(run: ComparedRun): RunFacts {
   const float = run.result?.float;
   return {
     name: run.name,
-    title: run.title === undefined || run.title === '' ? run.name : run.title,
-    tags: run.tags ?? [],
+    title: run.notes.name === undefined || run.notes.name === '' ? run.name : run.notes.name,
+    tags: run.notes.tags ?? [],
     state: run.state,
     metrics: metricValues(run),
-    settings: settingsOf(run.experiment),
+    settings: settingsOf((run.experiment ?? null) as Json),
     float:
       float !== undefined && Number.isFinite(float.bitsPerWeight) && Number.isFinite(float.modelBytes)
         ? { bitsPerWeight: float.bitsPerWeight, modelBytes: float.modelBytes }

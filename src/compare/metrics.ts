@@ -94,8 +94,9 @@ function perplexity(
     label: `${name} perplexity`,
     unit: 'perplexity',
     better,
-    value: ({ result, evaluations }) => {
+    value: ({ result, events }) => {
       if (result !== null) return result.perplexity[key];
+      const evaluations = events.filter((event) => event.type === 'eval');
       // The result is about the first kind that was measured.
       const kind = evaluations[0]?.kind;
       return evaluations.findLast((event) => event.form === form && event.kind === kind)?.perplexity;

@@ -36,6 +36,9 @@ export interface GridModel {
 const AHEAD_ROWS = 6;
 const AHEAD_COLUMNS = 3;
 
+/** Both borders and a scroll bar, in pixels. */
+const BORDERS = 14;
+
 interface Window {
   readonly firstRow: number;
   readonly endRow: number;
@@ -88,6 +91,7 @@ export class Grid {
     style.setProperty('--stub', `${String(model.stubWidth)}px`);
     style.setProperty('--header', `${String(model.headerHeight)}px`);
     style.setProperty('--width', `${String(width)}px`);
+    style.setProperty('--height', `${String(model.headerHeight + (this.rowOffsets.at(-1) ?? 0) + BORDERS)}px`);
     this.body.style.height = `${String(this.rowOffsets.at(-1) ?? 0)}px`;
     this.draw();
   }
@@ -137,7 +141,15 @@ export class Grid {
     this.cells = new Map();
     this.rowElements = new Map();
 
-    const put = (row: string, column: string, role: string, index: number, left: number | null, size: number | null, view: CellView): HTMLElement => {
+    const put = (
+      row: string,
+      column: string,
+      role: string,
+      index: number,
+      left: number | null,
+      size: number | null,
+      view: CellView,
+    ): HTMLElement => {
       const name = `${row}\n${column}`;
       const known = before.get(name);
       const made = known?.key === view.key ? known.element : element('div', { role }, ...view.make());
@@ -175,13 +187,29 @@ export class Grid {
       });
       row.style.top = `${String(this.rowOffsets[index] ?? 0)}px`;
       row.style.height = `${String(lane.size)}px`;
-      const stub = put(lane.id, '', 'rowheader', 1, null, lane.heading === undefined ? model.stubWidth : null, model.rowHeader(index));
+      const stub = put(
+        lane.id,
+        '',
+        'rowheader',
+        1,
+        null,
+        lane.heading === undefined ? model.stubWidth : null,
+        model.rowHeader(index),
+      );
       setAttributes(stub, { 'aria-colspan': lane.heading === undefined ? null : model.columns.length + 1 });
       const cells = lane.heading === undefined ? columns : [];
       replace(row, [
         stub,
         ...cells.map((column) =>
-          put(lane.id, column.id, 'gridcell', column.index + 2, column.left, column.size, model.cell(index, column.index)),
+          put(
+            lane.id,
+            column.id,
+            'gridcell',
+            column.index + 2,
+            column.left,
+            column.size,
+            model.cell(index, column.index),
+          ),
         ),
       ]);
       return row;
@@ -230,7 +258,8 @@ export class Grid {
       const isActive = name === `${this.active.row}\n${this.active.column}`;
       exists ||= isActive;
       setAttributes(cell, { tabindex: isActive ? 0 : -1 });
-      for (const widget of cell.querySelectorAll('[data-widget]')) setAttributes(widget, { tabindex: isActive ? 0 : -1 });
+      for (const widget of cell.querySelectorAll('[data-widget]'))
+        setAttributes(widget, { tabindex: isActive ? 0 : -1 });
     }
     setAttributes(this.root, { tabindex: exists ? -1 : 0 });
   }

@@ -59,7 +59,12 @@ export function valueOf(field: Exclude<FieldRow, { kind: 'state' }>, run: number
     text: showNumber(row.values[run], row.unit),
     delta: showDelta(row, delta),
     best: row.best[run] === true,
-    verdict: delta === null || delta === 0 || row.better === 'neither' ? null : delta < 0 === (row.better === 'lower') ? 'better' : 'worse',
+    verdict:
+      delta === null || delta === 0 || row.better === 'neither'
+        ? null
+        : delta < 0 === (row.better === 'lower')
+          ? 'better'
+          : 'worse',
     differs: false,
   };
 }

@@ -5,6 +5,7 @@ import {
   comparisonCsv,
   comparisonLatex,
   comparisonMarkdown,
+  pareto,
   type Comparison,
 } from '../../src/compare';
 import type { Bridge } from '../shared/bridge';
@@ -12,6 +13,7 @@ import { element, setAttributes } from '../shared/dom';
 import { icon } from '../shared/icons';
 import { on } from '../shared/messages';
 import { button } from '../shared/toolkit';
+import { ParetoCard } from './pareto-card';
 import {
   AddRuns,
   Changed,
@@ -64,9 +66,14 @@ export class Panel {
 
   private readonly toolbar: Toolbar;
   private readonly table: TableView;
+  private readonly picture: ParetoCard;
   private readonly noticeBar = element('div', { class: 'notice', role: 'status', hidden: true });
   private readonly nothing = element('section', { class: 'nothing', hidden: true });
-  private readonly nothingFits = element('p', { class: 'nothing-fits', role: 'status', hidden: true }, text.nothingFits());
+  private readonly nothingFits = element(
+    'p',
+    { class: 'nothing-fits', role: 'status', hidden: true },
+    text.nothingFits(),
+  );
   private readonly content = element('div', { class: 'content' });
 
   constructor(
@@ -91,6 +98,9 @@ export class Panel {
       onPin: (run) => this.change({ pinned: toggled(this.state.pinned, run) }),
       onRemove: (run) => bridge.send(RemoveRun, { run }),
     });
+    this.picture = new ParetoCard({
+      onChange: (change) => this.change({ picture: { ...this.state.picture, ...change } }),
+    });
     this.build();
     this.listen();
   }
@@ -112,7 +122,7 @@ export class Panel {
         onClick: () => this.bridge.send(AddRuns, {}),
       }),
     );
-    this.content.append(this.nothingFits, this.table.root);
+    this.content.append(this.nothingFits, this.table.root, this.picture.root);
     this.root.append(
       this.toolbar.root,
       element('main', { 'aria-label': text.panelLabel() }, this.noticeBar, this.nothing, this.content),
@@ -221,9 +231,15 @@ export class Panel {
     const { filter, sort, pinned, baseline, hideIdentical, search } = this.state;
     const pins = new Set(pinned);
     const runs = arrange(this.runs, { filter, sort, isPinned: (run) => pins.has(run.id) });
-    const words = search.toLowerCase().split(/\s+/).filter((word) => word !== '');
+    const words = search
+      .toLowerCase()
+      .split(/\s+/)
+      .filter((word) => word !== '');
     const comparison = compareRuns(runs, {
-      baseline: Math.max(0, runs.findIndex(({ id }) => id === baseline)),
+      baseline: Math.max(
+        0,
+        runs.findIndex(({ id }) => id === baseline),
+      ),
       identical: !hideIdentical,
       fields: ({ key, label }) => words.every((word) => `${key} ${label}`.toLowerCase().includes(word)),
     });
@@ -250,6 +266,11 @@ export class Panel {
         pinned: new Set(this.state.pinned),
         narrow: window.innerWidth < NARROW,
       });
+    }
+    const { picture } = this.state;
+    this.picture.root.hidden = runs.length === 0 || !picture.shown;
+    if (runs.length > 0 && picture.shown) {
+      this.picture.render(pareto(runs, picture.cost), picture);
     }
     setAttributes(this.root, {
       'data-runs': runs.length,

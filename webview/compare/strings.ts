@@ -5,11 +5,7 @@ import type { CopyFormat } from './protocol';
 export const text = {
   panelLabel: () => t('Compare runs'),
   heading: (shown: number, all: number) =>
-    shown === all
-      ? all === 1
-        ? t('1 run')
-        : t('{0} runs', all)
-      : t('{0} of {1} runs', shown, all),
+    shown === all ? (all === 1 ? t('1 run') : t('{0} runs', all)) : t('{0} of {1} runs', shown, all),
   optionsLabel: () => t('Options'),
 
   // Options
@@ -74,7 +70,9 @@ export const text = {
       : t('{0} runs are not drawn: they have no perplexity or no size yet.', count),
   nothingToDraw: () => t('No run has both perplexity and size yet. A run has them when it is finished.'),
   incomparable: () =>
-    t('The float perplexities differ: these runs were measured on different models or texts, and their perplexities cannot be compared.'),
+    t(
+      'The float perplexities differ: these runs were measured on different models or texts, and their perplexities cannot be compared.',
+    ),
   noMemoryOfReferences: () => t('Float and round-to-nearest need no training, so they are lines here.'),
 
   // Messages

@@ -47,14 +47,16 @@ export class TableView {
     return {
       label: text.tableLabel(),
       rows: lines.map((line): Lane =>
-        isGroup(line)
-          ? { id: `group ${line.id}`, size: 30, heading: groupTitle(line) }
-          : { id: line.key, size: 26 },
+        isGroup(line) ? { id: `group ${line.id}`, size: 30, heading: groupTitle(line) } : { id: line.key, size: 26 },
       ),
       columns: runs.map(({ id }) => ({ id, size: narrow ? 140 : 176 })),
       headerHeight: HEADER,
       stubWidth: narrow ? 150 : 250,
-      corner: { key: 'corner', className: 'cell corner', make: () => [text.metric()].map((each) => document.createTextNode(each)) },
+      corner: {
+        key: 'corner',
+        className: 'cell corner',
+        make: () => [text.metric()].map((each) => document.createTextNode(each)),
+      },
       columnHeader: (column) => this.runHeader(content, column),
       rowHeader: (row) => {
         const line = lines[row];
@@ -99,7 +101,16 @@ export class TableView {
     const isPinned = pinned.has(run.id);
     const short = run.title === run.name ? run.experiment : run.title;
     return {
-      key: JSON.stringify([title, short, run.label, run.state, Math.floor(run.done * 100), run.problem, isBaseline, isPinned]),
+      key: JSON.stringify([
+        title,
+        short,
+        run.label,
+        run.state,
+        Math.floor(run.done * 100),
+        run.problem,
+        isBaseline,
+        isPinned,
+      ]),
       className: `cell run-head${isBaseline ? ' baseline' : ''}`,
       make: () => [
         element('span', { class: 'run-title', title }, short),
@@ -125,7 +136,12 @@ export class TableView {
     };
   }
 
-  private tool(shape: Parameters<typeof icon>[0], label: string, pressed: boolean | null, onClick: () => void): HTMLElement {
+  private tool(
+    shape: Parameters<typeof icon>[0],
+    label: string,
+    pressed: boolean | null,
+    onClick: () => void,
+  ): HTMLElement {
     const made = element(
       'button',
       {
@@ -159,7 +175,13 @@ export class TableView {
       make: () => {
         const made = element(
           'button',
-          { class: 'sort', type: 'button', title: `${label}\n${text.sortBy(label)}`, 'data-widget': 'sort', tabindex: -1 },
+          {
+            class: 'sort',
+            type: 'button',
+            title: `${label}\n${text.sortBy(label)}`,
+            'data-widget': 'sort',
+            tabindex: -1,
+          },
           dot < 0 ? null : element('span', { class: 'prefix' }, label.slice(0, dot + 1)),
           element('span', { class: 'name' }, label.slice(dot + 1)),
           order === 'none' ? null : icon(order === 'ascending' ? 'up' : 'down'),
@@ -174,7 +196,11 @@ export class TableView {
 const NOTHING: CellView = { key: '', className: 'cell', make: () => [] };
 
 function headingCell(title: string): CellView {
-  return { key: title, className: 'cell heading-text', make: () => [element('span', { class: 'heading-label' }, title)] };
+  return {
+    key: title,
+    className: 'cell heading-text',
+    make: () => [element('span', { class: 'heading-label' }, title)],
+  };
 }
 
 function groupTitle({ id, fields }: FieldGroup): string {
@@ -202,11 +228,22 @@ function valueCell(field: FieldRow, index: number, { runs, comparison }: TableCo
     key: JSON.stringify([value.text, value.delta, value.best, value.verdict]),
     className: classes.join(' '),
     make: () => {
-      const delta = value.delta === null ? null : element('span', { class: 'delta', 'data-verdict': value.verdict }, value.delta);
+      const delta =
+        value.delta === null ? null : element('span', { class: 'delta', 'data-verdict': value.verdict }, value.delta);
       if (delta !== null && value.verdict !== null) {
-        delta.append(element('span', { class: 'visually-hidden' }, ` ${value.verdict === 'better' ? text.better() : text.worse()}`));
+        delta.append(
+          element(
+            'span',
+            { class: 'visually-hidden' },
+            ` ${value.verdict === 'better' ? text.better() : text.worse()}`,
+          ),
+        );
       }
-      const shown = element('span', { class: 'shown', title: field.kind === 'setting' ? value.text : null }, value.text);
+      const shown = element(
+        'span',
+        { class: 'shown', title: field.kind === 'setting' ? value.text : null },
+        value.text,
+      );
       if (value.best) shown.append(element('span', { class: 'visually-hidden' }, ` (${text.best()})`));
       return delta === null ? [shown] : [shown, delta];
     },
@@ -220,6 +257,13 @@ function stateText({ state, done }: Run): string {
 
 function widthOf(field: FieldRow): number {
   const label = field.kind === 'metric' ? field.row.label : (field.key.split('.').at(-1) ?? field.key);
-  const longest = field.kind === 'setting' ? Math.max(...field.row.values.map((value) => (typeof value === 'object' ? JSON.stringify(value).length : String(value).length))) : 10;
+  const longest =
+    field.kind === 'setting'
+      ? Math.max(
+          ...field.row.values.map((value) =>
+            typeof value === 'object' ? JSON.stringify(value).length : String(value).length,
+          ),
+        )
+      : 10;
   return Math.max(104, Math.min(220, 24 + 7.5 * Math.max(label.length, longest)));
 }

@@ -1,4 +1,5 @@
 // lrqat compare RUN…
+import { version } from '../../../package.json';
 import { UserError } from '../../errors';
 import {
   compareRuns,
@@ -11,16 +12,17 @@ import {
   factsOf,
   type Cell,
   type Comparison,
-  type Json,
-  type RunFacts,
+  comparisonReport,
+  curveOf,
+  type CompareOptions as Choices,
 } from '../../compare';
-import { findRun, readRun, type WholeRun } from '../../runs';
+import { findRun, readRun } from '../../runs';
 import { runsFolderOf, type Context, type RunsOption } from '../context';
 import { EXIT } from '../exit-codes';
 import { renderTable } from '../table';
 
-export type CompareFormat = 'table' | 'csv' | 'markdown' | 'latex' | 'json';
-export const COMPARE_FORMATS: readonly CompareFormat[] = ['table', 'csv', 'markdown', 'latex', 'json'];
+export type CompareFormat = 'table' | 'csv' | 'markdown' | 'latex' | 'html' | 'json';
+export const COMPARE_FORMATS: readonly CompareFormat[] = ['table', 'csv', 'markdown', 'latex', 'html', 'json'];
 
 export interface CompareOptions extends RunsOption {
   readonly format: CompareFormat;
@@ -40,14 +42,18 @@ export async function compare(names: readonly string[], options: CompareOptions,
     });
   }
   const runs = await Promise.all(directories.map(readRun));
-  const comparison = compareRuns(runs.map(facts), { baseline, identical: options.all === true });
-  write(comparison, options, context);
+  const choices: Choices = { baseline, identical: options.all === true };
+  if (options.format === 'html') {
+    const reported = runs.map((run) => ({ ...factsOf(run), curve: curveOf(run.events) }));
+    const about = { title: 'Comparison of runs', time: Date.now(), version };
+    context.output.write(comparisonReport(reported, { ...choices, ...about }));
+  } else write(compareRuns(runs.map(factsOf), choices), { ...options, format: options.format }, context);
   return EXIT.ok;
 }
 
 function write(
   comparison: Comparison,
-  { format, transpose = false }: CompareOptions,
+  { format, transpose = false }: Omit<CompareOptions, 'format'> & { readonly format: Exclude<CompareFormat, 'html'> },
   { output }: Pick<Context, 'output'>,
 ): void {
   switch (format) {
@@ -86,14 +92,4 @@ function write(
       });
       if (comparison.metrics.some((row) => row.best.includes(true))) output.line(output.paint('dim', '* best'));
   }
-}
-
-function facts({ notes, experiment, events, ...run }: WholeRun): RunFacts {
-  return factsOf({
-    ...run,
-    ...(notes.name === undefined ? {} : { title: notes.name }),
-    ...(notes.tags === undefined ? {} : { tags: notes.tags }),
-    experiment: (experiment ?? null) as Json,
-    evaluations: events.filter((event) => event.type === 'eval'),
-  });
 }

@@ -1,14 +1,5 @@
 // The host of one compare panel: tells the page what its runs are and does what it asks for.
-import {
-  env,
-  l10n as vscodeL10n,
-  Uri,
-  ViewColumn,
-  window,
-  type Disposable,
-  type WebviewPanel,
-} from 'vscode';
-import { randomBytes } from 'node:crypto';
+import { env, Uri, ViewColumn, window, workspace, type Disposable, type WebviewPanel } from 'vscode';
 import {
   AddRuns,
   Changed,
@@ -23,13 +14,14 @@ import {
   type Run,
 } from '../../../webview/compare/protocol';
 import { dispatch, on, type Message } from '../../../webview/shared/messages';
-import { panelHtml } from '../../../webview/shared/page';
 import { messageOf } from '../../errors';
-import type { RunDelta } from '../../runs';
+import { comparisonReport, curveOf, factsOf } from '../../compare';
+import { readRun, type RunDelta } from '../../runs';
 import { pickMoreRuns } from '../charts/pick-more';
 import { COMPARE_PANEL } from '../contributions';
 import { l10n } from '../l10n';
 import { disposeAll, type Owned } from '../owned';
+import { loadPage } from '../panel-page';
 import { executeCommand } from '../register';
 import type { Services } from '../services';
 import { CompareRun } from './compare-run';
@@ -58,9 +50,7 @@ export class ComparePanel implements Disposable {
     private readonly services: Services,
   ) {
     this.shown = directories.map((directory) => new CompareRun(directory, services.runs));
-    const bundle = Uri.joinPath(services.context.extensionUri, 'dist', 'webview');
     const { webview } = panel;
-    webview.options = { enableScripts: true, localResourceRoots: [bundle] };
     panel.iconPath = {
       light: Uri.joinPath(services.context.extensionUri, 'media', 'icons', 'compare-light.svg'),
       dark: Uri.joinPath(services.context.extensionUri, 'media', 'icons', 'compare-dark.svg'),
@@ -72,15 +62,7 @@ export class ComparePanel implements Disposable {
       services.runs.onDelta((delta) => void this.onDelta(delta)),
     );
     this.updateTitle();
-    webview.html = panelHtml({
-      script: webview.asWebviewUri(Uri.joinPath(bundle, 'compare.js')).toString(),
-      style: webview.asWebviewUri(Uri.joinPath(bundle, 'compare.css')).toString(),
-      cspSource: webview.cspSource,
-      nonce: randomBytes(16).toString('base64url'),
-      language: env.language,
-      title: l10n.t('Compare Runs'),
-      translations: texts(vscodeL10n.bundle),
-    });
+    loadPage(webview, services.context.extensionUri, { bundle: 'compare', title: l10n.t('Compare Runs') });
     this.onVisibility();
   }
 
@@ -116,7 +98,7 @@ export class ComparePanel implements Disposable {
       on(RemoveRun, ({ run }) => this.remove(run)),
       on(OpenCharts, ({ runs }) => void executeCommand('lrqat.openCharts', this.directoriesOf(runs))),
       on(Copy, ({ format, text }) => void this.copy(format, text)),
-      on(SaveReport, () => undefined),
+      on(SaveReport, (request) => void this.saveReport(request)),
       on(Report, ({ message: text }) => log.warn(`compare page: ${text}`)),
     ]);
     if (problem !== null) log.warn(`compare: a message was refused: ${problem}`);
@@ -218,6 +200,31 @@ export class ComparePanel implements Disposable {
     }
   }
 
+  private async saveReport({ runs: ids, baseline, identical }: Parameters<typeof SaveReport.of>[0]): Promise<void> {
+    const folder = workspace.workspaceFolders?.[0]?.uri;
+    const target = await window.showSaveDialog({
+      title: l10n.t('Save the Report'),
+      filters: { HTML: ['html'] },
+      ...(folder === undefined ? {} : { defaultUri: Uri.joinPath(folder, 'comparison.html') }),
+    });
+    if (target === undefined) return;
+    try {
+      const { title } = this.panel;
+      const directories = this.directoriesOf(ids);
+      const runs = await inTurns(directories, async (directory) => {
+        const run = await readRun(directory);
+        return { ...factsOf(run), curve: curveOf(run.events) };
+      });
+      const index = baseline === null ? 0 : Math.max(0, ids.indexOf(baseline));
+      const { version } = this.services.context.extension.packageJSON as { readonly version: string };
+      const report = comparisonReport(runs, { baseline: index, identical, title, time: Date.now(), version });
+      await workspace.fs.writeFile(target, new TextEncoder().encode(report));
+      this.post(Notice.of({ severity: 'information', message: l10n.t('Saved {0}', target.fsPath) }));
+    } catch (error) {
+      this.post(Notice.of({ severity: 'error', message: messageOf(error) }));
+    }
+  }
+
   private async pickRuns(): Promise<void> {
     this.addRuns(await pickMoreRuns(this.directories, this.services, l10n.t('Compare More Runs')));
   }
@@ -245,12 +252,4 @@ async function inTurns<Item, Result>(
     results.push(...(await Promise.all(items.slice(from, from + AT_ONCE).map(action))));
   }
   return results;
-}
-
-function texts(bundle: Record<string, unknown> | undefined): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(bundle ?? {}).flatMap(([key, value]): [string, string][] =>
-      typeof value === 'string' ? [[key, value]] : [],
-    ),
-  );
 }

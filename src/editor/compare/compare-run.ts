@@ -2,7 +2,6 @@
 import { Uri } from 'vscode';
 import type { Run } from '../../../webview/compare/protocol';
 import { factsOf, type Json } from '../../compare';
-import { messageOf } from '../../errors';
 import { EventLog, isLive, RunReader, runPaths, type EvalEvent, type ListedRun, type ResumeEvent } from '../../runs';
 import { readJson } from '../../runs/json-file';
 import { runLabel, shareDone } from '../explorer/run-text';
@@ -35,17 +34,7 @@ export class CompareRun {
     if (entry?.kind === 'run') this.last = entry;
     const run = this.last;
     if (run === null) return null;
-    const { notes } = run;
-    const facts = factsOf({
-      name: run.name,
-      ...(notes.name === undefined ? {} : { title: notes.name }),
-      ...(notes.tags === undefined ? {} : { tags: notes.tags }),
-      state: run.state,
-      status: run.status,
-      experiment: this.experiment,
-      result: run.result,
-      evaluations: this.evaluations.events.filter((event) => event.type === 'eval'),
-    });
+    const facts = factsOf({ ...run, experiment: this.experiment, events: this.evaluations.events });
     const experiment = run.origin.experimentName ?? run.name;
     // With a name of its own the run says of which experiment it is, else when it was started.
     const label = facts.title === facts.name ? runLabel({ ...run, notes: {} }) : experiment;
@@ -83,5 +72,3 @@ export class CompareRun {
 function checked(value: unknown): Json {
   return JSON.parse(JSON.stringify(value ?? null)) as Json;
 }
-
-export const problemOf = (error: unknown): string => messageOf(error);
