@@ -86,7 +86,7 @@ test('wrong use ends with 2, says what is wrong and what was meant', async () =>
     [['trian'], /unknown command 'trian'[\s\S]*Did you mean train/],
     [['train'], /missing required argument 'file'/],
     [['list', '--colour'], /unknown option '--colour'/],
-    [['compare', 'x', '--format', 'xml'], /Allowed choices are table, csv, markdown, latex, json/],
+    [['compare', 'x', '--format', 'xml'], /Allowed choices are table, csv, markdown, latex, html, json/],
     [['evaluate', 'x', '--data', 'y', '--sequence-length', '-3'], /whole number above 0/],
     [['train', 'missing.lrqat.json'], /missing\.lrqat\.json: no such file/],
     [['validate', SAMPLE, '--set', 'training.stepz=3'], /did you mean training\.steps/],
