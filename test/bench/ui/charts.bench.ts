@@ -1,57 +1,95 @@
-// Live charts with a run of 10⁶ steps in a real browser: from the messages to the first picture, a frame of panning, and a new
-// step on top. The numbers are those of a recorded run, over and over.
-//   --points N   steps of the run (default 1 000 000)
-import type { Page } from 'playwright-core';
-import { ROW_COLUMNS } from '../../../webview/charts/protocol';
-import { Runs } from '../../../webview/charts/protocol';
+// Live charts with runs of 10⁶ steps in a real browser, all charts in view: from the messages to the first picture, then frames
+// of everything that moves. The numbers are those of a recorded run, over and over.
+//   --points N   steps of a run (default 1 000 000)
+//   --runs N     runs laid over each other (default 1 and then 3)
+import os from 'node:os';
+import type { Browser, Page } from 'playwright-core';
+import { LAYER_COLUMNS, ROW_COLUMNS, Runs } from '../../../webview/charts/protocol';
 import { ChartsPage, launchBrowser, runInfo, serve } from '../../webview/browser/page';
 import { recordedRun } from '../../webview/browser/recorded';
+import { framesDuring } from './frames';
+import { report, type Goal } from './report';
 
 const PIECE = 200_000;
-const FRAMES = 90;
+/** Moves of the mouse in each gesture. */
+const MOVES = 120;
+const FRAME: readonly Goal[] = [
+  { of: 'p95', limit: 16 },
+  { of: 'max', limit: 50 },
+];
 
-const at = process.argv.indexOf('--points');
-const points = at < 0 ? 1_000_000 : Number(process.argv[at + 1]);
+const points = option('points', [1_000_000])[0] ?? 0;
 
 const browser = await launchBrowser();
 if (browser === null) {
   console.log('skipped: no Chromium on this machine (Debian: apt install chromium)');
 } else {
   const { url, server } = await serve();
-  const charts = await ChartsPage.open(browser, url);
-  const info = runInfo({ id: 'run', totalSteps: points, step: points });
-  await charts.send([Runs.of({ runs: [info], controls: { allowed: true, reason: null } })]);
+  try {
+    for (const runs of option('runs', [1, 3])) await measure(browser, url, runs);
+  } finally {
+    server.close();
+    await browser.close();
+  }
+}
 
-  const first = await firstPaint(charts.page);
-  print(
-    'first picture of the run',
-    [first.toPicture],
-    `${points.toLocaleString('en-US')} steps, ${String(first.megabytes)} MB`,
+async function measure(chromium: Browser, url: string, runs: number): Promise<void> {
+  const load = os.loadavg()[0] ?? NaN;
+  console.log(`\n  ${String(runs)} × ${points.toLocaleString('en-US')} steps; load of the machine ${load.toFixed(1)}`);
+  // High enough for all seven charts.
+  const charts = await ChartsPage.open(chromium, url, { width: 1440, height: 2000 });
+  const infos = Array.from({ length: runs }, (_, run) =>
+    runInfo({ id: `run${String(run)}`, totalSteps: points, step: points }),
   );
+  await charts.send([Runs.of({ runs: infos, controls: { allowed: true, reason: null } })]);
+
+  const first: number[] = [];
+  const loading = await framesDuring(chromium, charts.page, async () => {
+    for (const { id } of infos) first.push(await firstPicture(charts.page, id));
+  });
+  report('first picture of a run, last message to frame', first);
+  report('  frames while it comes, main thread', loading.work);
+  await settled(charts.page);
   const { drawn } = await charts.facts('loss');
   console.log(`  points drawn in the loss chart: ${String(drawn)}`);
 
-  const again = await framesOf(charts, async () => {
-    for (let frame = 0; frame < 10; frame++) {
-      await charts.page.getByRole('slider').press(frame % 2 === 0 ? 'ArrowRight' : 'ArrowLeft');
-    }
-  });
-  print('frame, smoothing changed', again.script, 'the whole average anew');
-
+  const gesture = async (what: string, body: () => Promise<void>): Promise<void> => {
+    const frames = await framesDuring(chromium, charts.page, body);
+    report(`${what}: work a frame`, frames.work, FRAME);
+    report(`  its processor time`, frames.cpu);
+    report(`  from frame to frame`, frames.between);
+    await settled(charts.page);
+  };
+  await gesture('smoothing slider dragged', () => dragSlider(charts));
+  await gesture('zoom by wheel, in and out', () => wheel(charts));
   await zoomIn(charts);
-  const pan = await framesOf(charts, () => panAcross(charts));
-  print('frame of panning, script', pan.script);
-  print('frame of panning, between frames', pan.between, 'with painting and what the browser does beside');
+  await gesture('panning', () => pan(charts));
+  await charts.card('loss').locator('.plot').dblclick();
+  await gesture('cursor moved over all steps', () => hover(charts));
+  for (const id of ['loss', 'gradientNorm', 'learningRate']) {
+    await charts.card(id).getByRole('button', { name: 'log y axis' }).click();
+  }
+  await zoomIn(charts);
+  await gesture('panning, logarithmic y', () => pan(charts));
+  await charts.card('loss').locator('.plot').dblclick();
+  await settled(charts.page);
 
-  const steps = await charts.page.evaluate(appended, { columns: [...ROW_COLUMNS], count: 40, points });
-  print('new step, message to frame', steps);
+  const steps: number[] = [];
+  const growing = await framesDuring(chromium, charts.page, async () => {
+    steps.push(...(await charts.page.evaluate(appended, { columns: [...ROW_COLUMNS], count: 60, points })));
+  });
+  report('a step more: message to frame', steps, [{ of: 'p95', limit: 50 }]);
+  report('  work a frame', growing.work, FRAME);
   await charts.close();
-  server.close();
-  await browser.close();
 }
 
-/** Milliseconds from the first message of the snapshot until the frame that shows it all has been painted. */
-async function firstPaint(page: Page): Promise<{ toPicture: number; megabytes: number }> {
+function option(name: string, otherwise: readonly number[]): readonly number[] {
+  const at = process.argv.indexOf(`--${name}`);
+  return at < 0 ? otherwise : [Number(process.argv[at + 1])];
+}
+
+/** Sends a run; milliseconds from the last message of its snapshot until the frame that shows it has been painted. */
+async function firstPicture(page: Page, run: string): Promise<number> {
   const rows = recordedRun('w2-rank32').events.filter((event) => event.type === 'step');
   const recorded = rows.map(({ loss, learningRate, gradientNorm, tokens, tokensPerSecond, memory }) => ({
     loss: loss ?? NaN,
@@ -64,10 +102,10 @@ async function firstPaint(page: Page): Promise<{ toPicture: number; megabytes: n
     memoryResident: memory.resident,
   }));
   return page.evaluate(
-    async ({ columns, piece, total, recorded: values }) => {
-      // Made before the clock runs; in VS Code they come as buffers from another process.
-      const messages: unknown[] = [];
-      let megabytes = 0;
+    async ({ run: id, columns, layerColumns, piece, total, recorded: values }) => {
+      const painted = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+      const none = { evaluations: null, checkpoints: null, resumes: null, layers: null };
+      let started = 0;
       for (let from = 0; from < total; from += piece) {
         const count = Math.min(piece, total - from);
         const made = Object.fromEntries(columns.map((name) => [name, new Float64Array(count)]));
@@ -86,86 +124,105 @@ async function firstPaint(page: Page): Promise<{ toPicture: number; megabytes: n
           for (const name of columns) (made[name] as Float64Array)[row] = derived[name] ?? value[name] ?? NaN;
         }
         const buffers = Object.fromEntries(columns.map((name) => [name, (made[name] as Float64Array).buffer]));
-        megabytes += (columns.length * count * 8) / 1e6;
         const revision = from / piece + 1;
-        const rowsOfPiece = { keep: from, count, columns: buffers };
-        messages.push({
-          method: 'charts/data',
-          params: {
-            run: 'run',
-            revision,
-            base: revision - 1,
-            rows: rowsOfPiece,
-            evaluations: null,
-            checkpoints: null,
-            resumes: null,
-            layers: null,
-          },
-        });
+        const place = { run: id, revision, base: revision - 1 };
+        let params: object = { ...place, rows: { keep: from, count, columns: buffers }, ...none };
+        if (from + count >= total) {
+          // 200 evaluations, at each of which 224 linears (of 32 blocks) were measured.
+          const steps = Array.from({ length: 200 }, (_, at) => Math.round(((at + 1) * total) / 200));
+          const names = Array.from(
+            { length: 224 },
+            (_, at) => `model.layers.${String(Math.floor(at / 7))}.mlp.linear${String(at % 7)}`,
+          );
+          const cells: Record<string, Float64Array> = Object.fromEntries(
+            layerColumns.map((name) => [name, new Float64Array(steps.length * names.length)]),
+          );
+          steps.forEach((step, at) => {
+            for (let layer = 0; layer < names.length; layer++) {
+              const share = (layer / names.length) * (at / steps.length);
+              const cell: Record<string, number> = { step, layer, clippedShare: share, flippedShare: share };
+              for (const name of layerColumns) {
+                (cells[name] as Float64Array)[at * names.length + layer] = cell[name] ?? 0;
+              }
+            }
+          });
+          const evaluations = steps.map((step, at) => ({
+            ...{ step, elapsed: 100 * step, tokens: 2040 * step, time: 0, kind: 'validation', form: 'trained' },
+            perplexity: 50 + 30 / (1 + at / 20),
+          }));
+          const buffersOfCells = Object.fromEntries(layerColumns.map((name) => [name, cells[name]?.buffer]));
+          const layers = { names, rows: { keep: 0, count: steps.length * names.length, columns: buffersOfCells } };
+          params = { ...params, layers, evaluations: { keep: 0, items: evaluations } };
+        }
+        started = performance.now();
+        window.dispatchEvent(new MessageEvent('message', { data: { method: 'charts/data', params } }));
+        await painted();
       }
-      const started = performance.now();
-      for (const data of messages) window.dispatchEvent(new MessageEvent('message', { data }));
-      await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
-      return { toPicture: performance.now() - started, megabytes: Math.round(megabytes) };
+      return performance.now() - started;
     },
-    { columns: [...ROW_COLUMNS], piece: PIECE, total: points, recorded },
+    {
+      ...{ run, columns: [...ROW_COLUMNS], layerColumns: [...LAYER_COLUMNS] },
+      ...{ piece: PIECE, total: points, recorded },
+    },
   );
+}
+
+/** Until the panel has nothing left to compute or draw. */
+async function settled(page: Page): Promise<void> {
+  await page.waitForFunction(() => document.getElementById('panel')?.dataset['busy'] !== 'true');
+  await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+}
+
+async function middleOf(charts: ChartsPage, selector: string): Promise<{ x: number; y: number; width: number }> {
+  const box = await charts.page.locator(selector).first().boundingBox();
+  if (box === null) throw new Error(`no ${selector}`);
+  return { x: box.x, y: box.y + box.height / 2, width: box.width };
+}
+
+/** From end to end and back. */
+async function dragSlider(charts: ChartsPage): Promise<void> {
+  const { x, y, width } = await middleOf(charts, '#smoothing');
+  const { mouse } = charts.page;
+  await mouse.move(x + 4, y);
+  await mouse.down();
+  for (let move = 0; move < MOVES; move++) {
+    const share = 1 - Math.abs(1 - (2 * move) / MOVES);
+    await mouse.move(x + 4 + share * (width - 8), y);
+  }
+  await mouse.move(x + 0.62 * width, y);
+  await mouse.up();
+}
+
+async function wheel(charts: ChartsPage): Promise<void> {
+  const { x, y, width } = await middleOf(charts, '[data-chart="loss"] .plot');
+  await charts.page.mouse.move(x + 0.6 * width, y);
+  await charts.page.keyboard.down('Control');
+  for (let turn = 0; turn < MOVES; turn++) await charts.page.mouse.wheel(0, turn < MOVES / 2 ? -60 : 60);
+  await charts.page.keyboard.up('Control');
 }
 
 async function zoomIn(charts: ChartsPage): Promise<void> {
   await charts.card('loss').locator('.plot').focus();
   for (let press = 0; press < 3; press++) await charts.page.keyboard.press('+');
-  await charts.frame();
+  await settled(charts.page);
 }
 
-async function panAcross(charts: ChartsPage): Promise<void> {
-  const box = await charts.card('loss').locator('.plot').boundingBox();
-  if (box === null) throw new Error('no loss chart');
+async function pan(charts: ChartsPage): Promise<void> {
+  const { x, y } = await middleOf(charts, '[data-chart="loss"] .plot');
   const { mouse, keyboard } = charts.page;
   await keyboard.down('Shift');
-  await mouse.move(box.x + 120, box.y + 80);
+  await mouse.move(x + 120, y);
   await mouse.down();
-  for (let frame = 0; frame < FRAMES; frame++) {
-    await mouse.move(box.x + 120 + 3 * frame, box.y + 80);
-  }
+  for (let move = 0; move < MOVES; move++) await mouse.move(x + 120 + 3 * move, y);
   await mouse.up();
   await keyboard.up('Shift');
 }
 
-interface Frames {
-  /** Milliseconds of the panel's own work a frame. */
-  readonly script: number[];
-  /** Milliseconds from one frame to the next, for frames in which the panel drew. */
-  readonly between: number[];
-}
-
-async function framesOf(charts: ChartsPage, body: () => Promise<void>): Promise<Frames> {
-  await charts.page.evaluate(() => {
-    const panel = document.getElementById('panel');
-    if (panel === null) throw new Error('no panel');
-    const frames = { script: [] as number[], between: [] as number[], going: true };
-    Object.assign(window, { benchFrames: frames });
-    let drew = false;
-    new MutationObserver(() => {
-      drew = true;
-      frames.script.push(Number(panel.dataset['frameMs']));
-    }).observe(panel, { attributes: true, attributeFilter: ['data-frame-ms'] });
-    let last = performance.now();
-    const tick = (now: number) => {
-      if (drew) frames.between.push(now - last);
-      drew = false;
-      last = now;
-      if (frames.going) requestAnimationFrame(tick);
-    };
-    requestAnimationFrame(tick);
-  });
-  await body();
-  await charts.frame();
-  return charts.page.evaluate(() => {
-    const { benchFrames } = window as unknown as { benchFrames: Frames & { going: boolean } };
-    benchFrames.going = false;
-    return { script: benchFrames.script, between: benchFrames.between };
-  });
+async function hover(charts: ChartsPage): Promise<void> {
+  const { x, y, width } = await middleOf(charts, '[data-chart="loss"] .plot');
+  for (let move = 0; move < MOVES; move++) {
+    await charts.page.mouse.move(x + 70 + ((width - 90) * move) / MOVES, y);
+  }
 }
 
 /** Sends one step after the other; milliseconds until each is painted. Runs in the page. */
@@ -178,22 +235,11 @@ async function appended(wanted: { columns: string[]; count: number; points: numb
     const revision = Math.ceil(wanted.points / 200_000) + 1 + index;
     const rows = { keep: step, count: 1, columns };
     const none = { evaluations: null, checkpoints: null, resumes: null, layers: null };
-    const params = { run: 'run', revision, base: revision - 1, rows, ...none };
+    const params = { run: 'run0', revision, base: revision - 1, rows, ...none };
     const started = performance.now();
     window.dispatchEvent(new MessageEvent('message', { data: { method: 'charts/data', params } }));
     await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
     times.push(performance.now() - started);
   }
   return times;
-}
-
-function print(what: string, milliseconds: readonly number[], note = ''): void {
-  const sorted = [...milliseconds].sort((a, b) => a - b);
-  const quantile = (share: number) =>
-    (sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN).toFixed(1);
-  const numbers =
-    sorted.length === 1
-      ? `${quantile(0)} ms`
-      : `median ${quantile(0.5)} ms, p95 ${quantile(0.95)} ms (${String(sorted.length)})`;
-  console.log(`  ${what.padEnd(34)} ${numbers}${note === '' ? '' : `   ${note}`}`);
 }
