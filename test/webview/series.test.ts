@@ -12,7 +12,9 @@ import {
 } from '../../webview/shared/series/axis';
 import { Columns, lowerBound } from '../../webview/shared/series/columns';
 import { Pyramid } from '../../webview/shared/series/pyramid';
-import { Plain, Positive, Smoothed } from '../../webview/shared/series/source';
+import { Slices } from '../../webview/shared/series/slices';
+import { averageOf, Smoothed } from '../../webview/shared/series/smoothed';
+import { Plain, Positive } from '../../webview/shared/series/source';
 import { after, nearest, thin } from '../../webview/shared/series/thin';
 import { ticks } from '../../webview/shared/series/ticks';
 import { followsAfter, fullAxis, shownAxis } from '../../webview/shared/series/view';
@@ -109,9 +111,22 @@ void describe('Pyramid', () => {
 });
 
 void describe('smoothing', () => {
-  const smooth = (values: readonly number[], weight: number) => [
-    ...new Smoothed(new Plain(() => Float64Array.from(values)), weight).values(),
-  ];
+  const smooth = (values: readonly number[], weight: number) => [...averageOf(Float64Array.from(values), weight)];
+  /** The formula, row by row. */
+  const formula = (values: Float64Array, weight: number) => {
+    let sum = 0;
+    let missing = 1;
+    return values.map((value) => {
+      if (!Number.isNaN(value)) {
+        sum = weight * sum + (1 - weight) * value;
+        missing *= weight;
+      }
+      return missing === 1 ? NaN : sum / (1 - missing);
+    });
+  };
+  const always = () => true;
+  /** Lets a computation look at the clock so many times. */
+  const looks = (count: number) => () => count-- > 0;
 
   it('is the weighted mean of all values so far', () => {
     const values = [4, 2, 8, 6, 1];
@@ -148,12 +163,114 @@ void describe('smoothing', () => {
         smoothed.cut(keep);
       }
       for (const y of noisy(Math.floor(random() * 30), move + 1)) columns.push({ x: 0, y });
-      const afresh = new Smoothed(source, 0.9).values();
+      smoothed.advance(always);
+      const afresh = formula(source.values(), 0.9);
+      assert.equal(smoothed.values().length, afresh.length);
       smoothed.values().forEach((value, at) => {
         if (Number.isNaN(afresh[at])) assert.ok(Number.isNaN(value));
-        else close(value, afresh[at]!, 1e-6);
+        else close(value, afresh[at]!, 1e-9);
       });
     }
+  });
+
+  it('is the formula to the bit, however it was cut into slices', () => {
+    const values = noisy(300_000, 77);
+    for (const weight of [0.05, 0.9, 0.999]) {
+      const smoothed = new Smoothed(new Plain(() => values), weight);
+      while (!smoothed.advance(looks(2)).done);
+      assert.deepEqual(smoothed.values(), formula(values, weight));
+      const found = smoothed.pyramid.extremes(0, values.length, { least: -1, greatest: -1 });
+      const numbers = smoothed.values().filter((value) => !Number.isNaN(value));
+      const most = numbers.reduce((one, other) => Math.max(one, other));
+      assert.equal(smoothed.values()[found.greatest], most);
+    }
+  });
+
+  it('shows the average of one weight until that of the newest one is complete', () => {
+    const values = noisy(200_000, 5);
+    let replaced = 0;
+    const smoothed = new Smoothed(new Plain(() => values), 0.5, () => replaced++);
+    smoothed.advance(always);
+    const before = formula(values, 0.5);
+    smoothed.want(0.7);
+    assert.deepEqual(smoothed.advance(looks(3)), { done: false, changed: false });
+    assert.deepEqual(smoothed.values(), before, 'as it was');
+    // Asked for while the one of 0.7 is under way: that one is finished, those between are skipped.
+    for (const weight of [0.8, 0.9, 0.95]) {
+      smoothed.want(weight);
+      smoothed.advance(looks(1));
+    }
+    const shown = new Set([smoothed.weight]);
+    while (!smoothed.advance(looks(2)).done) {
+      shown.add(smoothed.weight);
+      assert.equal(smoothed.values().length, values.length);
+    }
+    shown.add(smoothed.weight);
+    assert.deepEqual([...shown], [0.5, 0.7, 0.95]);
+    assert.equal(replaced, 2);
+    assert.deepEqual(smoothed.values(), formula(values, 0.95));
+  });
+
+  it('takes in new rows at once, also while another weight is under way', () => {
+    const { columns, source } = growing();
+    for (const y of noisy(100_000, 3)) columns.push({ x: 0, y });
+    const smoothed = new Smoothed(source, 0.9);
+    smoothed.advance(always);
+    smoothed.want(0.99);
+    smoothed.advance(looks(2));
+    for (const y of noisy(40, 4)) columns.push({ x: 0, y });
+    assert.equal(smoothed.advance(looks(0)).done, false);
+    assert.deepEqual(smoothed.values(), formula(source.values(), 0.9));
+    columns.truncate(50_000);
+    smoothed.cut(50_000);
+    smoothed.advance(always);
+    const wanted = formula(source.values(), 0.99);
+    assert.equal(smoothed.values().length, 50_000);
+    smoothed.values().forEach((value, at) => {
+      if (!Number.isNaN(wanted[at])) close(value, wanted[at]!, 1e-9);
+    });
+  });
+});
+
+void describe('slices', () => {
+  /** A clock that each look moves on by a millisecond. */
+  const ticking = () => {
+    let now = 0;
+    return () => now++;
+  };
+  const work = (length: number) => {
+    let left = length;
+    return {
+      advance(hasTime: () => boolean) {
+        while (left > 0 && hasTime()) left--;
+        return { done: left === 0, changed: left === 0 };
+      },
+      left: () => left,
+    };
+  };
+
+  it("do a frame's share a frame, in turn, and forget what is dropped", () => {
+    const slices = new Slices(ticking());
+    const [one, other, gone] = [work(20), work(5), work(1000)];
+    slices.begin(8);
+    for (const each of [one, other, gone]) slices.add(each);
+    assert.ok(one.left() > 0 && slices.pending);
+    slices.drop(gone);
+    let frames = 0;
+    let changes = 0;
+    for (; slices.pending; frames++) {
+      slices.begin(8);
+      if (slices.proceed()) changes++;
+    }
+    assert.deepEqual([one.left(), other.left()], [0, 0]);
+    assert.ok(frames >= 2 && frames < 10 && changes >= 1, `${frames} frames`);
+    assert.ok(gone.left() > 900);
+  });
+
+  it('do everything at once where there are no frames', () => {
+    const all = work(1_000_000);
+    new Slices().add(all);
+    assert.equal(all.left(), 0);
   });
 });
 
@@ -161,6 +278,21 @@ void describe('Positive', () => {
   it('keeps what a logarithmic axis can show', () => {
     const values = new Positive(new Plain(() => Float64Array.of(1, 0, -1, NaN, 1e-300))).values();
     assert.deepEqual([...values], [1, NaN, NaN, NaN, 1e-300]);
+  });
+
+  it('counts the numbers that it hides, while the column grows and is cut', () => {
+    const random = randomNumbers(21);
+    const { columns, source } = growing();
+    const positive = new Positive(source);
+    for (let move = 0; move < 40; move++) {
+      if (random() < 0.3) {
+        const keep = Math.floor(random() * columns.length);
+        columns.truncate(keep);
+        positive.cut(keep);
+      }
+      for (const y of noisy(Math.floor(random() * 50), move + 1)) columns.push({ x: 0, y });
+      assert.equal(positive.hidden, source.values().filter((value) => value <= 0).length);
+    }
   });
 });
 

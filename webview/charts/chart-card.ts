@@ -3,11 +3,12 @@ import { dataTable } from '../shared/data-table';
 import { element, setAttributes, setText } from '../shared/dom';
 import { reading } from '../shared/format';
 import { icon } from '../shared/icons';
-import { Plot, valueAtPixel } from '../shared/plot';
+import { Plot, type PlotArea } from '../shared/plot';
 import { fractionOf, type Range } from '../shared/series/axis';
 import { button, setPressed } from '../shared/toolkit';
+import { listenToChart, type PointerPlace } from './chart-input';
 import { CursorLayer } from './cursor';
-import type { CardOptions, ChartDefinition, LegendEntry, Picture, Scene } from './picture';
+import type { CardOptions, ChartDefinition, LegendEntry, Picture, Readout, ReadoutRow, Scene } from './picture';
 import { scaleLegend, signCanvas } from './sign';
 import { text } from './strings';
 import { xPlotAxis } from './x-axis';
@@ -19,6 +20,8 @@ export interface CardHost {
   /** Something about this card has changed that only the next frame can show. */
   readonly onChange: () => void;
   readonly onCursor: (card: ChartCard, x: number | null) => void;
+  /** The pointer is near a run's curve; null: near none. */
+  readonly onPoint: (run: string | null) => void;
   readonly onZoom: (factor: number, focus: number) => void;
   readonly onPan: (share: number) => void;
   readonly onLog: (id: string, log: boolean) => void;
@@ -50,7 +53,8 @@ export class ChartCard {
   private y: Range | null = null;
   private logY = false;
   private tableShown = false;
-  private pointerRow: number | null = null;
+  private pointer: PointerPlace | null = null;
+  private box = { width: 0, height: 0 };
   private legendKey = '';
   private height = 0;
 
@@ -135,8 +139,14 @@ export class ChartCard {
     return this.shown === null ? null : this.plot.picture(this.shown.scene.theme, width, height, ratio);
   }
 
+  /** Of the plot, as last measured. */
   get size(): { readonly width: number; readonly height: number } {
-    return { width: this.plotBox.clientWidth, height: this.plotBox.clientHeight };
+    return this.box;
+  }
+
+  /** Takes the size that the page gives. Reads only, so that all cards can be measured before the first is written to. */
+  measure(): void {
+    this.box = { width: this.plotBox.clientWidth, height: this.plotBox.clientHeight };
   }
 
   /** Shows all of y again, too. */
@@ -151,8 +161,10 @@ export class ChartCard {
     if (height !== this.height) {
       this.height = height;
       this.plotBox.style.height = `${String(height)}px`;
+      this.box = { ...this.box, height };
     }
-    const options: CardOptions = { logY, y: this.y, width: this.plot.dataWidth, height: Math.max(1, height - 32) };
+    const width = this.plot.dataWidth(this.box.width);
+    const options: CardOptions = { logY, y: this.y, width, height: Math.max(1, height - 32) };
     const picture = this.definition.picture(scene, options);
     this.shown = { scene, picture };
     this.plot.render(
@@ -173,8 +185,12 @@ export class ChartCard {
   showCursor(x: number | null, own: boolean): void {
     if (this.shown === null) return;
     const { picture, scene } = this.shown;
-    const readout = x === null || picture.empty !== null ? null : picture.readout(x, own ? this.pointerRow : null);
-    this.cursor.show(readout, this.plot.area, scene.theme, own);
+    const pointer = own ? this.pointer : null;
+    const readout = x === null || picture.empty !== null ? null : picture.readout(x, pointer?.row ?? null);
+    const { area } = this.plot;
+    const near = area === null || pointer === null ? null : nearestRow(readout, area, pointer.y);
+    this.cursor.show(readout, { area, theme: scene.theme, size: this.box, withTooltip: own, near });
+    if (pointer !== null && scene.several) this.host.onPoint(near?.run?.info.id ?? null);
   }
 
   private renderAround(scene: Scene, picture: Picture): void {
@@ -241,73 +257,39 @@ export class ChartCard {
   }
 
   private listen(): void {
-    const { plotBox, host } = this;
-    plotBox.addEventListener('pointermove', (event) => {
-      if (this.shown === null || event.buttons !== 0) return;
-      const area = this.plot.area;
-      if (area === null) return;
-      const box = plotBox.getBoundingClientRect();
-      const x = event.clientX - box.left;
-      const y = event.clientY - box.top;
-      const inside = x >= area.left && x <= area.right && y >= area.top && y <= area.bottom;
-      const { axis, downwards } = this.shown.picture.y;
-      const along = (y - area.top) / (area.bottom - area.top);
-      this.pointerRow = downwards === true ? Math.floor(axis.min + along * (axis.max - axis.min)) : null;
-      host.onCursor(this, inside ? valueAtPixel(area, this.shown.scene.axis, x) : null);
-    });
-    plotBox.addEventListener('pointerleave', () => host.onCursor(this, null));
-    plotBox.addEventListener('pointerdown', () => host.onCursor(this, null));
-    plotBox.addEventListener('blur', () => this.moveCursor(null));
-    plotBox.addEventListener('keydown', (event) => {
-      if (this.key(event)) event.preventDefault();
+    const { host } = this;
+    listenToChart(this.plotBox, {
+      shown: () => {
+        const { area } = this.plot;
+        return this.shown === null || area === null ? null : { ...this.shown, area };
+      },
+      onPointer: (x, place) => {
+        // Only a pointer points at curves, not the keyboard's cursor.
+        if (place === null && this.pointer !== null) host.onPoint(null);
+        this.pointer = place;
+        host.onCursor(this, x);
+      },
+      onZoom: host.onZoom,
+      onPan: host.onPan,
+      onReset: () => this.reset(),
+      announce: host.announce,
     });
   }
+}
 
-  private keyX: number | null = null;
+/** Pixels within which a curve is meant by the pointer. */
+const NEAR = 20;
 
-  private moveCursor(x: number | null): void {
-    this.keyX = x;
-    this.pointerRow = null;
-    this.host.onCursor(this, x);
-    if (x === null || this.shown === null) return;
-    const readout = this.shown.picture.readout(x, null);
-    if (readout === null) return;
-    const values = readout.rows.map((row) => `${row.label}: ${row.value}`);
-    this.host.announce([readout.heading, ...values].join('; '));
+/** The value whose curve is nearest to the pointer. */
+function nearestRow(readout: Readout | null, area: PlotArea, y: number): ReadoutRow | null {
+  let nearest: ReadoutRow | null = null;
+  let least = NEAR;
+  for (const row of readout?.rows ?? []) {
+    if (row.run === null || row.at === null) continue;
+    const distance = Math.abs(area.toY(row.at.y) - y);
+    if (distance >= least) continue;
+    least = distance;
+    nearest = row;
   }
-
-  /** Returns whether the key was one of the chart's. */
-  private key(event: KeyboardEvent): boolean {
-    if (this.shown === null || event.ctrlKey || event.metaKey || event.altKey) return false;
-    const { picture, scene } = this.shown;
-    const focus = this.keyX === null ? 0.5 : fractionOf(scene.axis, this.keyX);
-    switch (event.key) {
-      case 'ArrowLeft':
-      case 'ArrowRight': {
-        const direction = event.key === 'ArrowRight' ? 1 : -1;
-        if (event.shiftKey) this.host.onPan(0.1 * direction);
-        else this.moveCursor(picture.neighbour(this.keyX, direction));
-        return true;
-      }
-      case 'Home':
-      case 'End':
-        this.moveCursor(picture.neighbour(null, event.key === 'Home' ? 1 : -1));
-        return true;
-      case '+':
-      case '=':
-        this.host.onZoom(1.5, focus);
-        return true;
-      case '-':
-        this.host.onZoom(1 / 1.5, focus);
-        return true;
-      case '0':
-        this.reset();
-        return true;
-      case 'Escape':
-        this.moveCursor(null);
-        return true;
-      default:
-        return false;
-    }
-  }
+  return nearest;
 }

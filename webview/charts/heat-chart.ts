@@ -1,13 +1,11 @@
-// The layers of the header's run as a heat map: one row a quantized linear, one cell a measurement.
+// The layers of one run as a heat map: one row a quantized linear, one cell a measurement.
 import { reading } from '../shared/format';
-import { cssColour, mix, type Rgb } from '../shared/colour';
-import type { PlotArea } from '../shared/plot';
 import type { Axis } from '../shared/series/axis';
-import type { Theme } from '../shared/theme';
+import { drawHeat, heatColour, type HeatColumn } from './heat-cells';
 import { evenly, TABLE_ROWS } from './picture';
 import type { CardOptions, ChartDefinition, Picture, Readout, Scene, TableData } from './picture';
 import { layersCsv } from './series/csv';
-import { heatGrid, shortName, type HeatGrid } from './series/heat';
+import { shortName, type HeatGrid } from './series/heat';
 import { heatName, text } from './strings';
 
 /** Room for `11 down_proj`. */
@@ -26,6 +24,7 @@ export const heatChart: ChartDefinition = {
   canLog: false,
   axisWidth: AXIS_WIDTH,
   wide: true,
+  smooths: false,
   height: (scene) => {
     const rows = scene.focus?.data.layerNames.length ?? 0;
     if (rows === 0) return 120;
@@ -35,7 +34,7 @@ export const heatChart: ChartDefinition = {
 };
 
 /** Left and right border of each column of cells, in units of x. */
-function borders(scene: Scene, grid: HeatGrid): { left: number; right: number }[] {
+function borders(scene: Scene, grid: HeatGrid): HeatColumn[] {
   const { focus, axis } = scene;
   if (focus === null) return [];
   const at = Array.from(grid.steps, (step) => focus.data.xOfStep(step, scene.x));
@@ -51,7 +50,7 @@ function picture(scene: Scene, options: CardOptions): Picture {
   const grid: HeatGrid =
     focus === null
       ? { names: [], steps: new Float64Array(0), values: new Float64Array(0), most: 0 }
-      : heatGrid(focus.data, scene.heat);
+      : focus.data.heat(scene.heat);
   const columns = borders(scene, grid);
   const rows = grid.names.length;
   const axis: Axis = { kind: 'linear', min: 0, max: Math.max(1, rows), ...(options.y ?? {}) };
@@ -67,26 +66,7 @@ function picture(scene: Scene, options: CardOptions): Picture {
       downwards: true,
       grid: false,
     },
-    draw: (context, area) => {
-      for (let column = 0; column < columns.length; column++) {
-        const { left = 0, right = 0 } = columns[column] ?? {};
-        const from = clampedX(area, left);
-        const to = clampedX(area, right);
-        if (!(to > from)) continue;
-        for (let row = Math.max(0, Math.floor(axis.min)); row < Math.min(rows, axis.max); row++) {
-          const value = valueOf(row, column);
-          if (Number.isNaN(value)) continue;
-          const top = Math.round(area.toY(row));
-          context.fillStyle = cssColour(heatColour(scene.theme, grid.most === 0 ? 0 : value / grid.most));
-          context.fillRect(
-            from,
-            top,
-            to - from,
-            Math.max(1, Math.round(area.toY(row + 1)) - top - (rowHeight > 6 ? 1 : 0)),
-          );
-        }
-      }
-    },
+    draw: (context, area) => drawHeat(context, area, { grid, columns, theme: scene.theme, gaps: rowHeight > 6 }),
     legend: [],
     scale:
       grid.most === 0
@@ -113,20 +93,6 @@ function picture(scene: Scene, options: CardOptions): Picture {
   };
 }
 
-/** From nearly the background to a chart colour of the theme and on to the text's: one hue whose lightness runs one way, so that
- *  it reads without colour as well. `share`: 0 to 1. */
-export function heatColour(theme: Theme, share: number): Rgb {
-  const low = mix(theme.background, theme.foreground, 0.06);
-  const middle = theme.chart('blue');
-  const high = mix(middle, theme.foreground, 0.75);
-  return share < 0.6 ? mix(low, middle, share / 0.6) : mix(middle, high, (share - 0.6) / 0.4);
-}
-
-function clampedX(area: PlotArea, x: number): number {
-  const at = area.toX(x);
-  return Number.isNaN(at) ? area.left : Math.min(area.right, Math.max(area.left, at));
-}
-
 /** All rows where there is room for their names, else the first of each block. */
 function labelledRows(grid: HeatGrid, axis: Axis, rowHeight: number): number[] {
   const rows = grid.names.map((_, row) => row).filter((row) => row + 0.5 >= axis.min && row + 0.5 <= axis.max);
@@ -148,7 +114,7 @@ function rowLabel(name: string, blockOnly: boolean): string {
 function readoutAt(
   scene: Scene,
   grid: HeatGrid,
-  columns: readonly { readonly left: number; readonly right: number }[],
+  columns: readonly HeatColumn[],
   valueOf: (row: number, column: number) => number,
   x: number,
   row: number | null,
@@ -160,7 +126,11 @@ function readoutAt(
   const at = columns[column]?.right ?? x;
   if (row !== null && row >= 0 && row < grid.names.length) {
     const label = grid.names[row] ?? '';
-    return { x: at, heading, rows: [{ sign: null, label, value: reading(valueOf(row, column), 'share'), at: null }] };
+    return {
+      x: at,
+      heading,
+      rows: [{ run: null, sign: null, label, value: reading(valueOf(row, column), 'share'), at: null }],
+    };
   }
   // From the keyboard: the rows that stand out.
   const ranked = grid.names
@@ -172,7 +142,7 @@ function readoutAt(
     heading,
     rows: ranked
       .slice(0, 3)
-      .map(({ label, value }) => ({ sign: null, label, value: reading(value, 'share'), at: null })),
+      .map(({ label, value }) => ({ run: null, sign: null, label, value: reading(value, 'share'), at: null })),
   };
 }
 

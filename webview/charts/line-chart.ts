@@ -1,17 +1,19 @@
 // Charts of the step rows: one or two columns a run, as measured and smoothed.
 import { reading, tickLabel } from '../shared/format';
 import { Y_AXIS_WIDTH } from '../shared/plot';
-import { pixelBorders, roomyAxis, union, type Axis, type Range } from '../shared/series/axis';
+import { roomyAxis, union, type Axis, type Range } from '../shared/series/axis';
 import { lowerBound } from '../shared/series/columns';
-import { after, thin, type Thinned } from '../shared/series/thin';
+import { after, thinRows, type Thinned } from '../shared/series/thin';
 import { ticks } from '../shared/series/ticks';
 import { strokeLine, type Stroke } from '../shared/strokes';
 import { neighbourOf, readoutAt, tableOf } from './line-reading';
 import { linesOf, type Line, type LineChartSpec } from './lines';
 import { drawMarks, drawSkipped, skippedIn } from './marks';
+import { pointedLast, presence } from './picture';
 import type { CardOptions, ChartDefinition, Picture, Scene } from './picture';
 import { rowsCsv } from './series/csv';
-import { countNotPositive, extentWithin } from './series/run-data';
+import type { Series } from './series/column-series';
+import { extentWithin } from './series/run-data';
 import { text } from './strings';
 
 const PLOT_HEIGHT = 200;
@@ -24,6 +26,7 @@ export function lineChart(spec: LineChartSpec): ChartDefinition {
     canLog: true,
     axisWidth: Y_AXIS_WIDTH,
     wide: false,
+    smooths: spec.columns.some((column) => column.smooth),
     height: () => PLOT_HEIGHT,
     picture: (scene, options) => linePicture(spec, scene, options),
   };
@@ -32,7 +35,9 @@ export function lineChart(spec: LineChartSpec): ChartDefinition {
 function linePicture(spec: LineChartSpec, scene: Scene, options: CardOptions): Picture {
   const lines = linesOf(spec, scene, options.logY);
   const y = yAxis(spec, lines, scene.axis, options);
-  const borders = pixelBorders(scene.axis, options.width);
+  const { width } = options;
+  const thinned = (line: Line, series: Series) =>
+    thinRows(line.x, series.values(), series.pyramid, line.run.data.rowsOnPixels(scene.x, scene.axis, width));
   const inView = (x: Float64Array) => after(x, scene.axis.max) - lowerBound(x, scene.axis.min);
 
   const strokes: Stroke[] = [];
@@ -40,23 +45,22 @@ function linePicture(spec: LineChartSpec, scene: Scene, options: CardOptions): P
     strokes.push({
       points,
       colour: line.sign.colour,
-      alpha: faint ? 0.35 : line.sign.alpha,
+      alpha: (faint ? 0.35 : line.sign.alpha) * presence(scene, line.run),
       width: faint ? 1 : 1.75,
       dash: faint ? [] : line.sign.dash,
       markers: !faint && line.sign.marker !== null ? 'sparse' : 'none',
       marker: line.sign.marker ?? 'circle',
     });
   };
-  for (const line of lines) {
-    stroke(line, thin(line.x, line.raw.values(), line.raw.pyramid, borders), line.smooth !== null);
-  }
-  for (const line of lines) {
-    if (line.smooth !== null) stroke(line, thin(line.x, line.smooth.values(), line.smooth.pyramid, borders), false);
+  const inOrder = pointedLast(lines, (line) => line.run, scene);
+  for (const line of inOrder) stroke(line, thinned(line, line.raw), line.smooth !== null);
+  for (const line of inOrder) {
+    if (line.smooth !== null) stroke(line, thinned(line, line.smooth), false);
   }
 
   const rows = scene.runs.reduce((sum, run) => sum + run.data.rows.length, 0);
   const points = scene.runs.reduce((sum, run) => sum + inView(run.data.x(scene.x)), 0);
-  const skipped = spec.marks ? skippedIn(scene, borders) : [];
+  const skipped = spec.marks ? skippedIn(scene, width) : [];
   return {
     y: {
       axis: y,
@@ -129,7 +133,7 @@ function legendOf(spec: LineChartSpec, scene: Scene, lines: readonly Line[]): Pi
 
 function logNotes(lines: readonly Line[], logY: boolean): string[] {
   if (!logY) return [];
-  const hidden = lines.reduce((sum, line) => sum + countNotPositive(line.run.data.rows.column(line.spec.column)), 0);
+  const hidden = lines.reduce((sum, line) => sum + line.run.data.notPositive(line.spec.column), 0);
   if (hidden === 0) return [];
   return [hidden === 1 ? text.oneNotOnLogAxis() : text.notOnLogAxis(reading(hidden, 'step'))];
 }

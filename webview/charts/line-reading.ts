@@ -40,6 +40,7 @@ export function readoutAt(spec: LineChartSpec, scene: Scene, lines: readonly Lin
     const label = [name, line.spec.label?.() ?? ''].filter((part) => part !== '').join(' · ');
     const value = reading(measured, spec.quantity);
     rows.push({
+      run: line.run,
       sign: line.sign,
       label: label === '' ? spec.title() : label,
       value: smooth === undefined ? value : `${value}  (${text.smoothed()} ${reading(smooth, spec.quantity)})`,

@@ -3,7 +3,7 @@ import type { Quantity } from '../shared/format';
 import type { TickUnit } from '../shared/series/ticks';
 import type { Scene, ShownRun, Sign } from './picture';
 import type { RowColumn } from './protocol';
-import type { Series } from './series/run-data';
+import type { Series } from './series/column-series';
 
 interface ColumnSpec {
   readonly column: RowColumn;

@@ -1,4 +1,4 @@
-// The panel: takes messages in, keeps the options, and draws everything anew, at most once a frame.
+// The panel: takes messages in, keeps the options, and says what the charts are to show.
 import type { Bridge } from '../shared/bridge';
 import { element, setAttributes, setText } from '../shared/dom';
 import { icon } from '../shared/icons';
@@ -11,6 +11,8 @@ import { ChartCard, type CardHost } from './chart-card';
 import { CHARTS } from './definitions';
 import { fileOfAll, fileOfChart, type ExportedFile } from './export';
 import { Header, type Controls } from './header';
+import { NoticeBar } from './notice-bar';
+import { FRESH, included, toggled } from './panel-state';
 import { evaluationKinds } from './perplexity-chart';
 import type { Scene } from './picture';
 import {
@@ -32,32 +34,18 @@ import {
 } from './protocol';
 import { RunList } from './run-list';
 import { ShownRuns } from './shown-runs';
+import { Stage } from './stage';
 import { heatName, text } from './strings';
 import { Toolbar } from './toolbar';
 import { extentOfX } from './x-axis';
-
-const FRESH: PanelState = {
-  version: '1',
-  runs: [],
-  x: 'step',
-  logX: false,
-  logY: [],
-  smoothing: 0.9,
-  follow: true,
-  focus: null,
-  kind: null,
-  hidden: [],
-  tables: [],
-  heat: 'flippedShare',
-  zoom: null,
-};
 
 /** How often times that pass by themselves are written anew. */
 const CLOCK = 5_000;
 
 export class Panel {
   private state: PanelState;
-  private readonly runs = new ShownRuns();
+  private readonly stage: Stage;
+  private readonly runs: ShownRuns;
   private controls: Controls = { allowed: true, reason: null };
   private received = false;
 
@@ -68,20 +56,14 @@ export class Panel {
   private readonly cards: readonly ChartCard[];
   private readonly grid = element('div', { class: 'grid' });
   private readonly nothing = element('section', { class: 'nothing', hidden: true });
-  private readonly noticeBar = element('div', { class: 'notice', role: 'status', hidden: true });
+  private readonly notices = new NoticeBar();
   private readonly live = element('div', { class: 'visually-hidden', 'aria-live': 'polite' });
   private readonly kindBox = element('span');
   private kindKey = '';
 
-  private scene: Scene | null = null;
   private full: Axis = { kind: 'linear', min: 0, max: 1 };
-  private scheduled = false;
-  private readonly visible = new Set<ChartCard>();
-  /** Cards whose picture is older than the scene. */
-  private readonly stale = new Set<ChartCard>();
-  private cursor: { readonly card: ChartCard; readonly x: number } | null = null;
-  /** Time of the newest step that has arrived and is not drawn yet. */
-  private newest: number | null = null;
+  /** The run that is pointed at, in the list or in a chart. */
+  private pointed: string | null = null;
   private exports = 0;
   private saveTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -98,25 +80,34 @@ export class Panel {
       toggle: (run) => this.change({ hidden: toggled(this.state.hidden, run) }),
       focus: (run) => this.change({ focus: run }),
       remove: (run) => bridge.send(RemoveRun, { run }),
+      point: (run) => this.point(run),
       add: () => bridge.send(AddRuns, {}),
     });
     this.toolbar = new Toolbar({
       onAxis: (x) => this.change({ x, zoom: null }),
       onLogX: (logX) => this.change({ logX, zoom: null }),
-      onSmoothing: (smoothing) => this.change({ smoothing }),
+      onSmoothing: (smoothing) => this.change({ smoothing }, (card) => card.definition.smooths),
       onFollow: (follow) => this.change({ follow }),
       onReset: () => this.showAll(),
-      onExport: () => this.save(this.scene && fileOfAll(this.scene)),
+      onExport: () => this.save(this.stage.scene && fileOfAll(this.stage.scene)),
     });
     const host = this.cardHost();
     this.cards = CHARTS.map((definition) => new ChartCard(definition, host));
     this.build();
+    this.stage = new Stage(root, this.cards, {
+      compose: () => this.compose(),
+      options: ({ definition: { id } }) => ({
+        logY: this.state.logY.includes(id),
+        tableShown: this.state.tables.includes(id),
+      }),
+    });
+    this.runs = new ShownRuns(this.stage.slices);
     this.listen();
   }
 
   start(): void {
     this.bridge.send(Ready, {});
-    this.invalidate();
+    this.stage.invalidate();
   }
 
   // ── Structure ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -150,7 +141,7 @@ export class Panel {
       }
     }
     this.root.append(
-      element('div', { class: 'top' }, this.header.root, this.noticeBar),
+      element('div', { class: 'top' }, this.header.root, this.notices.root),
       element(
         'main',
         { 'aria-label': text.panelLabel() },
@@ -169,10 +160,10 @@ export class Panel {
         on(Runs, ({ runs, controls }) => this.takeRuns(runs, controls)),
         on(Data, (delta) => this.takeData(delta)),
         on(Exported, ({ outcome, message }) => {
-          if (outcome === 'saved') this.notify('information', text.saved(message ?? ''));
-          else if (outcome === 'failed') this.notify('error', text.saveFailed(message ?? ''));
+          if (outcome === 'saved') this.notices.show('information', text.saved(message ?? ''));
+          else if (outcome === 'failed') this.notices.show('error', text.saveFailed(message ?? ''));
         }),
-        on(Notice, ({ severity, message }) => this.notify(severity, message)),
+        on(Notice, ({ severity, message }) => this.notices.show(severity, message)),
       ],
       (problem) => this.bridge.send(Report, { message: problem }),
     );
@@ -182,22 +173,8 @@ export class Panel {
     });
     onThemeChange(() => {
       this.theme = readTheme();
-      this.invalidate();
+      this.stage.invalidate();
     });
-    const observer = new IntersectionObserver(
-      (entries) => {
-        for (const entry of entries) {
-          const card = this.cards.find((each) => each.root === entry.target);
-          if (card === undefined) continue;
-          if (entry.isIntersecting) this.visible.add(card);
-          else this.visible.delete(card);
-          if (entry.isIntersecting && this.stale.has(card)) this.invalidate();
-        }
-      },
-      // A little ahead of scrolling.
-      { rootMargin: '200px' },
-    );
-    for (const card of this.cards) observer.observe(card.root);
     setInterval(() => this.renderHeader(), CLOCK);
   }
 
@@ -205,17 +182,14 @@ export class Panel {
     return {
       onView: (x) => this.view(x),
       onReset: () => this.showAll(),
-      onChange: () => this.invalidate(),
-      onCursor: (card, x) => {
-        this.cursor = x === null ? null : { card, x };
-        this.renderCursor();
-      },
-      onZoom: (factor, focus) => this.scene !== null && this.view(zoomed(this.scene.axis, factor, focus)),
-      onPan: (share) => this.scene !== null && this.view(shifted(this.scene.axis, share)),
-      onLog: (id, log) => this.change({ logY: log ? [...this.state.logY, id] : without(this.state.logY, id) }),
-      onTable: (id, shown) =>
-        this.change({ tables: shown ? [...this.state.tables, id] : without(this.state.tables, id) }),
-      onExport: (card, kind) => this.save(this.scene && fileOfChart(card, this.scene, kind)),
+      onChange: () => this.stage.invalidate(),
+      onCursor: (card, x) => this.stage.setCursor(x === null ? null : { card, x }),
+      onPoint: (run) => this.point(run),
+      onZoom: (factor, focus) => this.withScene(({ axis }) => this.view(zoomed(axis, factor, focus))),
+      onPan: (share) => this.withScene(({ axis }) => this.view(shifted(axis, share))),
+      onLog: (id, log) => this.change({ logY: included(this.state.logY, id, log) }),
+      onTable: (id, shown) => this.change({ tables: included(this.state.tables, id, shown) }),
+      onExport: (card, kind) => this.withScene((scene) => this.save(fileOfChart(card, scene, kind))),
       announce: (message) => setText(this.live, message),
     };
   }
@@ -239,29 +213,19 @@ export class Panel {
     const data = this.runs.apply(delta);
     if (data === 'ask') this.bridge.send(RequestSnapshot, { run: delta.run });
     if (data === 'ask' || data === 'wait') return;
-    if (delta.rows !== null && delta.rows.count > 0) this.newest = data.rows.column('time').at(-1) ?? null;
-    this.invalidate();
+    if (delta.rows !== null && delta.rows.count > 0) this.stage.arrived(data.rows.column('time').at(-1) ?? null);
+    this.stage.invalidate();
   }
-
-  private notify(severity: 'information' | 'warning' | 'error', message: string): void {
-    this.noticeBar.hidden = false;
-    setAttributes(this.noticeBar, { 'data-severity': severity });
-    this.noticeBar.replaceChildren(icon(severity), element('span', {}, message));
-    clearTimeout(this.noticeTimer);
-    // Errors stay until the next notice.
-    if (severity === 'information') this.noticeTimer = setTimeout(() => (this.noticeBar.hidden = true), 6_000);
-  }
-
-  private noticeTimer: ReturnType<typeof setTimeout> | undefined;
 
   // ── Options ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private change(change: Partial<PanelState>): void {
+  /** @param concerns the cards that must be drawn anew; all by default */
+  private change(change: Partial<PanelState>, concerns?: (card: ChartCard) => boolean): void {
     this.state = { ...this.state, ...change };
     clearTimeout(this.saveTimer);
     // Not at every pixel of a pan.
     this.saveTimer = setTimeout(() => this.bridge.save(this.state), 150);
-    this.invalidate();
+    this.stage.invalidate(concerns);
   }
 
   /** Shows a range of x from now on. */
@@ -277,23 +241,14 @@ export class Panel {
 
   // ── Drawing ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private invalidate(): void {
-    for (const card of this.cards) this.stale.add(card);
-    if (this.scheduled) return;
-    this.scheduled = true;
-    requestAnimationFrame(() => {
-      this.scheduled = false;
-      this.render();
-    });
-  }
-
-  private render(): void {
-    const started = performance.now();
+  /** What is around the charts as it is now, and what the charts are to show. */
+  private compose(): Scene {
     const runs = this.runs.styled(this.theme);
     const hidden = new Set(this.state.hidden);
-    const visibleRuns = runs.filter((run) => !hidden.has(run.info.id));
-    const focus = runs.find((run) => run.info.id === this.state.focus) ?? runs[0] ?? null;
-    this.full = fullAxis(extentOfX(visibleRuns, this.state.x), this.state.logX);
+    const shown = runs.filter((run) => !hidden.has(run.info.id));
+    const picked = runs.find((run) => run.info.id === this.state.focus) ?? runs[0] ?? null;
+    const pointed = shown.find((run) => run.info.id === this.pointed) ?? null;
+    this.full = fullAxis(extentOfX(shown, this.state.x), this.state.logX);
     const { axis, zoom } = shownAxis(this.full, {
       log: this.state.logX,
       zoom: this.state.zoom,
@@ -303,54 +258,40 @@ export class Panel {
     // enough data to show it.
     if (this.state.zoom !== null && zoom !== null && zoom.max > this.state.zoom.max)
       this.state = { ...this.state, zoom };
-    const { x, smoothing, kind, heat } = this.state;
+    const { x, smoothing, kind, heat, follow } = this.state;
+    const several = runs.length > 1;
     const scene: Scene = {
-      runs: visibleRuns,
-      focus,
-      x,
-      axis,
-      smoothing,
-      kind,
-      heat,
-      theme: this.theme,
-      several: runs.length > 1,
+      runs: shown,
+      focus: pointed ?? picked,
+      pointed: several ? pointed : null,
+      ...{ x, axis, smoothing, kind, heat, several, theme: this.theme },
     };
-    this.scene = scene;
     this.renderHeader();
-    this.runList.render(runs, hidden, focus?.info.id ?? null);
+    this.runList.render(runs, hidden, picked?.info.id ?? null);
     this.toolbar.render(this.state, zoom !== null);
     this.renderKinds(scene);
     const nothing = this.received && runs.length === 0;
     this.nothing.hidden = !nothing;
     this.grid.hidden = nothing || !this.received;
     this.root.classList.toggle('without-runs', nothing || !this.received);
-    for (const card of this.cards) {
-      if (!this.visible.has(card) && this.visible.size > 0) continue;
-      const { id } = card.definition;
-      card.render(scene, { logY: this.state.logY.includes(id), tableShown: this.state.tables.includes(id) });
-      this.stale.delete(card);
-    }
-    this.renderCursor();
-    const delay = this.newest === null ? null : Date.now() - this.newest;
-    this.newest = null;
-    setAttributes(this.root, {
-      'data-x-min': axis.min,
-      'data-x-max': axis.max,
-      'data-following': String(this.state.follow),
-      'data-frame-ms': (performance.now() - started).toFixed(1),
-      ...(delay === null ? {} : { 'data-event-to-frame-ms': delay }),
-    });
+    setAttributes(this.root, { 'data-following': String(follow) });
+    return scene;
+  }
+
+  private withScene(act: (scene: Scene) => void): void {
+    if (this.stage.scene !== null) act(this.stage.scene);
+  }
+
+  /** What there is once in a chart (heat map, reference lines, marks) is about the run that is pointed at. */
+  private point(run: string | null): void {
+    if (run === this.pointed) return;
+    this.pointed = run;
+    this.stage.invalidate();
   }
 
   private renderHeader(): void {
     const focus = this.runs.focus(this.state.focus);
     this.header.render(focus?.info ?? null, focus?.data ?? null, this.controls, Date.now());
-  }
-
-  private renderCursor(): void {
-    for (const card of this.visible) {
-      card.showCursor(this.cursor?.x ?? null, this.cursor?.card === card);
-    }
   }
 
   /** A choice only where there is one. */
@@ -372,15 +313,7 @@ export class Panel {
   private save(file: Promise<ExportedFile> | null): void {
     file?.then(
       (made) => this.bridge.send(Export, { id: ++this.exports, ...made }),
-      (error: unknown) => this.notify('error', text.saveFailed(String(error))),
+      (error: unknown) => this.notices.show('error', text.saveFailed(String(error))),
     );
   }
-}
-
-function toggled(items: readonly string[], item: string): string[] {
-  return items.includes(item) ? without(items, item) : [...items, item];
-}
-
-function without(items: readonly string[], item: string): string[] {
-  return items.filter((each) => each !== item);
 }

@@ -6,7 +6,7 @@ import { ticks } from '../shared/series/ticks';
 import type { Thinned } from '../shared/series/thin';
 import { strokeLine, strokeReference } from '../shared/strokes';
 import { drawMarks } from './marks';
-import { evenly, TABLE_ROWS } from './picture';
+import { evenly, pointedLast, presence, TABLE_ROWS } from './picture';
 import type {
   CardOptions,
   ChartDefinition,
@@ -31,6 +31,7 @@ export const perplexityChart: ChartDefinition = {
   canLog: true,
   axisWidth: Y_AXIS_WIDTH,
   wide: false,
+  smooths: false,
   height: () => 200,
   picture,
 };
@@ -52,9 +53,16 @@ interface Curve {
   readonly sign: Sign;
 }
 
-/** Last measured value of the weights before training. */
-function referenceOf(run: ShownRun | null, kind: string | null, form: 'float' | 'round-to-nearest'): number | null {
-  return run?.data.evaluations.findLast((each) => each.form === form && each.kind === kind)?.perplexity ?? null;
+interface References {
+  readonly float: number | null;
+  readonly rounded: number | null;
+}
+
+/** Last measured values of the weights before training. */
+function referencesOf(run: ShownRun | null, kind: string | null): References {
+  const last = (form: Evaluation['form']) =>
+    run?.data.evaluations.findLast((each) => each.form === form && each.kind === kind)?.perplexity ?? null;
+  return { float: last('float'), rounded: last('round-to-nearest') };
 }
 
 function picture(scene: Scene, options: CardOptions): Picture {
@@ -62,13 +70,17 @@ function picture(scene: Scene, options: CardOptions): Picture {
   const curves = scene.runs.map((run): Curve => curveOf(run, kind, scene));
   const known = curves.some(({ run }) => run.data.evaluations.some((each) => each.kind === kind));
   const hidden = scene.runs.length === 0 && scene.focus !== null;
-  const float = referenceOf(scene.focus, kind, 'float');
-  const rounded = referenceOf(scene.focus, kind, 'round-to-nearest');
+  const references = referencesOf(scene.focus, kind);
+  const all = scene.runs.map((run) => referencesOf(run, kind));
+  // Runs of one model and one storage share them; else it must be said whose they are.
+  const differ = all.some(({ float, rounded }) => float !== references.float || rounded !== references.rounded);
+  const owner = differ && scene.focus !== null ? scene.focus : null;
   const { axis } = scene;
   const visible = curves.map((curve) => curve.evaluations.filter((each) => inRange(positionOf(each, scene.x), axis)));
   const y = yAxis(
     visible.flat().map((each) => each.perplexity),
-    [float, rounded],
+    // Of all runs, so that nothing moves away from the pointer when another run is pointed at.
+    [references, ...all].flatMap(({ float, rounded }) => [float, rounded]),
     options,
   );
   const drawn = visible.reduce((sum, each) => sum + each.length, 0);
@@ -80,16 +92,17 @@ function picture(scene: Scene, options: CardOptions): Picture {
       drawMarks(context, area, scene, { checkpoints: false, named: false });
       const reference = (value: number | null, label: string, dash: readonly number[]) => {
         if (value === null) return;
-        const named = `${label} ${reading(value, 'perplexity')}`;
-        strokeReference(context, area, value, { colour: scene.theme.muted, dash, label: named, font });
+        const named = `${owner === null ? '' : `${owner.info.name} · `}${label} ${reading(value, 'perplexity')}`;
+        const colour = owner?.colour ?? scene.theme.muted;
+        strokeReference(context, area, value, { colour, dash, label: named, font });
       };
-      reference(rounded, text.roundToNearest(), [6, 4]);
-      reference(float, text.float(), [1, 3]);
-      for (const curve of curves) {
+      reference(references.rounded, text.roundToNearest(), [6, 4]);
+      reference(references.float, text.float(), [1, 3]);
+      for (const curve of pointedLast(curves, ({ run }) => run, scene)) {
         strokeLine(context, area, {
           points: pointsOf(curve, scene),
           colour: curve.sign.colour,
-          alpha: 1,
+          alpha: presence(scene, curve.run),
           width: 1.75,
           dash: curve.sign.dash,
           markers: 'each',
@@ -105,7 +118,7 @@ function picture(scene: Scene, options: CardOptions): Picture {
     drawn,
     latest: latestOf(scene, kind),
     lastStep: scene.focus?.data.evaluations.at(-1)?.step ?? 0,
-    readout: (x) => readoutAt(scene, curves, { float, rounded }, x),
+    readout: (x) => readoutAt(scene, curves, references, owner, x),
     neighbour: (x, direction) => {
       const places = [...new Set(visible.flat().map((each) => positionOf(each, scene.x)))].sort((a, b) => a - b);
       if (x === null) return places.at(direction > 0 ? 0 : -1) ?? null;
@@ -165,7 +178,8 @@ function latestOf({ focus }: Scene, kind: string | null): string | null {
 function readoutAt(
   scene: Scene,
   curves: readonly Curve[],
-  references: { readonly float: number | null; readonly rounded: number | null },
+  references: References,
+  owner: ShownRun | null,
   x: number,
 ): Readout | null {
   const rows: ReadoutRow[] = [];
@@ -177,6 +191,7 @@ function readoutAt(
     if (nearest === null || distance(closest) < distance(nearest)) nearest = closest;
     const form = closest.form === 'merged' ? text.merged() : text.trained();
     rows.push({
+      run,
       sign,
       label: scene.several ? `${run.info.name} · ${form}` : form,
       value: reading(closest.perplexity, 'perplexity'),
@@ -185,8 +200,9 @@ function readoutAt(
   }
   const reference = (label: string, value: number | null, dash: readonly number[]) => {
     if (value === null) return;
-    const sign: Sign = { colour: scene.theme.muted, alpha: 1, dash, marker: null };
-    rows.push({ sign, label, value: reading(value, 'perplexity'), at: null });
+    const sign: Sign = { colour: owner?.colour ?? scene.theme.muted, alpha: 1, dash, marker: null };
+    const named = owner === null ? label : `${owner.info.name} · ${label}`;
+    rows.push({ run: null, sign, label: named, value: reading(value, 'perplexity'), at: null });
   };
   reference(text.roundToNearest(), references.rounded, [6, 4]);
   reference(text.float(), references.float, [1, 3]);

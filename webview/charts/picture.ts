@@ -19,8 +19,11 @@ export interface ShownRun {
 export interface Scene {
   /** Runs that are switched on. */
   readonly runs: readonly ShownRun[];
-  /** The run of the header, also when it is switched off. */
+  /** The run that is meant by what there is once: heat map, reference lines, marks, newest value. The one that is pointed at, else
+   *  the one of the header, also when it is switched off. */
   readonly focus: ShownRun | null;
+  /** Of several runs, the one that is pointed at: the others step back. */
+  readonly pointed: ShownRun | null;
   readonly x: XAxis;
   /** The part of x that is shown. */
   readonly axis: Axis;
@@ -62,6 +65,8 @@ export interface ColourScale {
 }
 
 export interface ReadoutRow {
+  /** Whose value it is; null: of none or of all. */
+  readonly run: ShownRun | null;
   readonly sign: Sign | null;
   readonly label: string;
   readonly value: string;
@@ -96,7 +101,7 @@ export interface Picture {
   /** Values in view, and points drawn for them. */
   readonly points: number;
   readonly drawn: number;
-  /** Newest value of the header's run. */
+  /** Newest value of `focus`. */
   readonly latest: string | null;
   readonly lastStep: number;
   /** What is there at x (`row`: the row of a heat map under the pointer). null: nothing. */
@@ -116,9 +121,22 @@ export interface ChartDefinition {
   readonly axisWidth: number;
   /** Takes the whole width. */
   readonly wide: boolean;
+  /** Shows moving averages. */
+  readonly smooths: boolean;
   /** CSS pixels of the plot for what there is to show. */
   readonly height: (scene: Scene) => number;
   readonly picture: (scene: Scene, options: CardOptions) => Picture;
+}
+
+/** How strongly a run is drawn: others than the one that is pointed at step back. */
+export function presence(scene: Scene, run: ShownRun): number {
+  return scene.pointed === null || scene.pointed === run ? 1 : 0.3;
+}
+
+/** In the order of drawing: the run that is pointed at lies on top. */
+export function pointedLast<Item>(items: readonly Item[], runOf: (item: Item) => ShownRun, scene: Scene): Item[] {
+  const onTop = (item: Item) => runOf(item) === scene.pointed;
+  return [...items.filter((item) => !onTop(item)), ...items.filter(onTop)];
 }
 
 /** Rows of a table at most: what a screen reader or an eye can go through. */

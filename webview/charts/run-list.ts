@@ -11,6 +11,8 @@ export interface RunListHost {
   readonly toggle: (run: string) => void;
   readonly focus: (run: string) => void;
   readonly remove: (run: string) => void;
+  /** Pointer or keyboard is at a run, or no longer (null). */
+  readonly point: (run: string | null) => void;
   readonly add: () => void;
 }
 
@@ -81,12 +83,15 @@ export class RunList {
       icon: icon('close'),
       onClick: () => this.host.remove(info.id),
     });
-    return element(
+    const made = element(
       'span',
       { class: 'run', 'data-hidden': hidden, 'data-focus': focus && several },
       name,
       ...(several ? [keyed(eye, 'eye'), keyed(remove, 'remove')] : []),
     );
+    for (const event of ['pointerenter', 'focusin']) made.addEventListener(event, () => this.host.point(info.id));
+    for (const event of ['pointerleave', 'focusout']) made.addEventListener(event, () => this.host.point(null));
+    return made;
   }
 }
 

@@ -1,11 +1,15 @@
 // The runs of the panel and what is known of each.
 import { runStyle } from '../shared/series/run-style';
+import type { Slices } from '../shared/series/slices';
 import { shaded, type Theme } from '../shared/theme';
 import type { ShownRun } from './picture';
 import type { RunDelta, RunInfo } from './protocol';
 import { RunData } from './series/run-data';
 
 export class ShownRuns {
+  /** @param slices where the runs' averages are computed. */
+  constructor(private readonly slices: Slices) {}
+
   private infos: readonly RunInfo[] = [];
   private readonly data = new Map<string, RunData>();
   /** Place of each run in the cycle of styles: its own for as long as it is in the panel. */
@@ -29,6 +33,7 @@ export class ShownRuns {
     const ids = new Set(this.ids);
     for (const id of [...this.places.keys()].filter((each) => !ids.has(each))) {
       this.places.delete(id);
+      this.data.get(id)?.dispose();
       this.data.delete(id);
       this.awaited.delete(id);
     }
@@ -41,7 +46,7 @@ export class ShownRuns {
    *  the one that was asked for. */
   apply(delta: RunDelta): RunData | 'ask' | 'wait' {
     const { run } = delta;
-    const data = this.data.get(run) ?? new RunData();
+    const data = this.data.get(run) ?? new RunData(this.slices);
     this.data.set(run, data);
     if (delta.base === 0) this.awaited.delete(run);
     if (data.apply(delta)) return data;
@@ -57,7 +62,7 @@ export class ShownRuns {
       const style = runStyle(this.places.get(info.id) ?? 0);
       return {
         info,
-        data: this.data.get(info.id) ?? new RunData(),
+        data: this.data.get(info.id) ?? new RunData(this.slices),
         style,
         colour: shaded(theme, style.colour, style.shade),
       };

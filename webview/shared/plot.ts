@@ -65,7 +65,7 @@ export class Plot {
 
   /** @param canvas alone in an element of its own, whose size it takes. */
   constructor(
-    private readonly canvas: HTMLCanvasElement,
+    canvas: HTMLCanvasElement,
     private readonly axisWidth: number,
     private readonly events: PlotEvents,
   ) {
@@ -77,9 +77,9 @@ export class Plot {
     canvas.addEventListener('dblclick', () => this.events.onReset());
   }
 
-  /** Width of the data's rectangle, known before anything is drawn. */
-  get dataWidth(): number {
-    return Math.max(1, Math.round(this.canvas.clientWidth - this.axisWidth - PADDING_RIGHT));
+  /** Width of the data's rectangle in a plot of this width, known before anything is drawn. */
+  dataWidth(width: number): number {
+    return Math.max(1, Math.round(width - this.axisWidth - PADDING_RIGHT));
   }
 
   /** null before the first frame. */

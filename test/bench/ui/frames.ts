@@ -50,7 +50,7 @@ function framesOf(events: readonly TraceEvent[]): Frames {
   let [work, cpu, at, last] = [0, 0, 0, NaN];
   for (const { ts, dur = 0, tdur } of tasks) {
     work += dur;
-    cpu += tdur ?? NaN;
+    cpu += tdur ?? dur;
     const before = at;
     while (at < starts.length && (starts[at] ?? NaN) <= ts + dur) at++;
     if (at === before) continue;

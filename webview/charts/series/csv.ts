@@ -1,5 +1,6 @@
 // Series as comma-separated values (RFC 4180), in the long form that data frames like: one line a run and step.
 import { lowerBound } from '../../shared/series/columns';
+import { averageOf } from '../../shared/series/smoothed';
 import { after } from '../../shared/series/thin';
 import type { RowColumn, XAxis } from '../protocol';
 import type { Range } from '../../shared/series/axis';
@@ -48,7 +49,8 @@ export function* rowsCsv(runs: readonly CsvRun[], choice: CsvChoice): Generator<
     );
     const columns = [
       ...choice.columns.map((column) => data.rows.column(column)),
-      ...smoothed.map((column) => data.series(column, { smoothing: choice.smoothing, positive: false }).values()),
+      // Computed here: what the charts draw may still be on its way to this weight.
+      ...smoothed.map((column) => averageOf(data.rows.column(column), choice.smoothing)),
     ];
     let piece = '';
     for (let row = from; row < to; row++) {

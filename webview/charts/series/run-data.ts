@@ -9,17 +9,13 @@ import {
   type RunDelta,
   type XAxis,
 } from '../protocol';
-import type { Range } from '../../shared/series/axis';
+import { pixelBorders, type Axis, type Range } from '../../shared/series/axis';
 import { Columns, lowerBound } from '../../shared/series/columns';
-import { Pyramid, type Extremes } from '../../shared/series/pyramid';
-import { Plain, Positive, Smoothed, type Source } from '../../shared/series/source';
-import { after } from '../../shared/series/thin';
-
-/** A column of the run, ready to be drawn. */
-export interface Series {
-  values(): Float64Array;
-  readonly pyramid: Pyramid;
-}
+import type { Extremes } from '../../shared/series/pyramid';
+import { Slices } from '../../shared/series/slices';
+import { after, pixelRows, type PixelRows } from '../../shared/series/thin';
+import { ColumnSeries, type Series } from './column-series';
+import { heatGrid, type HeatGrid, type HeatQuantity } from './heat';
 
 export interface SeriesChoice {
   /** Weight of the past, 0: as measured. */
@@ -46,7 +42,12 @@ export class RunData {
   checkpoints: readonly CheckpointMark[] = [];
   resumes: readonly ResumeMark[] = [];
   private revision = 0;
-  private readonly derived = new Map<string, Derived>();
+  private readonly columns = new Map<RowColumn, ColumnSeries>();
+  private readonly grids = new Map<HeatQuantity, HeatGrid>();
+  private looked: { readonly key: string; readonly rows: PixelRows } | null = null;
+
+  /** @param slices where averages are computed bit by bit; by default at once. */
+  constructor(private readonly slices: Slices = new Slices()) {}
 
   /** Has anything been received? */
   get known(): boolean {
@@ -62,11 +63,13 @@ export class RunData {
     if (layers !== null && layers.rows.keep > this.layers.length) return false;
     if (rows !== null) {
       this.rows.replace(rows.keep, rows.count, rows.columns);
-      for (const derived of this.derived.values()) cut(derived, rows.keep);
+      for (const column of this.columns.values()) column.cut(rows.keep);
+      this.looked = null;
     }
     if (layers !== null) {
       this.layers.replace(layers.rows.keep, layers.rows.count, layers.rows.columns);
       this.layerNames = layers.names;
+      this.grids.clear();
     }
     this.evaluations = applied(this.evaluations, delta.evaluations);
     this.checkpoints = applied(this.checkpoints, delta.checkpoints);
@@ -87,19 +90,47 @@ export class RunData {
   }
 
   /** Computed when first asked for and kept up from then on. A column has one smoothed series: asking for it with another weight
-   *  changes the one that was given before. */
+   *  changes the one that was given before, as soon as the new one is complete. */
   series(column: RowColumn, { smoothing, positive }: SeriesChoice): Series {
-    const key = `${column}/${String(smoothing > 0)}/${String(positive)}`;
-    let derived = this.derived.get(key);
-    if (derived === undefined) {
-      derived = derive(() => this.rows.column(column), smoothing, positive);
-      this.derived.set(key, derived);
-    } else if (derived.smoothed !== null && derived.smoothed.weight !== smoothing) {
-      // In place: a slider that is dragged would else allocate a column at every position.
-      derived.smoothed.weight = smoothing;
-      cut(derived, 0);
+    const found = this.column(column);
+    const series = smoothing > 0 ? found.smoothed(smoothing) : found.plain;
+    return positive ? found.positive(series) : series;
+  }
+
+  /** Numbers of a column that a logarithmic axis cannot show. */
+  notPositive(column: RowColumn): number {
+    return this.column(column).notPositive();
+  }
+
+  /** Which rows lie on which pixel of an axis. Kept for the next chart, which mostly is as wide. */
+  rowsOnPixels(x: XAxis, axis: Axis, pixels: number): PixelRows {
+    const key = JSON.stringify([x, axis, pixels]);
+    if (this.looked?.key !== key) this.looked = { key, rows: pixelRows(this.x(x), pixelBorders(axis, pixels)) };
+    return this.looked.rows;
+  }
+
+  /** The layers as a heat map. */
+  heat(quantity: HeatQuantity): HeatGrid {
+    let grid = this.grids.get(quantity);
+    if (grid === undefined) {
+      grid = heatGrid(this, quantity);
+      this.grids.set(quantity, grid);
     }
-    return derived.series;
+    return grid;
+  }
+
+  /** The run has left the panel. */
+  dispose(): void {
+    for (const column of this.columns.values()) column.dispose();
+  }
+
+  private column(name: RowColumn): ColumnSeries {
+    let found = this.columns.get(name);
+    if (found === undefined) {
+      found = new ColumnSeries(() => this.rows.column(name), this.slices);
+      this.columns.set(name, found);
+    }
+    return found;
   }
 
   private clear(): void {
@@ -110,39 +141,9 @@ export class RunData {
     this.checkpoints = [];
     this.resumes = [];
     this.revision = 0;
-    for (const derived of this.derived.values()) cut(derived, 0);
-  }
-}
-
-/** A series with the columns that it is computed from. */
-interface Derived {
-  readonly sources: readonly Source[];
-  readonly smoothed: Smoothed | null;
-  readonly series: SeriesOf;
-}
-
-function derive(read: () => Float64Array, smoothing: number, positive: boolean): Derived {
-  const plain = new Plain(read);
-  const smoothed = smoothing > 0 ? new Smoothed(plain, smoothing) : null;
-  const before = smoothed ?? plain;
-  const last = positive ? new Positive(before) : before;
-  return { sources: [...new Set([plain, before, last])], smoothed, series: new SeriesOf(last) };
-}
-
-function cut({ sources, series }: Derived, length: number): void {
-  for (const source of sources) source.cut(length);
-  series.pyramid.cut(length);
-}
-
-class SeriesOf implements Series {
-  readonly pyramid: Pyramid;
-
-  constructor(private readonly source: Source) {
-    this.pyramid = new Pyramid(source);
-  }
-
-  values(): Float64Array {
-    return this.source.values();
+    for (const column of this.columns.values()) column.cut(0);
+    this.grids.clear();
+    this.looked = null;
   }
 }
 
@@ -160,11 +161,4 @@ export function extentWithin(x: Float64Array, series: Series, range: Range): Ran
   if (found.least < 0) return null;
   const values = series.values();
   return { min: values[found.least] ?? NaN, max: values[found.greatest] ?? NaN };
-}
-
-/** Numbers that a logarithmic axis cannot show. */
-export function countNotPositive(values: Float64Array): number {
-  let found = 0;
-  for (const value of values) if (value <= 0) found++;
-  return found;
 }

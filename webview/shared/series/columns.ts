@@ -65,10 +65,9 @@ export class Columns<Name extends string> {
   }
 }
 
-/** Index of the first element that is not below `value`, in a column that never decreases; its length where all are below. */
-export function lowerBound(sorted: Float64Array, value: number): number {
-  let low = 0;
-  let high = sorted.length;
+/** Index of the first element that is not below `value`, in a column that never decreases; its length where all are below.
+ *  @param low, high where it is known to lie between. */
+export function lowerBound(sorted: Float64Array, value: number, low = 0, high = sorted.length): number {
   while (low < high) {
     const middle = (low + high) >>> 1;
     if ((sorted[middle] ?? NaN) < value) low = middle + 1;

@@ -34,8 +34,8 @@ export class Pyramid {
 
   /** Finds the extremes of the values from `from` to before `to`; `found` is written to and returned. NaN is passed over. */
   extremes(from: number, to: number, found: Extremes): Extremes {
-    const values = this.source.values();
-    this.update(values);
+    const values = this.update();
+    const end = Math.min(to, values.length);
     found.least = -1;
     found.greatest = -1;
     let low = Infinity;
@@ -52,11 +52,11 @@ export class Pyramid {
       }
     };
     let at = from;
-    while (at < to) {
+    while (at < end) {
       // The largest bucket that begins here and ends within.
       let level: Level | undefined;
       for (const wider of this.levels) {
-        if (at % wider.size !== 0 || at + wider.size > to) break;
+        if (at % wider.size !== 0 || at + wider.size > end) break;
         level = wider;
       }
       if (level === undefined) {
@@ -75,9 +75,11 @@ export class Pyramid {
     return found;
   }
 
-  private update(values: Float64Array): void {
+  /** Takes in the rows that have been added; costs what they are many. `extremes` does so by itself. */
+  update(): Float64Array {
+    const values = this.source.values();
     const from = this.length;
-    if (from === values.length && from > 0) return;
+    if (from === values.length && from > 0) return values;
     this.length = values.length;
     let size = FACTOR;
     for (let depth = 0; size <= values.length; depth++, size *= FACTOR) {
@@ -94,6 +96,7 @@ export class Pyramid {
       }
     }
     this.levels.length = Math.min(this.levels.length, depthOf(values.length));
+    return values;
   }
 }
 

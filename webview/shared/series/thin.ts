@@ -10,21 +10,59 @@ export interface Thinned {
   readonly length: number;
 }
 
+/** Which rows lie on which pixel: the same for all columns of a run, so that it is looked up once for all of them. */
+export interface PixelRows {
+  /** Rows within the borders: from `first` to before `end`. */
+  readonly first: number;
+  readonly end: number;
+  /** For each pixel the row behind its last. Empty where there is room for every row. */
+  readonly stops: Uint32Array;
+}
+
+/** Rows a pixel from which on its ends may be moved: by a sixteenth of a pixel at most. */
+const COARSE = 16 * 16;
+
+/** @param x never decreases.
+ *  @param borders of the pixels, in units of x, ascending (pixelBorders). */
+export function pixelRows(x: Float64Array, borders: Float64Array): PixelRows {
+  const pixels = borders.length - 1;
+  const right = borders[pixels] ?? NaN;
+  const first = lowerBound(x, borders[0] ?? NaN);
+  const end = after(x, right);
+  if (end - first <= 2 * pixels) return { first, end, stops: new Uint32Array(0) };
+  const stops = new Uint32Array(pixels);
+  let start = first;
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    let stop = end;
+    if (pixel < pixels - 1) {
+      stop = lowerBound(x, borders[pixel + 1] ?? right, start, end);
+      // To where the pyramid has a bucket's end, so that few values must be looked at one by one.
+      if (stop - start >= COARSE && stop < end) stop -= stop % 16;
+    }
+    stops[pixel] = stop;
+    start = stop;
+  }
+  return { first, end, stops };
+}
+
 /** At most two points a pixel within the borders, and the nearest point on each side of them, so that lines leave the picture
  *  where they should.
- *  @param x never decreases.
- *  @param borders of the pixels, in units of x, ascending (pixelBorders). */
+ *  @param x, borders as for `pixelRows`. */
 export function thin(x: Float64Array, y: Float64Array, pyramid: Pyramid, borders: Float64Array): Thinned {
-  const pixels = borders.length - 1;
-  const left = borders[0] ?? NaN;
-  const right = borders[pixels] ?? NaN;
-  const first = lowerBound(x, left);
-  const end = after(x, right);
+  return thinRows(x, y, pyramid, pixelRows(x, borders));
+}
+
+/** The same for rows that have been looked up. */
+export function thinRows(
+  x: Float64Array,
+  y: Float64Array,
+  pyramid: Pyramid,
+  { first, end, stops }: PixelRows,
+): Thinned {
+  const pixels = stops.length;
   const from = Math.max(0, first - 1);
   const to = Math.min(x.length, end + 1);
-  if (end - first <= 2 * pixels) {
-    return { x: x.slice(from, to), y: y.slice(from, to), length: Math.max(0, to - from) };
-  }
+  if (pixels === 0) return { x: x.slice(from, to), y: y.slice(from, to), length: Math.max(0, to - from) };
 
   const thinX = new Float64Array(2 * pixels + 2);
   const thinY = new Float64Array(2 * pixels + 2);
@@ -37,8 +75,7 @@ export function thin(x: Float64Array, y: Float64Array, pyramid: Pyramid, borders
   const found: Extremes = { least: -1, greatest: -1 };
   if (first > 0) keep(first - 1);
   let start = first;
-  for (let pixel = 0; pixel < pixels && start < end; pixel++) {
-    const stop = pixel === pixels - 1 ? end : Math.min(end, lowerBound(x, borders[pixel + 1] ?? right));
+  for (const stop of stops) {
     if (stop <= start) continue;
     pyramid.extremes(start, stop, found);
     // Nothing but gaps on this pixel: one of them stands for all.

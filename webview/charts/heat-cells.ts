@@ -1,0 +1,144 @@
+// The cells of a heat map on a canvas. A long run of a large model has more cells than the canvas has pixels, so they are painted
+// as one picture with a pixel a cell, which the canvas stretches: what would be a rectangle each costs a number each.
+import { cssColour, mix, type Rgb } from '../shared/colour';
+import type { PlotArea } from '../shared/plot';
+import type { Theme } from '../shared/theme';
+import type { HeatGrid } from './series/heat';
+
+/** Left and right border of a measurement's cells, in units of x. */
+export interface HeatColumn {
+  readonly left: number;
+  readonly right: number;
+}
+
+export interface HeatCells {
+  readonly grid: HeatGrid;
+  /** One for each step of the grid. */
+  readonly columns: readonly HeatColumn[];
+  readonly theme: Theme;
+  /** A line of background between the rows. */
+  readonly gaps: boolean;
+}
+
+/** Shades between the least and the greatest value. */
+const SHADES = 256;
+
+export function drawHeat(
+  context: CanvasRenderingContext2D,
+  area: PlotArea,
+  { grid, columns, theme, gaps }: HeatCells,
+): void {
+  const rows = grid.names.length;
+  const strips = stripsOf(columns, area);
+  if (rows === 0 || strips.length === 0) return;
+  const picture = pictureOf(grid, strips, theme);
+  const top = Math.round(area.toY(0));
+  const bottom = Math.round(area.toY(rows));
+  context.save();
+  context.imageSmoothingEnabled = false;
+  strips.forEach(({ from, to }, at) => {
+    context.drawImage(picture, at, 0, 1, rows, from, top, to - from, bottom - top);
+  });
+  context.restore();
+  if (!gaps) return;
+  const left = strips[0]?.from ?? area.left;
+  const right = strips.at(-1)?.to ?? area.right;
+  context.fillStyle = cssColour(theme.background);
+  for (let row = 1; row <= rows; row++) {
+    const y = Math.round(top + (row * (bottom - top)) / rows);
+    if (y >= area.top && y <= area.bottom + 1) context.fillRect(left, y - 1, right - left, 1);
+  }
+}
+
+/** Measurements that are drawn side by side as one, and where. */
+interface Strip {
+  /** Index of the first column, and behind the last. */
+  readonly first: number;
+  readonly end: number;
+  /** Pixels. */
+  readonly from: number;
+  readonly to: number;
+}
+
+/** A strip a column that is in view; one for all columns that fall on the same pixel. */
+function stripsOf(columns: readonly HeatColumn[], area: PlotArea): Strip[] {
+  const strips: Strip[] = [];
+  for (let column = 0; column < columns.length; column++) {
+    const { left = 0, right = 0 } = columns[column] ?? {};
+    const from = clampedX(area, left);
+    const to = clampedX(area, right);
+    if (!(to > from)) continue;
+    const before = strips.at(-1);
+    if (before !== undefined && to - before.from < 1) strips[strips.length - 1] = { ...before, end: column + 1, to };
+    else
+      strips.push({
+        first: column,
+        end: column + 1,
+        from: Math.round(from),
+        to: Math.max(Math.round(from) + 1, Math.round(to)),
+      });
+  }
+  return strips;
+}
+
+function clampedX(area: PlotArea, x: number): number {
+  const at = area.toX(x);
+  return Number.isNaN(at) ? area.left : Math.min(area.right, Math.max(area.left, at));
+}
+
+/** One pixel a cell, (rows × strips). Of several measurements on one strip the greatest shows, so that nothing that stands out is
+ *  lost. */
+function pictureOf(
+  { names, steps, values, most }: HeatGrid,
+  strips: readonly Strip[],
+  theme: Theme,
+): HTMLCanvasElement {
+  const canvas = document.createElement('canvas');
+  canvas.width = strips.length;
+  canvas.height = names.length;
+  const context = canvas.getContext('2d');
+  if (context === null) return canvas;
+  const image = context.createImageData(strips.length, names.length);
+  const pixels = new Uint32Array(image.data.buffer);
+  const palette = paletteOf(theme);
+  for (let row = 0; row < names.length; row++) {
+    const start = row * steps.length;
+    strips.forEach(({ first, end }, at) => {
+      let value = NaN;
+      for (let column = first; column < end; column++) {
+        const each = values[start + column] ?? NaN;
+        if (!Number.isNaN(each) && !(each <= value)) value = each;
+      }
+      // Nothing was measured: the background shows through.
+      if (Number.isNaN(value)) return;
+      const shade = most === 0 ? 0 : Math.round((value / most) * (SHADES - 1));
+      pixels[row * strips.length + at] = palette[Math.max(0, shade)] ?? 0;
+    });
+  }
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+const palettes = new WeakMap<Theme, Uint32Array>();
+
+/** Shades as pixels of an image, in the byte order of the machine. */
+function paletteOf(theme: Theme): Uint32Array {
+  let palette = palettes.get(theme);
+  if (palette === undefined) {
+    const bytes = new Uint8ClampedArray(4 * SHADES);
+    for (let shade = 0; shade < SHADES; shade++)
+      bytes.set([...heatColour(theme, shade / (SHADES - 1)), 255], 4 * shade);
+    palette = new Uint32Array(bytes.buffer);
+    palettes.set(theme, palette);
+  }
+  return palette;
+}
+
+/** From nearly the background to a chart colour of the theme and on to the text's: one hue whose lightness runs one way, so that
+ *  it reads without colour as well. `share`: 0 to 1. */
+export function heatColour(theme: Theme, share: number): Rgb {
+  const low = mix(theme.background, theme.foreground, 0.06);
+  const middle = theme.chart('blue');
+  const high = mix(middle, theme.foreground, 0.75);
+  return share < 0.6 ? mix(low, middle, share / 0.6) : mix(middle, high, (share - 0.6) / 0.4);
+}
