@@ -15,7 +15,7 @@ import { xPlotAxis } from './x-axis';
 
 export interface CardHost {
   /** x was zoomed or moved. */
-  readonly onView: (x: Range) => void;
+  readonly onView: (card: ChartCard, x: Range) => void;
   readonly onReset: () => void;
   /** Something about this card has changed that only the next frame can show. */
   readonly onChange: () => void;
@@ -253,7 +253,7 @@ export class ChartCard {
     const wide = pixels(scene.axis, x, area.right - area.left);
     if (gesture === 'box' ? high >= THIN_BOX : gesture === 'pan' && this.y !== null) this.y = y;
     if (gesture === 'box' && wide < THIN_BOX) this.host.onChange();
-    else this.host.onView(x);
+    else this.host.onView(this, x);
   }
 
   private listen(): void {

@@ -35,8 +35,8 @@ export function listenToChart(plot: HTMLElement, input: ChartInput): void {
     keyX = x;
     input.onPointer(x, null);
     const shown = input.shown();
-    const readout = x === null ? null : shown?.picture.readout(x, null);
-    if (readout == null) return;
+    const readout = x === null || shown === null ? null : shown.picture.readout(x, null);
+    if (readout === null) return;
     const values = readout.rows.map((row) => `${row.label}: ${row.value}`);
     input.announce([readout.heading, ...values].join('; '));
   };

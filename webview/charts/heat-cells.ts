@@ -1,5 +1,5 @@
 // The cells of a heat map on a canvas. A long run of a large model has more cells than the canvas has pixels, so they are painted
-// as one picture with a pixel a cell, which the canvas stretches: what would be a rectangle each costs a number each.
+// as one picture with a line of pixels a row, which the canvas stretches: what would be a rectangle each costs a few numbers each.
 import { cssColour, mix, type Rgb } from '../shared/colour';
 import type { PlotArea } from '../shared/plot';
 import type { Theme } from '../shared/theme';
@@ -31,18 +31,16 @@ export function drawHeat(
   const rows = grid.names.length;
   const strips = stripsOf(columns, area);
   if (rows === 0 || strips.length === 0) return;
-  const picture = pictureOf(grid, strips, theme);
+  const left = strips[0]?.from ?? 0;
+  const right = strips.at(-1)?.to ?? 0;
   const top = Math.round(area.toY(0));
   const bottom = Math.round(area.toY(rows));
   context.save();
   context.imageSmoothingEnabled = false;
-  strips.forEach(({ from, to }, at) => {
-    context.drawImage(picture, at, 0, 1, rows, from, top, to - from, bottom - top);
-  });
+  const picture = pictureOf(grid, strips, theme);
+  context.drawImage(picture, left, top, right - left, bottom - top);
   context.restore();
   if (!gaps) return;
-  const left = strips[0]?.from ?? area.left;
-  const right = strips.at(-1)?.to ?? area.right;
   context.fillStyle = cssColour(theme.background);
   for (let row = 1; row <= rows; row++) {
     const y = Math.round(top + (row * (bottom - top)) / rows);
@@ -86,34 +84,35 @@ function clampedX(area: PlotArea, x: number): number {
   return Number.isNaN(at) ? area.left : Math.min(area.right, Math.max(area.left, at));
 }
 
-/** One pixel a cell, (rows × strips). Of several measurements on one strip the greatest shows, so that nothing that stands out is
- *  lost. */
+/** One line of pixels a row, as wide as the strips together. Of several measurements on one strip the greatest shows, so that
+ *  nothing that stands out is lost. */
 function pictureOf(
   { names, steps, values, most }: HeatGrid,
   strips: readonly Strip[],
   theme: Theme,
 ): HTMLCanvasElement {
+  const left = strips[0]?.from ?? 0;
+  const width = (strips.at(-1)?.to ?? 0) - left;
   const canvas = document.createElement('canvas');
-  canvas.width = strips.length;
+  canvas.width = width;
   canvas.height = names.length;
   const context = canvas.getContext('2d');
   if (context === null) return canvas;
-  const image = context.createImageData(strips.length, names.length);
+  const image = context.createImageData(width, names.length);
   const pixels = new Uint32Array(image.data.buffer);
   const palette = paletteOf(theme);
   for (let row = 0; row < names.length; row++) {
-    const start = row * steps.length;
-    strips.forEach(({ first, end }, at) => {
+    for (const { first, end, from, to } of strips) {
       let value = NaN;
       for (let column = first; column < end; column++) {
-        const each = values[start + column] ?? NaN;
+        const each = values[row * steps.length + column] ?? NaN;
         if (!Number.isNaN(each) && !(each <= value)) value = each;
       }
       // Nothing was measured: the background shows through.
-      if (Number.isNaN(value)) return;
+      if (Number.isNaN(value)) continue;
       const shade = most === 0 ? 0 : Math.round((value / most) * (SHADES - 1));
-      pixels[row * strips.length + at] = palette[Math.max(0, shade)] ?? 0;
-    });
+      pixels.fill(palette[Math.max(0, shade)] ?? 0, row * width + from - left, row * width + to - left);
+    }
   }
   context.putImageData(image, 0, 0);
   return canvas;

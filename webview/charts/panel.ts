@@ -180,7 +180,10 @@ export class Panel {
 
   private cardHost(): CardHost {
     return {
-      onView: (x) => this.view(x),
+      onView: (card, x) => {
+        this.stage.act(card);
+        this.view(x);
+      },
       onReset: () => this.showAll(),
       onChange: () => this.stage.invalidate(),
       onCursor: (card, x) => this.stage.setCursor(x === null ? null : { card, x }),

@@ -1,8 +1,14 @@
-// When what is drawn: at most once a frame, only charts that are in sight and out of date, and the averages in slices beside.
+// When what is drawn: at most once a frame, only charts that are in sight and out of date. A frame has a budget, of which the
+// averages get a slice and drawing the rest; what does not fit waits for the next frame. The chart under the user's hand is always
+// drawn first, so that on a slow machine it is the other charts that lag behind, not the hand.
 import { setAttributes } from '../shared/dom';
-import { FRAME_SHARE, Slices } from '../shared/series/slices';
+import { Slices } from '../shared/series/slices';
 import type { ChartCard } from './chart-card';
 import type { Scene } from './picture';
+
+/** Milliseconds of a frame's 16 for averages, and until when charts begin to be drawn: the browser needs the rest for painting. */
+const AVERAGES = 4;
+const DRAWING = 8;
 
 export interface StageHost {
   /** What the charts are to show now. Called once a frame in which something is drawn. */
@@ -18,6 +24,8 @@ export class Stage {
   private readonly inSight = new Set<ChartCard>();
   /** Cards whose picture is older than the scene. */
   private readonly stale = new Set<ChartCard>();
+  /** The card that the user moves. */
+  private acting: ChartCard | null = null;
   private cursor: { readonly card: ChartCard; readonly x: number } | null = null;
   /** Time of the newest step that has arrived and is not drawn yet. */
   private newest: number | null = null;
@@ -49,7 +57,7 @@ export class Stage {
     return this.current;
   }
 
-  /** Something has changed that these cards must show. What is around them is brought up to date in any case. */
+  /** Something has changed that these cards must show (all by default). What is around them is brought up to date in any case. */
   invalidate(wanted: (card: ChartCard) => boolean = () => true): void {
     for (const card of this.cards) if (wanted(card)) this.stale.add(card);
     this.outdated = true;
@@ -61,9 +69,14 @@ export class Stage {
     this.newest = time;
   }
 
+  /** The user zooms or moves this card, and with it all others. */
+  act(card: ChartCard): void {
+    this.acting = card;
+  }
+
   setCursor(cursor: { readonly card: ChartCard; readonly x: number } | null): void {
     this.cursor = cursor;
-    this.drawCursor();
+    this.schedule();
   }
 
   private schedule(): void {
@@ -77,38 +90,49 @@ export class Stage {
 
   private frame(): void {
     const started = performance.now();
-    this.slices.begin(FRAME_SHARE);
+    this.slices.begin(AVERAGES);
     if (this.slices.proceed()) for (const card of this.cards) if (card.definition.smooths) this.stale.add(card);
-    if (this.outdated || this.toDraw().length > 0) this.draw(started);
-    const busy = this.slices.pending;
-    setAttributes(this.root, { 'data-busy': String(busy) });
+    const scene = this.scenery();
+    if (scene !== null) this.draw(scene, started + DRAWING);
+    this.drawCursor();
+    const behind = this.toDraw().length > 0;
+    if (!behind && this.newest !== null) {
+      setAttributes(this.root, { 'data-event-to-frame-ms': Date.now() - this.newest });
+      this.newest = null;
+    }
+    const busy = behind || this.slices.pending;
+    setAttributes(this.root, { 'data-busy': String(busy), 'data-frame-ms': (performance.now() - started).toFixed(1) });
     if (busy) this.schedule();
   }
 
-  private draw(started: number): void {
-    // Read before anything is written, or every card would make the browser lay out the page anew.
-    for (const card of this.toDraw()) card.measure();
-    this.outdated = false;
-    const scene = this.host.compose();
-    this.current = scene;
+  /** The scene, composed anew where it is out of date; null: there is nothing to draw. */
+  private scenery(): Scene | null {
+    const wanted = this.toDraw();
+    // Sizes are read before anything is written, or every card would make the browser lay out the page anew.
+    for (const card of wanted) card.measure();
+    if (this.outdated) {
+      this.outdated = false;
+      this.current = this.host.compose();
+      setAttributes(this.root, { 'data-x-min': this.current.axis.min, 'data-x-max': this.current.axis.max });
+    }
+    return wanted.length > 0 ? this.current : null;
+  }
+
+  private draw(scene: Scene, end: number): void {
     for (const card of this.toDraw()) {
       card.render(scene, this.host.options(card));
       this.stale.delete(card);
+      // At least one a frame.
+      if (performance.now() > end) return;
     }
-    this.drawCursor();
-    const delay = this.newest === null ? null : Date.now() - this.newest;
-    this.newest = null;
-    setAttributes(this.root, {
-      'data-x-min': scene.axis.min,
-      'data-x-max': scene.axis.max,
-      'data-frame-ms': (performance.now() - started).toFixed(1),
-      ...(delay === null ? {} : { 'data-event-to-frame-ms': delay }),
-    });
   }
 
-  /** Until the page has told what is in sight, everything is. */
+  /** In sight and out of date, the most urgent first: the one that is being moved, then those that have waited longest. Until the
+   *  page has told what is in sight, everything is. */
   private toDraw(): ChartCard[] {
-    return [...this.stale].filter((card) => this.inSight.size === 0 || this.inSight.has(card));
+    const wanted = [...this.stale].filter((card) => this.inSight.size === 0 || this.inSight.has(card));
+    const { acting } = this;
+    return acting !== null && wanted.includes(acting) ? [acting, ...wanted.filter((card) => card !== acting)] : wanted;
   }
 
   private drawCursor(): void {

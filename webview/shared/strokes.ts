@@ -2,6 +2,7 @@
 import type { Marker } from './series/run-style';
 import type { Thinned } from './series/thin';
 import { cssColour, type Rgb } from './colour';
+import { fillDense, isDense } from './dense-line';
 import type { PlotArea } from './plot';
 
 export interface Stroke {
@@ -20,11 +21,17 @@ const MARKER_DISTANCE = 90;
 const MARKER_SIZE = 3.5;
 
 export function strokeLine(context: CanvasRenderingContext2D, area: PlotArea, stroke: Stroke): void {
-  const { points } = stroke;
-  const { x: xs, y: ys, length } = points;
   context.save();
   context.strokeStyle = cssColour(stroke.colour, stroke.alpha);
   context.fillStyle = context.strokeStyle;
+  if (isDense(stroke.points, area)) fillDense(context, area, stroke.points, stroke);
+  else strokePoints(context, area, stroke);
+  if (stroke.markers !== 'none') drawMarkers(context, area, stroke);
+  context.restore();
+}
+
+function strokePoints(context: CanvasRenderingContext2D, area: PlotArea, stroke: Stroke): void {
+  const { x: xs, y: ys, length } = stroke.points;
   context.lineWidth = stroke.width;
   context.lineJoin = 'round';
   context.setLineDash([...stroke.dash]);
@@ -57,10 +64,8 @@ export function strokeLine(context: CanvasRenderingContext2D, area: PlotArea, st
   endRun();
   context.stroke();
   context.setLineDash([]);
-  if (stroke.markers === 'none') {
-    for (const [x, y] of alone) drawMarker(context, 'circle', x, y, Math.max(1.5, stroke.width));
-  } else drawMarkers(context, area, stroke);
-  context.restore();
+  if (stroke.markers !== 'none') return;
+  for (const [x, y] of alone) drawMarker(context, 'circle', x, y, Math.max(1.5, stroke.width));
 }
 
 function drawMarkers(context: CanvasRenderingContext2D, area: PlotArea, stroke: Stroke): void {

@@ -142,7 +142,7 @@ async function firstPicture(page: Page, run: string): Promise<number> {
               const share = (layer / names.length) * (at / steps.length);
               const cell: Record<string, number> = { step, layer, clippedShare: share, flippedShare: share };
               for (const name of layerColumns) {
-                (cells[name] as Float64Array)[at * names.length + layer] = cell[name] ?? 0;
+                (cells[name]!)[at * names.length + layer] = cell[name] ?? 0;
               }
             }
           });

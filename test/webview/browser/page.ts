@@ -150,12 +150,13 @@ export class PanelPage {
 
   /** Waits until what was sent is drawn. */
   async frame(): Promise<void> {
-    await this.page.evaluate(
-      () =>
-        new Promise<void>((resolve) => {
-          requestAnimationFrame(() => requestAnimationFrame(() => resolve()));
-        }),
-    );
+    await this.page.evaluate(async () => {
+      const next = () => new Promise((resolve) => requestAnimationFrame(resolve));
+      await next();
+      await next();
+      // A slow machine spreads over several frames what a quick one draws in one.
+      while (document.querySelector('[data-busy="true"]') !== null) await next();
+    });
   }
 
   /** Messages that the panel has posted, of one method. */

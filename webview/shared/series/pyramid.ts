@@ -35,44 +35,48 @@ export class Pyramid {
   /** Finds the extremes of the values from `from` to before `to`; `found` is written to and returned. NaN is passed over. */
   extremes(from: number, to: number, found: Extremes): Extremes {
     const values = this.update();
-    const end = Math.min(to, values.length);
     found.least = -1;
     found.greatest = -1;
-    let low = Infinity;
-    let high = -Infinity;
-    const consider = (at: number) => {
-      const value = values[at] ?? NaN;
+    this.scan(values, -1, from, Math.min(to, values.length), found);
+    return found;
+  }
+
+  /** Looks through buckets of a level (−1: the values themselves), as many of them as possible one level higher.
+   *  @param from, to of the buckets */
+  private scan(values: Float64Array, depth: number, from: number, to: number, found: Extremes): void {
+    const above = Math.ceil(from / FACTOR);
+    const end = Math.floor(to / FACTOR);
+    if (end <= above || depth + 1 >= this.levels.length) {
+      this.look(values, depth, from, to, found);
+      return;
+    }
+    this.look(values, depth, from, above * FACTOR, found);
+    this.scan(values, depth + 1, above, end, found);
+    this.look(values, depth, end * FACTOR, to, found);
+  }
+
+  private look(values: Float64Array, depth: number, from: number, to: number, found: Extremes): void {
+    let { least, greatest } = found;
+    let low = least < 0 ? Infinity : (values[least] ?? NaN);
+    let high = greatest < 0 ? -Infinity : (values[greatest] ?? NaN);
+    const level = this.levels[depth];
+    for (let at = from; at < to; at++) {
+      const lower = level === undefined ? at : (level.least[at] ?? NONE);
+      if (lower === NONE) continue;
+      const value = values[lower] ?? NaN;
       if (value < low) {
         low = value;
-        found.least = at;
+        least = lower;
       }
-      if (value > high) {
-        high = value;
-        found.greatest = at;
+      const higher = level === undefined ? at : (level.greatest[at] ?? NONE);
+      const other = values[higher] ?? NaN;
+      if (other > high) {
+        high = other;
+        greatest = higher;
       }
-    };
-    let at = from;
-    while (at < end) {
-      // The largest bucket that begins here and ends within.
-      let level: Level | undefined;
-      for (const wider of this.levels) {
-        if (at % wider.size !== 0 || at + wider.size > end) break;
-        level = wider;
-      }
-      if (level === undefined) {
-        consider(at);
-        at++;
-        continue;
-      }
-      const bucket = at / level.size;
-      const least = level.least[bucket] ?? NONE;
-      if (least !== NONE) {
-        consider(least);
-        consider(level.greatest[bucket] ?? NONE);
-      }
-      at += level.size;
     }
-    return found;
+    found.least = least;
+    found.greatest = greatest;
   }
 
   /** Takes in the rows that have been added; costs what they are many. `extremes` does so by itself. */

@@ -13,9 +13,6 @@ export interface Progress {
   readonly changed: boolean;
 }
 
-/** Milliseconds of a frame's 16 that computing may take; drawing and the browser need theirs. */
-export const FRAME_SHARE = 5;
-
 export class Slices {
   private readonly waiting = new Set<Sliced>();
   private end = Infinity;
