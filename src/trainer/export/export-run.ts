@@ -6,14 +6,21 @@ import { nodeFileSystem } from '../../formats';
 import { temporaryName } from '../../formats/file-system';
 import { describeLosses, isExact } from '../../formats/tensor-export';
 import { readNotes, slug } from '../../runs';
-import { EXPORT_FORMATS, LOADED_BY, impossible, type ExportFormat, type FormatPlan, type Planner } from './formats';
+import { EXPORT_FORMATS, LOADED_BY, type ExportFormat, type FormatPlan, type Planner } from './formats';
 import { writeCard, writeManifest, type ExportedFile } from './manifest';
 import { Meter } from './meter';
 import { requireFree, writeFolder } from './output';
+import { planCompressed, planGptqExport, planHuggingFace, planOwn } from './plan-folder';
 import { planGgufExport } from './plan-gguf';
 import { openSource, type ExportSource } from './source';
 
-const PLANNERS: Readonly<Partial<Record<ExportFormat, Planner>>> = { gguf: planGgufExport };
+const PLANNERS: Readonly<Record<ExportFormat, Planner>> = {
+  gguf: planGgufExport,
+  huggingface: planHuggingFace,
+  'compressed-tensors': planCompressed,
+  gptq: planGptqExport,
+  'lr-qat': planOwn,
+};
 
 export interface ExportOptions {
   readonly run: string;
@@ -115,10 +122,8 @@ async function planFormat(
   format: ExportFormat,
   { type, floatType }: Pick<ExportOptions, 'type' | 'floatType'>,
 ): Promise<FormatPlan> {
-  const planner = PLANNERS[format];
-  if (planner === undefined) return impossible(format, 'is not written yet');
   const name = slug((await readNotes(source.runDirectory)).name ?? source.experiment.name);
-  return planner(source, {
+  return PLANNERS[format](source, {
     name,
     ...(type === undefined ? {} : { type }),
     ...(floatType === undefined ? {} : { floatType }),

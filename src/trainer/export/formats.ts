@@ -16,7 +16,7 @@ export const LOADED_BY: Readonly<Record<ExportFormat, string>> = {
   huggingface: 'transformers and all that reads its folders',
   'compressed-tensors': 'vLLM, SGLang, transformers',
   gptq: 'vLLM, SGLang, transformers, GPTQModel, ExLlama',
-  'lr-qat': 'LR-QAT Studio',
+  'lr-qat': 'programs of your own: its layout is documented',
 };
 
 export interface FormatOptions {
