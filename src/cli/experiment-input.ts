@@ -9,9 +9,10 @@ import {
   formatProblems,
   parseExperiment,
   resolvePaths,
-  validateAgainstWorld,
+  validateRuns,
   type Experiment,
   type Problem,
+  type SweepRun,
   type World,
 } from '../experiment';
 import type { Context } from './context';
@@ -24,6 +25,8 @@ export interface ExperimentInput {
   readonly text: string;
   /** Paths resolved; absent when there is an error. */
   readonly experiment?: Experiment;
+  /** Of a file with a sweep: what it stands for, in order. `experiment` is the first of them. */
+  readonly sweep?: readonly SweepRun[];
   readonly problems: readonly Problem[];
   /** Absent when the text alone has errors. */
   readonly world?: World;
@@ -46,16 +49,33 @@ export async function readExperiment(
   const text = applyOverrides(await readText(file, name), sets);
   const parsed = parseExperiment(text, name);
   if (parsed.experiment === undefined) return { file, text, problems: parsed.problems };
-  const experiment = resolvePaths(parsed.experiment, file, { workspaceFolder: context.folder }, existsSync);
+  const resolved = (experiment: Experiment): Experiment =>
+    resolvePaths(experiment, file, { workspaceFolder: context.folder }, existsSync);
+  const experiment = resolved(parsed.experiment);
+  const sweep = parsed.sweep?.map((run) => ({ ...run, experiment: resolved(run.experiment) }));
+  const runs = sweep ?? [{ name: experiment.name, values: {}, redirects: [], experiment }];
   const world = await worldFor(file, runsFolder, experiment.device);
-  const found =
-    checks === 'all'
-      ? await validateAgainstWorld(experiment, world, { text, file: name })
-      : await validateAgainstWorld({ ...experiment, memoryLimit: 'auto' }, boundless(world), { text, file: name });
+  const found: Problem[] = [];
+  for (const device of new Set(runs.map((run) => run.experiment.device))) {
+    const theirs = runs.filter((run) => run.experiment.device === device);
+    const place = device === experiment.device ? world : await worldFor(file, runsFolder, device);
+    found.push(...(await checkRuns(theirs, place, { text, file: name }, checks)));
+  }
   const problems = [...parsed.problems, ...found];
   return problems.some(({ severity }) => severity === 'error')
     ? { file, text, problems, world }
-    : { file, text, experiment, problems, world };
+    : { file, text, experiment, ...(sweep === undefined ? {} : { sweep }), problems, world };
+}
+
+function checkRuns(
+  runs: readonly SweepRun[],
+  world: World,
+  source: { readonly text: string; readonly file: string },
+  checks: Checks,
+): Promise<Problem[]> {
+  if (checks === 'all') return validateRuns(runs, world, source);
+  const unlimited = runs.map((run) => ({ ...run, experiment: { ...run.experiment, memoryLimit: 'auto' } }));
+  return validateRuns(unlimited, boundless(world), source);
 }
 
 /** The experiment, or a UserError after all problems were printed. Warnings are printed as well. */

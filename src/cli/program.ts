@@ -8,12 +8,23 @@ import { estimateRun, type EstimateOptions } from './commands/estimate';
 import { evaluate, type EvaluateOptions } from './commands/evaluate';
 import { exportCommand, type ExportCommandOptions } from './commands/export';
 import { list, type ListOptions } from './commands/list';
+import {
+  addToQueue,
+  cancelRuns,
+  listQueue,
+  moveRun,
+  waitForQueue,
+  type CancelOptions,
+  type QueueAddOptions,
+  type QueueListOptions,
+  type WaitOptions,
+} from './commands/queue';
 import { resume, type ResumeOptions } from './commands/resume';
 import { show, type ShowOptions } from './commands/show';
 import { train, type TrainOptions } from './commands/train';
 import { validate, type ValidateOptions } from './commands/validate';
 import { TASK_NAMES } from '../trainer/tasks/definitions';
-import type { Context } from './context';
+import type { Context, RunsOption } from './context';
 import { EXPORT_FORMATS } from '../trainer/export/formats';
 import { EXIT_CODE_HELP } from './exit-codes';
 
@@ -42,6 +53,8 @@ export function buildProgram(context: Context, finish: (code: number) => void): 
     .option('--json', 'one event a line, for programs')
     .option('--foreground', 'train in this process instead of a detached one')
     .option('--detach', 'start the trainer and return at once')
+    .option('-y, --yes', 'of a sweep: queue the runs without asking')
+    .addOption(parallelOption())
     .addHelpText('after', TRAIN_HELP)
     .action(async (file: string, options: TrainOptions) => finish(await train(file, options, context)));
 
@@ -71,6 +84,9 @@ export function buildProgram(context: Context, finish: (code: number) => void): 
     .addOption(runsOption())
     .addOption(timeoutOption())
     .action(async (run: string, options: ControlOptions) => finish(await checkpoint(run, options, context)));
+
+  program.commandsGroup('Queue:');
+  buildQueue(program, context, finish);
 
   program.commandsGroup('Look:');
   command(program, 'list', 'list the runs of a folder')
@@ -161,6 +177,63 @@ export function buildProgram(context: Context, finish: (code: number) => void): 
   return program;
 }
 
+function buildQueue(program: Command, context: Context, finish: (code: number) => void): void {
+  const queue = command(program, 'queue', 'list, fill and change the queue of a folder of runs')
+    .helpCommand(false)
+    .addHelpText('after', QUEUE_HELP);
+  queue
+    .command('list', { isDefault: true })
+    .description('show what waits and what works (also: lrqat queue)')
+    .addOption(runsOption())
+    .option('--json', 'as JSON')
+    .addOption(parallelOption())
+    .action(async (options: QueueListOptions) => finish(await listQueue(options, context)));
+  queue
+    .command('add')
+    .description('queue an experiment, all runs of its sweep, or a run that has ended to go on')
+    .argument('<file-or-run>', 'experiment file (*.lrqat.json), or a run that was stopped, failed or crashed')
+    .addOption(runsOption())
+    .addOption(setOption())
+    .option('--json', 'one line for each run')
+    .option('-y, --yes', 'of a sweep: queue the runs without asking')
+    .addOption(parallelOption())
+    .action(async (what: string, options: QueueAddOptions) => finish(await addToQueue(what, options, context)));
+  queue
+    .command('move')
+    .description('change the place of a waiting run')
+    .addArgument(runArgument())
+    .argument('<where>', 'up, down, first, last, or a position from 1')
+    .addOption(runsOption())
+    .action(async (run: string, to: string, options: RunsOption) => finish(await moveRun(run, to, options, context)));
+  queue
+    .command('skip')
+    .description('let all others go first: the same as move last')
+    .addArgument(runArgument())
+    .addOption(runsOption())
+    .action(async (run: string, options: RunsOption) => finish(await moveRun(run, 'last', options, context)));
+  queue
+    .command('cancel')
+    .description('take waiting runs out of the queue')
+    .argument('[runs...]', RUN_HELP)
+    .option('--all', 'all that wait')
+    .addOption(runsOption())
+    .action(async (runs: string[], options: CancelOptions) => finish(await cancelRuns(runs, options, context)));
+  queue
+    .command('start')
+    .description('start a waiting run at once, beside those that work: the same as resume --detach')
+    .addArgument(runArgument())
+    .addOption(runsOption())
+    .action(async (run: string, options: RunsOption) =>
+      finish(await resume(run, { ...options, detach: true }, context)),
+    );
+  queue
+    .command('wait')
+    .description('stay until nothing waits or works any more')
+    .addOption(runsOption())
+    .addOption(new Option('--timeout <seconds>', 'leave after so long').argParser(positiveInteger))
+    .action(async (options: WaitOptions) => finish(await waitForQueue(options, context)));
+}
+
 /** A subcommand whose errors and help end as the program's do. */
 function command(program: Command, name: string, description: string): Command {
   return program
@@ -184,6 +257,12 @@ function setOption(): Option {
 
 function timeoutOption(): Option {
   return new Option('--timeout <seconds>', 'how long to wait for the trainer').argParser(positiveInteger).default(60);
+}
+
+function parallelOption(): Option {
+  return new Option('--parallel <runs>', 'runs at a time on each device, kept with the queue').argParser(
+    positiveInteger,
+  );
 }
 
 function positiveInteger(text: string): number {
@@ -213,6 +292,8 @@ NO_COLOR turns colours off.
 const TRAIN_HELP = `
 The trainer is a process of its own: it goes on when this terminal is closed.
 Ctrl-C stops the run and saves it; a second Ctrl-C stops it at once, without saving.
+An experiment with a "sweep" is queued: after a question that says how many runs, how long
+and how much disk. Without a terminal nothing is started unless --yes says so.
 Not on a terminal, plain lines are printed (a step line at most every two seconds).
 With --json every line is one event: the events of metrics.jsonl, "status" when the
 state changes, first "run", last "result".
@@ -221,8 +302,21 @@ Examples:
   lrqat train w2.lrqat.json
   lrqat train w2.lrqat.json --set training.steps=50 --runs /scratch/runs
   lrqat train w2.lrqat.json --detach && lrqat show latest --follow
+  lrqat train sweep.lrqat.json --yes --parallel 2 && lrqat queue wait
 
 ${EXIT_CODE_HELP}`;
+
+const QUEUE_HELP = `
+A queue belongs to a folder of runs and is nothing but files in it. Each trainer starts the
+next run when it ends; when one was killed, or the machine was started again, any command
+that looks at the runs starts what waits.
+
+Examples:
+  lrqat queue add w2.lrqat.json
+  lrqat queue add sweep.lrqat.json --yes --parallel 2
+  lrqat queue move w3-rank8 first
+  lrqat queue cancel --all
+`;
 
 const RESUME_HELP = `
 A run restarts from its last complete checkpoint and then computes, to the bit, what it

@@ -7,6 +7,7 @@ import { describeFailure, isEnded, readResult, readState, recordEnd, RunReader }
 import { shortPath, type Context } from './context';
 import { EXIT, exitCodeFor } from './exit-codes';
 import { followRun, lastLogLines, type FollowEnd, type Trainer } from './follow-run';
+import { keepQueueGoing } from './keep-queue';
 import { stopOnInterrupt } from './interrupt';
 import { resultReport } from './report';
 import { viewFor, type RunView } from './views';
@@ -59,6 +60,8 @@ export async function runSession(
     interrupts.dispose();
     process.off('SIGTERM', onTerminate);
   }
+  // A trainer of its own has left its queue to a process; one in here has ended with this command.
+  if (foreground && interrupts.count() === 0) await keepQueueGoing(path.dirname(runDirectory), context);
   await reportEnd(runDirectory, end, options, context);
   return interrupts.count() > 0 && end.state !== 'finished' ? EXIT.interrupted : exitCodeOf(end);
 }

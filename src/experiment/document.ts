@@ -4,6 +4,12 @@ import { createScanner, modify, parseTree, type Node, type ParseError } from 'js
 
 import type { KeyPath, SourceRange, TextEdit } from './problem';
 
+/** Values of one key path that stand elsewhere in the file: a swept key's in the list of the sweep. */
+export interface Redirect {
+  readonly from: KeyPath;
+  readonly to: KeyPath;
+}
+
 export class ExperimentDocument {
   readonly root: Node | undefined;
   readonly syntaxErrors: readonly ParseError[];
@@ -12,13 +18,24 @@ export class ExperimentDocument {
   constructor(
     readonly text: string,
     readonly file: string,
+    private readonly redirects: readonly Redirect[] = [],
+    parsed?: ExperimentDocument,
   ) {
+    if (parsed) {
+      ({ root: this.root, syntaxErrors: this.syntaxErrors, lineStarts: this.lineStarts } = parsed);
+      return;
+    }
     const errors: ParseError[] = [];
     // A byte order mark is no JSON; a blank in its place keeps all offsets.
     const source = text.startsWith('\uFEFF') ? ` ${text.slice(1)}` : text;
     this.root = parseTree(source, errors, { allowTrailingComma: true });
     this.syntaxErrors = errors;
     this.lineStarts = lineStartsOf(text);
+  }
+
+  /** The same text, in which the values of some key paths are looked for elsewhere. */
+  redirected(redirects: readonly Redirect[]): ExperimentDocument {
+    return new ExperimentDocument(this.text, this.file, redirects, this);
   }
 
   /** Range of `length` characters at `offset`. */
@@ -43,7 +60,7 @@ export class ExperimentDocument {
   /** The value's node; of a duplicate key the last, as JSON readers do. */
   node(path: KeyPath): Node | undefined {
     let node = this.root;
-    for (const segment of path) {
+    for (const segment of this.place(path)) {
       if (!node) return undefined;
       node = typeof segment === 'number' ? node.children?.[segment] : propertyOf(node, segment)?.children?.[1];
     }
@@ -51,10 +68,16 @@ export class ExperimentDocument {
   }
 
   /** The `"key": value` node of a path that ends in a key. */
-  property(path: KeyPath): Node | undefined {
+  property(written: KeyPath): Node | undefined {
+    const path = this.place(written);
     const key = path.at(-1);
     const parent = this.node(path.slice(0, -1));
     return typeof key === 'string' && parent ? propertyOf(parent, key) : undefined;
+  }
+
+  private place(path: KeyPath): KeyPath {
+    const redirect = this.redirects.find(({ from }) => from.every((segment, index) => segment === path[index]));
+    return redirect === undefined ? path : [...redirect.to, ...path.slice(redirect.from.length)];
   }
 
   /** Where to point for a path: its value, or the key of the nearest section that is in the file. */

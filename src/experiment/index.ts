@@ -3,9 +3,11 @@
 export { ExperimentSchema, LayerOverrideSchema } from './schema';
 export type { Experiment, ExperimentInput, Granularity, LayerOverride } from './schema';
 export type { Fix, KeyPath, Problem, SourceRange, TextEdit } from './problem';
-export { parseExperiment, nameOf, type ParsedExperiment } from './parse';
+export { parseExperiment, nameOf, type ParsedExperiment, type SweepRun } from './parse';
 export { formatProblems, countProblems } from './format-problems';
 export { applyOverrides } from './overrides';
+export { planRuns, type SweepPlan, type SweepRunPlan } from './sweep-plan';
+export { MAX_SWEEP_RUNS } from './sweep';
 export { resolvePaths, isHubId, type PathVariables } from './paths';
 export { resolveLinears, matchesGlob } from './linears';
 export { memoryLimitBytes } from './memory-limit';
@@ -23,5 +25,5 @@ export {
   GPU_EFFICIENCY,
   type Calibration,
 } from './calibration';
-export { validateAgainstWorld } from './validate-world';
+export { validateAgainstWorld, validateRuns } from './validate-world';
 export type { ExperimentSource, TextRequest, World, WorldModel } from './validate-world';

@@ -65,6 +65,8 @@ function overridePath(written: string, set: string, text: string): JSONPath {
   }
   const path: (string | number)[] = [];
   let schemas: SchemaView[] = [view(ExperimentSchema)];
+  // A sweep is set or taken out as a whole: its keys have dots in them.
+  if (written === 'sweep') return ['sweep'];
   for (const [piece, index, key] of segments) {
     if (key === undefined) {
       const items = schemas.flatMap((schema) => (schema.items ? [schema.items] : []));

@@ -4,15 +4,24 @@ import { withDefaults } from './defaults';
 import { ExperimentDocument, MAX_DEPTH, nestedTooDeep, valueOf } from './document';
 import { pathText, type Fix, type Problem } from './problem';
 import { rules, type Finding } from './rules';
-import type { Experiment } from './schema';
+import { ExperimentSchema, type Experiment } from './schema';
 import { schemaProblems } from './schema-problems';
+import { combinations, withCombination, type Combination, type SweepAxis } from './sweep';
+import { mergeProblems, readSweep } from './sweep-problems';
 import { duplicateKeys, syntaxProblems } from './syntax-problems';
 
 export interface ParsedExperiment {
-  /** Present when there is no error (warnings may be there). */
+  /** Present when there is no error (warnings may be there). Of a sweep its first run. */
   readonly experiment?: Experiment;
+  /** Present beside `experiment` when the file stands for several runs: all of them, in order. */
+  readonly sweep?: readonly SweepRun[];
   /** In the order of the file. */
   readonly problems: Problem[];
+}
+
+/** One run of a sweep: an experiment like any other. */
+export interface SweepRun extends Combination {
+  readonly experiment: Experiment;
 }
 
 /** Reads an experiment; never throws for what the text says. `file` is only named in problems and gives the default name. */
@@ -26,19 +35,72 @@ export function parseExperiment(text: string, file: string): ParsedExperiment {
   }
   const written = valueOf(document.root) as Record<string, unknown>;
   delete written['$schema']; // editors' way to name the schema; not part of the experiment
-  const filled = withDefaults(written);
+  const sweep = 'sweep' in written ? readSweep(document, written['sweep']) : { axes: [], problems: [] };
+  delete written['sweep'];
+  const all = combinations(sweep.axes);
   const duplicates = duplicateKeys(document);
+  const found = valueProblems(document, written, sweep.axes);
   // After a syntax error keys may be missing only because the tree ends early.
-  const found = schemaProblems(document, filled);
   const structural = found.problems.filter(({ message }) => syntax.length === 0 || !message.includes(' is missing;'));
-  const wrong = [...syntax, ...duplicates, ...structural];
-  const experiment = filled as Experiment;
+  const runs = all.map((combination) => ({
+    ...combination,
+    experiment: withDefaults(withCombination(written, combination)) as Experiment,
+  }));
+  const ruled = runs.map(({ name, redirects, experiment }) => ({
+    name,
+    problems: syntax.length === 0 ? ruleProblems(document.redirected(redirects), experiment, found.broken) : [],
+  }));
   const problems = inFileOrder([
-    ...wrong,
-    ...(syntax.length === 0 ? ruleProblems(document, experiment, found.broken) : []),
+    ...syntax,
+    ...duplicates,
+    ...sweep.problems,
+    ...structural,
+    ...mergeProblems(ruled),
   ]);
-  if (problems.some(({ severity }) => severity === 'error')) return { problems };
-  return { experiment: { ...experiment, name: experiment.name || nameOf(file) }, problems };
+  const [first] = runs;
+  if (first === undefined || problems.some(({ severity }) => severity === 'error')) return { problems };
+  if (sweep.axes.length === 0) {
+    return { experiment: { ...first.experiment, name: first.experiment.name || nameOf(file) }, problems };
+  }
+  const named = runs.map((run) => ({ ...run, experiment: { ...run.experiment, name: nameInSweep(run) } }));
+  return { experiment: named[0]?.experiment ?? first.experiment, sweep: named, problems };
+}
+
+/** Characters of a name that the schema takes. */
+const MAX_NAME = ExperimentSchema.properties.name.maxLength ?? 200;
+
+/** What the file writes as its name comes first; the file's own name, which mostly tells of one of the values, does not. */
+function nameInSweep({ name, experiment }: SweepRun): string {
+  return experiment.name === '' ? name : `${experiment.name.slice(0, MAX_NAME - 1 - name.length)}-${name}`;
+}
+
+/** Keys and values against the schema: the file with the first value of every swept key, then each other value by itself. */
+function valueProblems(
+  document: ExperimentDocument,
+  written: Record<string, unknown>,
+  axes: readonly SweepAxis[],
+): { readonly problems: readonly Problem[]; readonly broken: readonly string[] } {
+  const first = axes.map(({ values }) => values.slice(0, 1));
+  const variants = [
+    first,
+    ...axes.flatMap(({ values }, axis) => values.slice(1).map((value) => first.with(axis, [value]))),
+  ];
+  const problems = new Map<string, Problem>();
+  const broken = new Set<string>();
+  for (const variant of variants) {
+    // Places are those of the whole lists, whatever is tried of them.
+    const redirects = axes.map(({ key, path, values }, axis) => ({
+      from: path,
+      to: ['sweep', key, values.indexOf(variant[axis]?.[0])],
+    }));
+    const values = Object.fromEntries(axes.map(({ key }, axis) => [key, variant[axis]?.[0]]));
+    const found = schemaProblems(document.redirected(redirects), withDefaults(withCombination(written, { values })));
+    for (const problem of found.problems) {
+      problems.set(JSON.stringify([problem.line, problem.column, problem.message]), problem);
+    }
+    for (const path of found.broken) broken.add(path);
+  }
+  return { problems: [...problems.values()], broken: [...broken] };
 }
 
 function tooDeep(document: ExperimentDocument, line: number): Problem {

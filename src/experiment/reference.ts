@@ -4,6 +4,8 @@ import type { TSchema } from '@sinclair/typebox';
 
 import { allowed, view, type SchemaView } from './allowed';
 import { ExperimentSchema } from './schema';
+import { MAX_SWEEP_RUNS } from './sweep';
+import { sweepable } from './sweep-keys';
 
 /** JSON schema of an experiment as written (draft 7, what editors understand): only keys without default are required. */
 export function jsonSchema(): Record<string, unknown> {
@@ -17,9 +19,37 @@ export function jsonSchema(): Record<string, unknown> {
     properties: {
       $schema: { type: 'string', description: 'Place of this schema; only for editors.' },
       ...written.properties,
+      sweep: sweepSchema(),
     },
   };
 }
+
+const SWEEP =
+  'Several runs from one file: for each key path a list of values, for each combination of values a run. The runs are queued.';
+
+/** Completion and hover of a swept key's values are those of the key. */
+function sweepSchema(): Record<string, unknown> {
+  const lists = [...sweepable].map(([path, schema]) => {
+    const { default: _, ...values } = asWritten(schema) as Record<string, unknown>;
+    const description = `Values of ${path} to run. ${schema.description ?? ''}`;
+    return [path, { type: 'array', minItems: 1, items: values, description, defaultSnippets: LIST_SNIPPETS }] as const;
+  });
+  return {
+    type: 'object',
+    description: SWEEP,
+    additionalProperties: false,
+    properties: Object.fromEntries(lists),
+    defaultSnippets: [
+      {
+        label: '{ "quantization.weights.bits": [2, 3, 4] }',
+        description: 'A run for each of some bit widths.',
+        body: { 'quantization.weights.bits': [2, 3, 4] },
+      },
+    ],
+  };
+}
+
+const LIST_SNIPPETS = [{ label: '[ ]', body: ['$1'] }];
 
 /** The same schema for completion and hover beside our own validation: it says what there is and forbids nothing, because every
  *  problem would otherwise be shown twice, once in words that do not know the field. */
@@ -88,7 +118,7 @@ export function referencePage(): string {
   return `${[
     '# The experiment file',
     '<!-- Made from src/experiment/schema.ts by `node scripts/generate-schema.mjs`; do not edit. -->',
-    'A file `NAME.lrqat.json` describes one run. It is JSON; comments and trailing commas are allowed. Only `model.path` and `data.train` must be written, everything else has a default. Relative paths start at the folder of the file.',
+    'A file `NAME.lrqat.json` describes one run, or several with [`sweep`](#sweep). It is JSON; comments and trailing commas are allowed. Only `model.path` and `data.train` must be written, everything else has a default. Relative paths start at the folder of the file.',
     'The smallest experiment:',
     ['```jsonc', smallest, '```'].join('\n'),
     'On the command line `--set key.path=value` replaces a value for one run: `--set training.steps=100`, `--set quantization.weights.bits=3`, `--set quantization.layers[0].skip=true`. `--set key.path=` takes a key out, so that its default applies, and `--set quantization.layers[]={…}` appends to a list.',
@@ -99,6 +129,8 @@ export function referencePage(): string {
       view(schema).description ?? '',
       ...entries(key, view(schema)),
     ]),
+    '## `sweep`',
+    sweepProse,
     '## What is checked',
     checks,
   ].join('\n\n')}\n`;
@@ -108,6 +140,24 @@ const smallest = `{
   "model": { "path": "model" },
   "data": { "train": ["train.txt"], "validation": ["validation.txt"] }
 }`;
+
+const sweepProse = [
+  `${SWEEP} At most ${String(MAX_SWEEP_RUNS)} runs.`,
+  [
+    '```jsonc',
+    '{',
+    '  "model": { "path": "model" },',
+    '  "data": { "train": ["train.txt"], "validation": ["validation.txt"] },',
+    '  "sweep": {',
+    '    "quantization.weights.bits": [2, 3, 4],',
+    '    "quantization.lowRank.rank": [8, 32],',
+    '  },',
+    '}',
+    '```',
+  ].join('\n'),
+  'Every key that holds a value can be swept, but for `name`; what the file says of a swept key elsewhere does not count. Keys inside of lists cannot be swept one by one, a whole list can: `"quantization.layers": [[], [{ "match": "*.down_proj", "bits": 4 }]]`.',
+  'The runs come in the order of nested loops: keys as they are written, values as they are listed, the last key varies fastest. They are named by their values (`w2-rank8`, `w2-rank32`, `w3-rank8`, …), with `name` before them where the file has one. Each combination is checked like an experiment of its own; a value that stands twice in a list is an error. How the runs are queued: [queue.md](queue.md).',
+].join('\n\n');
 
 const checks = [
   '- Keys, types and ranges as above; unknown and doubled keys are errors, all problems are reported at once.',

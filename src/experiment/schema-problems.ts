@@ -69,7 +69,8 @@ function unknownKey(
 ): { problem: Problem; nearest: string | undefined } {
   const key = String(path.at(-1));
   const parent = path.slice(0, -1);
-  const known = Object.keys(view(schema).properties ?? {});
+  // "sweep" is a key of the file, not of the experiments that it stands for.
+  const known = [...Object.keys(view(schema).properties ?? {}), ...(parent.length === 0 ? ['sweep'] : [])];
   const node = document.property(path);
   const name = node?.children?.[0];
   const where = pathText(parent) || 'the experiment';

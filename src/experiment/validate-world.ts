@@ -6,15 +6,16 @@ import type { ModelShape } from '../formats/model-shape';
 import { quoted } from './allowed';
 import { guessedCalibration } from './calibration';
 import { planDisk } from './disk';
-import { ExperimentDocument } from './document';
+import { ExperimentDocument, type Redirect } from './document';
 import { estimate, type Suggestion } from './estimate';
 import { formatBytes } from './format-numbers';
-import { inFileOrder, locate } from './parse';
+import { inFileOrder, locate, type SweepRun } from './parse';
 import type { Machine } from './planner';
 import type { KeyPath, Problem } from './problem';
 import type { Finding } from './rules';
 import type { Experiment } from './schema';
 import { shapeFindings } from './shape-rules';
+import { mergeProblems } from './sweep-problems';
 
 export interface WorldModel {
   readonly folder: string;
@@ -53,6 +54,45 @@ export interface World {
 export interface ExperimentSource {
   readonly text: string;
   readonly file: string;
+  /** Values that stand elsewhere than their keys: of one run of a sweep. */
+  readonly redirects?: readonly Redirect[];
+}
+
+/**
+ * The same for all runs of a file: one, or those of a sweep. A problem that several runs share is told once. Models and texts
+ * are looked at once, however many runs use them.
+ */
+export async function validateRuns(
+  runs: readonly (Pick<SweepRun, 'name' | 'redirects' | 'experiment'>)[],
+  world: World,
+  source: Omit<ExperimentSource, 'redirects'>,
+): Promise<Problem[]> {
+  const known = looksOnce(world);
+  const found: { name: string; problems: Problem[] }[] = [];
+  for (const { name, redirects, experiment } of runs) {
+    found.push({ name, problems: await validateAgainstWorld(experiment, known, { ...source, redirects }) });
+  }
+  return inFileOrder(mergeProblems(found));
+}
+
+function looksOnce(world: World): World {
+  const answers = new Map<string, Promise<unknown>>();
+  const once = <Value>(key: readonly unknown[], ask: () => Promise<Value>): Promise<Value> => {
+    const text = JSON.stringify(key);
+    const answer = answers.get(text) ?? ask();
+    answers.set(text, answer);
+    return answer as Promise<Value>;
+  };
+  return {
+    ...world,
+    openModel: (model) => once(['model', model], () => world.openModel(model)),
+    tokenizerVocabulary: (model) => once(['vocabulary', model.folder], () => world.tokenizerVocabulary(model)),
+    expand: (pattern) => once(['expand', pattern], () => world.expand(pattern)),
+    similar: (pattern) => once(['similar', pattern], () => world.similar(pattern)),
+    countTokens: (request, enough) =>
+      once(['tokens', { ...request, model: request.model.folder }, enough], () => world.countTokens(request, enough)),
+    freeDisk: () => once(['disk'], () => world.freeDisk()),
+  };
 }
 
 /**
@@ -64,7 +104,7 @@ export async function validateAgainstWorld(
   world: World,
   source: ExperimentSource = { text: '', file: '' },
 ): Promise<Problem[]> {
-  const document = new ExperimentDocument(source.text, source.file);
+  const document = new ExperimentDocument(source.text, source.file, source.redirects);
   const findings = [...deviceFindings(experiment, world)];
   const model = await attempt(() => world.openModel(experiment.model.path), ['model', 'path'], 'model.path', findings);
   const shapeProblems = model ? shapeFindings(experiment, model.shape) : [];

@@ -15,6 +15,8 @@ export interface SpawnTrainerOptions {
   /** Default: trainer.js beside the running bundle. */
   readonly trainerFile?: string;
   readonly environment?: NodeJS.ProcessEnv;
+  /** The slot that holds the run's place: the trainer works only while it still does. */
+  readonly slot?: string;
   /** How long the trainer may take to become the run's owner (milliseconds). */
   readonly timeout?: number;
   /** Gives up waiting (and the trainer) with AbortError. */
@@ -71,7 +73,7 @@ interface Trainer {
 
 function start(runDirectory: string, log: number, options: SpawnTrainerOptions): Trainer {
   // An argument array, never a shell: run names come from the user.
-  const child = spawn(options.nodePath ?? process.execPath, [options.trainerFile ?? findTrainer(), runDirectory], {
+  const child = spawn(options.nodePath ?? process.execPath, [options.trainerFile ?? findTrainer(), runDirectory, ...slotArguments(options)], {
     cwd: runDirectory,
     detached: true,
     stdio: ['ignore', log, log],
@@ -83,6 +85,10 @@ function start(runDirectory: string, log: number, options: SpawnTrainerOptions):
   child.once('error', (error) => (end ??= { error }));
   child.once('exit', (code, signal) => (end ??= { code, signal }));
   return { child, end: () => end };
+}
+
+function slotArguments({ slot }: SpawnTrainerOptions): string[] {
+  return slot === undefined ? [] : ['--slot', slot];
 }
 
 /** trainer.js beside the running bundle, or in the dist folder of the clone. */

@@ -7,7 +7,7 @@ import type { Experiment } from '../experiment/schema';
 import { nodeFileSystem, writeFile, writeFileAtomic, type FileSystem } from '../formats/file-system';
 import { jsonText } from './json-file';
 import { runName, runPaths } from './layout';
-import { gitState, PROVENANCE_SCHEMA, thisMachine, type Provenance } from './provenance';
+import { gitState, PROVENANCE_SCHEMA, thisMachine, type Provenance, type SweepOrigin } from './provenance';
 import { newStatus } from './status-file';
 
 export interface CreateRunOptions {
@@ -17,7 +17,9 @@ export interface CreateRunOptions {
   readonly experimentFile: string;
   /** How it was asked for, for provenance.json. */
   readonly command?: readonly string[];
-  readonly state?: 'queued' | 'starting';
+  /** Given: the run waits in the queue for this device (`cpu`, `cuda:0`); without it a trainer is about to start. */
+  readonly queuedFor?: string;
+  readonly sweep?: SweepOrigin;
   readonly fileSystem?: FileSystem;
   readonly now?: () => number;
 }
@@ -75,7 +77,7 @@ async function claimName(runsFolder: string, experimentName: string, now: number
 
 async function fill(
   directory: string,
-  { experiment, experimentFile, command, state }: CreateRunOptions,
+  { experiment, experimentFile, command, queuedFor, sweep }: CreateRunOptions,
   fileSystem: FileSystem,
   now: number,
 ): Promise<void> {
@@ -90,6 +92,7 @@ async function fill(
     machine: thisMachine(),
     device: null,
     seeds: { training: experiment.training.seed },
+    ...(sweep === undefined ? {} : { sweep }),
     hashes: null,
   };
   await fileSystem.mkdir(paths.control);
@@ -97,6 +100,8 @@ async function fill(
   await writeFileAtomic(fileSystem, paths.experiment, jsonText(experiment));
   await writeFileAtomic(fileSystem, paths.provenance, jsonText(provenance));
   // Last: a folder becomes a run for readers when its status is there.
-  const status = newStatus(state ?? 'starting', experiment.training.steps, now);
+  const state = queuedFor === undefined ? 'starting' : 'queued';
+  const queue = queuedFor === undefined ? null : { device: queuedFor, slot: null };
+  const status = { ...newStatus(state, experiment.training.steps, now), queue };
   await writeFileAtomic(fileSystem, paths.status, jsonText(status));
 }

@@ -12,9 +12,24 @@ export { prepareRestart, recordEnd } from './lifecycle';
 export { listRuns, readSummary, type RunSummary } from './list-runs';
 export { changeNotes, readNotes, type RunNotes } from './notes';
 export { readOwner, takeOwnership, type Owner, type Ownership } from './owner';
-export { hashFiles, thisMachine, type FileHash, type Provenance, type ProvenancePatch } from './provenance';
+export { hashFiles, thisMachine, type SweepOrigin, type FileHash, type Provenance, type ProvenancePatch } from './provenance';
 export { gapClosed, readResult, RESULT_SCHEMA, type FourPerplexities, type RunResult } from './result';
 export { readRun, type WholeRun } from './read-run';
+export {
+  appendToQueue,
+  cancelQueued,
+  claimNext,
+  enqueue,
+  moveInQueue,
+  notQueued,
+  queueOf,
+  readQueue,
+  setParallel,
+  type Claim,
+  type Queue,
+} from './queue';
+export { hasQueue, MAX_PARALLEL, queuePaths, readQueueFile } from './queue-file';
+export { moved, orderOf, type Move } from './queue-order';
 export { readState, RunReader, type ReaderOptions, type RunUpdate } from './run-reader';
 export { type BrokenRun, type ListedRun, type RunEntry, type RunOrigin } from './run-folder';
 export { isLive, RunStore, type RunDelta, type RunStoreOptions } from './run-store';

@@ -32,6 +32,17 @@ export interface FileHash {
   readonly sha256: string;
 }
 
+/** Of a run that is one of a sweep. */
+export interface SweepOrigin {
+  /** The same for all runs of one start. */
+  readonly id: string;
+  /** Counted from 1. */
+  readonly position: number;
+  readonly runs: number;
+  /** What was swept, by key path. */
+  readonly values: Readonly<Record<string, unknown>>;
+}
+
 export interface Provenance {
   readonly schema: number;
   readonly created: number;
@@ -45,6 +56,8 @@ export interface Provenance {
   /** null until the trainer has chosen. */
   readonly device: Readonly<Record<string, unknown>> | null;
   readonly seeds: Readonly<Record<string, number>>;
+  /** Absent where the experiment file had no sweep. */
+  readonly sweep?: SweepOrigin;
   /** null until computed. */
   readonly hashes: {
     readonly model: readonly FileHash[];

@@ -1,7 +1,7 @@
 // Reading status.json.
 import { readJson } from './json-file';
 import { runPaths } from './layout';
-import { STATUS_SCHEMA, type RunState, type RunStatus } from './status';
+import { STATUS_SCHEMA, type QueuePlace, type RunState, type RunStatus } from './status';
 
 const STATES: ReadonlySet<string> = new Set<RunState>([
   'queued',
@@ -36,6 +36,7 @@ export function newStatus(state: RunState, totalSteps: number, now: number): Run
     lastCheckpoint: null,
     error: null,
     acknowledged: null,
+    queue: null,
   };
 }
 
@@ -49,5 +50,12 @@ export async function readStatus(runDirectory: string): Promise<RunStatus | null
 export function parseStatus(value: unknown): RunStatus | null {
   if (typeof value !== 'object' || value === null) return null;
   if (!('state' in value) || typeof value.state !== 'string' || !STATES.has(value.state)) return null;
-  return { ...newStatus('starting', 0, 0), ...value } as RunStatus;
+  const status = { ...newStatus('starting', 0, 0), ...value } as RunStatus;
+  return { ...status, queue: parsePlace(status.queue) };
+}
+
+function parsePlace(value: unknown): QueuePlace | null {
+  if (typeof value !== 'object' || value === null) return null;
+  const { device, slot } = value as Record<string, unknown>;
+  return typeof device === 'string' ? { device, slot: typeof slot === 'string' ? slot : null } : null;
 }

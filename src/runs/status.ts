@@ -29,6 +29,14 @@ export interface Acknowledgement {
   readonly time: number;
 }
 
+/** A run's place in the queue of its folder (queue.ts). */
+export interface QueuePlace {
+  /** What it waits for: `cpu`, `cuda:0`. */
+  readonly device: string;
+  /** Id of the slot that it holds since it was started from the queue; null while it waits. */
+  readonly slot: string | null;
+}
+
 export interface RunStatus {
   readonly schema: number;
   readonly state: RunState;
@@ -57,10 +65,12 @@ export interface RunStatus {
   readonly lastCheckpoint: number | null;
   readonly error: RunError | null;
   readonly acknowledged: Acknowledgement | null;
+  /** null: the run was not started from a queue and does not wait in one. */
+  readonly queue: QueuePlace | null;
 }
 
 /** What a trainer may set; the rest is the writer's. */
-export type StatusPatch = Partial<Omit<RunStatus, 'schema' | 'heartbeat' | 'created' | 'attempt' | 'acknowledged'>>;
+export type StatusPatch = Partial<Omit<RunStatus, 'schema' | 'heartbeat' | 'created' | 'attempt' | 'acknowledged' | 'queue'>>;
 
 const ENDED: ReadonlySet<DerivedState> = new Set(['stopped', 'finished', 'failed', 'crashed', 'stale']);
 

@@ -26,6 +26,8 @@ export interface TrainerOptions {
   readonly signal?: AbortSignal;
   /** Aborted: stop without saving. */
   readonly stopNow?: AbortSignal;
+  /** Slot of the queue in which the run was started: another one by now, and this process has nothing to do. */
+  readonly slot?: string;
   /** Hears each event as it is written to metrics.jsonl. */
   readonly onEvent?: (event: MetricsEvent) => void;
   /** Aborted with an error as its reason: a defect outside of the trainer's own calls; the run fails with it. */
@@ -43,10 +45,14 @@ export interface TrainerOptions {
  */
 export async function runTrainer(runDirectory: string, options: TrainerOptions = {}): Promise<ExitState> {
   const fileSystem = options.fileSystem ?? nodeFileSystem;
-  if ((await readStatus(runDirectory))?.state === 'finished') {
+  const before = await readStatus(runDirectory);
+  if (before?.state === 'finished') {
     throw new UserError('RunFinished', `${runDirectory}: this run is finished`, {
       hint: 'Start a new one with lrqat train.',
     });
+  }
+  if (options.slot !== undefined && before?.queue?.slot !== options.slot) {
+    throw new UserError('RunTaken', `${runDirectory}: the queue has given this run to another process`);
   }
   const writer = await RunWriter.open(runDirectory, { fileSystem });
   const pace = new Pace();

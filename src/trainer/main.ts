@@ -1,6 +1,10 @@
-// dist/trainer.js RUNDIR: the detached trainer process. Standard output and error go to the run's log.txt.
+// dist/trainer.js RUNDIR [--slot ID]: the detached trainer process. Standard output and error go to the run's log.txt.
+// dist/trainer.js --queue RUNSFOLDER --after PID: starts what waits in the queue once the trainer PID has gone.
 
-import { UserError } from '../errors';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { messageOf, UserError } from '../errors';
+import { continueQueue, leaveQueueToChild } from '../launch/advance-queue';
 import { runTrainer, type ExitState } from './index';
 
 const EXIT_CODES: Readonly<Record<ExitState, number>> = { finished: 0, stopped: 0, failed: 1 };
@@ -8,11 +12,24 @@ const EXIT_CODES: Readonly<Record<ExitState, number>> = { finished: 0, stopped: 
 const REFUSED = 2;
 const INTERNAL = 70;
 
-async function main(runDirectory: string | undefined): Promise<number> {
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { slot: { type: 'string' }, queue: { type: 'string' }, after: { type: 'string' } },
+  });
+  if (values.queue !== undefined) {
+    await continueQueue(values.queue, Number(values.after ?? 0));
+    return 0;
+  }
+  const [runDirectory] = positionals;
   if (runDirectory === undefined) {
     console.error('usage: node trainer.js RUN_DIRECTORY');
     return REFUSED;
   }
+  return trainRun(runDirectory, values.slot);
+}
+
+async function trainRun(runDirectory: string, slot: string | undefined): Promise<number> {
   const stop = new AbortController();
   const stopNow = new AbortController();
   const fatal = new AbortController();
@@ -34,7 +51,10 @@ async function main(runDirectory: string | undefined): Promise<number> {
       signal: stop.signal,
       stopNow: stopNow.signal,
       fatal: fatal.signal,
+      ...(slot === undefined ? {} : { slot }),
     });
+    // A signal mostly ends all that runs here (a shutdown, the end of a job): what waits is started by whoever looks next.
+    if (!stop.signal.aborted) await goOnWithQueue(runDirectory);
     return fatal.signal.aborted ? INTERNAL : EXIT_CODES[state];
   } catch (error) {
     console.error(error instanceof UserError ? error.message : error);
@@ -42,5 +62,14 @@ async function main(runDirectory: string | undefined): Promise<number> {
   }
 }
 
+/** Nothing about the queue is a reason to call this run anything but what it is. */
+async function goOnWithQueue(runDirectory: string): Promise<void> {
+  const program = process.argv[1];
+  if (program === undefined) return;
+  await leaveQueueToChild(path.dirname(path.resolve(runDirectory)), program).catch((error: unknown) => {
+    console.error(`the queue was not continued: ${messageOf(error)}`);
+  });
+}
+
 // The event loop may still hold an engine in mid-call after a defect; nothing is worth waiting for then.
-void main(process.argv[2]).then((code) => process.exit(code));
+void main().then((code) => process.exit(code));

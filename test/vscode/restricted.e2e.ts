@@ -21,7 +21,7 @@ before(async () => {
   const experimentFile = path.join(workspace, 'w2-rank32.lrqat.json');
   const { experiment } = parseExperiment(readFileSync(experimentFile, 'utf8'), experimentFile);
   assert.ok(experiment !== undefined);
-  await createRun({ runsFolder: path.join(workspace, '.lrqat', 'runs'), experiment, experimentFile, state: 'queued' });
+  await createRun({ runsFolder: path.join(workspace, '.lrqat', 'runs'), experiment, experimentFile, queuedFor: 'cpu' });
   window = await suite.open({ folder: workspace });
 });
 after(() => suite.stop());

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../../errors';
 import {
+  cancelQueued,
   findRun,
   isEnded,
   latestComplete,
@@ -55,7 +56,11 @@ export interface StopOptions extends ControlOptions {
 }
 
 export async function stop(name: string, options: StopOptions, context: Context): Promise<number> {
-  const { directory, title } = await activeRun(name, options, context, 'stop');
+  const { directory, title, state: found } = await activeRun(name, options, context, 'stop');
+  if (found === 'queued' && (await cancelQueued(directory))) {
+    context.output.line(`${title} is out of the queue (lrqat resume or lrqat queue add take it up again)`);
+    return EXIT.ok;
+  }
   if (options.now === true) await stopNow(directory);
   else await sendControl(directory, 'stop');
   for (const deadline = Date.now() + options.timeout * 1000; ;) {
@@ -91,6 +96,11 @@ async function activeRun(
   if (isEnded(state) && state !== 'stale') {
     throw new UserError('RunNotActive', `${title} is ${state}: there is nothing to ${verb}`, {
       ...(state === 'finished' ? {} : { hint: `Start it again: lrqat resume ${title}` }),
+    });
+  }
+  if (state === 'queued' && verb !== 'stop') {
+    throw new UserError('RunNotActive', `${title} waits in the queue: there is nothing to ${verb}`, {
+      hint: 'lrqat stop takes it out of the queue, lrqat queue move changes its place.',
     });
   }
   return { directory, title, state };

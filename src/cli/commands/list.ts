@@ -1,10 +1,11 @@
 // lrqat list
 import { showNumber } from '../../compare';
 import { formatSeconds } from '../../experiment';
-import { listRuns, type RunSummary } from '../../runs';
+import { listRuns, queueOf, readQueueFile, type RunSummary } from '../../runs';
 import { runsFolderOf, shortPath, type Context, type RunsOption } from '../context';
 import { EXIT } from '../exit-codes';
 import { STATE_STYLE } from '../state-style';
+import { keepQueueGoing } from '../keep-queue';
 import { renderTable, type Column } from '../table';
 
 export interface ListOptions extends RunsOption {
@@ -24,6 +25,7 @@ const COLUMNS: readonly Column[] = [
 
 export async function list(options: ListOptions, context: Context): Promise<number> {
   const folder = runsFolderOf(context, options);
+  await keepQueueGoing(folder, context);
   const runs = await listRuns(folder);
   const { output } = context;
   if (options.json === true) {
@@ -34,13 +36,16 @@ export async function list(options: ListOptions, context: Context): Promise<numb
     output.line(`no runs in ${shortPath(context, folder)}`);
     return EXIT.ok;
   }
-  const lines = renderTable(COLUMNS, runs.map(row), {
+  const { waiting } = queueOf(await readQueueFile(folder), runs);
+  const places = new Map(waiting.map(({ name }, index) => [name, index + 1]));
+  const rows = runs.map((run) => row(run, places.get(run.name)));
+  const lines = renderTable(COLUMNS, rows, {
     width: output.width(),
     header: (text) => output.paint('bold', text),
   });
-  const [header = '', ...rows] = lines;
+  const [header = '', ...body] = lines;
   output.line(header);
-  rows.forEach((line, index) => {
+  body.forEach((line, index) => {
     const state = runs[index]?.state;
     const style = state === undefined ? undefined : STATE_STYLE[state];
     output.line(state === undefined || style === undefined ? line : line.replace(state, output.paint(style, state)));
@@ -49,13 +54,13 @@ export async function list(options: ListOptions, context: Context): Promise<numb
 }
 
 /** The best trained perplexity while the run goes on; of a finished run that of the merged model. */
-function row({ name, state, status, notes, result }: RunSummary): string[] {
+function row({ name, state, status, notes, result }: RunSummary, place: number | undefined): string[] {
   const title = notes.name === undefined ? name : `${name} (${notes.name})`;
   const end = status.ended ?? status.heartbeat;
   const seconds = result?.seconds ?? (status.started === null ? null : (end - status.started) / 1000);
   return [
     notes.star === true ? `${title} ★` : title,
-    state,
+    place === undefined ? state : `${state} (${String(place)})`,
     status.totalSteps > 0 ? `${String(status.step)}/${String(status.totalSteps)}` : '–',
     showNumber(status.loss, 'nats'),
     showNumber(result?.perplexity.merged ?? status.best?.perplexity, 'perplexity'),

@@ -1,4 +1,5 @@
 // lrqat show RUN
+import path from 'node:path';
 import { showNumber } from '../../compare';
 import { formatBytes, formatCount, formatSeconds, type Experiment } from '../../experiment';
 import {
@@ -16,6 +17,7 @@ import { runsFolderOf, shortPath, type Context, type RunsOption } from '../conte
 import { EXIT } from '../exit-codes';
 import { followRun, lastLogLines } from '../follow-run';
 import { evaluationTable, resultReport } from '../report';
+import { keepQueueGoing } from '../keep-queue';
 import { reportEnd, watchView } from '../run-session';
 import { STATE_STYLE } from '../state-style';
 
@@ -26,6 +28,7 @@ export interface ShowOptions extends RunsOption {
 
 export async function show(name: string, options: ShowOptions, context: Context): Promise<number> {
   const directory = findRun(name, runsFolderOf(context, options));
+  await keepQueueGoing(path.dirname(directory), context);
   const summary = readSummary(directory, Date.now());
   if (summary === null) throw new UserError('NotARun', `${directory}: status.json is damaged`);
   if (options.follow === true) return follow(directory, options, context);

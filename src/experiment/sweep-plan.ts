@@ -1,0 +1,58 @@
+// What a sweep will need as a whole. Pure.
+import type { ModelShape } from '../formats/model-shape';
+import type { Calibration } from './calibration';
+import { estimate } from './estimate';
+import type { SweepRun } from './parse';
+import type { Machine } from './planner';
+
+export interface SweepRunPlan {
+  readonly name: string;
+  readonly values: Readonly<Record<string, unknown>>;
+  /** Engine memory, bytes. */
+  readonly memory: number;
+  readonly fits: boolean;
+  /** Training and evaluations, as far as they can be foreseen. null: not known (a GPU, whose speed is not measured). */
+  readonly seconds: number | null;
+  /** Bytes that it writes at most. */
+  readonly disk: number;
+  readonly bitsPerWeight: number;
+}
+
+export interface SweepPlan {
+  readonly runs: readonly SweepRunPlan[];
+  /** One run after the other; null: not known. */
+  readonly seconds: number | null;
+  readonly disk: number;
+  /** Free bytes where the runs will lie; null: not known. */
+  readonly freeDisk: number | null;
+  readonly fits: boolean;
+}
+
+/** @param shapeOf sizes of the model of a run */
+export function planRuns(
+  runs: readonly SweepRun[],
+  shapeOf: (run: SweepRun) => ModelShape,
+  machine: Machine,
+  calibration: Calibration,
+  freeDisk: number | null,
+): SweepPlan {
+  const plans = runs.map((run): SweepRunPlan => {
+    const found = estimate({ experiment: run.experiment, shape: shapeOf(run), machine, calibration });
+    const onGpu = machine.device === 'cuda' && run.experiment.device !== 'cpu';
+    return {
+      name: run.experiment.name,
+      values: run.values,
+      memory: Math.max(found.total, found.evaluationPeak?.total ?? 0),
+      fits: found.fits,
+      seconds: onGpu ? null : found.trainingSeconds + (found.evaluationSeconds ?? 0),
+      disk: found.disk.total,
+      bitsPerWeight: found.bitsPerWeight,
+    };
+  });
+  const disk = plans.reduce((sum, plan) => sum + plan.disk, 0);
+  const seconds = plans.reduce<number | null>(
+    (sum, plan) => (sum === null || plan.seconds === null ? null : sum + plan.seconds),
+    0,
+  );
+  return { runs: plans, seconds, disk, freeDisk, fits: freeDisk === null || disk <= freeDisk };
+}
