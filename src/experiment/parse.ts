@@ -50,13 +50,7 @@ export function parseExperiment(text: string, file: string): ParsedExperiment {
     name,
     problems: syntax.length === 0 ? ruleProblems(document.redirected(redirects), experiment, found.broken) : [],
   }));
-  const problems = inFileOrder([
-    ...syntax,
-    ...duplicates,
-    ...sweep.problems,
-    ...structural,
-    ...mergeProblems(ruled),
-  ]);
+  const problems = inFileOrder([...syntax, ...duplicates, ...sweep.problems, ...structural, ...mergeProblems(ruled)]);
   const [first] = runs;
   if (first === undefined || problems.some(({ severity }) => severity === 'error')) return { problems };
   if (sweep.axes.length === 0) {

@@ -49,7 +49,8 @@ function valueProblems(document: ExperimentDocument, key: string, values: unknow
     const fixes = [{ title: `Change to [${quoted(values)}]`, edits: document.setValue(path, [values]) }];
     return [problemAt(document, path, message, { value: values, fixes })];
   }
-  if (values.length === 0) return [problemAt(document, path, `${pathText(path)}: the list is empty; name at least one`)];
+  if (values.length === 0)
+    return [problemAt(document, path, `${pathText(path)}: the list is empty; name at least one`)];
   const first = new Map<string, number>();
   return values.flatMap((value: unknown, index): Problem[] => {
     const text = canonical(value);
@@ -126,7 +127,9 @@ function problemAt(
 
 /** Problems of combinations, each told once: the same one at the same place for several of them is one problem, which names
  *  them unless it is every one's. */
-export function mergeProblems(found: readonly { readonly name: string; readonly problems: readonly Problem[] }[]): Problem[] {
+export function mergeProblems(
+  found: readonly { readonly name: string; readonly problems: readonly Problem[] }[],
+): Problem[] {
   const merged = new Map<string, { readonly problem: Problem; readonly names: string[] }>();
   for (const { name, problems } of found) {
     for (const problem of problems) {

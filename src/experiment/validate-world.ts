@@ -63,7 +63,7 @@ export interface ExperimentSource {
  * are looked at once, however many runs use them.
  */
 export async function validateRuns(
-  runs: readonly (Pick<SweepRun, 'name' | 'redirects' | 'experiment'>)[],
+  runs: readonly Pick<SweepRun, 'name' | 'redirects' | 'experiment'>[],
   world: World,
   source: Omit<ExperimentSource, 'redirects'>,
 ): Promise<Problem[]> {

@@ -73,13 +73,17 @@ interface Trainer {
 
 function start(runDirectory: string, log: number, options: SpawnTrainerOptions): Trainer {
   // An argument array, never a shell: run names come from the user.
-  const child = spawn(options.nodePath ?? process.execPath, [options.trainerFile ?? findTrainer(), runDirectory, ...slotArguments(options)], {
-    cwd: runDirectory,
-    detached: true,
-    stdio: ['ignore', log, log],
-    windowsHide: true,
-    env: childEnvironment(options.environment),
-  });
+  const child = spawn(
+    options.nodePath ?? process.execPath,
+    [options.trainerFile ?? findTrainer(), runDirectory, ...slotArguments(options)],
+    {
+      cwd: runDirectory,
+      detached: true,
+      stdio: ['ignore', log, log],
+      windowsHide: true,
+      env: childEnvironment(options.environment),
+    },
+  );
   // Listened to from the first moment: an error event that nobody hears ends this process.
   let end: End | null = null;
   child.once('error', (error) => (end ??= { error }));

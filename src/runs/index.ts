@@ -12,7 +12,14 @@ export { prepareRestart, recordEnd } from './lifecycle';
 export { listRuns, readSummary, type RunSummary } from './list-runs';
 export { changeNotes, readNotes, type RunNotes } from './notes';
 export { readOwner, takeOwnership, type Owner, type Ownership } from './owner';
-export { hashFiles, thisMachine, type SweepOrigin, type FileHash, type Provenance, type ProvenancePatch } from './provenance';
+export {
+  hashFiles,
+  thisMachine,
+  type SweepOrigin,
+  type FileHash,
+  type Provenance,
+  type ProvenancePatch,
+} from './provenance';
 export { gapClosed, readResult, RESULT_SCHEMA, type FourPerplexities, type RunResult } from './result';
 export { readRun, type WholeRun } from './read-run';
 export {

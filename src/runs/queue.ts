@@ -50,7 +50,10 @@ export async function enqueue(directory: string, device: string): Promise<void> 
   const name = path.basename(directory);
   if (run === null || !isEnded(run.state) || run.state === 'finished' || !(await requeue(directory, device))) {
     const why = run === null ? 'no readable run' : run.state;
-    throw new UserError('RunNotQueued', `${name} is ${why}: only a run that has stopped, failed or crashed can be queued`);
+    throw new UserError(
+      'RunNotQueued',
+      `${name} is ${why}: only a run that has stopped, failed or crashed can be queued`,
+    );
   }
   await appendToQueue(path.dirname(directory), [name]);
 }
@@ -155,9 +158,7 @@ async function liveSlots(runsFolder: string): Promise<Slot[]> {
 }
 
 async function wasLeftBehind(run: RunSummary, slot: Slot): Promise<boolean> {
-  return (
-    run.status.state === 'starting' && livenessOf(slot) === 'dead' && (await readOwner(run.directory)) === null
-  );
+  return run.status.state === 'starting' && livenessOf(slot) === 'dead' && (await readOwner(run.directory)) === null;
 }
 
 /** Devices of runs that were started on this host without a slot; null: not chosen yet, so it may be any. */

@@ -70,7 +70,9 @@ export interface RunStatus {
 }
 
 /** What a trainer may set; the rest is the writer's. */
-export type StatusPatch = Partial<Omit<RunStatus, 'schema' | 'heartbeat' | 'created' | 'attempt' | 'acknowledged' | 'queue'>>;
+export type StatusPatch = Partial<
+  Omit<RunStatus, 'schema' | 'heartbeat' | 'created' | 'attempt' | 'acknowledged' | 'queue'>
+>;
 
 const ENDED: ReadonlySet<DerivedState> = new Set(['stopped', 'finished', 'failed', 'crashed', 'stale']);
 

@@ -56,7 +56,8 @@ void test('a sweep is all combinations, the last key fastest, named by their val
 });
 
 void test('names: of the file first where it writes one, short words for values, never one twice', () => {
-  const names = (sweep: unknown, more = {}): string[] => parse(sweep, more).sweep?.map((run) => run.experiment.name) ?? [];
+  const names = (sweep: unknown, more = {}): string[] =>
+    parse(sweep, more).sweep?.map((run) => run.experiment.name) ?? [];
   assert.deepEqual(names({ 'quantization.weights.bits': [2, 3] }, { name: 'tiny' }), ['tiny-w2', 'tiny-w3']);
   assert.deepEqual(
     names({
@@ -86,7 +87,10 @@ void test('what is swept need not stand in the file, nor be right there for the 
   });
   const { sweep, problems } = parseExperiment(text, 'x.lrqat.json');
   assert.deepEqual(problems, []);
-  assert.deepEqual(sweep?.map(({ experiment }) => experiment.data.train), [['a.txt'], ['b.txt']]);
+  assert.deepEqual(
+    sweep?.map(({ experiment }) => experiment.data.train),
+    [['a.txt'], ['b.txt']],
+  );
 });
 
 void test('an unknown key names the nearest one, with a fix', () => {
@@ -102,10 +106,7 @@ void test('an unknown key names the nearest one, with a fix', () => {
     assert.equal(pointedAt(text, problem), JSON.stringify(written));
     const [fix] = problem.fixes ?? [];
     assert.ok(fix);
-    assert.deepEqual(
-      Object.keys((JSON.parse(applyTextEdits(text, fix.edits)) as { sweep: object }).sweep),
-      [meant],
-    );
+    assert.deepEqual(Object.keys((JSON.parse(applyTextEdits(text, fix.edits)) as { sweep: object }).sweep), [meant]);
   }
   assert.match(
     only(parse({ sequenceLength: [2] }).problems).message,
@@ -152,10 +153,19 @@ void test('a combination listed twice, no list, an empty list and too many runs 
   const none = parse({});
   assert.equal(only(none.problems).severity, 'warning');
   assert.ok(none.experiment && none.sweep === undefined);
-  const many = { 'training.seed': Array.from({ length: 20 }, (_, i) => i), 'training.steps': Array.from({ length: 20 }, (_, i) => i + 1) };
-  assert.match(only(parse(many).problems).message, new RegExp(`20 × 20 = 400 runs, and ${String(MAX_SWEEP_RUNS)} are allowed`));
+  const many = {
+    'training.seed': Array.from({ length: 20 }, (_, i) => i),
+    'training.steps': Array.from({ length: 20 }, (_, i) => i + 1),
+  };
   assert.match(
-    parseExperiment('{ "model": {"path": "m"}, "data": {"train": ["t"]}, "sweep": { "training.seed": [1], "training.seed": [2] } }', 'x')
+    only(parse(many).problems).message,
+    new RegExp(`20 × 20 = 400 runs, and ${String(MAX_SWEEP_RUNS)} are allowed`),
+  );
+  assert.match(
+    parseExperiment(
+      '{ "model": {"path": "m"}, "data": {"train": ["t"]}, "sweep": { "training.seed": [1], "training.seed": [2] } }',
+      'x',
+    )
       .problems.map(({ message }) => message)
       .join('\n'),
     /set twice/,
@@ -166,7 +176,10 @@ void test('a misspelt "sweep" is told, and --set takes a sweep in and out', () =
   const { sweep, ...rest } = JSON.parse(fileWith({ 'training.seed': [1, 2] })) as Record<string, unknown>;
   const text = JSON.stringify({ ...rest, sweeps: sweep });
   assert.match(only(parseExperiment(text, 'x').problems).message, /did you mean "sweep"\?/);
-  assert.equal(parseExperiment(applyOverrides(fileWith({ 'training.seed': [1, 2] }), ['sweep=']), 'x').sweep, undefined);
+  assert.equal(
+    parseExperiment(applyOverrides(fileWith({ 'training.seed': [1, 2] }), ['sweep=']), 'x').sweep,
+    undefined,
+  );
   const added = applyOverrides(JSON.stringify(rest), ['sweep={"training.seed":[1,2,3]}']);
   assert.equal(parseExperiment(added, 'x').sweep?.length, 3);
 });
@@ -182,7 +195,11 @@ void test('the schemas for editors know every key that can be swept, with its va
 
 void test('no axis is one combination, and many are as many as their product', () => {
   assert.equal(combinations([]).length, 1);
-  const axis = (key: string, count: number) => ({ key, path: [key], values: Array.from({ length: count }, (_, i) => i) });
+  const axis = (key: string, count: number) => ({
+    key,
+    path: [key],
+    values: Array.from({ length: count }, (_, i) => i),
+  });
   const all = combinations([axis('a', 3), axis('b', 4), axis('c', 5)]);
   assert.equal(all.length, 60);
   assert.equal(new Set(all.map(({ name }) => name)).size, 60);

@@ -146,7 +146,8 @@ export async function cancelRuns(runs: readonly string[], options: CancelOptions
     throw new UserError('NoRun', 'no run is named', { hint: 'Name runs, or take all out with --all.' });
   }
   const named = runs.map((run) => findRun(run, folder));
-  const directories = options.all === true ? (await readQueue(folder)).waiting.map(({ directory }) => directory) : named;
+  const directories =
+    options.all === true ? (await readQueue(folder)).waiting.map(({ directory }) => directory) : named;
   for (const directory of directories) {
     const name = path.basename(directory);
     const done = await cancelQueued(directory);
