@@ -1,17 +1,16 @@
 // From a checked experiment, or all of a sweep, to queued runs.
-import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { UserError } from '../errors';
-import { formatBytes, type Experiment, type SweepRun } from '../experiment';
-import { findNative, findTrainer } from '../launch';
-import { appendToQueue, cancelQueued, createRun, readQueue, setParallel, type CreatedRun } from '../runs';
+import { formatBytes, type Experiment } from '../experiment';
+import { findNative, findTrainer, queueDevice } from '../launch';
+import { queueRuns, readQueue, setParallel } from '../runs';
 import { shortPath, type Context } from './context';
 import type { ExperimentInput } from './experiment-input';
 import { EXIT } from './exit-codes';
 import { keepQueueGoing } from './keep-queue';
 import { planSweep, sweepLines, sweepSum } from './sweep-plan';
-import { queueDevice, worldFor } from './world';
+import { probe, worldFor } from './world';
 
 export interface QueueRunsOptions {
   readonly set: readonly string[];
@@ -23,7 +22,7 @@ export interface QueueRunsOptions {
 /** Queues what a file stands for, after a question where that is several runs, and starts what there is room for.
  *  @param experiment of a sweep the first
  *  @returns the exit code */
-export async function queueRuns(
+export async function queueInput(
   input: ExperimentInput,
   experiment: Experiment,
   runsFolder: string,
@@ -48,7 +47,10 @@ export async function queueRuns(
     for (const line of sweepLines(plan, shown)) shown.line(line);
     if (!(await isConfirmed(sweepSum(plan), options, context))) return EXIT.interrupted;
   }
-  const created = await createQueued(input.sweep ?? [{ experiment, values: null }], file, runsFolder, context);
+  const runs = input.sweep ?? [{ experiment, values: null }];
+  const { command } = context;
+  const deviceOf = ({ device }: Experiment): Promise<string> => queueDevice(device, probe);
+  const created = await queueRuns(runs, { runsFolder, experimentFile: file, command, deviceOf });
   if (options.parallel !== undefined) await setParallel(runsFolder, options.parallel);
   for (const { name: run, directory } of created) {
     if (options.json === true) context.output.line(JSON.stringify({ type: 'run', name: run, directory }));
@@ -80,42 +82,4 @@ async function isConfirmed(sum: string, options: QueueRunsOptions, { output }: C
   } finally {
     question.close();
   }
-}
-
-type Planned = Pick<SweepRun, 'experiment'> & { readonly values: SweepRun['values'] | null };
-
-/** All of them or none. */
-async function createQueued(
-  runs: readonly Planned[],
-  experimentFile: string,
-  runsFolder: string,
-  { command }: Context,
-): Promise<CreatedRun[]> {
-  const id = randomBytes(8).toString('hex');
-  const devices = await devicesOf(runs.map(({ experiment }) => experiment));
-  const created: CreatedRun[] = [];
-  try {
-    for (const [index, { experiment, values }] of runs.entries()) {
-      const sweep = values === null ? null : { id, position: index + 1, runs: runs.length, values };
-      const queuedFor = devices.get(experiment.device) ?? 'cpu';
-      const more = sweep === null ? {} : { sweep };
-      created.push(await createRun({ runsFolder, experiment, experimentFile, command, queuedFor, ...more }));
-    }
-    await appendToQueue(
-      runsFolder,
-      created.map(({ name }) => name),
-    );
-  } catch (error) {
-    for (const { directory } of created) await cancelQueued(directory).catch(() => false);
-    throw error;
-  }
-  return created;
-}
-
-async function devicesOf(experiments: readonly Experiment[]): Promise<Map<string, string>> {
-  const devices = new Map<string, string>();
-  for (const device of new Set(experiments.map((experiment) => experiment.device))) {
-    devices.set(device, await queueDevice(device));
-  }
-  return devices;
 }

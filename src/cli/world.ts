@@ -2,23 +2,14 @@
 import path from 'node:path';
 import type { World } from '../experiment';
 import { openWorld } from '../experiment/world';
-import { chooseGpu, machineFor, probeNative, type NativeProbe } from '../launch';
+import { machineFor, probeNative, type NativeProbe } from '../launch';
 
 let probing: Promise<NativeProbe> | null = null;
 
 /** Asked once a command. */
-function probe(): Promise<NativeProbe> {
+export function probe(): Promise<NativeProbe> {
   probing ??= probeNative();
   return probing;
-}
-
-/** What a queued experiment waits for: `cpu`, or the GPU that its `device` means here and now.
- *  @throws UserError DeviceUnavailable */
-export async function queueDevice(device: string): Promise<string> {
-  if (device === 'cpu') return device;
-  const found = await probe();
-  const gpu = found.ok ? chooseGpu(device, found.cuda) : null;
-  return gpu === null ? 'cpu' : `cuda:${String(gpu.device.index)}`;
 }
 
 /** @param experimentFile relative paths start at its folder

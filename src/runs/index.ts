@@ -36,6 +36,7 @@ export {
   type Queue,
 } from './queue';
 export { hasQueue, MAX_PARALLEL, queuePaths, readQueueFile } from './queue-file';
+export { queueRuns, type QueueRunsPlace, type RunToQueue } from './queue-runs';
 export { moved, orderOf, type Move } from './queue-order';
 export { readState, RunReader, type ReaderOptions, type RunUpdate } from './run-reader';
 export { type BrokenRun, type ListedRun, type RunEntry, type RunOrigin } from './run-folder';

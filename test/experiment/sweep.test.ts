@@ -189,7 +189,7 @@ void test('the schemas for editors know every key that can be swept, with its va
   const lists = schema.properties.sweep.properties;
   assert.deepEqual(Object.keys(lists).sort(), [...sweepable.keys()].sort());
   assert.ok('quantization.weights.bits' in lists && !('name' in lists) && !('quantization.weights' in lists));
-  assert.deepEqual((lists['quantization.weights.bits']!.items as { maximum: number }).maximum, 8);
+  assert.deepEqual((lists['quantization.weights.bits'].items as { maximum: number }).maximum, 8);
   assert.match(JSON.stringify(completionSchema()), /Values of quantization\.lowRank\.rank to run/);
 });
 

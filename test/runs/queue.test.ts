@@ -168,7 +168,7 @@ void test(
         child.stdout?.on('data', (text: Buffer) => claimed.push(...(text.toString().match(/claimed \S+/g) ?? [])));
       }
       writeFileSync(go, '');
-      await Promise.all(started.map(({ line }) => line(/^done$/)));
+      await Promise.all(started.map((each) => each.line(/^done$/)));
       assert.deepEqual(claimed.map((text) => path.basename(text)).sort(), names.slice(0, 3));
       assert.deepEqual(await waiting(runs), names.slice(3));
       assert.equal(readdirSync(queuePaths(runs).slots).length, 3);

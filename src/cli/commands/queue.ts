@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { showNumber } from '../../compare';
 import { UserError } from '../../errors';
 import { formatSeconds } from '../../experiment';
+import { queueDevice } from '../../launch';
 import {
   cancelQueued,
   enqueue,
@@ -25,10 +26,10 @@ import { runsFolderOf, shortPath, type Context, type RunsOption } from '../conte
 import { EXIT } from '../exit-codes';
 import { readExperiment, requireExperiment } from '../experiment-input';
 import { keepQueueGoing } from '../keep-queue';
-import { queueRuns, type QueueRunsOptions } from '../queue-runs';
+import { queueInput, type QueueRunsOptions } from '../queue-runs';
 import { STATE_STYLE } from '../state-style';
 import { renderTable, type Column } from '../table';
-import { queueDevice } from '../world';
+import { probe } from '../world';
 
 export interface QueueListOptions extends RunsOption {
   readonly json?: boolean;
@@ -95,7 +96,7 @@ export async function addToQueue(what: string, options: QueueAddOptions, context
     const override = options.runs === undefined ? undefined : path.resolve(context.folder, options.runs);
     const runsFolder = runsFolderFor(file, override);
     const input = await readExperiment(what, options.set, runsFolder, context);
-    return queueRuns(input, requireExperiment(input, what, context), runsFolder, options, context);
+    return queueInput(input, requireExperiment(input, what, context), runsFolder, options, context);
   }
   const directory = findRun(what, runsFolderOf(context, options));
   if (options.set.length > 0) {
@@ -103,7 +104,7 @@ export async function addToQueue(what: string, options: QueueAddOptions, context
   }
   const experiment = await readJson(runPaths(directory).experiment);
   const written = typeof experiment === 'object' && experiment !== null && 'device' in experiment && experiment.device;
-  await enqueue(directory, await queueDevice(typeof written === 'string' ? written : 'auto'));
+  await enqueue(directory, await queueDevice(typeof written === 'string' ? written : 'auto', probe));
   const folder = path.dirname(directory);
   if (options.parallel !== undefined) await setParallel(folder, options.parallel);
   context.output.line(`${path.basename(directory)} is queued`);

@@ -4,7 +4,7 @@ import { UserError } from '../../errors';
 import { findNative, findTrainer } from '../../launch';
 import { createRun, runsFolderFor } from '../../runs';
 import { shortPath, type Context, type RunsOption } from '../context';
-import { queueRuns } from '../queue-runs';
+import { queueInput } from '../queue-runs';
 import { readExperiment, requireExperiment } from '../experiment-input';
 import { runSession, type SessionOptions } from '../run-session';
 
@@ -26,7 +26,7 @@ export async function train(file: string, options: TrainOptions, context: Contex
         hint: `Queue the runs and stay until they are done: lrqat train ${file} --yes && lrqat queue wait`,
       });
     }
-    return queueRuns(input, experiment, runsFolder, options, context);
+    return queueInput(input, experiment, runsFolder, options, context);
   }
   // Before there is a run directory: what is missing here has nothing to do with the run.
   findNative();
