@@ -11,6 +11,7 @@ import { registerSetup } from './editor/commands/setup';
 import { registerDuplicate } from './editor/experiments/duplicate-run';
 import { registerNewExperiment } from './editor/experiments/new-experiment';
 import { ExplorerView } from './editor/explorer/explorer-view';
+import { registerForm } from './editor/form/register-form';
 import { useTranslations } from './editor/l10n';
 import { EndNotifier } from './editor/notifications';
 import { registerWith } from './editor/register';
@@ -50,7 +51,7 @@ export function activate(context: ExtensionContext): void {
   registerSetup(services);
   registerCharts(services);
   registerCompare(services);
-  registerValidation(services);
+  registerForm(services, registerValidation(services));
   registerNewExperiment(services);
   registerDuplicate(services);
   registerEvaluate(services);

@@ -13,6 +13,8 @@ type OnRuns = (target?: RunTarget, selection?: readonly ExplorerElement[]) => Pr
 export interface CommandSignatures {
   'lrqat.startTraining': (target?: ExperimentTarget) => Promise<void>;
   'lrqat.newExperiment': () => Promise<void>;
+  'lrqat.openForm': (target?: ExperimentTarget) => Promise<void>;
+  'lrqat.openText': (target?: ExperimentTarget) => Promise<void>;
   'lrqat.openExperiment': (target?: ExperimentTarget) => Promise<void>;
   'lrqat.pause': OnRuns;
   'lrqat.resume': OnRuns;
@@ -52,6 +54,8 @@ interface CommandDeclaration {
 export const COMMANDS: Readonly<Record<CommandId, CommandDeclaration>> = {
   'lrqat.startTraining': { icon: '$(play)', palette: true },
   'lrqat.newExperiment': { icon: '$(new-file)', palette: true },
+  'lrqat.openForm': { icon: '$(edit)', palette: true },
+  'lrqat.openText': { icon: '$(code)', palette: false },
   'lrqat.openExperiment': { icon: '$(go-to-file)', palette: false },
   'lrqat.pause': { icon: '$(debug-pause)', palette: true },
   'lrqat.resume': { icon: '$(debug-continue)', palette: true },
@@ -84,6 +88,7 @@ export const VIEW_CONTAINER = 'lrqat';
 export const EXPLORER_VIEW = 'lrqat.explorer';
 export const CHARTS_PANEL = 'lrqat.charts';
 export const COMPARE_PANEL = 'lrqat.compare';
+export const FORM_EDITOR = 'lrqat.form';
 export const LANGUAGE = 'lrqat-experiment';
 export const EXPERIMENT_SUFFIX = '.lrqat.json';
 export const EXPERIMENT_GLOB = `**/*${EXPERIMENT_SUFFIX}`;

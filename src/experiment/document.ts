@@ -1,7 +1,8 @@
 // A JSON-with-comments text with its tree: values, places of keys and values, and edits that keep comments.
 
-import { createScanner, modify, parseTree, type Node, type ParseError } from 'jsonc-parser';
+import { createScanner, parseTree, type Node, type ParseError } from 'jsonc-parser';
 
+import { insertElement, insertProperty, modified, removeChild, spaced } from './document-edits';
 import type { KeyPath, SourceRange, TextEdit } from './problem';
 
 /** Values of one key path that stand elsewhere in the file: a swept key's in the list of the sweep. */
@@ -95,45 +96,29 @@ export class ExperimentDocument {
   /** Edits that set the value at a path, inserting the key where it is not in the file. */
   setValue(path: KeyPath, value: unknown): TextEdit[] {
     const node = this.node(path);
-    if (node) return [{ offset: node.offset, length: node.length, text: JSON.stringify(value) }];
-    const formattingOptions = { insertSpaces: true, tabSize: 2, eol: this.text.includes('\r\n') ? '\r\n' : '\n' };
-    return modify(this.text, [...path], value, { formattingOptions }).map(({ offset, length, content }) => ({
-      offset,
-      length,
-      text: content,
-    }));
+    if (node) return [{ offset: node.offset, length: node.length, text: spaced(value) }];
+    // The nearest section that is there takes the missing ones with the value.
+    for (let depth = path.length - 1; depth >= 0; depth--) {
+      const parent = this.node(path.slice(0, depth));
+      const key = path[depth];
+      if (!parent) continue;
+      if (parent.type !== 'object' || typeof key !== 'string') break;
+      const whole = path.slice(depth + 1).reduceRight<unknown>((inner, segment) => ({ [segment]: inner }), value);
+      return insertProperty(this.text, parent, key, whole);
+    }
+    return modified(this.text, path, value);
   }
 
-  /** Edits that take a key and its value out, with one comma; comments stay. */
-  removeKey(path: KeyPath): TextEdit[] {
-    const property = this.property(path);
-    if (!property) return [];
-    const siblings = property.parent?.children ?? [];
-    const previous = siblings[siblings.indexOf(property) - 1];
-    const end = property.offset + property.length;
-    const after = this.commaAfter(end);
-    const before = after === undefined && previous ? this.commaAfter(previous.offset + previous.length) : undefined;
-    if (after !== undefined && this.text.slice(end, after).trim() === '') {
-      const blank = /^[ \t]*(?:\r?\n[ \t]*)?/.exec(this.text.slice(after + 1))?.[0].length ?? 0;
-      return [{ offset: property.offset, length: after + 1 + blank - property.offset, text: '' }];
-    }
-    if (before !== undefined && this.text.slice(before + 1, property.offset).trim() === '') {
-      return [{ offset: before, length: end - before, text: '' }];
-    }
-    const comma = after ?? before;
-    return [
-      { offset: property.offset, length: property.length, text: '' },
-      ...(comma === undefined ? [] : [{ offset: comma, length: 1, text: '' }]),
-    ];
+  /** Edits that append to a list, made where it is not in the file. */
+  appendTo(path: KeyPath, value: unknown): TextEdit[] {
+    const list = this.node(path);
+    return list?.type === 'array' ? insertElement(this.text, list, value) : this.setValue(path, [value]);
   }
 
-  /** Place of a comma that follows `offset` with only blanks and comments between. */
-  private commaAfter(offset: number): number | undefined {
-    const scanner = createScanner(this.text, true);
-    scanner.setPosition(offset);
-    scanner.scan();
-    const found = scanner.getTokenOffset();
-    return this.text[found] === ',' ? found : undefined;
+  /** Edits that take a key and its value, or an element of a list, out, with one comma; comments stay. */
+  remove(path: KeyPath): TextEdit[] {
+    const child = typeof path.at(-1) === 'number' ? this.node(path) : this.property(path);
+    return child ? removeChild(this.text, child) : [];
   }
 }
 

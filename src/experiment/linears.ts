@@ -4,6 +4,8 @@ import type { LinearQuantization } from '../../native/binding/addon';
 import { linearNames, type ModelShape } from '../formats/model-shape';
 import type { Experiment, Granularity, LayerOverride } from './schema';
 
+export { linearNames };
+
 /** True when the whole `name` matches; `*` stands for any characters, dots included. */
 export function matchesGlob(glob: string, name: string): boolean {
   const parts = glob.split('*');

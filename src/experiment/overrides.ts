@@ -33,7 +33,7 @@ export function applyOverrides(text: string, sets: readonly string[]): string {
         });
       }
       const document = new ExperimentDocument(result, '');
-      result = applyTextEdits(result, document.removeKey(path));
+      result = applyTextEdits(result, document.remove(path));
       continue;
     }
     const value = valueFromText(written);

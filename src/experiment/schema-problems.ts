@@ -92,7 +92,7 @@ function unknownKey(
       edits: [{ offset: name.offset, length: name.length, text: JSON.stringify(meant) }],
     });
   }
-  if (node) fixes.push({ title: `Remove "${key}"`, edits: document.removeKey(path) });
+  if (node) fixes.push({ title: `Remove "${key}"`, edits: document.remove(path) });
   return {
     nearest: meant === undefined ? undefined : pathText([...parent, meant]),
     problem: {

@@ -11,6 +11,7 @@ import {
   CONTEXT_KEYS,
   EXPERIMENT_SUFFIX,
   EXPLORER_VIEW,
+  FORM_EDITOR,
   LANGUAGE,
   MACHINE_SETTINGS,
   PROBLEM_MATCHER,
@@ -58,6 +59,11 @@ interface Manifest {
     readonly configuration: {
       readonly properties: Readonly<Record<string, { readonly default: unknown; readonly scope: string }>>;
     };
+    readonly customEditors: readonly {
+      readonly viewType: string;
+      readonly priority: string;
+      readonly selector: readonly { readonly filenamePattern: string }[];
+    }[];
     readonly taskDefinitions: readonly { readonly type: string }[];
     readonly problemMatchers: readonly { readonly name: string }[];
     readonly keybindings?: unknown;
@@ -87,12 +93,12 @@ test('commands that need an argument are not in the palette', () => {
 });
 
 test('menus name declared commands, views and context keys', () => {
-  const known = new Set<string>(CONTEXT_KEYS);
+  const known = new Set<string>([...CONTEXT_KEYS, EXPLORER_VIEW, FORM_EDITOR]);
   for (const [menu, items] of Object.entries(contributes.menus)) {
     for (const { command, when } of items) {
       assert.ok(command in COMMANDS, `${menu}: ${command}`);
       const ours = [...(when ?? '').matchAll(/\blrqat\.\w+/g)].map(([key]) => key);
-      for (const key of ours) assert.ok(known.has(key) || key === EXPLORER_VIEW, `${menu}: ${key}`);
+      for (const key of ours) assert.ok(known.has(key), `${menu}: ${key}`);
     }
   }
 });
@@ -127,6 +133,13 @@ test('views, language, tasks and panel have the declared ids', () => {
   assert.deepEqual(
     contributes.grammars.map(({ language }) => language),
     [LANGUAGE],
+  );
+  assert.deepEqual(
+    contributes.customEditors.map(({ viewType, priority, selector }) => [viewType, priority, selector]),
+    [
+      // The text stays what a file opens with.
+      [FORM_EDITOR, 'option', [{ filenamePattern: `*${EXPERIMENT_SUFFIX}` }]],
+    ],
   );
   assert.deepEqual(
     contributes.taskDefinitions.map(({ type }) => type),

@@ -6,6 +6,7 @@ import {
   vsCodeDropdown,
   vsCodeOption,
   vsCodeProgressRing,
+  vsCodeTextField,
 } from '@vscode/webview-ui-toolkit';
 import { element, setAttributes } from './dom';
 
@@ -16,6 +17,7 @@ export function registerToolkit(): void {
     vsCodeDropdown(),
     vsCodeOption(),
     vsCodeProgressRing(),
+    vsCodeTextField(),
   );
 }
 
@@ -81,8 +83,8 @@ export interface Choice {
   readonly label: string;
 }
 
-/** A drop-down with a visible label. */
-export function dropdown(
+/** A drop-down whose visible label stands elsewhere. */
+export function dropdownBox(
   label: string,
   choices: readonly Choice[],
   selected: string,
@@ -97,9 +99,37 @@ export function dropdown(
     made.append(option);
   }
   made.addEventListener('change', () => {
-    if ('value' in made && typeof made.value === 'string') onChange(made.value);
+    onChange(valueOf(made));
   });
+  return made;
+}
+
+/** A drop-down with a visible label. */
+export function dropdown(
+  label: string,
+  choices: readonly Choice[],
+  selected: string,
+  onChange: (value: string) => void,
+): HTMLElement {
+  const made = dropdownBox(label, choices, selected, onChange);
   return element('label', { class: 'field' }, element('span', { class: 'field-label' }, label), made);
+}
+
+/** A line of text; its visible label stands elsewhere. `onChange`: when it is left or Enter is pressed with another text. */
+export function textField(label: string, value: string, onChange: (value: string) => void): HTMLElement {
+  const made = document.createElement('vscode-text-field');
+  setAttributes(made, { 'aria-label': label, value });
+  made.addEventListener('change', () => onChange(valueOf(made)));
+  return made;
+}
+
+/** Of a text field or a drop-down. */
+export function valueOf(target: HTMLElement): string {
+  return 'value' in target && typeof target.value === 'string' ? target.value : '';
+}
+
+export function setValue(target: HTMLElement, value: string): void {
+  if ('value' in target && target.value !== value) target.value = value;
 }
 
 export function progressRing(label: string): HTMLElement {

@@ -19,12 +19,12 @@ export function registerNewExperiment({ context, register }: Services): void {
       if (folder === undefined) return;
       const template = await pickTemplate();
       if (template === undefined) return;
-      const model = await pickModel(folder);
+      const model = await pickModel(folder, l10n.t('New Experiment (2/3): Which Model?'));
       if (model === undefined) return;
       const file = await pickFile(folder, template);
       if (file === undefined) return;
       const { train, validation } = guessTexts(await readdir(folder).catch(() => []));
-      await atomicWriteFile(file, experimentText({ template, model: written(model, folder), train, validation }));
+      await atomicWriteFile(file, experimentText({ template, model: writtenPath(model, folder), train, validation }));
       await window.showTextDocument(Uri.file(file));
     }),
   );
@@ -50,7 +50,8 @@ interface ModelItem extends QuickPickItem {
   readonly model: string | null;
 }
 
-async function pickModel(folder: string): Promise<string | undefined> {
+/** Absolute path or hub id. */
+export async function pickModel(folder: string, title: string): Promise<string | undefined> {
   const configs = await workspace.findFiles('**/config.json', '**/{node_modules,.git,.lrqat}/**', 50);
   const local = configs
     .map(({ fsPath }) => path.dirname(fsPath))
@@ -71,7 +72,6 @@ async function pickModel(folder: string): Promise<string | undefined> {
       model: null,
     },
   ];
-  const title = l10n.t('New Experiment (2/3): Which Model?');
   const picked = await window.showQuickPick(items, { title });
   if (picked === undefined) return undefined;
   return picked.model ?? browse(folder);
@@ -106,9 +106,9 @@ async function pickFile(folder: string, template: Template): Promise<string | un
 }
 
 /** Inside the workspace relative to the experiment, so that the folder can move. */
-function written(model: string, folder: string): string {
-  if (!path.isAbsolute(model)) return model;
-  const relative = path.relative(folder, model);
+export function writtenPath(file: string, folder: string): string {
+  if (!path.isAbsolute(file)) return file;
+  const relative = path.relative(folder, file);
   const isInside = !relative.startsWith('..') && !path.isAbsolute(relative);
-  return isInside ? relative.split(path.sep).join('/') : model;
+  return isInside ? relative.split(path.sep).join('/') : file;
 }

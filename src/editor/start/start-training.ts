@@ -1,6 +1,16 @@
 // Start Training: save, check everything, ask where asking is due, start, show.
 import path from 'node:path';
-import { commands, ProgressLocation, Range, TabInputText, Uri, window, workspace, type TextDocument } from 'vscode';
+import {
+  commands,
+  ProgressLocation,
+  Range,
+  TabInputCustom,
+  TabInputText,
+  Uri,
+  window,
+  workspace,
+  type TextDocument,
+} from 'vscode';
 import { messageOf, UserError } from '../../errors';
 import { nameOf } from '../../experiment/parse';
 import type { Experiment, Fix, Problem } from '../../experiment';
@@ -60,7 +70,8 @@ function activeExperiment(): string | undefined {
   const document = window.activeTextEditor?.document;
   if (document?.uri.scheme === 'file' && document.fileName.endsWith(EXPERIMENT_SUFFIX)) return document.fileName;
   const input = window.tabGroups.activeTabGroup.activeTab?.input;
-  return input instanceof TabInputText && input.uri.path.endsWith(EXPERIMENT_SUFFIX) ? input.uri.fsPath : undefined;
+  const uri = input instanceof TabInputText || input instanceof TabInputCustom ? input.uri : undefined;
+  return uri?.scheme === 'file' && uri.path.endsWith(EXPERIMENT_SUFFIX) ? uri.fsPath : undefined;
 }
 
 /** @returns the run directory, or null when the user has thought better of it. */

@@ -25,11 +25,13 @@ import { rateKey, type WorldAnswer, type WorldQuestion } from './world-protocol'
 /** Milliseconds for which the model's and the texts' answers hold: while somebody types they do not change. */
 const FRESH = 5_000;
 
+type Sizes = Pick<WorldAnswer, 'estimate' | 'facts' | 'toMeasure'>;
+const NO_ESTIMATE: Sizes = { estimate: null, facts: null, toMeasure: null };
+
 export async function askWorld(question: WorldQuestion, now: () => number = Date.now): Promise<WorldAnswer> {
   const { id, file, text, workspaceFolder } = question;
   const parsed = parseExperiment(text, file);
-  if (parsed.experiment === undefined)
-    return { id, problems: parsed.problems, experiment: null, estimate: null, toMeasure: null };
+  if (parsed.experiment === undefined) return { id, problems: parsed.problems, experiment: null, ...NO_ESTIMATE };
   const variables = workspaceFolder === null ? {} : { workspaceFolder };
   let experiment: Experiment;
   try {
@@ -40,8 +42,7 @@ export async function askWorld(question: WorldQuestion, now: () => number = Date
       id,
       problems: [...parsed.problems, atStart(file, error)],
       experiment: null,
-      estimate: null,
-      toMeasure: null,
+      ...NO_ESTIMATE,
     };
   }
   const world = remember(worldOf(question, experiment.device), path.dirname(file), now);
@@ -67,13 +68,9 @@ function atStart(file: string, { message, hint }: UserError): Problem {
   return { file, path: '', ...place, severity: 'error', message, ...(hint === undefined ? {} : { hint }) };
 }
 
-async function estimateOf(
-  experiment: Experiment,
-  world: World,
-  question: WorldQuestion,
-): Promise<Pick<WorldAnswer, 'estimate' | 'toMeasure'>> {
+async function estimateOf(experiment: Experiment, world: World, question: WorldQuestion): Promise<Sizes> {
   try {
-    const { shape } = await world.openModel(experiment.model.path);
+    const { shape, folder: modelFolder } = await world.openModel(experiment.model.path);
     const { compute, threads } = planRun(experiment, shape, world.machine);
     const onGpu = world.machine.device === 'cuda';
     const request: RateRequest = { products: stepProducts(experiment, shape), compute, threads };
@@ -98,10 +95,11 @@ async function estimateOf(
       bitsPerWeight,
       suggestions,
     };
-    return { estimate: summary, toMeasure: calibrated || onGpu ? null : request };
+    const facts = { modelFolder, shape, machine: world.machine, calibration };
+    return { estimate: summary, facts, toMeasure: calibrated || onGpu ? null : request };
   } catch (error) {
     // The reason stands among the problems; an experiment that the model does not allow has no sizes.
-    if (error instanceof UserError || error instanceof RangeError) return { estimate: null, toMeasure: null };
+    if (error instanceof UserError || error instanceof RangeError) return NO_ESTIMATE;
     throw error;
   }
 }

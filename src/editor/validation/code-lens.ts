@@ -36,6 +36,12 @@ function lensesOf(document: TextDocument, diagnostics: ExperimentDiagnostics): C
     command: 'lrqat.startTraining',
     arguments: [document.uri],
   });
+  const form = new CodeLens(range, {
+    title: `$(edit) ${l10n.t('Open Form')}`,
+    tooltip: l10n.t('Shows the file as a form, with what its settings need'),
+    command: 'lrqat.openForm',
+    arguments: [document.uri],
+  });
   const estimate = diagnostics.estimateOf(document);
   const titles = lensTitles(estimate);
   const information = titles.map((title) => new CodeLens(range, { title, command: '' }));
@@ -48,7 +54,7 @@ function lensesOf(document: TextDocument, diagnostics: ExperimentDiagnostics): C
             command: 'workbench.actions.view.problems',
           }),
         ];
-  return [start, ...problems, ...information];
+  return [start, form, ...problems, ...information];
 }
 
 /** The line of the first brace: comments may stand above it. */

@@ -17,7 +17,7 @@ import { disposeAll, type Owned } from '../owned';
 import type { Services } from '../services';
 import { runsFolderSetting } from '../settings';
 import type { RateStore } from './measured-rates';
-import type { EstimateSummary } from './world-protocol';
+import type { EstimateSummary, PlanFacts } from './world-protocol';
 
 /** Milliseconds without a key press before the text is looked at, and before the world is. */
 const TYPING = 100;
@@ -38,9 +38,11 @@ export class ExperimentDiagnostics {
   private readonly collection: DiagnosticCollection;
   private readonly checked = new Map<string, Checked>();
   private readonly estimates = new Map<string, EstimateSummary | null>();
+  private readonly facts = new Map<string, PlanFacts>();
   private readonly timers = new Map<string, NodeJS.Timeout>();
   private readonly owned: Owned[];
   private readonly listeners = new Set<() => void>();
+  private readonly checkListeners = new Set<(document: TextDocument) => void>();
 
   constructor(
     private readonly services: Services,
@@ -61,6 +63,17 @@ export class ExperimentDiagnostics {
   /** Called when an estimate has changed. */
   onEstimate(listener: () => void): void {
     this.listeners.add(listener);
+  }
+
+  /** Called when problems or facts of a document have been looked at anew. */
+  onChecked(listener: (document: TextDocument) => void): Owned {
+    this.checkListeners.add(listener);
+    return { dispose: () => this.checkListeners.delete(listener) };
+  }
+
+  /** Of the last text whose model could be read; undefined: of none yet. */
+  factsOf(document: TextDocument): PlanFacts | undefined {
+    return this.facts.get(document.uri.toString());
   }
 
   /** undefined: not known yet; null: cannot be said. */
@@ -137,6 +150,7 @@ export class ExperimentDiagnostics {
         rates: this.rates.current(),
       });
       if (answer === null || document.isClosed || document.version !== version) return;
+      if (answer.facts !== null) this.facts.set(key, answer.facts);
       const own = new Set(parseExperiment(document.getText(), document.fileName).problems.map(identity));
       this.show(
         document,
@@ -158,6 +172,7 @@ export class ExperimentDiagnostics {
     });
     this.checked.set(document.uri.toString(), { version: document.version, problems, fixes });
     this.collection.set(document.uri, diagnostics);
+    for (const listener of this.checkListeners) listener(document);
   }
 
   private setEstimate(key: string, estimate: EstimateSummary | null): void {
@@ -172,6 +187,7 @@ export class ExperimentDiagnostics {
     this.timers.delete(key);
     this.checked.delete(key);
     this.estimates.delete(key);
+    this.facts.delete(key);
     this.collection.delete(document.uri);
   }
 }

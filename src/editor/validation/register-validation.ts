@@ -5,8 +5,9 @@ import { ExperimentDiagnostics } from './diagnostics';
 import { RateStore } from './measured-rates';
 import { registerQuickFixes } from './quick-fixes';
 
-export function registerValidation(services: Services): void {
+export function registerValidation(services: Services): ExperimentDiagnostics {
   const { context, runs } = services;
   const diagnostics = new ExperimentDiagnostics(services, new RateStore(context.globalState, runs));
   context.subscriptions.push(diagnostics, registerQuickFixes(diagnostics), registerCodeLens(diagnostics));
+  return diagnostics;
 }

@@ -1,5 +1,6 @@
 // Between the extension host and the thread that looks at models and texts for it.
-import type { Estimate, Experiment, Problem } from '../../experiment';
+import type { Calibration, Estimate, Experiment, Machine, Problem } from '../../experiment';
+import type { ModelShape } from '../../formats/model-shape';
 import type { MeasuredRates, RateRequest } from '../../launch/calibrate';
 import type { NativeProbe } from '../../launch/probe-native';
 
@@ -30,8 +31,17 @@ export interface WorldAnswer {
   readonly experiment: Experiment | null;
   /** null: the text has errors, or the model cannot be read. */
   readonly estimate: EstimateSummary | null;
+  /** What plans for other settings of the same model start from; null as `estimate`. */
+  readonly facts: PlanFacts | null;
   /** What would have to be measured for better times; null: it has been, or there is no estimate. */
   readonly toMeasure: RateRequest | null;
+}
+
+export interface PlanFacts {
+  readonly modelFolder: string;
+  readonly shape: ModelShape;
+  readonly machine: Machine;
+  readonly calibration: Calibration;
 }
 
 /** What a code lens says. Times are 0 where nothing is known about them: on a GPU. */

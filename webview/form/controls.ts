@@ -1,0 +1,356 @@
+// One control for each kind of content. A control shows what the text says, however wrong, and tells what the user wants; it
+// keeps no value of its own.
+import type { Experiment } from '../../src/experiment/schema';
+import { element, setAttributes, setText } from '../shared/dom';
+import { icon } from '../shared/icons';
+import {
+  button,
+  checkbox,
+  dropdownBox,
+  isChecked,
+  setChecked,
+  setDisabled,
+  setValue,
+  textField,
+  valueOf,
+  type Choice,
+} from '../shared/toolkit';
+import { nearestStop, sliderStops, type Bounds, type Content, type Field } from './fields';
+import type { Json } from './protocol';
+import { Slider } from './slider';
+import { text, titleOf } from './strings';
+
+/** What a control may ask for. Paths are below the field's. */
+export interface ControlHost {
+  /** While a slider moves: nothing is written. */
+  readonly preview: (value: Json) => void;
+  readonly cancel: () => void;
+  readonly commit: (value: Json) => void;
+  readonly append: (value: Json) => void;
+  readonly removeItem: (index: number) => void;
+  readonly setItem: (index: number, value: string) => void;
+  readonly pick: (what: 'model' | 'files') => void;
+  readonly showText: () => void;
+  /** What was typed cannot be a value of the field; null: it can. Nothing is written. */
+  readonly refuse: (message: string | null) => void;
+}
+
+export interface Shown {
+  /** What the text says, or the default. */
+  readonly value: unknown;
+  readonly disabled: boolean;
+  readonly experiment: Experiment;
+  readonly bounds: Bounds;
+}
+
+export interface Control {
+  readonly root: HTMLElement;
+  show(shown: Shown): void;
+}
+
+type ContentOf<Kind extends Content['kind']> = Extract<Content, { kind: Kind }>;
+
+export function controlOf(field: Field, host: ControlHost): Control {
+  const { content } = field;
+  switch (content.kind) {
+    case 'number':
+      return numberControl(field, content, host);
+    case 'choice':
+      return choiceControl(field, content, host);
+    case 'choices':
+      return choicesControl(content, host);
+    case 'boolean':
+      return booleanControl(field, host);
+    case 'text':
+      return textControl(field, host, (typed) => typed);
+    case 'textOrNumber':
+      // Digits alone are a number of the field's unit.
+      return textControl(field, host, (typed) => (/^\d+$/.test(typed) ? Number(typed) : typed));
+    case 'model':
+      return modelControl(field, host);
+    case 'files':
+      return filesControl(field, host);
+    case 'granularity':
+      return granularityControl(field, content, host);
+    case 'layers':
+    case 'unknown':
+      return unknownControl(host);
+  }
+}
+
+/** A value on one line of a control or a sentence. */
+export function shownValue(value: unknown): string {
+  if (typeof value === 'string') return value;
+  if (value === null) return 'null';
+  if (value === undefined) return '';
+  if (typeof value === 'number' && value !== 0 && Math.abs(value) < 1e-3) return value.toExponential();
+  return typeof value === 'object' ? JSON.stringify(value).replaceAll(/([,:])/g, '$1 ') : JSON.stringify(value);
+}
+
+/** A number as people type it; null: it is none. */
+export function numberOf(typed: string, integer: boolean): number | null {
+  const plain = typed
+    .trim()
+    .replaceAll(/[ _  ]/g, '')
+    .replace(/^(-?\d+),(\d+)$/, '$1.$2');
+  if (!/^[+-]?(\d+([.]\d*)?|[.]\d+)(e[+-]?\d+)?$/i.test(plain)) return null;
+  const value = Number(plain);
+  return Number.isFinite(value) && (!integer || Number.isSafeInteger(value)) ? value : null;
+}
+
+/** Does not take a text away from under the fingers of who is typing it. */
+function showTyped(box: HTMLElement, value: string): void {
+  const isTyping = document.activeElement === box && valueOf(box) !== box.dataset['shown'];
+  if (isTyping && box.dataset['shown'] === value) return;
+  box.dataset['shown'] = value;
+  setValue(box, value);
+}
+
+function numberControl(field: Field, { integer, instead }: ContentOf<'number'>, host: ControlHost): Control {
+  const title = titleOf(field.id);
+  const box = textField(title, '', (typed) => {
+    const word = typed.trim().toLowerCase();
+    if (instead !== undefined && (word === '' || word === String(instead))) {
+      host.refuse(null);
+      host.commit(instead);
+      return;
+    }
+    const value = numberOf(typed, integer);
+    host.refuse(value === null ? text.notThis(JSON.stringify(typed), field.allowed) : null);
+    if (value !== null) host.commit(value);
+  });
+  box.classList.add('number');
+  let stops: readonly number[] = [];
+  const slider = new Slider(title, {
+    onMove: (index) => host.preview(stops[index] ?? 0),
+    onRelease: (index) => host.commit(stops[index] ?? 0),
+    onCancel: host.cancel,
+    textOf: (index) => `${shownValue(stops[index])}${field.unit === null ? '' : ` ${field.unit}`}`,
+  });
+  const unit = element('span', { class: 'unit' }, field.unit ?? '');
+  const root = element('div', { class: 'control' }, slider.root, box, unit);
+  return {
+    root,
+    show({ value, disabled, experiment, bounds }) {
+      const wanted = sliderStops(field.id, experiment, bounds);
+      slider.root.hidden = wanted === null || wanted.length < 2;
+      stops = wanted ?? [];
+      if (wanted !== null) slider.show(nearestStop(stops, Number(value)), stops.length, disabled);
+      showTyped(box, instead === null && value === null ? '' : shownValue(value));
+      setAttributes(box, { placeholder: instead === undefined ? null : String(instead) });
+      setDisabled(box, disabled);
+    },
+  };
+}
+
+function choiceControl(field: Field, { options }: ContentOf<'choice'>, host: ControlHost): Control {
+  const box = new ChoiceBox(titleOf(field.id), options.map(plain), (value) => host.commit(value));
+  const about = element('p', { class: 'help about' });
+  return {
+    root: element('div', { class: 'control column' }, box.root, about),
+    show({ value, disabled }) {
+      box.show(shownValue(value), disabled);
+      setText(about, options.find((option) => option.value === value)?.description ?? '');
+    },
+  };
+}
+
+const plain = ({ value }: { readonly value: string }): Choice => ({ value, label: value });
+
+/** A drop-down that also shows a value which is none of its choices. */
+class ChoiceBox {
+  readonly root = element('span', { class: 'choice' });
+  private box: HTMLElement | null = null;
+  private key = '';
+
+  constructor(
+    private readonly label: string,
+    private readonly choices: readonly Choice[],
+    private readonly onChange: (value: string) => void,
+  ) {}
+
+  show(value: string, disabled: boolean): void {
+    const isKnown = this.choices.some((choice) => choice.value === value);
+    const key = isKnown ? '' : value;
+    if (this.box === null || this.key !== key) {
+      this.key = key;
+      const choices = isKnown ? this.choices : [...this.choices, { value, label: value }];
+      this.box = dropdownBox(this.label, choices, value, (picked) => {
+        if (picked !== this.box?.dataset['shown']) this.onChange(picked);
+      });
+      this.root.replaceChildren(this.box);
+    }
+    this.box.dataset['shown'] = value;
+    setValue(this.box, value);
+    setDisabled(this.box, disabled);
+  }
+}
+
+function choicesControl({ options }: ContentOf<'choices'>, host: ControlHost): Control {
+  let shown: readonly unknown[] = [];
+  const boxes = options.map(({ value, description }) => ({
+    value,
+    box: checkbox({
+      label: value,
+      title: description,
+      checked: false,
+      onChange(checked) {
+        // The toolkit's box tells of what we set as well: only what the text does not say yet is the user's.
+        if (checked !== shown.includes(value)) {
+          host.commit(boxes.filter(({ box }) => isChecked(box)).map((each) => each.value));
+        }
+      },
+    }),
+  }));
+  return {
+    root: element('div', { class: 'control' }, ...boxes.map(({ box }) => box)),
+    show({ value, disabled }) {
+      shown = Array.isArray(value) ? value : [];
+      for (const { value: each, box } of boxes) {
+        setChecked(box, shown.includes(each));
+        setDisabled(box, disabled);
+      }
+    },
+  };
+}
+
+function booleanControl(field: Field, host: ControlHost): Control {
+  const title = titleOf(field.id);
+  let shown = false;
+  const box = checkbox({
+    label: title,
+    title,
+    checked: false,
+    onChange(checked) {
+      if (checked !== shown) host.commit(checked);
+    },
+  });
+  return {
+    root: element('div', { class: 'control' }, box),
+    show({ value, disabled }) {
+      shown = value === true;
+      setChecked(box, shown);
+      setDisabled(box, disabled);
+    },
+  };
+}
+
+function textControl(field: Field, host: ControlHost, read: (typed: string) => Json): Control {
+  const box = textField(titleOf(field.id), '', (typed) => host.commit(read(typed.trim())));
+  return {
+    root: element('div', { class: 'control' }, box),
+    show({ value, disabled }) {
+      showTyped(box, shownValue(value));
+      setDisabled(box, disabled);
+    },
+  };
+}
+
+function modelControl(field: Field, host: ControlHost): Control {
+  const box = textField(titleOf(field.id), '', (typed) => host.commit(typed.trim()));
+  const pick = button({
+    look: 'secondary',
+    label: text.pickModel(),
+    text: text.pickModel(),
+    onClick: () => host.pick('model'),
+  });
+  return {
+    root: element('div', { class: 'control wide' }, box, pick),
+    show({ value, disabled }) {
+      showTyped(box, shownValue(value));
+      setDisabled(box, disabled);
+      setDisabled(pick, disabled);
+    },
+  };
+}
+
+function filesControl(field: Field, host: ControlHost): Control {
+  const list = element('ul', { class: 'files' });
+  const add = button({
+    look: 'secondary',
+    label: `${titleOf(field.id)}: ${text.addFiles()}`,
+    text: text.addFiles(),
+    onClick: () => host.pick('files'),
+  });
+  const typed = textField(`${titleOf(field.id)}: ${text.addPath()}`, '', (value) => {
+    setValue(typed, '');
+    if (value.trim() !== '') host.append(value.trim());
+  });
+  setAttributes(typed, { placeholder: text.addPath() });
+  let shown = '';
+  return {
+    root: element('div', { class: 'control column' }, list, element('div', { class: 'control wide' }, typed, add)),
+    show({ value, disabled }) {
+      setDisabled(add, disabled);
+      setDisabled(typed, disabled);
+      const items = Array.isArray(value) ? value.map(shownValue) : [];
+      const key = JSON.stringify([items, disabled]);
+      if (key === shown) return;
+      shown = key;
+      list.replaceChildren(
+        ...items.map((item, index) => {
+          const box = textField(`${titleOf(field.id)} ${String(index + 1)}`, item, (next) =>
+            next.trim() === '' ? host.removeItem(index) : host.setItem(index, next.trim()),
+          );
+          const remove = button({
+            look: 'icon',
+            label: text.removeItem(item),
+            icon: icon('close'),
+            onClick: () => host.removeItem(index),
+          });
+          setDisabled(box, disabled);
+          setDisabled(remove, disabled);
+          return element('li', {}, box, remove);
+        }),
+      );
+      list.hidden = items.length === 0;
+    },
+  };
+}
+
+const GROUP = 'group';
+const GROUP_SIZE = 128;
+
+function granularityControl(
+  field: Field,
+  { options, groupDescription }: ContentOf<'granularity'>,
+  host: ControlHost,
+): Control {
+  const title = titleOf(field.id);
+  const choices = [...options.map(plain), { value: GROUP, label: text.byGroup() }];
+  const kind = new ChoiceBox(title, choices, (value) => host.commit(value === GROUP ? { group: GROUP_SIZE } : value));
+  const size = textField(text.groupSize(), '', (typed) => {
+    const value = numberOf(typed, true);
+    host.refuse(value === null ? text.notThis(JSON.stringify(typed), field.allowed) : null);
+    if (value !== null) host.commit({ group: value });
+  });
+  size.classList.add('number');
+  const unit = element('span', { class: 'unit' }, text.groupSize());
+  const about = element('p', { class: 'help about' });
+  return {
+    root: element(
+      'div',
+      { class: 'control column' },
+      element('div', { class: 'control' }, kind.root, size, unit),
+      about,
+    ),
+    show({ value, disabled }) {
+      const group = typeof value === 'object' && value !== null && GROUP in value ? value.group : undefined;
+      kind.show(group === undefined ? shownValue(value) : GROUP, disabled);
+      size.hidden = unit.hidden = group === undefined;
+      showTyped(size, shownValue(group));
+      setDisabled(size, disabled);
+      const words = options.find((option) => option.value === value)?.description;
+      setText(about, words ?? (group === undefined ? '' : groupDescription));
+    },
+  };
+}
+
+function unknownControl(host: ControlHost): Control {
+  const value = element('code', {});
+  const edit = button({ look: 'secondary', label: text.editInText(), text: text.editInText(), onClick: host.showText });
+  return {
+    root: element('div', { class: 'control' }, value, edit),
+    show: (shown) => setText(value, shownValue(shown.value)),
+  };
+}

@@ -1,0 +1,120 @@
+// A field with everything around its control: title, help, default, whether the file sets it, problems with their fixes.
+import { element, setAttributes } from '../shared/dom';
+import { icon } from '../shared/icons';
+import { button, setDisabled } from '../shared/toolkit';
+import { controlOf, shownValue, type Control, type ControlHost, type Shown } from './controls';
+import type { Field } from './fields';
+import type { FormProblem } from './protocol';
+import { text, titleOf } from './strings';
+
+export interface RowHost extends ControlHost {
+  readonly reset: () => void;
+  readonly fix: (problem: FormProblem, fix: number) => void;
+}
+
+export interface RowShown extends Shown {
+  /** The key stands in the text. */
+  readonly written: boolean;
+  readonly problems: readonly FormProblem[];
+}
+
+export class FieldRow {
+  readonly root: HTMLElement;
+  private readonly control: Control;
+  private readonly reset: HTMLElement;
+  private readonly mark: HTMLElement;
+  private readonly problems = element('ul', { class: 'problems', hidden: true });
+  private refused: string | null = null;
+  private shownProblems = '';
+  private last: RowShown | null = null;
+
+  /** @param control instead of the one that the content asks for */
+  constructor(
+    readonly field: Field,
+    private readonly host: RowHost,
+    control?: (host: ControlHost) => Control,
+  ) {
+    const inner: ControlHost = { ...host, refuse: (message) => this.refuse(message) };
+    this.control = control?.(inner) ?? controlOf(field, inner);
+    const title = titleOf(field.id);
+    this.reset = button({
+      look: 'icon',
+      label: text.reset(title),
+      icon: icon('reset'),
+      onClick: () => host.reset(),
+    });
+    this.mark = element('span', { class: 'mark' }, text.inFile());
+    const isRequired = field.defaultValue === undefined;
+    const help = [field.description, field.hint ?? ''].filter((part) => part !== '').join(' ');
+    const standing = isRequired
+      ? text.required()
+      : field.content.kind === 'layers'
+        ? ''
+        : text.defaultIs(shownDefault(field.defaultValue));
+    this.root = element(
+      'div',
+      { class: 'row', role: 'group', 'aria-label': title, 'data-field': field.id },
+      element('div', { class: 'row-head' }, element('h3', {}, title), this.mark, this.reset),
+      this.control.root,
+      element('p', { class: 'help' }, help, ' ', element('span', { class: 'default' }, standing)),
+      this.problems,
+    );
+  }
+
+  show(shown: RowShown): void {
+    this.last = shown;
+    this.control.show(shown);
+    const canReset = shown.written && this.field.defaultValue !== undefined;
+    this.mark.hidden = !shown.written;
+    this.reset.hidden = !canReset;
+    setDisabled(this.reset, shown.disabled);
+    setAttributes(this.root, { 'data-written': String(shown.written) });
+    this.showProblems(shown.problems, shown.disabled);
+  }
+
+  private refuse(message: string | null): void {
+    this.refused = message;
+    if (this.last !== null) this.showProblems(this.last.problems, this.last.disabled);
+  }
+
+  private showProblems(problems: readonly FormProblem[], disabled: boolean): void {
+    const key = JSON.stringify([problems, this.refused, disabled]);
+    if (key === this.shownProblems) return;
+    this.shownProblems = key;
+    const refused =
+      this.refused === null ? [] : [element('li', { 'data-severity': 'error' }, line('error', this.refused))];
+    this.problems.replaceChildren(...refused, ...problems.map((problem) => this.problemItem(problem, disabled)));
+    const count = refused.length + problems.length;
+    this.problems.hidden = count === 0;
+    const isWrong = refused.length > 0 || problems.some(({ severity }) => severity === 'error');
+    setAttributes(this.root, { 'data-problems': count === 0 ? null : isWrong ? 'error' : 'warning' });
+  }
+
+  private problemItem(problem: FormProblem, disabled: boolean): HTMLElement {
+    return problemItem(problem, disabled, (fix) => this.host.fix(problem, fix));
+  }
+}
+
+export function problemItem(problem: FormProblem, disabled: boolean, onFix: (fix: number) => void): HTMLElement {
+  const fixes = problem.fixes.map((title, index) => {
+    const made = button({ look: 'secondary', label: title, text: title, onClick: () => onFix(index) });
+    setDisabled(made, disabled);
+    return made;
+  });
+  return element(
+    'li',
+    { 'data-severity': problem.severity },
+    line(problem.severity, problem.message),
+    problem.hint === null ? null : element('p', { class: 'help' }, problem.hint),
+    fixes.length === 0 ? null : element('div', { class: 'fixes' }, ...fixes),
+  );
+}
+
+function line(severity: 'error' | 'warning', message: string): HTMLElement {
+  return element('p', { class: 'problem' }, icon(severity), element('span', {}, message));
+}
+
+function shownDefault(value: unknown): string {
+  if (value === '') return '–';
+  return Array.isArray(value) && value.length === 0 ? text.noFiles() : shownValue(value);
+}
