@@ -15,6 +15,7 @@ const file = path.join(folder, 'w2-rank32.lrqat.json');
 const sample = readFileSync(file, 'utf8');
 
 const question = (text: string, id = 1): WorldQuestion => ({
+  type: 'question',
   id,
   file,
   text,

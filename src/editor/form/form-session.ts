@@ -32,7 +32,6 @@ import type { ExperimentDiagnostics } from '../validation/diagnostics';
 import { editsFor, type Change } from './edits';
 import { formState } from './form-state';
 import { pickFiles, pickModelFor } from './pick';
-import { sampleWeights } from './sample-weights';
 import { showText } from './switch-editor';
 
 export class FormSession {
@@ -202,7 +201,7 @@ export class FormSession {
     const folder = this.diagnostics.factsOf(this.document)?.modelFolder;
     if (folder === undefined || folder !== model) return;
     try {
-      const { rows, columns, values } = await sampleWeights(folder, linear);
+      const { rows, columns, values } = await this.services.world.sampleWeights(folder, linear);
       this.post(Weights.of({ model, linear, rows, columns, values: values.buffer as ArrayBuffer }));
     } catch (error) {
       this.services.log.warn(`form: ${messageOf(error)}`);

@@ -1,15 +1,18 @@
 // The host's end of the world thread: starts it when it is first needed and again when it has died.
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
-import type { WorldAnswer, WorldQuestion, WorldReply } from './world-protocol';
+import { UserError } from '../../errors';
+import type { WeightSample } from '../../experiment/weight-grid';
+import type { SampleRequest, WorldAnswer, WorldQuestion, WorldReply, WorldRequest } from './world-protocol';
 
 interface Settle {
-  readonly resolve: (answer: WorldAnswer | null) => void;
+  readonly resolve: (reply: WorldReply) => void;
   readonly reject: (error: Error) => void;
 }
 
 /** With nobody asking for this long (milliseconds) the thread and what it has read go. */
 const IDLE = 60_000;
+const PATIENCE = 10_000;
 
 export class WorldClient {
   private worker: Worker | null = null;
@@ -21,13 +24,38 @@ export class WorldClient {
   constructor(private readonly workerFile: string = path.join(__dirname, 'world-worker.js')) {}
 
   /** null: a newer question about the same file has replaced this one. */
-  ask(question: Omit<WorldQuestion, 'id'>): Promise<WorldAnswer | null> {
+  async ask(question: Omit<WorldQuestion, 'id' | 'type'>): Promise<WorldAnswer | null> {
+    const reply = await this.send({ type: 'question', ...question });
+    return reply.type === 'answer' ? reply : null;
+  }
+
+  /** Whole rows of a linear's weight, evenly spread.
+   *  @throws UserError WeightsSlow after `patience` milliseconds: a file system that needs longer is not waited for */
+  async sampleWeights(modelFolder: string, linear: string, patience = PATIENCE): Promise<WeightSample> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const seconds = String(patience / 1000);
+      timer = setTimeout(
+        () => reject(new UserError('WeightsSlow', `${modelFolder}: not read within ${seconds} s`)),
+        patience,
+      );
+    });
+    try {
+      const reply = await Promise.race([this.send({ type: 'sample', modelFolder, linear }), late]);
+      if (reply.type === 'sample') return reply.sample;
+      throw new Error(`the validation thread answered with ${reply.type}`);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  private send(request: Omit<WorldQuestion, 'id'> | Omit<SampleRequest, 'id'>): Promise<WorldReply> {
     const worker = (this.worker ??= this.start());
     if (this.idle !== null) clearTimeout(this.idle);
     const id = ++this.lastId;
     return new Promise((resolve, reject) => {
       this.open.set(id, { resolve, reject });
-      worker.postMessage({ id, ...question } satisfies WorldQuestion);
+      worker.postMessage({ id, ...request } satisfies WorldRequest);
     });
   }
 
@@ -50,9 +78,8 @@ export class WorldClient {
   private receive(message: WorldReply): void {
     const settle = this.open.get(message.id);
     this.open.delete(message.id);
-    if (message.type === 'answer') settle?.resolve(message);
-    else if (message.type === 'superseded') settle?.resolve(null);
-    else settle?.reject(new Error(message.message));
+    if (message.type === 'failed') settle?.reject(new Error(message.message));
+    else settle?.resolve(message);
     if (this.open.size > 0) return;
     this.idle = setTimeout(() => this.end(new Error('idle')), IDLE);
     this.idle.unref();

@@ -1,10 +1,12 @@
 // Between the extension host and the thread that looks at models and texts for it.
 import type { Calibration, Estimate, Experiment, Machine, Problem } from '../../experiment';
+import type { WeightSample } from '../../experiment/weight-grid';
 import type { ModelShape } from '../../formats/model-shape';
 import type { MeasuredRates, RateRequest } from '../../launch/calibrate';
 import type { NativeProbe } from '../../launch/probe-native';
 
 export interface WorldQuestion {
+  readonly type: 'question';
   readonly id: number;
   /** Questions about the same file replace each other: only the newest is answered. */
   readonly file: string;
@@ -16,6 +18,17 @@ export interface WorldQuestion {
   /** What was measured on this machine, by {@link rateKey}. */
   readonly rates: Readonly<Record<string, MeasuredRates>>;
 }
+
+/** Some weights of a linear, for a picture. */
+export interface SampleRequest {
+  readonly type: 'sample';
+  readonly id: number;
+  readonly modelFolder: string;
+  /** `model.layers.0.self_attn.q_proj`. */
+  readonly linear: string;
+}
+
+export type WorldRequest = WorldQuestion | SampleRequest;
 
 /** What an exact time needs to have measured: products of the step's own shapes. */
 export function rateKey({ products, compute, threads }: RateRequest): string {
@@ -65,6 +78,7 @@ export interface EstimateSummary extends Pick<
 }
 
 export type WorldReply =
+  | { readonly type: 'sample'; readonly id: number; readonly sample: WeightSample }
   | ({ readonly type: 'answer' } & WorldAnswer)
   /** A newer question about the same file has come. */
   | { readonly type: 'superseded'; readonly id: number }

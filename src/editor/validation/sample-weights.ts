@@ -9,26 +9,9 @@ import { SafetensorsFile } from '../../formats/safetensors-file';
 /** Weights of a sample, about. */
 const WEIGHTS = 16_384;
 const MOST_ROWS = 32;
-/** Milliseconds; a file system that needs longer is not waited for. */
-const PATIENCE = 10_000;
 
-/** @throws UserError when the model has no such linear, cannot be read, or not in time */
-export async function sampleWeights(folder: string, linear: string, patience = PATIENCE): Promise<WeightSample> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new UserError('WeightsSlow', `${folder}: not read within ${String(patience / 1000)} s`)),
-      patience,
-    );
-  });
-  try {
-    return await Promise.race([readSample(folder, linear), late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-async function readSample(folder: string, linear: string): Promise<WeightSample> {
+/** @throws UserError when the model has no such linear or cannot be read */
+export async function sampleWeights(folder: string, linear: string): Promise<WeightSample> {
   const { tensors } = await openModel(folder, { tokenizer: false });
   const tensor = tensors.find(({ name }) => name === `${linear}.weight`);
   const [height, columns] = tensor?.shape ?? [];
