@@ -51,5 +51,11 @@ export function drawSkipped(
   scene: Scene,
 ): void {
   context.strokeStyle = cssColour(scene.theme.error);
-  for (const x of skipped) drawMarker(context, 'cross', area.toX(x), area.bottom - 6, 3);
+  let free = -Infinity;
+  for (const x of skipped) {
+    const at = area.toX(x);
+    if (at < free) continue;
+    drawMarker(context, 'cross', at, area.bottom - 6, 3);
+    free = at + 7;
+  }
 }

@@ -94,10 +94,8 @@ function picture(scene: Scene, options: CardOptions): Picture {
         if (value === null) return;
         const named = `${owner === null ? '' : `${owner.info.name} · `}${label} ${reading(value, 'perplexity')}`;
         const colour = owner?.colour ?? scene.theme.muted;
-        strokeReference(context, area, value, { colour, dash, label: named, font });
+        strokeReference(context, area, value, { colour, dash, label: named, font, background: scene.theme.background });
       };
-      reference(references.rounded, text.roundToNearest(), [6, 4]);
-      reference(references.float, text.float(), [1, 3]);
       for (const curve of pointedLast(curves, ({ run }) => run, scene)) {
         strokeLine(context, area, {
           points: pointsOf(curve, scene),
@@ -109,6 +107,9 @@ function picture(scene: Scene, options: CardOptions): Picture {
           marker: curve.sign.marker ?? 'circle',
         });
       }
+      // Above the curves, which may lie behind their names.
+      reference(references.rounded, text.roundToNearest(), [6, 4]);
+      reference(references.float, text.float(), [1, 3]);
     },
     legend: [],
     scale: null,
@@ -130,11 +131,16 @@ function picture(scene: Scene, options: CardOptions): Picture {
   };
 }
 
+/** The others are measured before there is anything trained. */
+function isOfTraining({ form }: Evaluation): boolean {
+  return form === 'trained' || form === 'merged';
+}
+
 function curveOf(run: ShownRun, kind: string | null, scene: Scene): Curve {
   return {
     run,
     evaluations: run.data.evaluations
-      .filter((each) => each.kind === kind && (each.form === 'trained' || each.form === 'merged'))
+      .filter((each) => each.kind === kind && isOfTraining(each))
       .filter((each): each is Evaluation & { perplexity: number } => each.perplexity !== null),
     sign: {
       colour: run.colour,
@@ -171,7 +177,7 @@ function inRange(value: number, range: Range): boolean {
 }
 
 function latestOf({ focus }: Scene, kind: string | null): string | null {
-  const last = focus?.data.evaluations.findLast((each) => each.kind === kind && each.perplexity !== null);
+  const last = focus?.data.evaluations.findLast((each) => each.kind === kind && isOfTraining(each));
   return last === undefined ? null : reading(last.perplexity ?? NaN, 'perplexity');
 }
 

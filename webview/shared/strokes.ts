@@ -162,10 +162,17 @@ export function strokeUpright(
 export function strokeReference(
   context: CanvasRenderingContext2D,
   area: PlotArea,
-  y: number,
-  stroke: { readonly colour: Rgb; readonly dash: readonly number[]; readonly label: string; readonly font: string },
+  value: number,
+  stroke: {
+    readonly colour: Rgb;
+    readonly dash: readonly number[];
+    readonly label: string;
+    readonly font: string;
+    /** Kept free around the name, which may stand on curves. */
+    readonly background: Rgb;
+  },
 ): void {
-  const at = area.toY(y);
+  const at = area.toY(value);
   if (Number.isNaN(at)) return;
   const above = at < area.top - 0.5;
   const below = at > area.bottom + 0.5;
@@ -174,16 +181,25 @@ export function strokeReference(
   context.fillStyle = cssColour(stroke.colour);
   context.font = stroke.font;
   context.textAlign = 'right';
-  if (above || below) {
-    context.fillText(`${above ? '↑' : '↓'} ${stroke.label}`, area.right - 4, above ? area.top + 10 : area.bottom - 5);
-  } else {
+  const name = (label: string, y: number) => {
+    context.save();
+    context.setLineDash([]);
+    context.strokeStyle = cssColour(stroke.background, 0.85);
+    context.lineWidth = 3;
+    context.lineJoin = 'round';
+    context.strokeText(label, area.right - 4, y);
+    context.fillText(label, area.right - 4, y);
+    context.restore();
+  };
+  if (above || below) name(`${above ? '↑' : '↓'} ${stroke.label}`, above ? area.top + 10 : area.bottom - 5);
+  else {
     context.lineWidth = 1.25;
     context.setLineDash([...stroke.dash]);
     context.beginPath();
     context.moveTo(area.left, at);
     context.lineTo(area.right, at);
     context.stroke();
-    context.fillText(stroke.label, area.right - 4, at - 4 < area.top + 8 ? at + 12 : at - 4);
+    name(stroke.label, at - 4 < area.top + 8 ? at + 12 : at - 4);
   }
   context.restore();
 }

@@ -253,6 +253,82 @@ void describe('live charts in a browser', { skip }, () => {
     assert.equal(await charts.page.locator('h1').first().innerText(), 'w2-rank32');
   });
 
+  void page(
+    'shows heat map and references of the run that is pointed at, with pointer and keyboard',
+    async (charts) => {
+      const better: MetricsEvent[] = rank8.events.map((event) =>
+        event.type === 'eval' && event.form === 'float' ? { ...event, perplexity: 40 } : event,
+      );
+      await charts.send([
+        shown(info32, info8),
+        ...snapshot(feedOf(rank32)),
+        ...snapshot(feedOf({ ...rank8, events: better })),
+      ]);
+      const subject = () => charts.card('layers').locator('.unit').innerText();
+      const referenceInTooltip = async () => {
+        const { keyboard } = charts.page;
+        await charts.card('perplexity').locator('.plot').focus();
+        await keyboard.press('End');
+        await charts.frame();
+        return charts.card('perplexity').locator('.tooltip').innerText();
+      };
+      await charts.card('layers').scrollIntoViewIfNeeded();
+      await charts.frame();
+      assert.equal(await subject(), 'w2-rank32');
+      assert.match(await referenceInTooltip(), /w2-rank32 · float\s+49\.074/);
+
+      const chip = charts.page.locator('.run-name', { hasText: 'w2-rank8' });
+      await chip.focus();
+      await charts.frame();
+      assert.equal(await subject(), 'w2-rank8', 'while the keyboard is at it');
+      await charts.card('perplexity').locator('.plot').focus();
+      await charts.frame();
+      assert.equal(await subject(), 'w2-rank32');
+
+      await chip.hover();
+      await charts.frame();
+      assert.equal(await subject(), 'w2-rank8', 'while the pointer is at it');
+      assert.equal(await charts.page.locator('h1').first().innerText(), 'w2-rank32', 'the header stays');
+      assert.equal((await charts.pixels('loss', blue('dark'))).columns, 0, 'the other run steps back');
+      assert.ok((await charts.pixels('loss', orange('dark'))).columns > 0.5);
+      await charts.page.mouse.move(5, 5);
+      await charts.frame();
+      assert.ok((await charts.pixels('loss', blue('dark'))).columns > 0.5);
+
+      await chip.click();
+      await charts.page.mouse.move(5, 5);
+      await charts.frame();
+      assert.equal(await subject(), 'w2-rank8', 'the run of the header');
+      assert.match(await referenceInTooltip(), /w2-rank8 · float\s+40\.000/);
+    },
+  );
+
+  void page('draws the plain average of the weight that the slider ends at', async (charts) => {
+    const length = 120_000;
+    const feed = longRun(length, (step, loss) => loss + 3 / (1 + step / 500));
+    const rows = [...feed.snapshot()];
+    await charts.send([shown(info32), ...rows.map((piece) => Data.of(piece))]);
+    const slider = charts.page.getByRole('slider');
+    for (let press = 0; press < 12; press++) await slider.press('ArrowRight');
+    await charts.frame();
+    const weight = Number(await slider.getAttribute('aria-valuetext'));
+    assert.ok(weight > 0.9 && weight < 1);
+    await charts
+      .card('loss')
+      .locator('.plot')
+      .hover({ position: { x: 300, y: 90 } });
+    const tooltip = charts.card('loss').locator('.tooltip');
+    await tooltip.waitFor();
+    const said = await tooltip.innerText();
+    const step = Number(/^step ([\d,]+)/.exec(said)?.[1]?.replaceAll(',', ''));
+    const loss = rows.flatMap((piece) => [...new Float64Array(piece.rows!.columns.loss)]);
+    // The formula itself; of 20,000 steps more than enough counts.
+    const from = Math.max(0, step - 20_000);
+    let sum = 0;
+    for (let row = from; row < step; row++) sum = weight * sum + (1 - weight) * loss[row]!;
+    assert.ok(said.includes(`smoothed ${(sum / (1 - weight ** (step - from))).toFixed(4)}`), said);
+  });
+
   void page('has true logarithmic axes and says what they cannot show', async (charts) => {
     await charts.send([shown(info32), ...snapshot(feedOf(rank32))]);
     const card = charts.card('learningRate');

@@ -14,17 +14,16 @@ const STRIDE = 8_192;
 const NOTHING = 2 ** -54;
 
 /** Exponential moving average m ← w·m + (1 − w)·y, divided by 1 − wⁿ (n values so far) so that the first values are not drawn
- *  towards zero. NaN leaves the average as it is; the average is not defined before the first number. */
+ *  towards zero. Where nothing was measured (NaN) there is no average either, and the one before goes on behind the gap. */
 export class Average implements Source {
   readonly pyramid = new Pyramid(this);
   private result = new Float64Array(0);
   private rows = 0;
   /** wⁿ after each of the first rows, as long as it matters. */
   private lackingAt: number[] = [];
-  // After the last row that is computed: m before the division, wⁿ, and m.
+  // After the last row that is computed: m before the division, and wⁿ.
   private sum = 0;
   private lacking = 1;
-  private average = NaN;
 
   /** @param weight of the past, 0 to below 1. */
   constructor(private weight: number) {}
@@ -54,8 +53,9 @@ export class Average implements Source {
     this.pyramid.cut(length);
     this.lacking = length === 0 ? 1 : (this.lackingAt[length - 1] ?? 0);
     this.lackingAt.length = Math.min(this.lackingAt.length, length);
-    this.average = length === 0 ? NaN : (this.result[length - 1] ?? NaN);
-    this.sum = this.lacking === 1 ? 0 : this.average * (1 - this.lacking);
+    let last = length - 1;
+    while (last >= 0 && Number.isNaN(this.result[last] ?? NaN)) last--;
+    this.sum = last < 0 ? 0 : (this.result[last] ?? NaN) * (1 - this.lacking);
   }
 
   /** Computes the rows up to before `to`. */
@@ -67,27 +67,27 @@ export class Average implements Source {
     }
     const { weight, result, lackingAt } = this;
     const fresh = 1 - weight;
-    let { sum, lacking, average } = this;
+    let { sum, lacking } = this;
     let row = this.rows;
     for (; row < to && lacking >= NOTHING; row++) {
       const value = values[row] ?? NaN;
+      result[row] = NaN;
       if (!Number.isNaN(value)) {
         sum = weight * sum + fresh * value;
         lacking *= weight;
-        average = sum / (1 - lacking);
+        result[row] = sum / (1 - lacking);
       }
-      result[row] = average;
       lackingAt[row] = lacking;
     }
     // The same without what no longer changes a bit: nearly all rows of a long run.
     for (; row < to; row++) {
       const value = values[row] ?? NaN;
-      if (!Number.isNaN(value)) sum = weight * sum + fresh * value;
-      result[row] = sum;
+      const next = weight * sum + fresh * value;
+      result[row] = next;
+      if (!Number.isNaN(next)) sum = next;
     }
     this.sum = sum;
     this.lacking = lacking;
-    this.average = lacking < NOTHING ? sum : average;
     this.rows = Math.max(this.rows, to);
     this.pyramid.update();
   }
