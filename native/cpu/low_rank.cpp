@@ -11,6 +11,7 @@
 #include "cpu/kernels/low_rank.h"
 #include "cpu/rounded_rows.h"
 #include "cpu/scratch.h"
+#include "cpu/thin_tiles.h"
 
 namespace lrqat::cpu {
 
@@ -318,8 +319,10 @@ void DenseTiles::add(CpuBackend& backend, Matrix x, const LowRankTask& task) {
 }
 
 int64_t CpuBackend::lowRankScratchBytes(int64_t tokens, int64_t n, int64_t m, int64_t totalRank, DType computeType,
-                                        int) {
+                                        int threads) {
+  // In bf16 tiles are always counted: a plan does not depend on the machine.
   return std::max({ThinProducts::scratchBytes(tokens, n, m, totalRank, computeType),
+                   computeType == DType::BF16 ? ThinTiles::scratchBytes(tokens, n, m, totalRank, threads) : 0,
                    SparseCorrection::scratchBytes(n, m, totalRank),
                    DenseTiles::scratchBytes(tokens, n, m, totalRank, computeType)});
 }
@@ -334,7 +337,8 @@ void CpuBackend::lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) {
     LRQAT_CHECK(task.dYs.type == x.type && x.type != DType::F16);
     if (task.weight->spec.rank > 0 && !isDense(task)) thin[thinCount++] = &task;
   }
-  ThinProducts::add(*this, x, std::span(thin.data(), thinCount));
+  const std::span<const LowRankTask* const> thinTasks(thin.data(), thinCount);
+  if (!ThinTiles::add(*this, x, thinTasks)) ThinProducts::add(*this, x, thinTasks);
   for (size_t i = 0; i < thinCount; ++i) SparseCorrection::subtract(*this, x, *thin[i]);
   for (const LowRankTask& task : tasks) {
     if (isDense(task)) DenseTiles::add(*this, x, task);

@@ -91,18 +91,24 @@ struct Bench {
     }
   }
 
-  void lowRankGradient() const {
-    constexpr int64_t tokens = 1024;
-    std::printf("low-rank gradient, %ld tokens, rank 32, share clipped: milliseconds (thin products alone first)\n",
-                static_cast<long>(tokens));
+  void lowRankGradient(DType type) const {
+    constexpr int64_t tokens = 4096;
+    std::printf("low-rank gradient, %s, %ld tokens, rank 32, share clipped: milliseconds (thin products alone first)\n",
+                type == DType::BF16 ? "bf16" : "float32", static_cast<long>(tokens));
     const QuantSpec s = spec(4, Storage::FixedPoint, Granularity::Channel, 32);
     TestLinear linear(s, m, n, 1, 0.5F);
-    const auto backend = makeBackend(
-        threads, cpu::CpuBackend::lowRankScratchBytes(tokens, n, m, 32, DType::F32, threads), DType::F32, true);
+    const auto backend =
+        makeBackend(threads, cpu::CpuBackend::lowRankScratchBytes(tokens, n, m, 32, type, threads), type, true);
     backend->quantize(linear.weight);
     linear.scale = linear.scale0;
-    const auto x = randomNormal(static_cast<size_t>(tokens * n), 2);
-    const auto dY = randomNormal(static_cast<size_t>(tokens * m), 3);
+    auto x = randomNormal(static_cast<size_t>(tokens * n), 2);
+    auto dY = randomNormal(static_cast<size_t>(tokens * m), 3);
+    std::vector<uint16_t> xNarrow(x.size()), dYNarrow(dY.size());
+    for (size_t i = 0; i < x.size(); ++i) xNarrow[i] = bf16FromFloat(x[i]);
+    for (size_t i = 0; i < dY.size(); ++i) dYNarrow[i] = bf16FromFloat(dY[i]);
+    const auto matrix = [&](std::vector<float>& wide, std::vector<uint16_t>& narrow, int64_t columns) {
+      return Matrix{type == DType::BF16 ? static_cast<void*>(narrow.data()) : wide.data(), type, tokens, columns};
+    };
     std::vector<float> dA(linear.a.size()), dB(linear.b.size());
     std::vector<int64_t> rowStart(static_cast<size_t>(m) + 1);
     std::vector<int32_t> columns;
@@ -120,14 +126,14 @@ struct Bench {
       const LowRankTask task{.weight = &linear.weight,
                              .lowRank = linear.lowRank(),
                              .theta = linear.scale.data(),
-                             .dYs = {const_cast<float*>(dY.data()), DType::F32, tokens, m},
+                             .dYs = matrix(dY, dYNarrow, m),
                              .clipped = {.rowStart = rowStart.data(),
                                          .column = columns.data(),
                                          .capacity = static_cast<int64_t>(columns.size())},
                              .gradient = {dA.data(), dB.data(), nullptr}};
-      const Matrix input{const_cast<float*>(x.data()), DType::F32, tokens, n};
+      const Matrix input = matrix(x, xNarrow, n);
       std::printf("  %6.2f %%  %8.1f\n", share * 100,
-                  seconds([&] { backend->lowRankGradient(input, std::span(&task, 1)); }, 2) * 1e3);
+                  seconds([&] { backend->lowRankGradient(input, std::span(&task, 1)); }) * 1e3);
     }
   }
 };
@@ -140,6 +146,6 @@ int main(int argc, char** argv) {
   std::printf("%s, %d threads\n", cpu::name(cpu::detectIsa()), bench.threads);
   bench.rebuild();
   bench.rangeSearch();
-  bench.lowRankGradient();
+  for (const DType type : {DType::BF16, DType::F32}) bench.lowRankGradient(type);
   return 0;
 }

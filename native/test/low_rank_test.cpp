@@ -249,6 +249,16 @@ void bf16Operands() {
   check({{makeSpec(Granularity::Channel, 0, 5), 40}, {makeSpec(Granularity::Group, 43, 5), 24}}, setting, 71);
   setting.countOnly = true;
   check({{makeSpec(Granularity::Tensor, 0, 5), 40}}, setting, 72);
+  // More ranks, columns and tokens than a block of tiles holds, and none that fills one; more linears than share tiles.
+  setting.countOnly = false;
+  setting.tokens = 555;
+  setting.n = 100;
+  const auto spec = [](int rank) { return makeSpec(Granularity::Channel, 0, rank); };
+  for (const int threads : {1, 2}) {
+    setting.threads = threads;
+    check({{spec(40), 70}, {spec(3), 33}, {spec(32), 64}}, setting, 73);
+  }
+  check({{spec(2), 20}, {spec(3), 33}, {spec(4), 16}, {spec(5), 8}}, setting, 74);
 }
 
 }  // namespace

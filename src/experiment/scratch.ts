@@ -8,6 +8,10 @@ import { byteSize, clippedCapacity, quantizedLinears, type EngineLayout } from '
 const TILE_COLUMNS = 32;
 /** Tokens gathered at a time for the correction of clipped entries. */
 const TOKEN_CHUNK = 256;
+/** Rows and columns of AMX tiles come in pairs. */
+const TILE_BLOCK = 32;
+/** Tokens whose columns thin products on tiles prepare at a time. */
+const THIN_TOKENS = 512;
 /** Rows of a dense gradient tile. */
 const DENSE_ROWS = 128;
 
@@ -51,6 +55,8 @@ export function scratchBytes(plan: EngineLayout): number {
         const e = byteSize(plan.compute);
         needs.push(
           thinProductBytes(tokens, inputs, outputs, rank, e),
+          // Wherever bf16 is computed, as for attention.
+          plan.compute === 'bf16' ? thinTileBytes(tokens, inputs, outputs, rank, plan.threads) : 0,
           sparseCorrectionBytes(inputs, outputs, rank),
           denseTileBytes(tokens, inputs, outputs, rank, e),
         );
@@ -71,9 +77,6 @@ function padded(bytes: number): number {
 /** Edge of the square blocks of queries and keys, and keys of one forward step (native/cpu/kernels/attention). */
 const ATTENTION_BLOCK = 64;
 const KEY_STEP = 128;
-
-/** Rows and columns of tiles come in pairs. */
-const TILE_BLOCK = 32;
 
 /** Packed keys and values, work of each thread, and shares of dK and dV; padded so that every instruction set fits. Tiles are
  *  counted wherever bf16 is computed, so that a plan does not depend on the machine. */
@@ -164,6 +167,23 @@ function rebuildBytes(outputs: number, inputs: number, rank: number): number {
 function thinProductBytes(tokens: number, inputs: number, outputs: number, rank: number, e: number): number {
   return (
     padded(e * rank * inputs) + 2 * padded(e * rank * tokens) + padded(e * rank * outputs) + padded(4 * rank * inputs)
+  );
+}
+
+/** The same on tiles (native/cpu/thin_tiles.cpp): factors and projections of the ranks of at most three linears, each padded to
+ *  whole tiles, and the work of each thread. */
+function thinTileBytes(tokens: number, inputs: number, outputs: number, rank: number, threads: number): number {
+  const pad = (count: number): number => roundUp(count, TILE_BLOCK);
+  const ranks = pad(rank + 2 * (TILE_BLOCK - 1));
+  const work = Math.max(
+    (TILE_BLOCK * pad(Math.max(inputs, outputs))) / 2 + TILE_BLOCK * TILE_BLOCK,
+    (THIN_TOKENS * TILE_BLOCK) / 2 + ranks * TILE_BLOCK,
+  );
+  return (
+    padded(2 * ranks * pad(inputs)) +
+    padded(2 * ranks * pad(outputs)) +
+    2 * padded(2 * ranks * pad(tokens)) +
+    padded(4 * threads * work)
   );
 }
 
