@@ -3,18 +3,12 @@
 // tested from TypeScript (test/engine, test/goldens).
 #include "core/engine.h"
 
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
-
 #include <thread>
-
-#include <unistd.h>
 
 #include "core/error.h"
 #include "core/sha256.h"
 #include "cpu/cpu_backend.h"
-#include "test/check.h"
+#include "test/small_model.h"
 
 using namespace lrqat;
 using namespace lrqat::test;
@@ -35,53 +29,7 @@ ModelShape smallModel() {
   return m;
 }
 
-/// A checkpoint in one raw file of the temporary folder, removed at the end.
-class Checkpoint {
- public:
-  explicit Checkpoint(const ModelShape& m) {
-    static int counter = 0;
-    path_ = std::filesystem::temp_directory_path() /
-            ("lrqat-engine-test-" + std::to_string(::getpid()) + "-" + std::to_string(counter++));
-    add("model.embed_tokens.weight", {m.vocabSize, m.hiddenSize}, 1);
-    if (!m.tiedEmbeddings) add("lm_head.weight", {m.vocabSize, m.hiddenSize}, 0.2F);
-    add("model.norm.weight", {m.hiddenSize}, 1);
-    for (int64_t layer = 0; layer < m.layers; ++layer) {
-      const std::string prefix = layerPrefix(layer);
-      add(prefix + "input_layernorm.weight", {m.hiddenSize}, 1);
-      add(prefix + "post_attention_layernorm.weight", {m.hiddenSize}, 1);
-      if (m.qkNorm) {
-        add(prefix + "self_attn.q_norm.weight", {m.headDim}, 1);
-        add(prefix + "self_attn.k_norm.weight", {m.headDim}, 1);
-      }
-      for (const Linear linear : allLinears) {
-        add(prefix + name(linear) + ".weight", {outputs(m, linear), inputs(m, linear)}, 0.2F);
-        if (hasBias(m, linear)) add(prefix + name(linear) + ".bias", {outputs(m, linear)}, 0.1F);
-      }
-    }
-    std::ofstream(path_, std::ios::binary)
-        .write(reinterpret_cast<const char*>(values_.data()), static_cast<std::streamsize>(values_.size() * 4));
-  }
-  ~Checkpoint() { std::filesystem::remove(path_); }
-  Checkpoint(const Checkpoint&) = delete;
-  Checkpoint& operator=(const Checkpoint&) = delete;
-
-  std::vector<TensorSource> tensors;
-
- private:
-  void add(const std::string& tensorName, std::vector<int64_t> shape, float deviation) {
-    int64_t count = 1;
-    for (const int64_t extent : shape) count *= extent;
-    tensors.push_back(
-        {tensorName, path_.string(), static_cast<int64_t>(values_.size()) * 4, count * 4, DType::F32, shape});
-    const auto drawn = randomNormal(static_cast<size_t>(count), static_cast<uint32_t>(tensors.size()), deviation);
-    values_.insert(values_.end(), drawn.begin(), drawn.end());
-  }
-
-  std::filesystem::path path_;
-  std::vector<float> values_;
-};
-
-EngineConfig configure(const Checkpoint& checkpoint, const ModelShape& model, const QuantSpec& spec) {
+EngineConfig configure(const RandomCheckpoint& checkpoint, const ModelShape& model, const QuantSpec& spec) {
   EngineConfig config;
   config.shape.model = model;
   config.shape.linears.assign(static_cast<size_t>(model.layers * linearsPerLayer), spec);
@@ -103,30 +51,17 @@ Engine open(const EngineConfig& config, bool library = false) {
   return {config, std::make_unique<cpu::CpuBackend>(options)};
 }
 
-struct Tokens {
-  std::vector<int32_t> tokens;
-  std::vector<int32_t> targets;
-
-  Tokens(int64_t sequences, int64_t vocab) {
-    uint32_t state = 5;
-    for (int64_t i = 0; i < sequences * kLength; ++i) {
-      state = state * 1664525U + 1013904223U;
-      tokens.push_back(static_cast<int32_t>((state >> 8) % static_cast<uint32_t>(vocab)));
-    }
-    for (size_t i = 0; i < tokens.size(); ++i) {
-      targets.push_back((i + 1) % kLength == 0 ? -1 : tokens[i + 1]);
-    }
-  }
-  TokenBatch batch() const { return {static_cast<int64_t>(tokens.size()) / kLength, kLength, tokens, targets, {}}; }
-};
+RandomTokens tokensOf(int64_t sequences, const ModelShape& model) {
+  return RandomTokens(sequences, kLength, model.vocabSize);
+}
 
 const OptimizerSettings optimizer{.lowRankLearningRate = 1e-2, .scaleLearningRate = 1e-4, .gradientClip = 1.0};
 
 void trainEvaluateMerge(const EngineConfig& config) {
   Engine engine = open(config);
   engine.load({}, {});
-  const Tokens four(4, config.shape.model.vocabSize);
-  const Tokens three(3, config.shape.model.vocabSize);
+  const RandomTokens four = tokensOf(4, config.shape.model);
+  const RandomTokens three = tokensOf(3, config.shape.model);
   const double before = engine.evaluate(four.batch(), WeightForm::Trained).lossSum;
   // Integer storage moves only once |C| passes one half: larger steps, and more of them.
   const bool integers = config.shape.linears[0]->storage == Storage::Integer;
@@ -157,7 +92,7 @@ void everyStorage() {
       for (const DType type : {DType::F32, DType::BF16}) {
         const bool checkpoint = (type == DType::BF16) == (walk % 2 == 0);
         const ModelShape model = smallModel();
-        const Checkpoint weights(model);
+        const RandomCheckpoint weights(model);
         QuantSpec spec;
         spec.bits = 3;
         spec.fractionBits = 5;
@@ -185,14 +120,14 @@ void everyFeature() {
   ModelShape model = smallModel();
   model.qkvBias = model.outputBias = model.mlpBias = model.qkNorm = model.tiedEmbeddings = true;
   model.slidingWindow = 4;
-  const Checkpoint weights(model);
+  const RandomCheckpoint weights(model);
   QuantSpec spec;
   spec.rank = 4;
   EngineConfig config = configure(weights, model, spec);
   config.shape.linears[3] = std::nullopt;  // one linear stays in float
   Engine engine = open(config, true);
   engine.load({}, {});
-  const Tokens tokens(2, model.vocabSize);
+  const RandomTokens tokens = tokensOf(2, model);
   expect(!engine.trainStep(tokens.batch(), optimizer).skipped, "a step was skipped");
   expect(!engine.parameterGradients(tokens.batch()).empty(), "no dense gradients");
   expectEqual(engine.logits(tokens.batch(), WeightForm::Float).size(),
@@ -202,13 +137,13 @@ void everyFeature() {
 
 void cancelledFromAnotherThread() {
   const ModelShape model = smallModel();
-  const Checkpoint weights(model);
+  const RandomCheckpoint weights(model);
   QuantSpec spec;
   spec.rank = 4;
   const EngineConfig config = configure(weights, model, spec);
   Engine engine = open(config);
   engine.load({}, {});
-  const Tokens many(2000, model.vocabSize);
+  const RandomTokens many = tokensOf(2000, model);
   std::thread canceller([&] { engine.cancel(); });
   expectThrows<Error>(
       [&] {
@@ -217,13 +152,13 @@ void cancelledFromAnotherThread() {
       "cancelling");
   canceller.join();
   engine.clearCancel();
-  const Tokens two(2, model.vocabSize);
+  const RandomTokens two = tokensOf(2, model);
   expect(!engine.trainStep(two.batch(), optimizer).skipped, "the engine goes on after a cancelled step");
 }
 
 void badInput() {
   const ModelShape model = smallModel();
-  const Checkpoint weights(model);
+  const RandomCheckpoint weights(model);
   QuantSpec spec;
   const EngineConfig good = configure(weights, model, spec);
   const auto refused = [&](const char* what, auto change) {
@@ -246,10 +181,10 @@ void badInput() {
   refused("a wrong plan", [](EngineConfig& c) { c.plan = MemoryParts{}; });
 
   Engine engine = open(good);
-  const Tokens tokens(2, model.vocabSize);
+  const RandomTokens tokens = tokensOf(2, model);
   expectThrows<Error>([&] { engine.evaluate(tokens.batch(), WeightForm::Float); }, "evaluation before load");
   engine.load({}, {});
-  Tokens outside(2, model.vocabSize);
+  RandomTokens outside = tokensOf(2, model);
   outside.tokens[3] = static_cast<int32_t>(model.vocabSize);
   expectThrows<Error>([&] { engine.evaluate(outside.batch(), WeightForm::Float); }, "a token outside the vocabulary");
   expectThrows<Error>(
