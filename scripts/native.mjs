@@ -21,10 +21,19 @@ function cached(folder, key) {
   return line === undefined ? null : line.slice(line.indexOf('=') + 1);
 }
 
+/** CMake has written what the build tool reads: of Ninja, make, Visual Studio or Xcode. Its cache alone says nothing: a first
+ *  configuration that fails leaves one. */
+function isConfigured(folder) {
+  return ['build.ninja', 'Makefile', 'lrqat.sln', 'lrqat.xcodeproj'].some((name) =>
+    existsSync(path.join(folder, name)),
+  );
+}
+
 /** A folder configured for another place (a copied or moved clone) or left by a failed configuration is of no use. */
 function dropForeignBuild(folder) {
   const home = cached(folder, 'CMAKE_HOME_DIRECTORY');
-  if (existsSync(path.join(folder, 'CMakeCache.txt')) && (home === null || path.resolve(home) !== source)) {
+  const foreign = home === null || path.resolve(home) !== source || !isConfigured(folder);
+  if (existsSync(path.join(folder, 'CMakeCache.txt')) && foreign) {
     rmSync(path.join(folder, 'CMakeCache.txt'), { force: true });
     rmSync(path.join(folder, 'CMakeFiles'), { recursive: true, force: true });
   }
