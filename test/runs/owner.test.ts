@@ -47,6 +47,31 @@ test('a live owner is refused by name; a killed one is crashed, and replaced', {
   );
 });
 
+test('an owner that has written its end is waited for, but not for ever', { timeout: 120_000 }, async (context) => {
+  const { folder, run } = await newRun(context);
+  const script = await bundleScript(
+    folder,
+    'leave',
+    `
+    import { RunWriter } from './src/runs';
+    const writer = await RunWriter.open(process.argv[2] ?? '');
+    writer.update({ state: 'stopped' });
+    await writer.writeStatus();
+    console.log('ended');
+    process.on('SIGTERM', () => setTimeout(() => process.exit(), 300));
+    setInterval(() => {}, 1000);
+  `,
+  );
+  const { child, ended } = await startScript(script, [run], /ended/);
+  context.after(() => child.kill('SIGKILL'));
+  assert.equal((await readState(run)).state, 'stopped');
+  await assert.rejects(prepareRestart(run, { leaving: 100 }), { code: 'RunInUse' });
+  child.kill('SIGTERM');
+  await prepareRestart(run, { leaving: 60_000 });
+  assert.equal((await readState(run)).status.state, 'starting');
+  await ended;
+});
+
 test('of many processes that find a dead owner exactly one replaces it', { timeout: 60_000 }, async (context) => {
   const { folder, run } = await newRun(context);
   const script = await bundleScript(

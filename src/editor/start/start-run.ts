@@ -1,5 +1,4 @@
 // From a checked experiment to a running trainer: what `lrqat train --detach` does, without a terminal.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../../errors';
 import type { Experiment } from '../../experiment';
 import { bundleFolder, findNative, NATIVE_VARIABLE } from '../../launch/native-files';
@@ -49,9 +48,6 @@ export async function startRun({ experiment, experimentFile, runsFolder }: NewRu
   return directory;
 }
 
-/** How long a trainer may take between its last word and its exit (milliseconds). */
-const LEAVING = 5_000;
-
 export type Resumed = { readonly how: 'continued' } | { readonly how: 'restarted'; readonly fromStep: number | null };
 
 /** A paused run goes on, one that has ended is started again from its last complete checkpoint.
@@ -75,24 +71,10 @@ export async function resumeRun(directory: string, launch: Launch): Promise<Resu
     case 'crashed':
     case 'stale': {
       requireEngine(launch.environment);
-      await restartWhenFree(directory);
+      await prepareRestart(directory);
       const checkpoint = await latestComplete(directory);
       await spawn(directory, launch);
       return { how: 'restarted', fromStep: checkpoint?.step ?? null };
-    }
-  }
-}
-
-/** A trainer that has just written its end needs a moment to leave. */
-async function restartWhenFree(directory: string): Promise<void> {
-  for (const end = Date.now() + LEAVING; ;) {
-    try {
-      await prepareRestart(directory);
-      return;
-    } catch (error) {
-      const isLeaving = error instanceof UserError && error.code === 'RunInUse' && Date.now() < end;
-      if (!isLeaving) throw error;
-      await sleep(100);
     }
   }
 }
