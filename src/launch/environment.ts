@@ -13,7 +13,9 @@ export function childEnvironment(
   const kept = Object.entries(environment).filter(([name]) => !DROPPED.test(name));
   return {
     ...Object.fromEntries(kept),
-    // Threads without work sleep: a paused run must not spin. Their number is the engine's choice.
+    // Threads without work sleep: a paused run must not spin. Their number is the engine's choice. Not even a short spin
+    // (GOMP_SPINCOUNT) is set: where other programs want the cores too, it keeps the thread that is waited for from running
+    // (docs/measurements/2026-11-24-cpu.md).
     OMP_WAIT_POLICY: 'passive',
     ...(asNode ? { ELECTRON_RUN_AS_NODE: '1' } : {}),
   };
