@@ -328,6 +328,8 @@ const COMPARE_HELP = `
 Examples:
   lrqat compare 20260105-07 20260105-08
   lrqat compare latest baseline-run --format csv > runs.csv
+  lrqat compare w2-a w2-b w3 --baseline w3 --format latex
+  lrqat compare w2-a w2-b w3 --format html > report.html
 `;
 
 const EXPORT_HELP = `

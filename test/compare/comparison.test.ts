@@ -7,32 +7,12 @@ import {
   comparisonLatex,
   comparisonMarkdown,
   configRows,
-  factsOf,
   latexText,
   settingsOf,
-  type ComparedRun,
   type Json,
-  type RunFacts,
 } from '../../src/compare';
-import { RESULT_SCHEMA, type EvalEvent, type RunResult } from '../../src/runs';
-import { newStatus } from '../../src/runs/status-file';
-
-const result = (trained: number): RunResult => ({
-  schema: RESULT_SCHEMA,
-  perplexity: { float: 10, roundToNearest: 20, trained, merged: trained },
-  bitsPerWeight: 2.25,
-  modelBytes: 3 * 1024 * 1024,
-  gapClosed: (20 - trained) / 10,
-  peakMemoryBytes: 1e7,
-  residentMemoryBytes: 2e7,
-  tokensPerSecond: 12_345,
-  seconds: 75,
-});
-
-function run(name: string, experiment: Json, of: Partial<ComparedRun> = {}): RunFacts {
-  const status = newStatus('finished', 10, 0);
-  return factsOf({ name, state: 'finished', status, experiment, result: null, notes: {}, events: [], ...of });
-}
+import type { EvalEvent } from '../../src/runs';
+import { result, run } from './runs';
 
 const differences = (...documents: Json[]) => configRows(documents.map(settingsOf)).different;
 

@@ -17,6 +17,7 @@ import { evaluationKinds } from './perplexity-chart';
 import type { Scene } from './picture';
 import {
   AddRuns,
+  CompareRuns,
   Control,
   Data,
   Export,
@@ -82,6 +83,7 @@ export class Panel {
       remove: (run) => bridge.send(RemoveRun, { run }),
       point: (run) => this.point(run),
       add: () => bridge.send(AddRuns, {}),
+      compare: () => bridge.send(CompareRuns, {}),
     });
     this.toolbar = new Toolbar({
       onAxis: (x) => this.change({ x, zoom: null }),

@@ -212,6 +212,9 @@ export const Control = command('charts/control', object({ run: string, verb: one
 /** Let the user pick more runs to lay over. */
 export const AddRuns = command('charts/addRuns', object({}));
 
+/** Compare the runs of this panel side by side. */
+export const CompareRuns = command('charts/compareRuns', object({}));
+
 /** Take a run out of this panel. Not sent for the last one. */
 export const RemoveRun = command('charts/removeRun', object({ run: string }));
 

@@ -14,6 +14,7 @@ export interface RunListHost {
   /** Pointer or keyboard is at a run, or no longer (null). */
   readonly point: (run: string | null) => void;
   readonly add: () => void;
+  readonly compare: () => void;
 }
 
 export class RunList {
@@ -41,6 +42,17 @@ export class RunList {
         icon: icon('add'),
         onClick: () => this.host.add(),
       }),
+      ...(runs.length > 1
+        ? [
+            button({
+              look: 'icon',
+              label: text.compareTitle(),
+              text: text.compare(),
+              icon: icon('table'),
+              onClick: () => this.host.compare(),
+            }),
+          ]
+        : []),
     );
     if (focused !== null) {
       [...this.root.querySelectorAll<HTMLElement>('[data-key]')]

@@ -3,6 +3,7 @@ import { Uri, ViewColumn, window, workspace, type Disposable, type WebviewPanel 
 import path from 'node:path';
 import {
   AddRuns,
+  CompareRuns,
   Control,
   Data,
   Export,
@@ -123,6 +124,7 @@ export class ChartsPanel implements Disposable {
       on(RequestSnapshot, ({ run }) => this.withRun(run, (found) => this.postAll(found.feed.snapshot()))),
       on(Control, ({ run, verb }) => this.withRun(run, (found) => void this.control(found, verb))),
       on(AddRuns, () => void this.pickRuns()),
+      on(CompareRuns, () => void executeCommand('lrqat.compareRuns', this.directories)),
       on(RemoveRun, ({ run }) => this.remove(run)),
       on(Open, ({ run, what }) => this.withRun(run, (found) => void this.open(found, what))),
       on(Export, (request) => void this.save(request)),
