@@ -28,7 +28,7 @@ const MARGIN = { left: 58, right: 16, top: 12, bottom: 40 };
 /** Width of a letter and height of a line at the labels' size. */
 const LETTER = 6;
 const LINE = 13;
-const LONGEST = 26;
+const LONGEST = 30;
 
 /** null: there is nothing to draw. */
 export function paretoPicture(pareto: Pareto, { width, height, log }: PictureOptions): ParetoPicture | null {
@@ -37,13 +37,19 @@ export function paretoPicture(pareto: Pareto, { width, height, log }: PictureOpt
   const costs = points.map((point) => point.cost);
   const perplexities = [...points, ...references].map((each) => each.perplexity);
   const area = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
-  const x = scaleOf(costs, log ?? isWide(costs), area.left, area.right, Math.max(2, (area.right - area.left) / 80));
+  // Bytes are counted in KiB, MiB, GiB: whichever the largest of them has.
+  const unit =
+    cost.unit === 'bytes' ? 1024 ** Math.max(0, Math.floor(Math.log(Math.max(...costs)) / Math.log(1024))) : 1;
+  const marks = Math.max(2, (area.right - area.left) / 80);
+  const x = scaleOf(costs, log ?? isWide(costs), area.left, area.right, marks, unit);
   const y = scaleOf(perplexities, log ?? isWide(perplexities), area.bottom, area.top, (area.bottom - area.top) / 36);
   const placed = points
     .map((point) => ({ point, x: x.at(point.cost), y: y.at(point.perplexity) }))
     .sort((a, b) => a.x - b.x || a.y - b.y);
+  const covered: Area[] = [];
   const lines = references.map(({ kind, label, perplexity }) => {
     const at = y.at(perplexity);
+    covered.push({ left: area.right - 4 - label.length * LETTER, right: area.right, top: at - LINE, bottom: at + 1 });
     return node(
       'g',
       { class: `reference ${kind}` },
@@ -59,7 +65,7 @@ export function paretoPicture(pareto: Pareto, { width, height, log }: PictureOpt
     ...lines,
     frontLine(placed),
     node('g', { class: 'points' }, ...placed.map(marker)),
-    node('g', { class: 'labels' }, ...labels(placed, area)),
+    node('g', { class: 'labels' }, ...labels(placed, area, covered)),
   );
   return { svg, points: placed };
 }
@@ -141,9 +147,10 @@ function marker({ point, x, y }: PlacedPoint, index: number): SvgNode {
 }
 
 /** Names beside points where they cover nothing; those on the front first. The rest is named when it is pointed at. */
-function labels(placed: readonly PlacedPoint[], area: Area): SvgNode[] {
+function labels(placed: readonly PlacedPoint[], area: Area, covered: readonly Area[]): SvgNode[] {
   const front = placed.filter(({ point }) => point.onFront);
   const taken: Area[] = [
+    ...covered,
     ...placed.map(({ x, y }) => ({ left: x - 6, right: x + 6, top: y - 6, bottom: y + 6 })),
     ...front.slice(1).flatMap((to, index) => segments(front[index] ?? to, to)),
   ];
@@ -159,6 +166,9 @@ function labels(placed: readonly PlacedPoint[], area: Area): SvgNode[] {
         { x: x - 9, y: y + 4, anchor: 'end' },
         { x, y: y - 10, anchor: 'middle' },
         { x, y: y + 19, anchor: 'middle' },
+        { x: x - 9, y: y - 7, anchor: 'end' },
+        { x: x - 9, y: y + 15, anchor: 'end' },
+        { x: x + 9, y: y + 15, anchor: 'start' },
       ];
       for (const place of places) {
         const left =

@@ -48,9 +48,11 @@ export function comparisonReport(runs: readonly ReportRun[], options: ReportOpti
 <style>${STYLE}</style>
 </head>
 <body>
+<main>
 <h1>${escapeHtml(title)}</h1>
 <p class="about">${count}, measured against ${escapeHtml(comparison.runs[comparison.baseline]?.title ?? '–')}. The best of each metric is bold. LR-QAT Studio ${escapeHtml(version)}, ${date} UTC.</p>
 ${sections.filter((text) => text !== '').join('\n')}
+</main>
 </body>
 </html>
 `;

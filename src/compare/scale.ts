@@ -11,8 +11,16 @@ export interface Scale {
 
 /** A scale over all values with some air, from pixel `from` to pixel `to`.
  *  @param values at least one; above 0 where `log` is set
- *  @param most marks at most, about */
-export function scaleOf(values: readonly number[], log: boolean, from: number, to: number, most: number): Scale {
+ *  @param most marks at most, about
+ *  @param unit marks are round numbers of it */
+export function scaleOf(
+  values: readonly number[],
+  log: boolean,
+  from: number,
+  to: number,
+  most: number,
+  unit = 1,
+): Scale {
   const [least, greatest] = [Math.min(...values), Math.max(...values)];
   const { min, max } = log ? logEnds(least, greatest) : linearEnds(least, greatest);
   const share = log
@@ -23,7 +31,7 @@ export function scaleOf(values: readonly number[], log: boolean, from: number, t
     min,
     max,
     at: (value) => from + share(value) * (to - from),
-    marks: log ? logMarks(min, max, most) : linearMarks(min, max, most),
+    marks: (log ? logMarks : linearMarks)(min / unit, max / unit, most).map((mark) => mark * unit),
   };
 }
 

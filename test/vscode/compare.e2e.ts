@@ -1,6 +1,8 @@
-// Compare Runs in a real VS Code: four finished runs from the explorer's selection, what differs, the clipboard, the picture.
+// Compare Runs in a real VS Code: four finished runs, what differs, the clipboard, the picture.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Frame } from 'playwright-core';
@@ -43,24 +45,19 @@ const step = (name: string, body: (window: Window) => Promise<void>): void => {
 
 const panel = (w: Window): Promise<Frame> => w.webview('.grid-scroller [role=gridcell]');
 
-step('Compare Runs on the selected runs shows them side by side, what differs first', async (w) => {
+step('Compare Runs from the palette shows them side by side, what differs first', async (w) => {
   await w.activity('LR-QAT');
   const rows = w.tree(/ppl/);
   await until(async () => (await rows.count()) === RUNS.length, 'all runs in the explorer', 60_000);
-  const selected = w.page.locator('.sidebar .monaco-list-row.selected', { hasText: /ppl/ });
+  await w.command('LR-QAT: Compare Runs');
+  const pick = w.quickPick();
   await until(
-    async () => {
-      // A click opens the run's charts, which may take the selection back to it while they come.
-      await rows.first().click();
-      await w.page.locator('.tab.active').waitFor();
-      await rows.last().click({ modifiers: ['Shift'] });
-      await sleep(500);
-      return (await selected.count()) === RUNS.length;
-    },
-    'all runs are selected',
+    async () => (await pick.locator('.monaco-list-row').count()) === RUNS.length,
+    'all runs to pick from',
     60_000,
   );
-  await w.menuOf(rows.first(), /^Compare Runs$/);
+  await pick.locator('.quick-input-check-all').click();
+  await w.page.keyboard.press('Enter');
   const frame = await panel(w);
   await until(
     async () => (await frame.locator('[role=columnheader].run-head').count()) === RUNS.length,
@@ -84,4 +81,34 @@ step('with identical settings hidden, the copy as Markdown is what lrqat compare
   assert.equal(printed.status, 0, printed.stderr);
   assert.match(printed.stdout, /\*\*51\.200/);
   assert.equal(copied, printed.stdout);
+});
+
+step('the picture has a point a run, float and round-to-nearest, and a front', async (w) => {
+  const frame = await panel(w);
+  const card = frame.locator('.card');
+  await card.locator('path.front').waitFor();
+  assert.equal(await card.locator('circle.point').count(), RUNS.length);
+  assert.equal(await card.locator('rect.float').count(), 1);
+  assert.equal(await card.locator('polygon.round-to-nearest').count(), 3, 'one a width of the grid');
+  // Rank 32 at 2 bits, 3 bits, float.
+  assert.equal(await card.getAttribute('data-on-front'), '3');
+});
+
+step('runs that change show by themselves, and the panel survives a reload', async (w) => {
+  const [first] = directories;
+  assert.ok(first !== undefined);
+  const file = path.join(first, 'result.json');
+  const result = JSON.parse(readFileSync(file, 'utf8')) as { perplexity: Record<string, number> };
+  writeFileSync(file, JSON.stringify({ ...result, perplexity: { ...result.perplexity, trained: 44.4, merged: 44.4 } }));
+  // The time of a look at everything: when the window gets the focus, or after half a minute.
+  const better = async (): Promise<boolean> =>
+    (await (await panel(w)).locator('[data-row="perplexity.trained"][role=gridcell]').first().innerText()).startsWith(
+      '44.400',
+    );
+  await until(better, 'the new result', 90_000);
+  // In a browser VS Code writes which editors are open every few seconds only, and nothing while the page goes.
+  await sleep(6_000);
+  await w.reload();
+  await until(better, 'the panel is back', 90_000);
+  assert.equal(await (await panel(w)).getByRole('checkbox', { name: 'Hide identical' }).isChecked(), true);
 });

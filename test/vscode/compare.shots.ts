@@ -1,0 +1,68 @@
+// Pictures of Compare Runs in three themes for docs/images: `npm run screenshots`. Real training runs of the sample at three widths.
+import { spawnSync } from 'node:child_process';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { VSCodeServer } from './server';
+import { Suite, until } from './suite';
+
+const THEMES = [
+  { name: 'dark', theme: 'Default Dark Modern' },
+  { name: 'light', theme: 'Default Light Modern' },
+  { name: 'high-contrast', theme: 'Default High Contrast' },
+] as const;
+
+/** Bits and rank. */
+const RUNS = [
+  [2, 8],
+  [2, 32],
+  [3, 32],
+  [4, 32],
+] as const;
+
+const folder = path.resolve(process.env['LRQAT_IMAGES'] ?? 'docs/images');
+const size = { width: 1440, height: 900 };
+
+const suite = await Suite.start();
+try {
+  const workspace = suite.sampleWorkspace(100, { full: true, name: 'tiny-llama' });
+  for (const [bits, rank] of RUNS) {
+    const changes = {
+      name: `w${String(bits)}-rank${String(rank)}`,
+      'quantization.weights.bits': bits,
+      'quantization.lowRank.rank': rank,
+      'training.steps': 100,
+    };
+    const args = Object.entries(changes).flatMap(([key, value]) => ['--set', `${key}=${String(value)}`]);
+    const file = path.join(workspace, 'w2-rank32.lrqat.json');
+    const trained = spawnSync(process.execPath, ['dist/cli.js', 'train', file, ...args], { stdio: 'inherit' });
+    if (trained.status !== 0) throw new Error(`training ended with ${String(trained.status)}`);
+  }
+  for (const { name, theme } of THEMES) await picture(name, theme, workspace);
+} finally {
+  await suite.stop();
+}
+
+async function picture(name: string, theme: string, workspace: string): Promise<void> {
+  const server = await VSCodeServer.start({
+    server: process.env['LRQAT_VSCODE'] ?? '',
+    vsix: process.env['LRQAT_VSIX'] ?? '',
+    settings: { 'workbench.colorTheme': theme },
+  });
+  try {
+    const window = await suite.open({ folder: workspace, size }, server);
+    await window.activity('LR-QAT');
+    await until(async () => (await window.tree(/ppl/).count()) === RUNS.length, 'all runs', 60_000);
+    await window.command('LR-QAT: Compare Runs');
+    await window.quickPick().locator('.quick-input-check-all').click();
+    await window.page.keyboard.press('Enter');
+    const frame = await window.webview('.grid-scroller [role=gridcell]');
+    await frame.getByRole('checkbox', { name: 'Hide identical' }).click();
+    await frame.locator('path.front').waitFor();
+    await window.page.mouse.move(900, 880);
+    await sleep(1500);
+    await window.screenshot(path.join(folder, `compare-${name}.png`));
+    await window.close();
+  } finally {
+    await server.stop();
+  }
+}
