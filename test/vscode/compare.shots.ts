@@ -53,8 +53,7 @@ async function picture(name: string, theme: string, workspace: string): Promise<
     await window.activity('LR-QAT');
     await until(async () => (await window.tree(/ppl/).count()) === RUNS.length, 'all runs', 60_000);
     await window.command('LR-QAT: Compare Runs');
-    await window.quickPick().locator('.quick-input-check-all').click();
-    await window.page.keyboard.press('Enter');
+    await window.pickAll(RUNS.length);
     const frame = await window.webview('.grid-scroller [role=gridcell]');
     await frame.getByRole('checkbox', { name: 'Hide identical' }).click();
     await frame.locator('path.front').waitFor();

@@ -114,6 +114,17 @@ export class Window {
     return this.page.locator('.quick-input-widget');
   }
 
+  /** Ticks every entry of a list of so many, and OK. */
+  async pickAll(count: number): Promise<void> {
+    const rows = this.quickPick().locator('.monaco-list-row');
+    await rows.nth(count - 1).waitFor({ timeout: 60_000 });
+    for (let index = 0; index < count; index++) await rows.nth(index).click();
+    await this.quickPick()
+      .getByText(`${String(count)} Selected`)
+      .waitFor();
+    await this.quickPick().getByText('OK', { exact: true }).click();
+  }
+
   /** Chooses from the menu that is open. Menus ignore what comes in the moment they open. */
   async choose(entry: string | RegExp): Promise<void> {
     const item = this.page.locator('.monaco-menu .action-label', { hasText: entry }).first();
