@@ -14,6 +14,9 @@ import { ExplorerView } from './editor/explorer/explorer-view';
 import { registerForm } from './editor/form/register-form';
 import { useTranslations } from './editor/l10n';
 import { EndNotifier } from './editor/notifications';
+import { registerQueue } from './editor/queue/queue-commands';
+import { QueueKeeper } from './editor/queue/queue-keeper';
+import { QueueView } from './editor/queue/queue-view';
 import { registerWith } from './editor/register';
 import type { Services } from './editor/services';
 import { EngineFacts } from './editor/start/engine-facts';
@@ -31,8 +34,9 @@ export function activate(context: ExtensionContext): void {
   const runs = new WorkspaceRuns(log);
   const world = new WorldClient();
   const engine = new EngineFacts();
-  const services: Services = { context, log, register: registerWith(log), runs, engine, world };
-  context.subscriptions.push(log, runs, world, new StatusBar(runs), new EndNotifier(runs));
+  const queue = new QueueKeeper(runs, engine, log);
+  const services: Services = { context, log, register: registerWith(log), runs, queue, engine, world };
+  context.subscriptions.push(log, runs, world, queue, new QueueView(runs, queue), new StatusBar(runs), new EndNotifier(runs));
 
   const explorer = new ExplorerView(services);
   context.subscriptions.push(
@@ -44,6 +48,7 @@ export function activate(context: ExtensionContext): void {
   );
   registerStartTraining(services, explorer);
   registerControl(services);
+  registerQueue(services);
   registerNotes(services);
   registerDelete(services);
   registerOpen(services);

@@ -36,6 +36,14 @@ export interface CommandSignatures {
   'lrqat.showLog': OnRuns;
   'lrqat.checkSetup': () => Promise<void>;
   'lrqat.openSample': () => Promise<void>;
+  'lrqat.showQueue': () => Promise<void>;
+  'lrqat.addToQueue': (target?: ExperimentTarget, selection?: readonly ExplorerElement[]) => Promise<void>;
+  'lrqat.queueUp': OnRuns;
+  'lrqat.queueDown': OnRuns;
+  'lrqat.queueFirst': OnRuns;
+  'lrqat.queueLast': OnRuns;
+  'lrqat.queueCancel': OnRuns;
+  'lrqat.queueStart': OnRuns;
   'lrqat.refresh': () => Promise<void>;
   'lrqat.filter': () => Promise<void>;
   'lrqat.clearFilter': () => Promise<void>;
@@ -77,6 +85,14 @@ export const COMMANDS: Readonly<Record<CommandId, CommandDeclaration>> = {
   'lrqat.showLog': { icon: '$(output)', palette: true },
   'lrqat.checkSetup': { icon: '$(pulse)', palette: true },
   'lrqat.openSample': { icon: '$(book)', palette: true },
+  'lrqat.showQueue': { icon: '$(list-ordered)', palette: true },
+  'lrqat.addToQueue': { icon: '$(add)', palette: true },
+  'lrqat.queueUp': { icon: '$(arrow-up)', palette: true },
+  'lrqat.queueDown': { icon: '$(arrow-down)', palette: true },
+  'lrqat.queueFirst': { palette: true },
+  'lrqat.queueLast': { palette: true },
+  'lrqat.queueCancel': { icon: '$(close)', palette: true },
+  'lrqat.queueStart': { icon: '$(play)', palette: true },
   'lrqat.refresh': { icon: '$(refresh)', palette: true },
   'lrqat.filter': { icon: '$(filter)', palette: false },
   'lrqat.clearFilter': { icon: '$(filter-filled)', palette: false },
@@ -86,6 +102,7 @@ export const COMMANDS: Readonly<Record<CommandId, CommandDeclaration>> = {
 
 export const VIEW_CONTAINER = 'lrqat';
 export const EXPLORER_VIEW = 'lrqat.explorer';
+export const QUEUE_VIEW = 'lrqat.queue';
 export const CHARTS_PANEL = 'lrqat.charts';
 export const COMPARE_PANEL = 'lrqat.compare';
 export const FORM_EDITOR = 'lrqat.form';
@@ -96,7 +113,13 @@ export const TASK_TYPE = 'lrqat';
 export const PROBLEM_MATCHER = 'lrqat';
 
 /** Context keys that `when` clauses of package.json may use. */
-export const CONTEXT_KEYS = ['lrqat.filtered', 'lrqat.hasRuns', 'lrqat.hasLiveRuns', 'lrqat.loaded'] as const;
+export const CONTEXT_KEYS = [
+  'lrqat.filtered',
+  'lrqat.hasRuns',
+  'lrqat.hasLiveRuns',
+  'lrqat.hasQueue',
+  'lrqat.loaded',
+] as const;
 export type ContextKey = (typeof CONTEXT_KEYS)[number];
 
 /** Settings with their types and defaults; keys as in package.json. */
@@ -108,6 +131,7 @@ export interface Settings {
   'lrqat.openChartsOnStart': boolean;
   'lrqat.notifications': 'all' | 'failures' | 'none';
   'lrqat.codeLens': boolean;
+  'lrqat.queue.parallel': number;
 }
 
 export type SettingKey = keyof Settings;
@@ -120,6 +144,7 @@ export const SETTING_DEFAULTS: Readonly<Settings> = {
   'lrqat.openChartsOnStart': true,
   'lrqat.notifications': 'all',
   'lrqat.codeLens': true,
+  'lrqat.queue.parallel': 1,
 };
 
 /** Settings that decide which program runs or where files are written: of the machine, never of a workspace. */

@@ -2,6 +2,7 @@
 import type { ExtensionContext, LogOutputChannel } from 'vscode';
 import type { EngineFacts } from './start/engine-facts';
 import type { WorkspaceRuns } from './workspace-runs';
+import type { QueueKeeper } from './queue/queue-keeper';
 import type { Register } from './register';
 import type { WorldClient } from './validation/world-client';
 
@@ -10,6 +11,7 @@ export interface Services {
   readonly log: LogOutputChannel;
   readonly register: Register;
   readonly runs: WorkspaceRuns;
+  readonly queue: QueueKeeper;
   readonly engine: EngineFacts;
   readonly world: WorldClient;
 }

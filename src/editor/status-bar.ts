@@ -30,11 +30,10 @@ export class StatusBar implements Disposable {
       return;
     }
     this.item.text = shown.text;
-    this.item.command = {
-      command: 'lrqat.openCharts',
-      title: l10n.t('Open Live Charts'),
-      arguments: [shown.run.directory],
-    };
+    this.item.command =
+      shown.run.state === 'queued'
+        ? { command: 'lrqat.showQueue', title: l10n.t('Show Queue') }
+        : { command: 'lrqat.openCharts', title: l10n.t('Open Live Charts'), arguments: [shown.run.directory] };
     this.item.tooltip = tooltip(live);
     this.item.accessibilityInformation = { label: shown.text.replace(/\$\([^)]*\)\s*/g, '') };
     this.item.show();

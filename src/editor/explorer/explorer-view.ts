@@ -19,6 +19,7 @@ import { showNumber } from '../../compare/show';
 import { EXPLORER_VIEW } from '../contributions';
 import { l10n } from '../l10n';
 import { disposeAll, type Owned } from '../owned';
+import type { Place } from '../queue/queue-places';
 import { setContext } from '../register';
 import type { Services } from '../services';
 import {
@@ -68,12 +69,13 @@ export class ExplorerView implements TreeDataProvider<ExplorerElement>, Disposab
       canSelectMany: true,
       showCollapseAll: true,
     });
-    const { runs } = services;
+    const { runs, queue } = services;
     this.owned.push(
       this.tree,
       this.changeEmitter,
       runs.onDelta(() => this.redrawSoon()),
       runs.onExperiments(() => this.redrawSoon()),
+      queue.onChange(() => this.changeEmitter.fire(this.queuedElements())),
       this.tree.onDidChangeVisibility(({ visible }) => this.onVisible(visible)),
     );
     this.redraw();
@@ -112,7 +114,7 @@ export class ExplorerView implements TreeDataProvider<ExplorerElement>, Disposab
     const { node } = element;
     switch (node.type) {
       case 'run':
-        return runItem(node);
+        return runItem(node, this.services.queue.placeOf(node.entry.directory));
       case 'experiment':
         return experimentItem(node, element);
       case 'state':
@@ -159,6 +161,12 @@ export class ExplorerView implements TreeDataProvider<ExplorerElement>, Disposab
     else if (changes.length > 0) this.changeEmitter.fire(changes.flatMap(({ id }) => this.elements.get(id) ?? []));
   }
 
+  private queuedElements(): ExplorerElement[] {
+    return [...this.elements.values()].filter(
+      ({ node }) => node.type === 'run' && node.entry.kind === 'run' && node.entry.state === 'queued',
+    );
+  }
+
   private index(): void {
     const before = this.elements;
     this.elements = new Map();
@@ -181,7 +189,7 @@ export class ExplorerView implements TreeDataProvider<ExplorerElement>, Disposab
   private describe(): void {
     const { filter, sort } = this.treeOptions;
     const { runs } = this.services;
-    const live = runs.live.length;
+    const live = runs.live.filter((entry) => entry.kind !== 'run' || entry.state !== 'queued').length;
     this.tree.description = sort === 'perplexity' ? l10n.t('by perplexity') : '';
     this.tree.badge =
       live === 0
@@ -197,12 +205,13 @@ function themeIcon({ id, color }: IconSpec): ThemeIcon {
   return new ThemeIcon(id, color === undefined ? undefined : new ThemeColor(color));
 }
 
-function runItem({ entry, id, below }: RunNode): TreeItem {
+function runItem({ entry, id, below }: RunNode, place: Place | null): TreeItem {
   const label = below || entry.kind === 'broken' ? runLabel(entry) : nameAndTime(entry);
   const item = new TreeItem(label, TreeItemCollapsibleState.None);
   item.id = id;
   const star = entry.kind === 'run' && entry.notes.star === true ? '★ ' : '';
-  item.description = `${star}${runDescription(entry)}`;
+  const waits = place === null ? '' : ` · ${l10n.t('number {0} of {1}', place.position, place.of)}`;
+  item.description = `${star}${runDescription(entry)}${waits}`;
   item.iconPath = themeIcon(iconOf(entry));
   item.contextValue = contextWords(entry);
   const state = stateName(entry.kind === 'run' ? entry.state : 'broken');

@@ -232,9 +232,10 @@ export function contextWords(entry: RunEntry): string {
   const { state, notes } = entry;
   const words = ['run', state];
   if (state === 'running') words.push('pausable');
-  if (state === 'paused' || state === 'queued' || (isEnded(state) && state !== 'finished')) words.push('resumable');
+  if (state === 'paused' || (isEnded(state) && state !== 'finished')) words.push('resumable');
   if (state === 'starting' || state === 'running' || state === 'paused') words.push('stoppable');
   if (isEnded(state)) words.push('ended');
+  if (isEnded(state) && state !== 'finished' && state !== 'stale') words.push('queueable');
   words.push(notes.star === true ? 'starred' : 'unstarred');
   return words.join(' ');
 }

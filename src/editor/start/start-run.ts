@@ -28,7 +28,7 @@ export interface NewRun {
 
 /** What is missing on this machine has nothing to do with a run: it is said before there is one.
  *  @throws UserError WrongPlatform, NativeMissing, TrainerMissing */
-function requireEngine(environment: NodeJS.ProcessEnv): void {
+export function requireEngine(environment: NodeJS.ProcessEnv): void {
   // A build that the user names may be for any machine.
   const named = (environment[NATIVE_VARIABLE] ?? '') !== '';
   const problem = named ? null : wrongPlatform(bundleFolder(), process.platform, process.arch);

@@ -24,6 +24,8 @@ import type { Services } from '../services';
 import { runsFolderSetting, setting } from '../settings';
 import { requireTrust } from '../trust';
 import { editOf } from '../validation/quick-fixes';
+import type { SweepAnswer } from '../validation/world-protocol';
+import { queueAll, queueSweep } from './queue-sweep';
 import { startRun } from './start-run';
 
 export function registerStartTraining(services: Services, explorer: ExplorerView): void {
@@ -33,7 +35,7 @@ export function registerStartTraining(services: Services, explorer: ExplorerView
       requireTrust(l10n.t('Training'));
       const file = await experimentFileOf(target, services);
       if (file === undefined) return;
-      const directory = await start(file, services);
+      const directory = await start(file, services, explorer);
       if (directory === null) return;
       services.runs.refresh([directory]);
       await services.runs.reconcile();
@@ -75,16 +77,14 @@ function activeExperiment(): string | undefined {
 }
 
 /** @returns the run directory, or null when the user has thought better of it. */
-async function start(file: string, services: Services): Promise<string | null> {
-  // Texts as well: the trainer reads what is on the disk.
-  await workspace.saveAll(false);
-  const uri = Uri.file(file);
+async function start(file: string, services: Services, explorer: ExplorerView): Promise<string | null> {
+  const { experiment, sweep, runsFolder } = await checkedExperiment(file, services);
   const title = nameOf(file);
-  const runsFolder = runsFolderFor(file, runsFolderSetting(uri));
-  const experiment = await window.withProgress(
-    { location: ProgressLocation.Window, title: l10n.t('Checking {0} …', title) },
-    () => check(uri, runsFolder, services),
-  );
+  if (sweep !== null) {
+    const first = await queueSweep(file, runsFolder, sweep, services);
+    if (first !== null) await explorer.reveal(first);
+    return null;
+  }
   if (!(await confirmSecondStart(file, title, services))) return null;
   const { engine, log } = services;
   const launch = { nodePath: engine.nodePath(), environment: engine.environment() };
@@ -103,8 +103,37 @@ async function start(file: string, services: Services): Promise<string | null> {
   );
 }
 
+interface Checked {
+  readonly experiment: Experiment;
+  readonly sweep: SweepAnswer | null;
+  readonly runsFolder: string;
+}
+
+async function checkedExperiment(file: string, services: Services): Promise<Checked> {
+  // Texts as well: the trainer reads what is on the disk.
+  await workspace.saveAll(false);
+  const uri = Uri.file(file);
+  const runsFolder = runsFolderFor(file, runsFolderSetting(uri));
+  const title = l10n.t('Checking {0} …', nameOf(file));
+  const checked = await window.withProgress({ location: ProgressLocation.Window, title }, () =>
+    check(uri, runsFolder, services),
+  );
+  return { ...checked, runsFolder };
+}
+
+/** Puts an experiment, or all runs of its sweep after a question, at the end of the queue. */
+export async function queueExperiment(file: string, services: Services): Promise<void> {
+  const { experiment, sweep, runsFolder } = await checkedExperiment(file, services);
+  if (sweep !== null) await queueSweep(file, runsFolder, sweep, services);
+  else await queueAll(file, runsFolder, [{ experiment, values: null }], services);
+}
+
 /** @throws ActionableError for the first problem, with its fix as the action where there is one. */
-async function check(uri: Uri, runsFolder: string, { engine, world }: Services): Promise<Experiment> {
+async function check(
+  uri: Uri,
+  runsFolder: string,
+  { engine, world }: Services,
+): Promise<Pick<Checked, 'experiment' | 'sweep'>> {
   const document = await workspace.openTextDocument(uri);
   const probe = await engine.probeIfTrusted();
   const workspaceFolder = workspace.getWorkspaceFolder(uri)?.uri.fsPath ?? null;
@@ -113,7 +142,7 @@ async function check(uri: Uri, runsFolder: string, { engine, world }: Services):
   for (let attempt = 1; ; attempt++) {
     const answer = await world.ask(question);
     if (answer === null && attempt < 5) continue;
-    if (answer?.experiment) return answer.experiment;
+    if (answer?.experiment) return { experiment: answer.experiment, sweep: answer.sweep };
     throw invalid(document, answer?.problems ?? []);
   }
 }

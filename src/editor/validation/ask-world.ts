@@ -9,13 +9,17 @@ import {
   guessedCalibration,
   parseExperiment,
   planRun,
+  planRuns,
   resolvePaths,
-  validateAgainstWorld,
+  validateRuns,
   type Calibration,
   type Experiment,
   type Problem,
+  type SweepPlan,
+  type SweepRun,
   type World,
 } from '../../experiment';
+import type { ModelShape } from '../../formats/model-shape';
 import { openWorld, thisMachine } from '../../experiment/world';
 import type { RateRequest } from '../../launch/calibrate';
 import { machineFor } from '../../launch/machine';
@@ -31,29 +35,63 @@ const NO_ESTIMATE: Sizes = { estimate: null, facts: null, toMeasure: null };
 export async function askWorld(question: WorldQuestion, now: () => number = Date.now): Promise<WorldAnswer> {
   const { id, file, text, workspaceFolder } = question;
   const parsed = parseExperiment(text, file);
-  if (parsed.experiment === undefined) return { id, problems: parsed.problems, experiment: null, ...NO_ESTIMATE };
+  if (parsed.experiment === undefined) return { id, problems: parsed.problems, experiment: null, sweep: null, ...NO_ESTIMATE };
   const variables = workspaceFolder === null ? {} : { workspaceFolder };
-  let experiment: Experiment;
+  let runs: SweepRun[];
   try {
-    experiment = resolvePaths(parsed.experiment, file, variables, existsSync);
+    const resolved = (one: Experiment): Experiment => resolvePaths(one, file, variables, existsSync);
+    const written = parsed.sweep ?? [{ name: '', values: {}, redirects: [], experiment: parsed.experiment }];
+    runs = written.map((run) => ({ ...run, experiment: resolved(run.experiment) }));
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     return {
       id,
       problems: [...parsed.problems, atStart(file, error)],
       experiment: null,
+      sweep: null,
       ...NO_ESTIMATE,
     };
   }
+  const experiment = runs[0]?.experiment ?? parsed.experiment;
   const world = remember(worldOf(question, experiment.device), path.dirname(file), now);
-  const problems = [...parsed.problems, ...(await validateAgainstWorld(experiment, world, { text, file }))];
+  const problems = [...parsed.problems];
+  for (const device of new Set(runs.map((run) => run.experiment.device))) {
+    const theirs = runs.filter((run) => run.experiment.device === device);
+    const place = device === experiment.device ? world : remember(worldOf(question, device), path.dirname(file), now);
+    problems.push(...(await validateRuns(theirs, place, { text, file })));
+  }
   const hasErrors = problems.some(({ severity }) => severity === 'error');
   return {
     id,
     problems,
     experiment: hasErrors ? null : experiment,
+    sweep: hasErrors || parsed.sweep === undefined ? null : { runs, plan: await planOf(runs, world, question) },
     ...(await estimateOf(experiment, world, question)),
   };
+}
+
+async function planOf(runs: readonly SweepRun[], world: World, question: WorldQuestion): Promise<SweepPlan | null> {
+  const [first] = runs;
+  if (first === undefined) return null;
+  try {
+    const shapes = new Map<string, ModelShape>();
+    for (const { experiment } of runs) {
+      const model = experiment.model.path;
+      if (!shapes.has(model)) shapes.set(model, (await world.openModel(model)).shape);
+    }
+    const shapeOf = ({ experiment }: SweepRun): ModelShape => {
+      const shape = shapes.get(experiment.model.path);
+      if (shape === undefined) throw new RangeError(experiment.model.path);
+      return shape;
+    };
+    const { compute, threads } = planRun(first.experiment, shapeOf(first), world.machine);
+    const request: RateRequest = { products: stepProducts(first.experiment, shapeOf(first)), compute, threads };
+    const calibration = calibrationFor(request, world.machine.cores, question);
+    return planRuns(runs, shapeOf, world.machine, calibration, await world.freeDisk());
+  } catch (error) {
+    if (error instanceof UserError || error instanceof RangeError) return null;
+    throw error;
+  }
 }
 
 function worldOf({ file, runsFolder, probe }: WorldQuestion, device: string): World {

@@ -1,5 +1,5 @@
 // Between the extension host and the thread that looks at models and texts for it.
-import type { Calibration, Estimate, Experiment, Machine, Problem } from '../../experiment';
+import type { Calibration, Estimate, Experiment, Machine, Problem, SweepPlan, SweepRun } from '../../experiment';
 import type { WeightSample } from '../../experiment/weight-grid';
 import type { ModelShape } from '../../formats/model-shape';
 import type { MeasuredRates, RateRequest } from '../../launch/calibrate';
@@ -42,6 +42,8 @@ export interface WorldAnswer {
   readonly problems: readonly Problem[];
   /** Paths resolved; null when there is an error. */
   readonly experiment: Experiment | null;
+  /** Of a file with a sweep; null: it has none, or there is an error. `experiment` is the first of the runs. */
+  readonly sweep: SweepAnswer | null;
   /** null: the text has errors, or the model cannot be read. */
   readonly estimate: EstimateSummary | null;
   /** What plans for other settings of the same model start from; null as `estimate`. */
@@ -55,6 +57,14 @@ export interface PlanFacts {
   readonly shape: ModelShape;
   readonly machine: Machine;
   readonly calibration: Calibration;
+}
+
+/** What a file with a sweep stands for. */
+export interface SweepAnswer {
+  /** In order, paths resolved. */
+  readonly runs: readonly SweepRun[];
+  /** What they need together; null: the models cannot be read. */
+  readonly plan: SweepPlan | null;
 }
 
 /** What a code lens says. Times are 0 where nothing is known about them: on a GPU. */
