@@ -15,6 +15,7 @@ import {
   LANGUAGE,
   MACHINE_SETTINGS,
   PROBLEM_MATCHER,
+  QUEUE_VIEW,
   RESTRICTED_SETTINGS,
   SETTING_DEFAULTS,
   TASK_TYPE,
@@ -93,7 +94,7 @@ test('commands that need an argument are not in the palette', () => {
 });
 
 test('menus name declared commands, views and context keys', () => {
-  const known = new Set<string>([...CONTEXT_KEYS, EXPLORER_VIEW, FORM_EDITOR]);
+  const known = new Set<string>([...CONTEXT_KEYS, EXPLORER_VIEW, FORM_EDITOR, QUEUE_VIEW]);
   for (const [menu, items] of Object.entries(contributes.menus)) {
     for (const { command, when } of items) {
       assert.ok(command in COMMANDS, `${menu}: ${command}`);
@@ -123,9 +124,9 @@ test('views, language, tasks and panel have the declared ids', () => {
   );
   assert.deepEqual(
     contributes.views[VIEW_CONTAINER]?.map(({ id }) => id),
-    [EXPLORER_VIEW],
+    [EXPLORER_VIEW, QUEUE_VIEW],
   );
-  assert.ok(contributes.viewsWelcome.every(({ view }) => view === EXPLORER_VIEW));
+  assert.ok(contributes.viewsWelcome.every(({ view }) => view === EXPLORER_VIEW || view === QUEUE_VIEW));
   assert.deepEqual(
     contributes.languages.map(({ id, extensions }) => [id, extensions]),
     [[LANGUAGE, [EXPERIMENT_SUFFIX]]],

@@ -35,7 +35,8 @@ const NO_ESTIMATE: Sizes = { estimate: null, facts: null, toMeasure: null };
 export async function askWorld(question: WorldQuestion, now: () => number = Date.now): Promise<WorldAnswer> {
   const { id, file, text, workspaceFolder } = question;
   const parsed = parseExperiment(text, file);
-  if (parsed.experiment === undefined) return { id, problems: parsed.problems, experiment: null, sweep: null, ...NO_ESTIMATE };
+  if (parsed.experiment === undefined)
+    return { id, problems: parsed.problems, experiment: null, sweep: null, ...NO_ESTIMATE };
   const variables = workspaceFolder === null ? {} : { workspaceFolder };
   let runs: SweepRun[];
   try {
