@@ -118,6 +118,7 @@ export const CONTEXT_KEYS = [
   'lrqat.hasRuns',
   'lrqat.hasLiveRuns',
   'lrqat.hasQueue',
+  'lrqat.queueShown',
   'lrqat.loaded',
 ] as const;
 export type ContextKey = (typeof CONTEXT_KEYS)[number];

@@ -43,6 +43,23 @@ test('times follow what was measured for the shapes of the step', async () => {
   assert.ok(measured.estimate.trainingSeconds > guess.trainingSeconds, 'a thousand times slower than a guess');
 });
 
+test('a sweep is checked run by run, with what it comes to', async () => {
+  const sweep =
+    '"sweep": { "quantization.weights.bits": [2, 3], "quantization.lowRank.rank": [8, 9999] }, "training": {';
+  const swept = sample.replace('"training": {', sweep);
+  const wrong = await askWorld(question(swept));
+  assert.equal(wrong.sweep, null);
+  assert.equal(wrong.problems.length, 1);
+  assert.match(wrong.problems[0]?.message ?? '', /9999 .*\(in .*w2-rank9999 and .*w3-rank9999\)/);
+  const good = await askWorld(question(swept.replace('9999', '16')));
+  assert.deepEqual(good.problems, []);
+  assert.equal(good.sweep?.runs.length, 4);
+  assert.equal(good.sweep.runs[0]?.experiment.model.path, path.join(folder, 'model'));
+  const { plan } = good.sweep;
+  assert.ok(plan !== null && plan.fits && plan.disk > 0 && (plan.seconds ?? 0) > 0);
+  assert.equal((await askWorld(question(sample))).sweep, null);
+});
+
 test('problems of text, model and data come together, in the order of the file', async () => {
   const text = sample
     .replace('"train.txt"', '"tain.txt"')

@@ -6,6 +6,7 @@ import { cancelQueued, enqueue, moveInQueue, type ListedRun, type Move } from '.
 import { pickRuns } from '../commands/pick-runs';
 import { QUEUE_VIEW, type RunTarget } from '../contributions';
 import type { ExplorerElement } from '../explorer/tree-model';
+import { setContext } from '../register';
 import { runTitle } from '../explorer/run-text';
 import { l10n } from '../l10n';
 import type { Services } from '../services';
@@ -30,6 +31,7 @@ export function registerQueue(services: Services): void {
   };
   context.subscriptions.push(
     register('lrqat.showQueue', async () => {
+      setContext('lrqat.queueShown', true);
       await commands.executeCommand(`${QUEUE_VIEW}.focus`);
     }),
     register('lrqat.queueUp', move('up', l10n.t('Move Up'))),

@@ -146,6 +146,8 @@ export class QueueKeeper implements Disposable {
     if (shown === this.shown) return;
     this.shown = shown;
     setContext('lrqat.hasQueue', shown !== '[]');
+    // The view stays for as long as the window: one that came and went would move everything below it.
+    if (shown !== '[]') setContext('lrqat.queueShown', true);
     this.changeEmitter.fire();
   }
 
