@@ -123,8 +123,8 @@ export async function claimNext(runsFolder: string): Promise<Claim | null> {
         device,
         run: run.name,
       });
-      if (!(await startQueued(run.directory, { device, slot: slot.id }))) {
-        // Cancelled or started by hand a moment ago.
+      // Cancelled or started by hand a moment ago, or in a folder that cannot be written: the others need not wait for it.
+      if (!(await startQueued(run.directory, { device, slot: slot.id }).catch(() => false))) {
         await removeSlot(slot);
         continue;
       }

@@ -191,9 +191,13 @@ export class RunStore {
 
   private namesIn(folder: string): readonly string[] {
     try {
-      return readdirSync(folder, { withFileTypes: true })
-        .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
-        .map(({ name }) => name);
+      return (
+        readdirSync(folder, { withFileTypes: true })
+          .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
+          .map(({ name }) => name)
+          // The queue's own folder; no run begins so.
+          .filter((name) => !name.startsWith('.'))
+      );
     } catch (error) {
       if (existsSync(folder)) this.options.onProblem?.(`${folder}: cannot be listed (${String(error)})`);
       return [];

@@ -1,7 +1,7 @@
 // What the editor makes of queues: places, room, texts of the question.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { activeIn, inOrder, mayStart, queuedByFolder } from '../../src/editor/queue/queue-places';
+import { activeIn, inOrder, mayStart, placesOf, queuedByFolder } from '../../src/editor/queue/queue-places';
 import { statusBarText } from '../../src/editor/status-bar-text';
 import { listedRun } from './runs';
 
@@ -17,6 +17,14 @@ test('queued runs by folder, in the order of the file, others behind', () => {
   assert.deepEqual([...folders.keys()], ['/runs', '/elsewhere']);
   const names = inOrder(folders.get('/runs') ?? [], ['d', 'gone', 'a']).map(({ name }) => name);
   assert.deepEqual(names, ['d', 'a', 'c']);
+  assert.deepEqual(
+    [...placesOf([queued('d'), other, queued('a')])],
+    [
+      ['/runs/d', { position: 1, of: 2 }],
+      ['/elsewhere/x', { position: 1, of: 1 }],
+      ['/runs/a', { position: 2, of: 2 }],
+    ],
+  );
   assert.deepEqual(
     activeIn(entries, '/runs').map(({ name }) => name),
     ['b'],

@@ -23,9 +23,12 @@ before(async () => {
 after(async () => {
   // No trainer survives a failed test.
   for (const directory of directories()) {
-    const owner = path.join(directory, 'owner.json');
-    if (existsSync(owner))
-      process.kill(Number((JSON.parse(readFileSync(owner, 'utf8')) as { pid: number }).pid), 'SIGKILL');
+    try {
+      const { pid } = JSON.parse(readFileSync(path.join(directory, 'owner.json'), 'utf8')) as { pid: number };
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It has ended in order, or was killed by the test.
+    }
   }
   await suite.stop();
 });

@@ -10,7 +10,7 @@ import { disposeAll, type Owned } from '../owned';
 import { setContext } from '../register';
 import type { EngineFacts } from '../start/engine-facts';
 import type { WorkspaceRuns } from '../workspace-runs';
-import { activeIn, inOrder, mayStart, queuedByFolder, type Place } from './queue-places';
+import { activeIn, inOrder, mayStart, placesOf, queuedByFolder, type Place } from './queue-places';
 
 interface Log {
   info(message: string): void;
@@ -36,6 +36,9 @@ export class QueueKeeper implements Disposable {
   private timer: NodeJS.Timeout | null = null;
   private looking: Promise<void> | null = null;
   private shown = '';
+  private places: ReadonlyMap<string, Place> = new Map();
+  private complaint = '';
+  private disposed = false;
 
   /** Order or number of waiting runs changed. */
   readonly onChange = this.changeEmitter.event;
@@ -69,10 +72,7 @@ export class QueueKeeper implements Disposable {
   }
 
   placeOf(directory: string): Place | null {
-    const folder = path.dirname(directory);
-    const waiting = this.waiting.filter((run) => path.dirname(run.directory) === folder);
-    const index = waiting.findIndex((run) => run.directory === directory);
-    return index < 0 ? null : { position: index + 1, of: waiting.length };
+    return this.places.get(directory) ?? null;
   }
 
   /** After a change made here: looks at once. */
@@ -106,12 +106,18 @@ export class QueueKeeper implements Disposable {
   }
 
   dispose(): void {
+    this.disposed = true;
     if (this.timer !== null) clearTimeout(this.timer);
     disposeAll(this.owned);
   }
 
   private look(): Promise<void> {
-    this.looking ??= this.lookOnce().finally(() => (this.looking = null));
+    this.looking ??= this.lookOnce()
+      .catch((error: unknown) => this.complain(messageOf(error)))
+      .finally(() => {
+        this.looking = null;
+        if (this.waiting.length > 0) this.lookSoon();
+      });
     return this.looking;
   }
 
@@ -122,10 +128,10 @@ export class QueueKeeper implements Disposable {
     if (workspace.isTrusted) {
       for (const [folder, waiting] of queued) await this.lookAfter(folder, waiting);
     }
-    if (queued.size > 0) this.lookSoon();
   }
 
   private lookSoon(): void {
+    if (this.disposed) return;
     this.timer ??= setTimeout(() => {
       this.timer = null;
       void this.look();
@@ -142,7 +148,9 @@ export class QueueKeeper implements Disposable {
   }
 
   private publish(): void {
-    const shown = JSON.stringify(this.waiting.map(({ directory }) => directory));
+    const { waiting } = this;
+    this.places = placesOf(waiting);
+    const shown = JSON.stringify(waiting.map(({ directory }) => directory));
     if (shown === this.shown) return;
     this.shown = shown;
     setContext('lrqat.hasQueue', shown !== '[]');
@@ -163,6 +171,12 @@ export class QueueKeeper implements Disposable {
     if (Date.now() - since < GRACE) return;
     // The next try, should this one start nothing, comes as late.
     this.roomSince.delete(folder);
-    await this.advance(folder).catch((error: unknown) => this.log.warn(`the queue waits: ${messageOf(error)}`));
+    await this.advance(folder);
+  }
+
+  /** Once: what is missing now is missing a second later as well. */
+  private complain(message: string): void {
+    if (message !== this.complaint) this.log.warn(`the queue waits: ${message}`);
+    this.complaint = message;
   }
 }

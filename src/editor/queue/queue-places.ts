@@ -29,6 +29,24 @@ export function inOrder(runs: readonly ListedRun[], order: readonly string[]): L
   return orderOf(order, [...byName.keys()]).flatMap((name) => byName.get(name) ?? []);
 }
 
+/** @param waiting folder by folder, in order */
+export function placesOf(waiting: readonly ListedRun[]): Map<string, Place> {
+  const counts = new Map<string, number>();
+  for (const { directory } of waiting) {
+    const folder = path.dirname(directory);
+    counts.set(folder, (counts.get(folder) ?? 0) + 1);
+  }
+  const places = new Map<string, Place>();
+  const reached = new Map<string, number>();
+  for (const { directory } of waiting) {
+    const folder = path.dirname(directory);
+    const position = (reached.get(folder) ?? 0) + 1;
+    reached.set(folder, position);
+    places.set(directory, { position, of: counts.get(folder) ?? position });
+  }
+  return places;
+}
+
 /** Runs of a folder that a trainer works on. */
 export function activeIn(entries: readonly RunEntry[], folder: string): ListedRun[] {
   return entries.flatMap((entry) =>

@@ -85,7 +85,9 @@ async function start(file: string, services: Services, explorer: ExplorerView): 
     if (first !== null) await explorer.reveal(first);
     return null;
   }
-  if (!(await confirmSecondStart(file, title, services))) return null;
+  const wish = await confirmSecondStart(file, title, services);
+  if (wish === 'queue') await queueAll(file, runsFolder, [{ experiment, values: null }], services);
+  if (wish !== 'start') return null;
   const { engine, log } = services;
   const launch = { nodePath: engine.nodePath(), environment: engine.environment() };
   return window.withProgress(
@@ -173,17 +175,20 @@ async function applyFix(document: TextDocument, fix: Fix): Promise<void> {
   await window.showTextDocument(document);
 }
 
-async function confirmSecondStart(file: string, title: string, { runs }: Services): Promise<boolean> {
+async function confirmSecondStart(file: string, title: string, { runs }: Services): Promise<'start' | 'queue' | null> {
   await runs.reconcile();
-  const live = runs.live.find((entry) => entry.kind === 'run' && entry.origin.experimentFile === file);
-  if (live?.kind !== 'run') return true;
+  const live = runs.live.find(
+    (entry) => entry.kind === 'run' && entry.state !== 'queued' && entry.origin.experimentFile === file,
+  );
+  if (live?.kind !== 'run') return 'start';
   const another = l10n.t('Start Another Run');
+  const queue = l10n.t('Add to Queue');
   const show = l10n.t('Show the Running One');
   const detail = l10n.t('Two runs at a time share the processor and the memory.');
   const message = l10n.t('{0} is in training already ({1} done).', title, percent(shareDone(live)));
-  const answer = await window.showWarningMessage(message, { modal: true, detail }, another, show);
+  const answer = await window.showWarningMessage(message, { modal: true, detail }, another, queue, show);
   if (answer === show) await executeCommand('lrqat.openCharts', live.directory);
-  return answer === another;
+  return answer === another ? 'start' : answer === queue ? 'queue' : null;
 }
 
 /** Why a trainer did not start, with the one thing to do about it. */
