@@ -36,7 +36,15 @@ export function activate(context: ExtensionContext): void {
   const engine = new EngineFacts();
   const queue = new QueueKeeper(runs, engine, log);
   const services: Services = { context, log, register: registerWith(log), runs, queue, engine, world };
-  context.subscriptions.push(log, runs, world, queue, new QueueView(runs, queue), new StatusBar(runs), new EndNotifier(runs));
+  context.subscriptions.push(
+    log,
+    runs,
+    world,
+    queue,
+    new QueueView(runs, queue),
+    new StatusBar(runs),
+    new EndNotifier(runs),
+  );
 
   const explorer = new ExplorerView(services);
   context.subscriptions.push(
