@@ -5,6 +5,7 @@ import { registerCompare } from './editor/compare/register-compare';
 import { registerControl } from './editor/commands/control';
 import { registerDelete } from './editor/commands/delete';
 import { registerEvaluate } from './editor/commands/evaluate';
+import { registerExport } from './editor/commands/export';
 import { registerNotes } from './editor/commands/notes';
 import { registerExplorerOptions, registerOpen } from './editor/commands/open';
 import { registerSetup } from './editor/commands/setup';
@@ -68,6 +69,7 @@ export function activate(context: ExtensionContext): void {
   registerNewExperiment(services);
   registerDuplicate(services);
   registerEvaluate(services);
+  registerExport(services);
   registerTasks(services);
   log.info(`activated in ${(performance.now() - begin).toFixed(1)} ms`);
 }

@@ -24,6 +24,7 @@ export interface CommandSignatures {
   'lrqat.openCharts': OnRuns;
   'lrqat.compareRuns': OnRuns;
   'lrqat.evaluate': OnRuns;
+  'lrqat.exportModel': OnRuns;
   'lrqat.deleteRun': OnRuns;
   'lrqat.deleteCheckpoints': OnRuns;
   'lrqat.renameRun': OnRuns;
@@ -73,6 +74,7 @@ export const COMMANDS: Readonly<Record<CommandId, CommandDeclaration>> = {
   'lrqat.openCharts': { icon: '$(graph-line)', palette: true },
   'lrqat.compareRuns': { icon: '$(diff)', palette: true },
   'lrqat.evaluate': { icon: '$(beaker)', palette: true },
+  'lrqat.exportModel': { icon: '$(export)', palette: true },
   'lrqat.deleteRun': { icon: '$(trash)', palette: true },
   'lrqat.deleteCheckpoints': { palette: true },
   'lrqat.renameRun': { icon: '$(edit)', palette: true },

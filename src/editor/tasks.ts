@@ -82,19 +82,24 @@ function trainTask(
   return task;
 }
 
-/** Runs `lrqat` with arguments, never through a shell. */
-function cliExecution(
+/** How `lrqat` is run: program, arguments, what its environment gets beside this process's own. */
+export function cliCommand(
   args: readonly string[],
   { context, engine }: Services,
-  cwd: string | undefined,
-): ProcessExecution {
+): { readonly program: string; readonly args: string[]; readonly env: Record<string, string> } {
   const env = Object.fromEntries(
     Object.entries({ ...cliEnvironment(engine.environment()) }).flatMap(([key, value]): [string, string][] =>
       value === undefined ? [] : [[key, value]],
     ),
   );
   const cli = path.join(context.extensionPath, 'dist', 'cli.js');
-  return new ProcessExecution(engine.nodePath(), [cli, ...args], { env, ...(cwd === undefined ? {} : { cwd }) });
+  return { program: engine.nodePath(), args: [cli, ...args], env };
+}
+
+/** Runs `lrqat` with arguments, never through a shell. */
+function cliExecution(args: readonly string[], services: Services, cwd: string | undefined): ProcessExecution {
+  const { program, args: all, env } = cliCommand(args, services);
+  return new ProcessExecution(program, all, { env, ...(cwd === undefined ? {} : { cwd }) });
 }
 
 function cliEnvironment({ LRQAT_NATIVE }: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
