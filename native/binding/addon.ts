@@ -36,6 +36,8 @@ export interface LinearQuantization {
   readonly encoding: 'reference' | 'centred';
   readonly range: RangeMethod;
   readonly scaleDomain: 'linear' | 'log';
+  /** Numbers that the scales are kept to; absent: fp32. */
+  readonly scaleFormat?: 'fp32' | 'bf16' | 'fp16';
   readonly learnScales: boolean;
   /** 0: no low-rank term. */
   readonly rank: number;

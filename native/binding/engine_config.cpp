@@ -62,6 +62,10 @@ QuantSpec parseQuantSpec(const Napi::Value& value, const std::string& path) {
                                                {"lp-4", RangeMethod::Lp4},
                                                {"lp-5", RangeMethod::Lp5}});
   spec.scaleDomain = r.choice<ScaleDomain>("scaleDomain", {{"linear", ScaleDomain::Linear}, {"log", ScaleDomain::Log}});
+  if (!r.get("scaleFormat").IsUndefined()) {
+    spec.scaleFormat = r.choice<ScaleFormat>(
+        "scaleFormat", {{"fp32", ScaleFormat::F32}, {"bf16", ScaleFormat::BF16}, {"fp16", ScaleFormat::F16}});
+  }
   spec.learnScales = r.boolean("learnScales");
   spec.rank = static_cast<int>(r.integer("rank", 0, 1 << 16));
   spec.alpha = r.real("alpha");

@@ -136,6 +136,8 @@ class Engine {
   void allocate();
   void loadEmbeddings();
   void initializeLowRank(size_t linear);
+  /// Brings s0 to the scale format and codes Φ0 again with it.
+  void snapScales(LinearWeight& weight);
   void checkBatch(const TokenBatch& batch) const;
   MicroBatch microBatch(const TokenBatch& batch, int64_t first, int64_t count) const;
   int64_t sequencesPerMicroBatch(int64_t length) const;

@@ -5,6 +5,7 @@
 
 #include "core/engine.h"
 #include "core/error.h"
+#include "core/grid.h"
 #include "core/host_tensor.h"
 #include "core/rope.h"
 
@@ -162,6 +163,7 @@ void Engine::load(const std::map<std::string, std::vector<float>>& scales, const
         backend_->encode(l.weight);
       } else {
         backend_->quantize(l.weight);
+        if (l.weight.spec.scaleFormat != ScaleFormat::F32) snapScales(l.weight);
       }
     } catch (const Error& error) {
       if (error.code() != ErrorCode::InputFile) throw;
@@ -180,6 +182,15 @@ void Engine::load(const std::map<std::string, std::vector<float>>& scales, const
   }
   optimizerStep_ = 0;
   loaded_ = true;
+}
+
+void Engine::snapScales(LinearWeight& weight) {
+  std::vector<float> scales(static_cast<size_t>(weight.spec.scaleCount(weight.m, weight.n)));
+  const auto bytes = static_cast<int64_t>(scales.size()) * 4;
+  backend_->download(scales.data(), weight.scale0, bytes);
+  for (float& scale : scales) scale = scaleOnGrid(weight.spec.scaleFormat, scale);
+  backend_->upload(weight.scale0, scales.data(), bytes);
+  backend_->encode(weight);
 }
 
 void Engine::initializeLowRank(size_t index) {

@@ -1,6 +1,7 @@
 #include "core/grid.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <string>
 
@@ -64,6 +65,18 @@ float symmetricMinMax(float lowest, float highest, float qmax) {
   const float lo = std::min(lowest, 0.0F);
   const float hi = std::max(highest, 1e-8F);
   return std::max(std::max(-lo, hi) / qmax, kScaleFloor);
+}
+
+float scaleOnGrid(ScaleFormat format, float scale) {
+  // Rounding away the lower bits of a float32, ties to even; a carry moves into the exponent as it should.
+  const auto rounded = [](float value, int bits) {
+    const auto word = std::bit_cast<uint32_t>(value);
+    const uint32_t half = (1U << (bits - 1)) - 1 + ((word >> bits) & 1);
+    return std::bit_cast<float>((word + half) & ~((1U << bits) - 1));
+  };
+  if (format == ScaleFormat::F32 || std::isnan(scale)) return scale;
+  if (format == ScaleFormat::BF16) return rounded(scale, 16);
+  return rounded(std::clamp(scale, kHalfScaleMin, kHalfScaleMax), 13);
 }
 
 }  // namespace lrqat

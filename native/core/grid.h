@@ -32,4 +32,11 @@ float symmetricMinMax(float lowest, float highest, float qmax);
 /// Smallest scale that is ever used.
 constexpr float kScaleFloor = 1e-8F;
 
+/// Half-precision scales stay between the smallest normal number of the type and its largest.
+constexpr float kHalfScaleMin = 0x1p-14F;
+constexpr float kHalfScaleMax = 65504.0F;
+
+/// The number of a format that is nearest to a scale, ties to even.
+float scaleOnGrid(ScaleFormat format, float scale);
+
 }  // namespace lrqat

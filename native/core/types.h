@@ -46,6 +46,9 @@ enum class Granularity : uint8_t { Tensor, Channel, Group };
 
 enum class ScaleDomain : uint8_t { Linear, Log };
 
+/// Numbers that scales are kept to (straight-through: the trained number stays float32), so that a file format holds them exactly.
+enum class ScaleFormat : uint8_t { F32, BF16, F16 };
+
 enum class RangeMethod : uint8_t { MinMax, Mse, Lp24, Lp3, Lp35, Lp4, Lp5 };
 
 /// Fixed-point code: Reference = clamp, ×2^f, round half to even (the official encoding); Centred = floor, decoded at
@@ -62,6 +65,7 @@ struct QuantSpec {
   FixedPointCode code = FixedPointCode::Reference;
   RangeMethod range = RangeMethod::MinMax;
   ScaleDomain scaleDomain = ScaleDomain::Linear;
+  ScaleFormat scaleFormat = ScaleFormat::F32;
   bool learnScales = true;
   int rank = 0;     // 0: no low-rank term
   float alpha = 1;  // γ = alpha / rank

@@ -25,7 +25,8 @@ void CpuBackend::materializeScales(const LinearWeight& weight, const float* thet
   const int64_t count = weight.spec.scaleCount(weight.m, weight.n);
 #pragma omp parallel for num_threads(threads_) schedule(static)
   for (int64_t i = 0; i < count; ++i) {
-    scale[i] = log ? std::exp(theta[i]) : floored ? std::max(theta[i], kScaleFloor) : theta[i];
+    const float value = log ? std::exp(theta[i]) : floored ? std::max(theta[i], kScaleFloor) : theta[i];
+    scale[i] = scaleOnGrid(weight.spec.scaleFormat, value);
   }
 }
 

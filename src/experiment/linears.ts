@@ -56,6 +56,7 @@ export function resolveLinear({ quantization }: Experiment, name: string): Linea
     encoding: encoding === 'auto' ? defaultEncoding(fractionBits) : encoding,
     range: own.range ?? quantization.weights.range,
     scaleDomain: own.scaleDomain ?? quantization.weights.scaleDomain,
+    scaleFormat: own.scaleFormat ?? quantization.weights.scaleFormat,
     learnScales: trained && (own.learnScales ?? quantization.learnScales),
     rank: trained ? (own.rank ?? quantization.lowRank.rank) : 0,
     alpha: own.alpha ?? quantization.lowRank.alpha,

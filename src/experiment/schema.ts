@@ -61,6 +61,19 @@ const scaleDomain = choice(
   { description: 'What the optimiser sees of a scale.' },
 );
 
+const scaleFormat = choice(
+  {
+    fp32: 'Any float32 number.',
+    bf16: 'bfloat16, 8 significant bits: exact in every export format, at most 0.4 % apart.',
+    fp16: 'Half precision, 11 significant bits: exact in GGUF and GPTQ.',
+  },
+  {
+    description:
+      'Numbers that the scales are kept to, at the start and in every step, while training changes float32 copies of them (straight-through). An export to a format with scales of that type is then exact.',
+    hint: 'bf16 for vLLM (compressed-tensors) of a bfloat16 model, fp16 for GGUF and GPTQ.',
+  },
+);
+
 const storage = choice(
   {
     fp32: 'Float32: exact and 32 bits a weight.',
@@ -135,6 +148,7 @@ export const LayerOverrideSchema = Type.Object(
     granularity: Type.Optional(granularity),
     range: Type.Optional(rangeMethod),
     scaleDomain: Type.Optional(scaleDomain),
+    scaleFormat: Type.Optional(scaleFormat),
     storage: Type.Optional(storage),
     fractionBits: Type.Optional(fractionBits),
     encoding: Type.Optional(encoding),
@@ -229,6 +243,7 @@ const quantization = section(
         granularity: withDefault(granularity, 'per-channel'),
         range: withDefault(rangeMethod, 'lp-4'),
         scaleDomain: withDefault(scaleDomain, 'linear'),
+        scaleFormat: withDefault(scaleFormat, 'fp32'),
       },
       { description: 'The grid of the quantized weights.' },
     ),

@@ -1,5 +1,8 @@
 #include "cuda/kernels/scales.h"
 
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include "core/grid.h"
 #include "cuda/check.h"
 #include "cuda/kernels/reduce.cuh"
@@ -14,10 +17,18 @@ constexpr int kTensorThreads = 1024;
 /// How a trained number becomes a scale. Integer storage trains the plain scale: neither floor nor log domain.
 struct ScaleForm {
   bool log, floored;
+  ScaleFormat format;
 
   static ScaleForm of(const QuantSpec& spec) {
     const bool free = spec.storage == Storage::Integer;
-    return {!free && spec.scaleDomain == ScaleDomain::Log, !free && spec.scaleDomain == ScaleDomain::Linear};
+    return {!free && spec.scaleDomain == ScaleDomain::Log, !free && spec.scaleDomain == ScaleDomain::Linear,
+            spec.scaleFormat};
+  }
+  /// scaleOnGrid of the CPU.
+  __device__ float onGrid(float scale) const {
+    if (format == ScaleFormat::BF16) return __bfloat162float(__float2bfloat16_rn(scale));
+    if (format != ScaleFormat::F16) return scale;
+    return __half2float(__float2half_rn(fminf(fmaxf(scale, kHalfScaleMin), kHalfScaleMax)));
   }
   /// What a gradient of the scale is for the trained number.
   __device__ float gradient(float theta, float scale, float ofScale) const {
@@ -31,9 +42,9 @@ __global__ void materialize(ScaleForm form, const float* theta, float* scale, in
   if (i >= count) return;
   const float value = theta[i];
   // Rounded from double, so that it is the float32 exponential of the CPU but for rare last bits.
-  scale[i] = form.log       ? static_cast<float>(exp(static_cast<double>(value)))
-             : form.floored ? fmaxf(value, kScaleFloor)
-                            : value;
+  scale[i] = form.onGrid(form.log       ? static_cast<float>(exp(static_cast<double>(value)))
+                         : form.floored ? fmaxf(value, kScaleFloor)
+                                        : value);
 }
 
 __global__ void expand(const float* scale, int stride, float* rowScale, int64_t m) {
