@@ -46,7 +46,8 @@ enum class Granularity : uint8_t { Tensor, Channel, Group };
 
 enum class ScaleDomain : uint8_t { Linear, Log };
 
-/// Numbers that scales are kept to (straight-through: the trained number stays float32), so that a file format holds them exactly.
+/// Numbers that scales are kept to (straight-through: the trained number stays float32), so that a file format holds
+/// them exactly.
 enum class ScaleFormat : uint8_t { F32, BF16, F16 };
 
 enum class RangeMethod : uint8_t { MinMax, Mse, Lp24, Lp3, Lp35, Lp4, Lp5 };

@@ -1,4 +1,7 @@
 // Encoding, rebuilding, merging and statistics of quantized weights against plain formulas.
+#include <bit>
+#include <cmath>
+
 #include "core/error.h"
 #include "core/grid.h"
 #include "test/test_linear.h"
@@ -365,6 +368,62 @@ void refusedSpecs() {
       "centred codes without a fraction", "centred");
 }
 
+/// Against the definition: no number of the format is nearer, and of two equally near the even one is taken.
+void scalesOnGrid() {
+  context.clear();
+  const auto isOn = [](float value, int lowerBits) {
+    return (std::bit_cast<uint32_t>(value) << (32 - lowerBits)) == 0;
+  };
+  uint32_t state = 1;
+  for (int i = 0; i < 20000; ++i) {
+    state = state * 1664525U + 1013904223U;
+    // 2^-13 … 2^6 with all fractions, and every eighth exactly between two numbers of either format.
+    const int exponent = -13 + static_cast<int>((state >> 8) % 20);
+    uint32_t fraction = state >> 9;
+    if (i % 8 == 0) fraction = (fraction & ~0xFFFFU) | 0x8000U;
+    if (i % 8 == 4) fraction = (fraction & ~0x1FFFU) | 0x1000U;
+    const float value = std::ldexp(1.0F + std::ldexp(static_cast<float>(fraction), -23), exponent);
+    for (const auto& [format, lowerBits] : {std::pair{ScaleFormat::BF16, 16}, std::pair{ScaleFormat::F16, 13}}) {
+      const float found = scaleOnGrid(format, value);
+      expect(isOn(found, lowerBits), "on the grid");
+      const auto step = static_cast<double>(std::ldexp(1.0F, exponent - 23 + lowerBits));
+      const double distance = std::abs(static_cast<double>(found) - static_cast<double>(value));
+      expect(distance <= step / 2, "nearest");
+      if (distance == step / 2) expect(isOn(found, lowerBits + 1), "even");
+      expectEqual(scaleOnGrid(format, found), found, "stays");
+    }
+    expectEqual(scaleOnGrid(ScaleFormat::F32, value), value, "float32");
+  }
+  expectEqual(scaleOnGrid(ScaleFormat::F16, 1e-8F), 0x1p-14F, "smallest");
+  expectEqual(scaleOnGrid(ScaleFormat::F16, 1e6F), 65504.0F, "largest");
+}
+
+/// What the forward uses lies on the grid; the trained number stays as it is and gets the whole gradient.
+void scalesOfAFormat() {
+  for (const ScaleDomain domain : {ScaleDomain::Linear, ScaleDomain::Log}) {
+    QuantSpec spec;
+    spec.scaleDomain = domain;
+    spec.scaleFormat = ScaleFormat::F16;
+    LinearWeight weight;
+    weight.m = 3;
+    weight.n = 8;
+    weight.spec = spec;
+    const bool log = domain == ScaleDomain::Log;
+    const std::vector<float> theta =
+        log ? std::vector<float>{-4.1F, -3.3F, -2.7F} : std::vector{0.0123F, 0.0456F, 0.0789F};
+    std::vector<float> scale(3);
+    const auto backend = makeBackend(1, 64);
+    backend->materializeScales(weight, theta.data(), scale.data());
+    const std::vector<float> rowGradient{1.0F, -2.0F, 0.5F};
+    std::vector<float> gradient(3);
+    backend->reduceRowScaleGradient(weight, theta.data(), scale.data(), rowGradient.data(), gradient.data());
+    for (size_t i = 0; i < 3; ++i) {
+      expectEqual(scale[i], scaleOnGrid(ScaleFormat::F16, log ? std::exp(theta[i]) : theta[i]), "scale");
+      expectEqual(gradient[i], log ? rowGradient[i] * scale[i] : rowGradient[i], "gradient");
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -378,6 +437,8 @@ int main(int argc, char** argv) {
               {"round-to-nearest and float forms", otherForms},
               {"same bits for any number of threads", sameBitsForAnyThreadCount},
               {"trained scales and their gradients", trainedScales},
+              {"scales of a 16-bit format: nearest number, ties to even", scalesOnGrid},
+              {"scales of a 16-bit format: straight-through", scalesOfAFormat},
               {"specifications that are refused", refusedSpecs}},
              argc, argv);
 }

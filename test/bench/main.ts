@@ -1,6 +1,6 @@
-// `npm run bench [-- --seconds N] [--only random|sample|tokenizer]`: what the engine reaches on this machine. Goals on two
+// `npm run bench [-- --seconds N] [--only random|sample|tokenizer|export]`: what the engine reaches on this machine. Goals on two
 // cores: training without checkpointing at 60 % or more of the GEMM ceiling at the step's own shapes, plan equal to allocation,
-// 5 MB/s a core and more for byte-pair encoding.
+// 5 MB/s a core and more for byte-pair encoding, 300 MB/s for the export formats.
 
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
@@ -10,6 +10,7 @@ import type { ExperimentInput } from '../../src/experiment';
 import type { ModelShape } from '../../src/formats/model-shape';
 import { findNative, loadAddon } from '../../src/launch';
 import { measureCase } from './engine-case';
+import { benchExport } from './export';
 import { writeRandomModel } from './random-model';
 import { benchTokenizer } from './tokenizer';
 
@@ -34,7 +35,7 @@ const random28M: ModelShape = {
   tiedEmbeddings: true,
 };
 
-const cases = ['random', 'sample', 'tokenizer'] as const;
+const cases = ['random', 'sample', 'tokenizer', 'export'] as const;
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -87,6 +88,7 @@ async function main(): Promise<void> {
     });
   }
   if (values.only.includes('tokenizer')) await benchTokenizer();
+  if (values.only.includes('export')) await benchExport(random28M);
 }
 
 await main();

@@ -40,6 +40,7 @@ test('every linear in model order, from the common settings', () => {
     encoding: 'reference',
     range: 'lp-4',
     scaleDomain: 'linear',
+    scaleFormat: 'fp32',
     learnScales: true,
     rank: 32,
     alpha: 2,

@@ -64,7 +64,7 @@ test('defaults are those of the issue, and the smallest experiment needs nothing
     data: { train: ['train.txt'], validation: ['v.txt'], field: 'text', sequenceLength: 1024, packing: 'join' },
     quantization: {
       method: 'lr-qat',
-      weights: { bits: 4, granularity: 'per-channel', range: 'lp-4', scaleDomain: 'linear' },
+      weights: { bits: 4, granularity: 'per-channel', range: 'lp-4', scaleDomain: 'linear', scaleFormat: 'fp32' },
       storage: 'fixed-point',
       fractionBits: null,
       encoding: 'auto',

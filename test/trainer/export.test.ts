@@ -6,6 +6,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import path from 'node:path';
 import { before, test } from 'node:test';
 import { UserError } from '../../src/errors';
+import { readTensor } from '../../src/formats';
+import { fitsHalf } from '../../src/formats/half';
+import { checkpointDirectory } from '../../src/runs';
 import { runTrainer } from '../../src/trainer';
 import { exportRun, offerFormats } from '../../src/trainer/export/export-run';
 import { readGguf } from '../formats/gguf-reader';
@@ -129,4 +132,55 @@ test('the list says of every format whether it is exact, or why it cannot be', a
   // Inputs of 192 take blocks of 32, of 512 super-blocks of 256.
   assert.equal(gguf.stored, 'Q4_0, Q2_K');
   for (const { obstacle, bytes } of offers) assert.ok((obstacle === null) === bytes > 0);
+});
+
+test('scales kept to a 16-bit type: its formats are exact, and training still moves them', async () => {
+  const place = at('formats');
+  for (const [scaleFormat, granularity, exact] of [
+    ['fp16', 'per-channel', ['gguf', 'huggingface', 'lr-qat']],
+    ['bf16', { group: 32 }, ['gguf', 'huggingface', 'compressed-tensors', 'lr-qat']],
+  ] as const) {
+    const text = at('text.txt');
+    const own = await newRun(
+      folder,
+      shortExperiment({
+        data: { train: [text], validation: [text], sequenceLength: 32 },
+        quantization: { weights: { bits: 2, granularity, scaleFormat }, lowRank: { rank: 4, alpha: 4 } },
+        training: { steps: 4, batchSize: 2, microBatchSize: 2, learningRate: { lowRank: 1e-3, scales: 1e-3 } },
+        evaluation: { everySteps: 0, maxBatches: 1 },
+        checkpoint: { everySteps: 2, keep: 2 },
+      }),
+    );
+    assert.equal(await runTrainer(own), 'finished');
+    const offers = await offerFormats({ run: own });
+    assert.deepEqual(
+      offers.filter((offer) => offer.exact).map(({ format }) => format),
+      exact,
+      JSON.stringify(offers),
+    );
+    const name = 'model.layers.1.mlp.up_proj';
+    const scales = await readTensor(path.join(own, 'merged.safetensors'), `${name}.scales`);
+    const start = await readTensor(path.join(own, 'base', 'scales.safetensors'), name);
+    const trained = await readTensor(path.join(checkpointDirectory(own, 4), 'adapter.safetensors'), `${name}.scale`);
+    const half = scaleFormat;
+    const onGrid = (values: ArrayLike<number | bigint>): boolean =>
+      Array.from(values, Number).every((value) => fitsHalf(value, half));
+    assert.ok(onGrid(scales) && onGrid(start));
+    // The copies that the optimiser changes are float32, or small steps would be lost.
+    assert.ok(!onGrid(trained));
+    assert.ok(Array.from(scales, Number).some((value, i) => value !== Number(start[i])));
+
+    // And what llama.cpp would decode is s·Q to the bit.
+    const out = path.join(place, `${scaleFormat}.gguf`);
+    const exported = await exportRun({ run: own, format: 'gguf', out });
+    assert.equal(exported.exact, true);
+    const { tensors } = await readGguf(out);
+    const codes = (await readTensor(path.join(own, 'merged.safetensors'), `${name}.codes`)) as Uint8Array;
+    const perRow = scales.length / 512;
+    const expected = Float32Array.from({ length: 512 * 192 }, (_, i) => {
+      const code = (codes[Math.floor(i / 4)]! >> (2 * (i % 4))) & 3;
+      return Number(scales[Math.floor((i * perRow) / 192)]) * (code - 2);
+    });
+    assert.deepEqual(tensors.get('blk.1.ffn_up.weight')!.values, expected);
+  }
 });

@@ -106,7 +106,7 @@ async function pickPlace(run: ListedRun, { format }: Offer): Promise<Place | und
 async function exportTo(run: ListedRun, { format }: Offer, place: Place, services: Services): Promise<void> {
   const args = ['export', run.directory, '--format', format, '--out', place.path, '--json'];
   let done = 0;
-  let summary: string | null = null;
+  const said: string[] = [];
   const finished = await window.withProgress(
     {
       location: ProgressLocation.Notification,
@@ -119,14 +119,16 @@ async function exportTo(run: ListedRun, { format }: Offer, place: Place, service
         (line) => {
           const exported = parseExported(line);
           if (exported !== null) {
-            summary = exported.exact
-              ? l10n.t('{0} exported, {1}, exact.', path.basename(place.path), formatBytes(exported.bytes))
-              : l10n.t(
-                  '{0} exported, {1}. Not exact: {2}.',
-                  path.basename(place.path),
-                  formatBytes(exported.bytes),
-                  exported.losses.join('; '),
-                );
+            said.push(
+              exported.exact
+                ? l10n.t('{0} exported, {1}, exact.', path.basename(place.path), formatBytes(exported.bytes))
+                : l10n.t(
+                    '{0} exported, {1}. Not exact: {2}.',
+                    path.basename(place.path),
+                    formatBytes(exported.bytes),
+                    exported.losses.join('; '),
+                  ),
+            );
             return;
           }
           const { phase, done: count, total } = line;
@@ -139,7 +141,8 @@ async function exportTo(run: ListedRun, { format }: Offer, place: Place, service
         services,
       ),
   );
-  if (!finished || summary === null) return;
+  const [summary] = said;
+  if (!finished || summary === undefined) return;
   const reveal = l10n.t('Show in Folder');
   const answer = await window.showInformationMessage(summary, reveal);
   if (answer === reveal) await commands.executeCommand('revealFileInOS', Uri.file(place.path));
