@@ -83,6 +83,7 @@ const ADVANCED: ReadonlySet<string> = new Set([
   'data.field',
   'data.packing',
   'quantization.weights.scaleDomain',
+  'quantization.weights.scaleFormat',
   'quantization.fractionBits',
   'quantization.encoding',
   'training.finalLearningRateRatio',
