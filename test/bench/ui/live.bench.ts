@@ -8,7 +8,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { once } from 'node:events';
-import type { Browser, Frame } from 'playwright-core';
+import type { Browser, Frame, Locator } from 'playwright-core';
 import { parseExperiment } from '../../../src/experiment';
 import { createRun, takeOwnership } from '../../../src/runs';
 import { runPaths } from '../../../src/runs/layout';
@@ -22,6 +22,45 @@ import { report } from './report';
 /** Milliseconds between lines: the pace of a trainer, and not that of any timer that looks at files. */
 const PACE = 370;
 const NAME = 'watched run';
+
+/** The writer process: each loss above all before, so that every line moves the axis and changes pixels. */
+const WRITER = `
+const { appendFileSync } = require('node:fs');
+const [file, event, points, lines] = process.argv.slice(1);
+const template = JSON.parse(event);
+let step = Number(points);
+const last = step + Number(lines);
+const timer = setInterval(() => {
+  step++;
+  const at = Date.now();
+  const loss = 8 + 0.2 * (step - Number(points));
+  appendFileSync(file, JSON.stringify({ ...template, step, time: at, loss }) + '\\n');
+  console.log(JSON.stringify({ step, at }));
+  if (step === last) clearInterval(timer);
+}, ${String(PACE)});
+`;
+
+/** In the page: notes when the pixels of the loss chart differ from before, once the frame that drew them has been handed over. */
+const WATCH_PIXELS = `(() => {
+  const card = document.querySelector('[data-chart="loss"]');
+  const canvas = card.querySelector('.plot-canvas canvas');
+  const pixels = () => {
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    let sum = 0;
+    const words = new Uint32Array(data.buffer);
+    for (let at = 0; at < words.length; at++) sum = (Math.imul(sum, 31) + words[at]) | 0;
+    return sum;
+  };
+  window.benchSeen = [];
+  let before = pixels();
+  new MutationObserver(() => {
+    const now = pixels();
+    if (now === before) return;
+    before = now;
+    const step = Number(card.dataset.lastStep);
+    requestAnimationFrame(() => window.benchSeen.push({ step, at: performance.timeOrigin + performance.now() }));
+  }).observe(card, { attributes: true, attributeFilter: ['data-last-step'] });
+})()`;
 
 const lines = option('lines', [60])[0] ?? 0;
 
@@ -53,8 +92,7 @@ async function measure(chromium: Browser, vscode: VSCodeServer, points: number):
     await window.activity('LR-QAT');
     const row = window.tree(NAME).first();
     await row.waitFor({ timeout: 60_000 });
-    await row.click();
-    const frame = await window.webview('[data-chart="loss"]', 60_000);
+    const frame = await opened(window, row);
     const started = Date.now();
     await until(async () => (await lastStep(frame)) === points, 'the run is read', 300_000);
     await until(async () => (await frame.locator('[data-busy="true"]').count()) === 0, 'the run is drawn', 60_000);
@@ -78,6 +116,18 @@ async function measure(chromium: Browser, vscode: VSCodeServer, points: number):
     rmSync(directory, { recursive: true, force: true });
   } finally {
     rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+  }
+}
+
+/** The page of the charts. A tree that is just being redrawn loses a click. */
+async function opened(window: Window, row: Locator): Promise<Frame> {
+  for (let attempt = 1; ; attempt++) {
+    await row.click();
+    try {
+      return await window.webview('[data-chart="loss"]', 30_000);
+    } catch (error) {
+      if (attempt === 5) throw error;
+    }
   }
 }
 
@@ -123,45 +173,6 @@ async function append(file: string, points: number): Promise<{ step: number; at:
   }
   return written;
 }
-
-/** The writer process: each loss above all before, so that every line moves the axis and changes pixels. */
-const WRITER = `
-const { appendFileSync } = require('node:fs');
-const [file, event, points, lines] = process.argv.slice(1);
-const template = JSON.parse(event);
-let step = Number(points);
-const last = step + Number(lines);
-const timer = setInterval(() => {
-  step++;
-  const at = Date.now();
-  const loss = 8 + 0.2 * (step - Number(points));
-  appendFileSync(file, JSON.stringify({ ...template, step, time: at, loss }) + '\\n');
-  console.log(JSON.stringify({ step, at }));
-  if (step === last) clearInterval(timer);
-}, ${String(PACE)});
-`;
-
-/** In the page: notes when the pixels of the loss chart differ from before, once the frame that drew them has been handed over. */
-const WATCH_PIXELS = `(() => {
-  const card = document.querySelector('[data-chart="loss"]');
-  const canvas = card.querySelector('.plot-canvas canvas');
-  const pixels = () => {
-    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-    let sum = 0;
-    const words = new Uint32Array(data.buffer);
-    for (let at = 0; at < words.length; at++) sum = (Math.imul(sum, 31) + words[at]) | 0;
-    return sum;
-  };
-  window.benchSeen = [];
-  let before = pixels();
-  new MutationObserver(() => {
-    const now = pixels();
-    if (now === before) return;
-    before = now;
-    const step = Number(card.dataset.lastStep);
-    requestAnimationFrame(() => window.benchSeen.push({ step, at: performance.timeOrigin + performance.now() }));
-  }).observe(card, { attributes: true, attributeFilter: ['data-last-step'] });
-})()`;
 
 async function lastStep(frame: Frame): Promise<number> {
   return Number(await frame.locator('[data-chart="loss"]').first().getAttribute('data-last-step'));
