@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 
 #include "core/error.h"
 #include "cpu/cpu_backend.h"
@@ -10,9 +11,10 @@ void CpuBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradi
                               double* lossSum) {
   LRQAT_CHECK(logits.type == DType::F32);
   const bool wantGradient = gradient.data != nullptr;
+  LRQAT_CHECK(!wantGradient || (gradient.type != DType::F16 && gradient.elements() == logits.elements()));
   const LossKernels& kernels = LRQAT_SELECT_KERNELS(lossKernels);
   const int64_t vocab = logits.cols;
-  auto* values = static_cast<float*>(logits.data);
+  const auto* values = static_cast<const float*>(logits.data);
   double total = 0;
   // Losses of a group of rows, added in row order afterwards: the same sum for every thread count.
   constexpr int64_t groupRows = 1024;
@@ -21,18 +23,23 @@ void CpuBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradi
     const int64_t count = std::min(groupRows, logits.rows - first);
 #pragma omp parallel for num_threads(threads_) schedule(static)
     for (int64_t i = 0; i < count; ++i) {
-      float* row = values + (first + i) * vocab;
+      const float* row = values + (first + i) * vocab;
       const int32_t target = targets[first + i];
+      const Matrix out = wantGradient ? gradient.slice(first + i, 1) : Matrix{};
       losses[i] = 0;
       if (target < 0) {
-        if (wantGradient) std::fill(row, row + vocab, 0.0F);
+        if (wantGradient) std::memset(out.data, 0, static_cast<size_t>(out.bytes()));
         continue;
       }
       const float lse = kernels.logSumExp(row, vocab);
       losses[i] = lse - row[target];
       if (!wantGradient) continue;
-      kernels.softmax(row, vocab, lse, gradientScale);
-      row[target] -= gradientScale;
+      // While the row is in the cache.
+      if (out.type == DType::BF16) {
+        kernels.gradientBf16(row, vocab, lse, gradientScale, target, static_cast<uint16_t*>(out.data));
+      } else {
+        kernels.gradientFloat(row, vocab, lse, gradientScale, target, static_cast<float*>(out.data));
+      }
     }
     for (int64_t i = 0; i < count; ++i) {
       if (targets[first + i] < 0) continue;
@@ -40,7 +47,6 @@ void CpuBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradi
     }
   }
   *lossSum += total;
-  if (wantGradient && gradient.data != logits.data) convert(logits, gradient);
 }
 
 void CpuBackend::rowLosses(Matrix logits, const int32_t* targets, float* losses) {

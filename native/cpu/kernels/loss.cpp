@@ -32,13 +32,26 @@ float logSumExp(const float* logits, int64_t n) {
   return static_cast<float>(static_cast<double>(top) + __builtin_log(total));
 }
 
-void softmax(float* logits, int64_t n, float lse, float scale) {
+template <typename T>
+void gradientOf(const float* logits, int64_t n, float lse, float scale, int64_t target, T* gradient) {
+  const float atTarget = exponential(broadcast(logits[target] - lse))[0] * scale - scale;
   forEachVector(
-      n, [&](int64_t i, auto part) { store(logits + i, exponential(load(logits + i, part) - lse) * scale, part); });
+      n, [&](int64_t i, auto part) { store(gradient + i, exponential(load(logits + i, part) - lse) * scale, part); });
+  T rounded[lanes];
+  store(rounded, broadcast(atTarget));
+  gradient[target] = rounded[0];
+}
+
+void gradientFloat(const float* logits, int64_t n, float lse, float scale, int64_t target, float* gradient) {
+  gradientOf(logits, n, lse, scale, target, gradient);
+}
+
+void gradientBf16(const float* logits, int64_t n, float lse, float scale, int64_t target, uint16_t* gradient) {
+  gradientOf(logits, n, lse, scale, target, reinterpret_cast<bf16*>(gradient));
 }
 
 }  // namespace
 
-extern const LossKernels lossKernels = {logSumExp, softmax};
+extern const LossKernels lossKernels = {logSumExp, gradientFloat, gradientBf16};
 
 }  // namespace lrqat::cpu::LRQAT_ISA

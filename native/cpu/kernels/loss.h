@@ -10,8 +10,9 @@ namespace lrqat::cpu {
 struct LossKernels {
   /// log Σ exp(logits).
   float (*logSumExp)(const float* logits, int64_t n);
-  /// logits[i] = exp(logits[i] − lse)·scale.
-  void (*softmax)(float* logits, int64_t n, float lse, float scale);
+  /// gradient[i] = exp(logits[i] − lse)·scale, less scale at `target`; may be the logits themselves.
+  void (*gradientFloat)(const float* logits, int64_t n, float lse, float scale, int64_t target, float* gradient);
+  void (*gradientBf16)(const float* logits, int64_t n, float lse, float scale, int64_t target, uint16_t* gradient);
 };
 
 LRQAT_DECLARE_KERNELS(LossKernels, lossKernels)
