@@ -185,8 +185,8 @@ class Backend {
                               const RawOutputGradient& dUp, Matrix h) = 0;
   /// Softmax cross-entropy of logits [rows, vocab] float32 against targets [rows] (-1: ignored). Adds Σ loss to
   /// *lossSum, summed in fixed order in double. `gradient` [rows, vocab] becomes (softmax − onehot)·gradientScale, in
-  /// the memory of the logits (float32) or its own (compute type), which may leave the logits overwritten; without memory it
-  /// is not wanted.
+  /// the memory of the logits (float32) or its own (compute type), which may leave the logits overwritten; without
+  /// memory it is not wanted.
   virtual void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                             double* lossSum) = 0;
   /// losses [rows] = cross-entropy of each predicted row, 0 where targets is −1. The logits are left as they are.
