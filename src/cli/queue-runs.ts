@@ -45,7 +45,10 @@ export async function queueInput(
     }
     const shown = options.json === true ? context.messages : context.output;
     for (const line of sweepLines(plan, shown)) shown.line(line);
-    if (!(await isConfirmed(sweepSum(plan), options, context))) return EXIT.interrupted;
+    if (!(await isConfirmed(sweepSum(plan), options, context))) {
+      shown.line('nothing was started');
+      return EXIT.interrupted;
+    }
   }
   const runs = input.sweep ?? [{ experiment, values: null }];
   const { command } = context;

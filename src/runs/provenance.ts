@@ -36,6 +36,8 @@ export interface FileHash {
 export interface SweepOrigin {
   /** The same for all runs of one start. */
   readonly id: string;
+  /** Of the combination: `w2-rank8`. */
+  readonly name: string;
   /** Counted from 1. */
   readonly position: number;
   readonly runs: number;

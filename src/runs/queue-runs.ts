@@ -8,6 +8,8 @@ export interface RunToQueue {
   readonly experiment: Experiment;
   /** What was swept, by key path; null: the file has no sweep. */
   readonly values: Readonly<Record<string, unknown>> | null;
+  /** Of the combination. */
+  readonly name?: string;
 }
 
 export interface QueueRunsPlace {
@@ -31,8 +33,8 @@ export async function queueRuns(
   }
   const created: CreatedRun[] = [];
   try {
-    for (const [index, { experiment, values }] of runs.entries()) {
-      const sweep = values === null ? {} : { sweep: { id, position: index + 1, runs: runs.length, values } };
+    for (const [index, { experiment, values, name = experiment.name }] of runs.entries()) {
+      const sweep = values === null ? {} : { sweep: { id, name, position: index + 1, runs: runs.length, values } };
       const queuedFor = devices.get(experiment.device) ?? 'cpu';
       created.push(await createRun({ runsFolder, experiment, experimentFile, command, queuedFor, ...sweep }));
     }

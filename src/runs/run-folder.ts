@@ -11,6 +11,8 @@ export interface RunOrigin {
   /** Absolute, on the machine that made the run. */
   readonly experimentFile: string | null;
   readonly experimentName: string | null;
+  /** Of a run of a sweep what tells it from the others: `w2-rank8`. */
+  readonly combination?: string;
 }
 
 export interface ListedRun extends RunSummary {
@@ -43,11 +45,13 @@ export function lookAtRun(directory: string, now: number, origin?: RunOrigin): R
 
 function readOrigin(directory: string): RunOrigin {
   const paths = runPaths(directory);
-  const { experimentFile } = fieldsOf(paths.provenance);
+  const { experimentFile, sweep } = fieldsOf(paths.provenance);
+  const combination = typeof sweep === 'object' && sweep !== null && 'name' in sweep ? sweep.name : undefined;
   const { name } = fieldsOf(paths.experiment);
   return {
     experimentFile: typeof experimentFile === 'string' ? experimentFile : null,
     experimentName: typeof name === 'string' && name !== '' ? name : null,
+    ...(typeof combination === 'string' ? { combination } : {}),
   };
 }
 

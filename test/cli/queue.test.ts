@@ -86,8 +86,11 @@ void test(
       const read = (name: string): Record<string, unknown> =>
         JSON.parse(readFileSync(path.join(String(directory), name), 'utf8')) as Record<string, unknown>;
       assert.equal('sweep' in read('experiment.json'), false);
-      const { sweep } = read('provenance.json') as { sweep: { position: number; runs: number; values: object } };
+      const { sweep } = read('provenance.json') as {
+        sweep: { name: string; position: number; runs: number; values: object };
+      };
       assert.equal(sweep.position, index + 1);
+      assert.equal(sweep.name, String(made[index]?.['name']).slice(16));
       assert.equal(sweep.runs, 4);
       assert.deepEqual(Object.keys(sweep.values), ['quantization.weights.bits', 'quantization.lowRank.rank']);
       assert.equal(attempts(String(directory)), 1);
@@ -165,7 +168,9 @@ void test('on a terminal the question is asked, and no is no', { timeout: 120_00
   try {
     await running.printed(/Queue them\? \[y\/N\]/);
     running.child.stdin?.write('n\n');
-    const { stdout } = await running.outcome;
+    const { stdout, code } = await running.outcome;
+    assert.equal(code, 130);
+    assert.match(stdout, /nothing was started/);
     assert.match(stdout, /2 runs, about .* up to .* of disk/);
     assert.equal(existsSync(runs), false);
   } finally {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { activeIn, inOrder, mayStart, placesOf, queuedByFolder } from '../../src/editor/queue/queue-places';
+import { runLabel } from '../../src/editor/explorer/run-text';
 import { statusBarText } from '../../src/editor/status-bar-text';
 import { listedRun } from './runs';
 
@@ -29,6 +30,12 @@ test('queued runs by folder, in the order of the file, others behind', () => {
     activeIn(entries, '/runs').map(({ name }) => name),
     ['b'],
   );
+});
+
+test('runs of a sweep are called by what was swept, unless the user has named them', () => {
+  const origin = { experimentFile: '/w/a.lrqat.json', experimentName: 'a-w2-rank8', combination: 'w2-rank8' };
+  assert.equal(runLabel(listedRun('20260105-070809-a-w2-rank8', { origin })), 'w2-rank8');
+  assert.equal(runLabel(listedRun('20260105-070809-a-w2-rank8', { origin, notes: { name: 'mine' } })), 'mine');
 });
 
 test('there is room on each device by itself, and a run started by hand may be on any', () => {

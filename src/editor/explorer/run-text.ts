@@ -62,6 +62,8 @@ export function stateName(state: DerivedState | 'broken'): string {
  *  Short, because side bars are narrow: today's runs have a time, older ones a date. */
 export function runLabel(entry: RunEntry, now = Date.now()): string {
   if (entry.kind === 'run' && entry.notes.name !== undefined && entry.notes.name !== '') return entry.notes.name;
+  // Runs of a sweep start at one moment: what tells them apart is what was swept.
+  if (entry.kind === 'run' && entry.origin.combination !== undefined) return entry.origin.combination;
   const match = /^(\d{4})(\d{2})(\d{2})-(\d{2})(\d{2})(\d{2})-(.+)$/.exec(entry.name);
   if (match === null) return entry.name;
   const [, year = '', month = '', day = '', hour = '', minute = '', second = ''] = match;

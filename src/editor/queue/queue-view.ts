@@ -14,7 +14,9 @@ const SETTLE = 50;
 
 export class QueueView {
   private readonly tree: TreeView<ExplorerElement>;
-  private readonly changeEmitter = new EventEmitter<void>();
+  private readonly changeEmitter = new EventEmitter<ExplorerElement[] | undefined>();
+  /** What is shown of each row, by id. */
+  private drawn = new Map<string, string>();
   private readonly owned: Owned[];
   private readonly elements = new Map<string, ExplorerElement>();
   private timer: NodeJS.Timeout | null = null;
@@ -86,8 +88,24 @@ export class QueueView {
     this.timer ??= setTimeout(() => {
       this.timer = null;
       this.describe();
-      this.changeEmitter.fire();
+      this.redraw();
     }, SETTLE);
+  }
+
+  /** Only what has changed: a row that is drawn anew loses the menu that is open on it. */
+  private redraw(): void {
+    const rows = this.rows();
+    const before = this.drawn;
+    this.drawn = new Map(rows.map((row) => [row.id, this.textOf(row)]));
+    const isSame = [...before.keys()].join('\n') === [...this.drawn.keys()].join('\n');
+    const changed = rows.filter(({ id }) => before.get(id) !== this.drawn.get(id));
+    if (!isSame) this.changeEmitter.fire(undefined);
+    else if (changed.length > 0) this.changeEmitter.fire(changed);
+  }
+
+  private textOf(row: ExplorerElement): string {
+    const { label, description, contextValue } = this.item(row);
+    return JSON.stringify([label, description, contextValue]);
   }
 
   private describe(): void {
