@@ -86,7 +86,6 @@ step('a waiting run is moved to the front', async (w) => {
 
 step('after a reload and a killed trainer the window restarts the queue, and all the others finish', async (w) => {
   await w.reload();
-  await w.activity('LR-QAT');
   await w.status(/3 queued/).waitFor({ timeout: 60_000 });
   const [first = '', ...others] = directories();
   const owner = JSON.parse(readFileSync(path.join(first, 'owner.json'), 'utf8')) as { pid: number };
@@ -95,7 +94,7 @@ step('after a reload and a killed trainer the window restarts the queue, and all
   const started = others.map((directory) => Number(statusOf(directory)['started']));
   assert.ok((started[2] ?? 0) < (started[0] ?? 0), 'the one that was moved went first');
   await w
-    .tree(/crashed/)
+    .toast(/has crashed at step/)
     .first()
     .waitFor();
 });
