@@ -1,7 +1,6 @@
 // The published recipe of LR-QAT and what an experiment does otherwise. Source: arXiv 2406.06385 and the training commands that
 // its authors published with their code; where these leave a choice, each of their values counts as the recipe's.
 
-import { listed } from './allowed';
 import { pathText, type KeyPath } from './problem';
 import type { Experiment } from './schema';
 
@@ -193,11 +192,6 @@ export function recipeDifferences(experiment: Experiment): RecipeDifference[] {
     const values = recipe(experiment);
     return values.some((each) => same(each, value)) ? [] : [{ path, value, recipe: values, note }];
   });
-}
-
-/** The recipe's values in words. */
-export function recipeText(values: readonly unknown[]): string {
-  return listed(values.map((value) => (typeof value === 'string' ? value : JSON.stringify(value))));
 }
 
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);

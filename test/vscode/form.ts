@@ -5,10 +5,9 @@ import type { Window } from './window';
 export class Form {
   private constructor(private readonly frame: Frame) {}
 
-  static async of(window: Window): Promise<Form> {
-    const frame = await window.webview('#panel .needs', 60_000);
-    await frame.locator('.needs[data-total]').waitFor({ timeout: 60_000 });
-    return new Form(frame);
+  /** @param sign what is there once the form says what it should */
+  static async of(window: Window, sign = '.needs[data-total]'): Promise<Form> {
+    return new Form(await window.webview(`#panel:has(.needs) ${sign}`, 60_000));
   }
 
   field(id: string): Locator {
@@ -19,8 +18,12 @@ export class Form {
     return this.field(id).getByRole('slider');
   }
 
-  get broken(): Locator {
+  get notice(): Locator {
     return this.frame.locator('.notice', { hasText: 'cannot be read' });
+  }
+
+  levels(count: number): Locator {
+    return this.frame.locator(`[data-levels="${String(count)}"]`);
   }
 
   get grid(): Locator {

@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test';
 import { createRun } from '../../src/runs';
 import { parseExperiment } from '../../src/experiment';
 import { readFileSync } from 'node:fs';
+import { Form } from './form';
 import { pictured, Suite } from './suite';
 import type { Window } from './window';
 
@@ -48,6 +49,10 @@ void test('runs are shown, problems are marked, and nothing is started', { timeo
       }
       await w.openFile('w2-rank32.lrqat.json');
       await w.page.locator('.codelens-decoration', { hasText: /Start Training.*fits/ }).waitFor();
+      await w.command('LR-QAT: Open Form');
+      const form = await Form.of(w);
+      await form.grid.waitFor();
+      assert.ok((await form.memory()) > 0, 'the form reads and plans');
       assert.ok(!existsSync(path.join(workspace, '.lrqat', 'runs', 'owner.json')));
     },
   ),

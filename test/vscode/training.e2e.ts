@@ -6,6 +6,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Charts } from './charts';
+import { Form } from './form';
 import { pictured, Suite, until } from './suite';
 import type { Window } from './window';
 
@@ -169,4 +170,43 @@ step('mistakes are marked while typing, and fixes mend them', async (w) => {
   await w.page.locator('.codelens-decoration', { hasText: /Start Training.*fits/ }).waitFor();
   await w.command('File: Save');
   await until(() => readFileSync(file, 'utf8').includes('"learnScales": true'));
+});
+
+step('the form: rank and bits move, memory follows, the text keeps its comments, undo goes back', async (w) => {
+  const file = path.join(workspace, 'formed.lrqat.json');
+  const sample = readFileSync(path.join(workspace, 'w2-rank32.lrqat.json'), 'utf8');
+  writeFileSync(file, sample);
+  await w.openFile('formed.lrqat.json');
+  const switchTo = (title: string): Promise<void> =>
+    w.page.locator(`.editor-actions a.action-label[aria-label^="${title}"]`).click();
+  await switchTo('Open Form');
+  const form = await Form.of(w);
+  const memory = await form.memory();
+  await form.slider('quantization.lowRank.rank').press('ArrowRight');
+  await until(async () => (await form.memory()) > memory, 'more memory for a larger rank');
+  const withRank = await form.memory();
+  await form.slider('quantization.weights.bits').press('ArrowRight');
+  await form.grid.and(form.levels(8)).waitFor();
+  const changed = sample.replace('"rank": 32', '"rank": 64');
+  await w.page.keyboard.press('Control+s');
+  await until(
+    () => readFileSync(file, 'utf8') === changed.replace('"bits": 2', '"bits": 3'),
+    'the file has both and all else',
+  );
+  await w.page.keyboard.press('Control+z');
+  await form.grid.and(form.levels(4)).waitFor();
+  assert.equal(await form.memory(), withRank, 'one step of undo a slider');
+  await w.page.keyboard.press('Control+z');
+  await until(async () => (await form.memory()) === memory, 'as it was');
+  await switchTo('Open Text');
+  await w.page.locator('.codelens-decoration', { hasText: 'Open Form' }).waitFor();
+  await w.page.locator('.monaco-editor .view-line').first().click();
+  await w.page.keyboard.press('Control+Home');
+  await w.page.keyboard.type('oops ');
+  await switchTo('Open Form');
+  const broken = await Form.of(w, '.notice');
+  await broken.notice.waitFor();
+  assert.ok(await broken.slider('quantization.weights.bits').isDisabled());
+  await broken.notice.getByRole('button', { name: 'Go There' }).click();
+  await w.status('Ln 1, Col 1').waitFor();
 });

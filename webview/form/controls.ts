@@ -19,6 +19,7 @@ import { nearestStop, sliderStops, type Bounds, type Content, type Field } from 
 import type { Json } from './protocol';
 import { Slider } from './slider';
 import { text, titleOf } from './strings';
+import { numberOf, shownValue } from './values';
 
 /** What a control may ask for. Paths are below the field's. */
 export interface ControlHost {
@@ -76,26 +77,6 @@ export function controlOf(field: Field, host: ControlHost): Control {
     case 'unknown':
       return unknownControl(host);
   }
-}
-
-/** A value on one line of a control or a sentence. */
-export function shownValue(value: unknown): string {
-  if (typeof value === 'string') return value;
-  if (value === null) return 'null';
-  if (value === undefined) return '';
-  if (typeof value === 'number' && value !== 0 && Math.abs(value) < 1e-3) return value.toExponential();
-  return typeof value === 'object' ? JSON.stringify(value).replaceAll(/([,:])/g, '$1 ') : JSON.stringify(value);
-}
-
-/** A number as people type it; null: it is none. */
-export function numberOf(typed: string, integer: boolean): number | null {
-  const plain = typed
-    .trim()
-    .replaceAll(/[ _  ]/g, '')
-    .replace(/^(-?\d+),(\d+)$/, '$1.$2');
-  if (!/^[+-]?(\d+([.]\d*)?|[.]\d+)(e[+-]?\d+)?$/i.test(plain)) return null;
-  const value = Number(plain);
-  return Number.isFinite(value) && (!integer || Number.isSafeInteger(value)) ? value : null;
 }
 
 /** Does not take a text away from under the fingers of who is typing it. */

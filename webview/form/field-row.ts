@@ -2,10 +2,11 @@
 import { element, setAttributes } from '../shared/dom';
 import { icon } from '../shared/icons';
 import { button, setDisabled } from '../shared/toolkit';
-import { controlOf, shownValue, type Control, type ControlHost, type Shown } from './controls';
+import { controlOf, type Control, type ControlHost, type Shown } from './controls';
 import type { Field } from './fields';
 import type { FormProblem } from './protocol';
 import { text, titleOf } from './strings';
+import { shownValue } from './values';
 
 export interface RowHost extends ControlHost {
   readonly reset: () => void;
@@ -18,6 +19,13 @@ export interface RowShown extends Shown {
   readonly problems: readonly FormProblem[];
 }
 
+interface RowOptions {
+  /** Instead of the control that the content asks for. */
+  readonly control?: (host: ControlHost) => Control;
+  /** What is said in place of the default. */
+  readonly standing?: string;
+}
+
 export class FieldRow {
   readonly root: HTMLElement;
   private readonly control: Control;
@@ -28,11 +36,10 @@ export class FieldRow {
   private shownProblems = '';
   private last: RowShown | null = null;
 
-  /** @param control instead of the one that the content asks for */
   constructor(
     readonly field: Field,
     private readonly host: RowHost,
-    control?: (host: ControlHost) => Control,
+    { control, standing: without }: RowOptions = {},
   ) {
     const inner: ControlHost = { ...host, refuse: (message) => this.refuse(message) };
     this.control = control?.(inner) ?? controlOf(field, inner);
@@ -44,13 +51,8 @@ export class FieldRow {
       onClick: () => host.reset(),
     });
     this.mark = element('span', { class: 'mark' }, text.inFile());
-    const isRequired = field.defaultValue === undefined;
     const help = [field.description, field.hint ?? ''].filter((part) => part !== '').join(' ');
-    const standing = isRequired
-      ? text.required()
-      : field.content.kind === 'layers'
-        ? ''
-        : text.defaultIs(shownDefault(field.defaultValue));
+    const standing = without ?? standingOf(field);
     this.root = element(
       'div',
       { class: 'row', role: 'group', 'aria-label': title, 'data-field': field.id },
@@ -112,6 +114,11 @@ export function problemItem(problem: FormProblem, disabled: boolean, onFix: (fix
 
 function line(severity: 'error' | 'warning', message: string): HTMLElement {
   return element('p', { class: 'problem' }, icon(severity), element('span', {}, message));
+}
+
+function standingOf({ content, defaultValue }: Field): string {
+  if (defaultValue === undefined) return text.required();
+  return content.kind === 'layers' ? '' : text.defaultIs(shownDefault(defaultValue));
 }
 
 function shownDefault(value: unknown): string {

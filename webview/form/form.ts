@@ -10,12 +10,13 @@ import { icon } from '../shared/icons';
 import { on } from '../shared/messages';
 import { onThemeChange, readTheme, type Theme } from '../shared/theme';
 import { button } from '../shared/toolkit';
+import type { Control } from './controls';
 import { FieldRow, problemItem, type RowHost } from './field-row';
 import { fieldsOf, GROUPS, type Field, type GroupId } from './fields';
 import { GridView } from './grid-view';
 import { layersControl } from './layers';
 import { boundsOf, filled, planOf, valueAt, withValue } from './live';
-import { Needs } from './needs';
+import { Needs, summaryOf } from './needs';
 import {
   Append,
   Facts,
@@ -68,6 +69,8 @@ export class Form {
 
   private readonly groups: readonly Group[];
   private readonly title = element('h1', {});
+  /** In sight whatever is scrolled to. */
+  private readonly summary = element('p', { class: 'summary' });
   private readonly brokenBar = element('div', { class: 'notice', role: 'alert', hidden: true });
   private readonly fileProblems = element('ul', { class: 'problems', hidden: true, 'aria-label': text.fileProblems() });
   private readonly needs = new Needs({ use: (assignments) => this.useAssignments(assignments) });
@@ -140,7 +143,7 @@ export class Form {
       fix: (problem, fix) => this.fix(problem, fix),
     };
     if (field.content.kind !== 'layers') return new FieldRow(field, host);
-    return new FieldRow(field, host, () =>
+    const control = (): Control =>
       layersControl({
         set: (below, value) => this.bridge.send(SetValue, { path: [...LAYERS, ...below], value }),
         remove: (below) => this.bridge.send(Remove, { path: [...LAYERS, ...below] }),
@@ -149,8 +152,8 @@ export class Form {
         showText: (below) => this.bridge.send(ShowText, { path: [...LAYERS, ...below], position: null }),
         problemsAt: (id) => this.state?.problems.filter((problem) => problem.path === id) ?? [],
         linears: () => this.linears(),
-      }),
-    );
+      });
+    return new FieldRow(field, host, { control });
   }
 
   private build(): void {
@@ -180,7 +183,13 @@ export class Form {
       element(
         'header',
         { class: 'top' },
-        element('div', { class: 'head-row' }, this.title, element('div', { class: 'head-buttons' }, showText, start)),
+        element(
+          'div',
+          { class: 'head-row' },
+          this.title,
+          this.summary,
+          element('div', { class: 'head-buttons' }, showText, start),
+        ),
         this.brokenBar,
       ),
       element(
@@ -368,6 +377,7 @@ export class Form {
     const hasErrors = state.problems.some(({ severity }) => severity === 'error');
     const why = facts !== null ? text.cannotPlan() : hasErrors ? text.noModel() : text.waiting();
     this.needs.show(estimate, why, disabled);
+    setText(this.summary, estimate === null ? '' : summaryOf(estimate));
     this.recipe.show(experiment, disabled);
     this.renderGrid(experiment);
     setAttributes(this.root, { 'data-live-ms': (performance.now() - started).toFixed(2) });

@@ -40,7 +40,12 @@ export class GridView {
     swatch('error', text.gridLegendError()),
     swatch('level', text.gridLegendLevels()),
   );
-  private readonly table = element('div', { class: 'table-box' });
+  private readonly table = element('div', {
+    class: 'table-box',
+    role: 'region',
+    tabindex: 0,
+    'aria-label': text.gridTable(),
+  });
   private readonly details: HTMLDetailsElement;
   private pickerKey = '';
   private timer: ReturnType<typeof setTimeout> | undefined;

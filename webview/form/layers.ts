@@ -3,11 +3,12 @@ import { matchesGlob } from '../../src/experiment/linears';
 import { element, setAttributes, setText } from '../shared/dom';
 import { icon } from '../shared/icons';
 import { button, dropdownBox, setDisabled } from '../shared/toolkit';
-import { shownValue, type Control, type ControlHost, type Shown } from './controls';
+import { type Control, type ControlHost, type Shown } from './controls';
 import { FieldRow, type RowHost } from './field-row';
 import { layerFields, type Field } from './fields';
 import type { FormProblem, Json, Path } from './protocol';
 import { text, titleOf } from './strings';
+import { shownValue } from './values';
 
 export interface LayersHost {
   /** Paths below quantization.layers. */
@@ -130,7 +131,7 @@ function rowOf(field: Field, index: number, host: LayersHost): FieldRow {
   const rowHost: RowHost = { ...inner, reset: () => host.remove([index, field.id]), fix: host.fix };
   // What an entry does not set stays as it is: taking the key out is its reset.
   const removable: Field = field.id === 'match' ? field : { ...field, defaultValue: null };
-  return new FieldRow(removable, rowHost);
+  return new FieldRow(removable, rowHost, field.id === 'match' ? {} : { standing: text.layerWithout() });
 }
 
 /** What a setting is when it has just been added. */

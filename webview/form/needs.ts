@@ -88,7 +88,10 @@ export class Needs {
     this.message.hidden = estimate !== null;
     this.body.hidden = this.bar.hidden = estimate === null;
     setText(this.message, why);
-    setAttributes(this.root, { 'data-total': estimate?.total ?? null, 'data-fits': estimate?.fits ?? null });
+    setAttributes(this.root, {
+      'data-total': estimate?.total ?? null,
+      'data-fits': estimate === null ? null : String(estimate.fits),
+    });
     if (estimate === null) return;
     this.showMemory(estimate);
     this.showFacts(estimate);
@@ -168,6 +171,26 @@ export class Needs {
     });
     this.help.replaceChildren(element('h3', {}, text.helps()), element('ul', {}, ...items));
   }
+}
+
+/** On one line. */
+export function summaryOf({
+  total,
+  evaluationPeak,
+  limit,
+  fits,
+  bitsPerWeight,
+  trainingSeconds,
+  plan,
+}: Estimate): string {
+  const peak = Math.max(total, evaluationPeak?.total ?? 0);
+  const verdict = fits ? text.fits() : text.tooMuch(formatBytes(peak - limit));
+  const hasTime = plan.device === 'cpu' && trainingSeconds > 0;
+  return text.summary(
+    `${formatBytes(peak)}, ${verdict}`,
+    bitsPerWeight.toFixed(2),
+    hasTime ? `≈ ${formatSeconds(trainingSeconds)}` : '',
+  );
 }
 
 class Fact {

@@ -1,12 +1,13 @@
 // Against the paper's recipe: what differs, with the paper's value a press away.
-import { recipeDifferences, recipeText, type RecipeDifference } from '../../src/experiment/recipe';
+import { listed } from '../../src/experiment/allowed';
+import { pathText } from '../../src/experiment/problem';
+import { recipeDifferences, type RecipeDifference } from '../../src/experiment/recipe';
 import type { Experiment } from '../../src/experiment/schema';
 import { element, setAttributes, setText } from '../shared/dom';
 import { button, setDisabled } from '../shared/toolkit';
-import { shownValue } from './controls';
 import type { Json, Path } from './protocol';
 import { text, titleOf } from './strings';
-import { pathText } from '../../src/experiment/problem';
+import { shownValue } from './values';
 
 interface RecipeHost {
   readonly set: (path: Path, value: Json) => void;
@@ -64,7 +65,7 @@ export class RecipeView {
         { class: 'recipe-line' },
         link,
         element('span', { class: 'yours' }, shownValue(value)),
-        element('span', { class: 'paper' }, text.recipePaper(recipeText(recipe))),
+        element('span', { class: 'paper' }, text.recipePaper(listed(recipe.map(shownValue)))),
         use,
       ),
       element('p', { class: 'help' }, note),

@@ -34,6 +34,7 @@ export const text = {
   layerTitle: (number: number) => t('Exception {0}', number),
   removeLayer: (match: string) => t('Remove the exception for {0}', match),
   layerAdd: () => t('Add a setting'),
+  layerWithout: () => t('Without it: as everywhere else.'),
   layerMatches: (count: number) => (count === 1 ? t('matches 1 linear') : t('matches {0} linears', count)),
 
   // Broken text
@@ -45,6 +46,8 @@ export const text = {
 
   // Live panel
   needs: () => t('What it needs'),
+  summary: (memory: string, bits: string, time: string) =>
+    [memory, t('{0} bits a weight', bits), time].filter((part) => part !== '').join(' · '),
   waiting: () => t('The model is being read…'),
   noModel: () => t('Memory, size and time are shown once the model can be read.'),
   cannotPlan: () => t('With these settings nothing can be said about memory and time.'),
