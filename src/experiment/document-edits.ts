@@ -5,6 +5,7 @@
 import { createScanner, modify, type Node } from 'jsonc-parser';
 
 import type { KeyPath, TextEdit } from './problem';
+import { spaced } from './spaced';
 
 /** Edits that insert `key: value` as the last property of an object. */
 export function insertProperty(text: string, parent: Node, key: string, value: unknown): TextEdit[] {
@@ -46,16 +47,6 @@ export function modified(text: string, path: KeyPath, value: unknown): TextEdit[
     length,
     text: content,
   }));
-}
-
-/** JSON on one line as people write it: `{ "group": 128 }`, `["a.txt", "b.txt"]`. */
-export function spaced(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(spaced).join(', ')}]`;
-  if (typeof value === 'object' && value !== null) {
-    const entries = Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}: ${spaced(item)}`);
-    return entries.length === 0 ? '{}' : `{ ${entries.join(', ')} }`;
-  }
-  return JSON.stringify(value);
 }
 
 function insertLast(text: string, parent: Node, content: string): TextEdit[] {

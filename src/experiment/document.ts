@@ -2,8 +2,9 @@
 
 import { createScanner, parseTree, type Node, type ParseError } from 'jsonc-parser';
 
-import { insertElement, insertProperty, modified, removeChild, spaced } from './document-edits';
+import { insertElement, insertProperty, modified, removeChild } from './document-edits';
 import type { KeyPath, SourceRange, TextEdit } from './problem';
+import { spaced } from './spaced';
 
 /** Values of one key path that stand elsewhere in the file: a swept key's in the list of the sweep. */
 export interface Redirect {

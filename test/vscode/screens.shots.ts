@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Form } from './form';
 import { VSCodeServer } from './server';
 import { Suite } from './suite';
 import type { Window } from './window';
@@ -94,6 +95,12 @@ async function pictures(name: string, theme: string, workspace: string): Promise
     await window.page.mouse.move(900, 700);
     await sleep(1500);
     await shot('experiment');
+    await window.command('LR-QAT: Open Form');
+    const form = await Form.of(window);
+    await form.grid.waitFor();
+    await window.page.mouse.move(10, 890);
+    await sleep(1000);
+    await shot('form');
     await window
       .tree(/of the gap/)
       .first()

@@ -172,14 +172,15 @@ step('mistakes are marked while typing, and fixes mend them', async (w) => {
   await until(() => readFileSync(file, 'utf8').includes('"learnScales": true'));
 });
 
+const switchTo = (w: Window, title: string): Promise<void> =>
+  w.page.locator(`.editor-actions a.action-label[aria-label^="${title}"]`).click();
+
 step('the form: rank and bits move, memory follows, the text keeps its comments, undo goes back', async (w) => {
   const file = path.join(workspace, 'formed.lrqat.json');
   const sample = readFileSync(path.join(workspace, 'w2-rank32.lrqat.json'), 'utf8');
   writeFileSync(file, sample);
   await w.openFile('formed.lrqat.json');
-  const switchTo = (title: string): Promise<void> =>
-    w.page.locator(`.editor-actions a.action-label[aria-label^="${title}"]`).click();
-  await switchTo('Open Form');
+  await switchTo(w, 'Open Form');
   const form = await Form.of(w);
   const memory = await form.memory();
   await form.slider('quantization.lowRank.rank').press('ArrowRight');
@@ -198,12 +199,15 @@ step('the form: rank and bits move, memory follows, the text keeps its comments,
   assert.equal(await form.memory(), withRank, 'one step of undo a slider');
   await w.page.keyboard.press('Control+z');
   await until(async () => (await form.memory()) === memory, 'as it was');
-  await switchTo('Open Text');
+});
+
+step('a text that is broken makes the form read-only, with a link to the error', async (w) => {
+  await switchTo(w, 'Open Text');
   await w.page.locator('.codelens-decoration', { hasText: 'Open Form' }).waitFor();
   await w.page.locator('.monaco-editor .view-line').first().click();
   await w.page.keyboard.press('Control+Home');
   await w.page.keyboard.type('oops ');
-  await switchTo('Open Form');
+  await switchTo(w, 'Open Form');
   const broken = await Form.of(w, '.notice');
   await broken.notice.waitFor();
   assert.ok(await broken.slider('quantization.weights.bits').isDisabled());

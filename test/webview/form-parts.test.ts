@@ -86,7 +86,7 @@ test('numbers are read as people type them', () => {
   assert.equal(numberOf('1.5', true), null);
   for (const none of ['', 'x', '0x10', '1e999', '--1', 'Infinity']) assert.equal(numberOf(none, false), null, none);
   assert.equal(shownValue(1e-5), '1e-5');
-  assert.equal(shownValue({ group: 128 }), '{"group": 128}');
+  assert.equal(shownValue({ group: 128 }), '{ "group": 128 }');
 });
 
 test('messages are checked at the door', () => {

@@ -117,6 +117,7 @@ function line(severity: 'error' | 'warning', message: string): HTMLElement {
 }
 
 function standingOf({ content, defaultValue }: Field): string {
+  if (content.kind === 'unknown') return '';
   if (defaultValue === undefined) return text.required();
   return content.kind === 'layers' ? '' : text.defaultIs(shownDefault(defaultValue));
 }

@@ -125,6 +125,21 @@ function fieldOf(schema: SchemaView, path: readonly string[]): Field {
   };
 }
 
+/** Values that take the place of a key's own in turn. It stands beside the schema: one file, many experiments. */
+export const SWEEP: Field = {
+  path: ['sweep'],
+  id: 'sweep',
+  group: 'other',
+  advanced: false,
+  content: { kind: 'unknown' },
+  description:
+    'Values by key path: one run for every combination. What is shown beside is planned for the values above.',
+  hint: null,
+  unit: null,
+  allowed: 'lists of values by key path',
+  defaultValue: undefined,
+};
+
 /** Keys of an entry of `quantization.layers`, `match` first. */
 export function layerFields(): Field[] {
   return fieldsOf(view(LayerOverrideSchema)).map((field) => ({ ...field, group: 'quantization', advanced: false }));

@@ -12,7 +12,7 @@ import { onThemeChange, readTheme, type Theme } from '../shared/theme';
 import { button } from '../shared/toolkit';
 import type { Control } from './controls';
 import { FieldRow, problemItem, type RowHost } from './field-row';
-import { fieldsOf, GROUPS, type Field, type GroupId } from './fields';
+import { fieldsOf, GROUPS, SWEEP, type Field, type GroupId } from './fields';
 import { GridView } from './grid-view';
 import { layersControl } from './layers';
 import { boundsOf, filled, planOf, valueAt, withValue } from './live';
@@ -88,7 +88,7 @@ export class Form {
     private readonly bridge: Bridge<PageState>,
   ) {
     this.page = bridge.state ?? FRESH;
-    const fields = fieldsOf();
+    const fields = [...fieldsOf(), SWEEP];
     this.groups = GROUPS.flatMap((id): Group[] => {
       const own = fields.filter(({ group }) => group === id);
       return own.length === 0 ? [] : [this.groupOf(id, own)];
@@ -324,6 +324,9 @@ export class Form {
           bounds,
           problems: shown,
         });
+        // There is nothing to set where there is none.
+        if (row.field === SWEEP)
+          row.root.closest('section')?.toggleAttribute('hidden', valueAt(state.written, path) === undefined);
         const isHiddenError = row.field.advanced && problems.some(({ severity }) => severity === 'error');
         if (details !== null && isHiddenError) details.open = true;
       }

@@ -182,6 +182,7 @@ const TITLES: Readonly<Record<string, () => string>> = {
   offload: () => t('Offload'),
   threads: () => t('Threads'),
   memoryLimit: () => t('Memory limit'),
+  sweep: () => t('Sweep'),
   match: () => t('Linears'),
   skip: () => t('Keep in float'),
   bits: () => t('Bits'),

@@ -1,4 +1,5 @@
 // Values as people read and type them.
+import { spaced } from '../../src/experiment/spaced';
 
 /** A value on one line of a control or a sentence. */
 export function shownValue(value: unknown): string {
@@ -6,7 +7,7 @@ export function shownValue(value: unknown): string {
   if (value === null) return 'null';
   if (value === undefined) return '';
   if (typeof value === 'number' && value !== 0 && Math.abs(value) < 1e-3) return value.toExponential();
-  return typeof value === 'object' ? JSON.stringify(value).replaceAll(/([,:])/g, '$1 ') : JSON.stringify(value);
+  return spaced(value);
 }
 
 /** A number as people type it; null: it is none. */

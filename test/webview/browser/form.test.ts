@@ -210,7 +210,10 @@ void describe('the form in a browser', { skip }, () => {
     withForm({}, async (form) => {
       await form.showFacts({ ...facts, machine: { ...facts.machine, totalMemory: 64 * 2 ** 20 } });
       assert.equal(await form.page.locator('.needs').getAttribute('data-fits'), 'false');
-      await form.page.locator('.verdict').getByText(/too much/).waitFor();
+      await form.page
+        .locator('.verdict')
+        .getByText(/too much/)
+        .waitFor();
       await form.page.locator('.helps').getByRole('button').first().click();
       assert.ok((await form.apply()).length > 0);
     }));
@@ -229,6 +232,17 @@ void describe('the form in a browser', { skip }, () => {
       await form.show(sampleText);
       assert.ok((await form.memory()) > 1e6);
       assert.deepEqual(await form.asked(), []);
+    }));
+
+  void it('a sweep is shown, and edited in the text', () =>
+    withForm({}, async (form) => {
+      const sweep = form.page.locator('[data-field="sweep"]');
+      assert.equal(await sweep.isVisible(), false);
+      await form.show(sampleText.replace('"name":', '"sweep": { "quantization.weights.bits": [2, 3] },\n  "name":'));
+      await sweep.getByText('{ "quantization.weights.bits": [2, 3] }').waitFor();
+      await sweep.getByRole('button', { name: 'Edit in Text' }).click();
+      const [place] = await form.posted<{ path: string[] }>('form/showText');
+      assert.deepEqual(place?.path, ['sweep']);
     }));
 
   void it('is back as it was left', () =>
