@@ -98,6 +98,7 @@ async function pictures(name: string, theme: string, workspace: string): Promise
     await window.command('LR-QAT: Open Form');
     const form = await Form.of(window);
     await form.grid.waitFor();
+    await form.field('quantization.weights.bits').scrollIntoViewIfNeeded();
     await window.page.mouse.move(10, 890);
     await sleep(1000);
     await shot('form');

@@ -254,7 +254,9 @@ export class Form {
   private fix(problem: FormProblem, fix: number): void {
     const { state } = this;
     const index = state?.problems.indexOf(problem) ?? -1;
-    if (state !== null && index >= 0) this.bridge.send(Fix, { version: state.version, problem: index, fix });
+    const title = problem.fixes[fix];
+    if (state === null || index < 0 || title === undefined) return;
+    this.bridge.send(Fix, { version: state.version, problem: index, fix, title });
   }
 
   /** `training.microBatchSize=4` of the estimate's suggestions. */

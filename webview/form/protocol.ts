@@ -168,8 +168,8 @@ export const Append = command('form/append', object({ path, value: json }));
 /** Let the user pick a model folder, or files for a list. */
 export const Pick = command('form/pick', object({ path, what: oneOf(['model', 'files']) }));
 
-/** Apply a quick fix; refused when the text is not that version any more. */
-export const Fix = command('form/fix', object({ version: count, problem: count, fix: count }));
+/** Apply a quick fix; refused when text or problems are not those any more. */
+export const Fix = command('form/fix', object({ version: count, problem: count, fix: count, title: string }));
 
 /** Show the text, at the place of a key, or at a line and column from 1. */
 export const ShowText = command(

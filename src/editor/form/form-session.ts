@@ -131,11 +131,13 @@ export class FormSession {
     this.edit(() => editsFor(this.document.getText(), change));
   }
 
-  private fix({ version, problem, fix }: Parameters<typeof Fix.of>[0]): void {
+  private fix({ version, problem, fix, title }: Parameters<typeof Fix.of>[0]): void {
     this.edit(() => {
+      const { diagnostics, document } = this;
       // Places of an older text would tear the new one apart.
-      const current = this.diagnostics.problemsOf(this.document);
-      return version === this.document.version ? (current[problem]?.fixes?.[fix]?.edits ?? []) : [];
+      if (version !== document.version || diagnostics.versionChecked(document) !== version) return [];
+      const found = diagnostics.problemsOf(document)[problem]?.fixes?.[fix];
+      return found?.title === title ? found.edits : [];
     });
   }
 

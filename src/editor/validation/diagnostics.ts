@@ -92,6 +92,11 @@ export class ExperimentDiagnostics {
     return [];
   }
 
+  /** Of the text that `problemsOf` is about. */
+  versionChecked(document: TextDocument): number | undefined {
+    return this.checked.get(document.uri.toString())?.version;
+  }
+
   problemsOf(document: TextDocument): readonly Problem[] {
     return this.checked.get(document.uri.toString())?.problems ?? [];
   }
