@@ -99,7 +99,7 @@ async function pictures(name: string, theme: string, workspace: string): Promise
     const form = await Form.of(window);
     await form.grid.waitFor();
     await form.field('quantization.weights.bits').scrollIntoViewIfNeeded();
-    await window.page.mouse.move(10, 890);
+    await window.page.mouse.move(200, 600);
     await sleep(1000);
     await shot('form');
     await window
