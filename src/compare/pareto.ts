@@ -68,7 +68,7 @@ export function pareto(runs: readonly RunFacts[], key: CostKey): Pareto {
     // Rounded to nearest a model takes what the trained one takes.
     ...sharedPoints('round-to-nearest', runs, key === 'peakMemoryBytes' ? null : ({ metrics }) => metrics[key] ?? null),
   ];
-  const named = shared.map((point) => ({ ...point, label: sharedLabel(point, shared) }));
+  const named = shared.map((point) => ({ ...point, label: sharedLabel(point, shared, cost) }));
   for (const { cost: x, ...point } of named) if (x !== null) drafts.push({ ...point, cost: x });
   const front = onFront(drafts);
   const floats = runs.flatMap(({ metrics }) => metrics['perplexity.float'] ?? []);
@@ -139,11 +139,9 @@ function sharedPoints(
 const near = (one: number, other: number): boolean => Math.abs(one - other) <= SAME_FLOAT * Math.max(one, other);
 
 /** `round-to-nearest`, and where there are several of them what tells them apart. */
-function sharedLabel({ kind, cost, perplexity }: SharedPoint, all: readonly SharedPoint[]): string {
+function sharedLabel({ kind, cost, perplexity }: SharedPoint, all: readonly SharedPoint[], { unit }: Cost): string {
   const alike = all.filter((point) => point.kind === kind);
   if (alike.length < 2) return kind;
-  const value = cost ?? perplexity;
-  // Bits are small numbers, sizes large ones.
-  const shown = showNumber(value, cost === null ? 'perplexity' : value < 64 ? 'bits' : 'bytes');
-  return `${kind}, ${shown}${cost !== null && value < 64 ? ' bits' : ''}`;
+  if (cost === null) return `${kind}, ${showNumber(perplexity, 'perplexity')}`;
+  return `${kind}, ${showNumber(cost, unit)}${unit === 'bits' ? ' bits' : ''}`;
 }

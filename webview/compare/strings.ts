@@ -32,9 +32,7 @@ export const text = {
   different: () => t('Settings that differ'),
   identical: (count: number) =>
     count === 1 ? t('1 setting that is the same in all runs') : t('{0} settings that are the same in all runs', count),
-  setting: () => t('setting'),
   metric: () => t('metric'),
-  state: () => t('State'),
   noDifference: () => t('No setting differs.'),
   baseline: () => t('Baseline'),
   setBaseline: (name: string) => t('Measure others against {0}', name),
@@ -45,6 +43,7 @@ export const text = {
   best: () => t('best'),
   better: () => t('better'),
   worse: () => t('worse'),
+  unreadable: () => t('Unreadable'),
   percentDone: (percent: number) => t('{0}%', percent),
 
   // Picture
@@ -61,8 +60,6 @@ export const text = {
   front: () => t('Front'),
   yes: () => t('yes'),
   no: () => t('no'),
-  model: () => t('Model'),
-  runs: () => t('Runs'),
   perplexity: () => t('perplexity'),
   notDrawn: (count: number) =>
     count === 1
@@ -74,9 +71,6 @@ export const text = {
       'The float perplexities differ: these runs were measured on different models or texts, and their perplexities cannot be compared.',
     ),
   noMemoryOfReferences: () => t('Float and round-to-nearest need no training, so they are lines here.'),
-
-  // Messages
-  copied: (name: string) => t('Copied as {0}', name),
 
   // Empty states
   noRunTitle: () => t('No run to compare'),

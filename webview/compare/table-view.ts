@@ -121,7 +121,7 @@ export class TableView {
           element(
             'span',
             { class: 'state small', 'data-state': run.state, title: run.problem ?? stateName(run.state) },
-            run.problem === null ? stateText(run) : '!',
+            run.problem === null ? stateText(run) : text.unreadable(),
           ),
         ),
         element(

@@ -28,6 +28,8 @@ import { CompareRun } from './compare-run';
 
 /** Files read at a time: enough to keep a disk busy, few enough to leave room for others. */
 const AT_ONCE = 16;
+/** Runs read with all their steps: these may be many. */
+const WHOLE_AT_ONCE = 2;
 
 export class ComparePanel implements Disposable {
   private shown: CompareRun[];
@@ -211,10 +213,14 @@ export class ComparePanel implements Disposable {
     try {
       const { title } = this.panel;
       const directories = this.directoriesOf(ids);
-      const runs = await inTurns(directories, async (directory) => {
-        const run = await readRun(directory);
-        return { ...factsOf(run), curve: curveOf(run.events) };
-      });
+      const runs = await inTurns(
+        directories,
+        async (directory) => {
+          const run = await readRun(directory);
+          return { ...factsOf(run), curve: curveOf(run.events) };
+        },
+        WHOLE_AT_ONCE,
+      );
       const index = baseline === null ? 0 : Math.max(0, ids.indexOf(baseline));
       const { version } = this.services.context.extension.packageJSON as { readonly version: string };
       const report = comparisonReport(runs, { baseline: index, identical, title, time: Date.now(), version });
@@ -246,10 +252,11 @@ export class ComparePanel implements Disposable {
 async function inTurns<Item, Result>(
   items: readonly Item[],
   action: (item: Item) => Promise<Result>,
+  atOnce = AT_ONCE,
 ): Promise<Result[]> {
   const results: Result[] = [];
-  for (let from = 0; from < items.length; from += AT_ONCE) {
-    results.push(...(await Promise.all(items.slice(from, from + AT_ONCE).map(action))));
+  for (let from = 0; from < items.length; from += atOnce) {
+    results.push(...(await Promise.all(items.slice(from, from + atOnce).map(action))));
   }
   return results;
 }

@@ -19,6 +19,7 @@ export class CompareRun {
   private hasExperiment = false;
   private isComplete = false;
   private last: ListedRun | null = null;
+  private reading: Promise<boolean> | null = null;
 
   constructor(
     readonly directory: string,
@@ -49,7 +50,12 @@ export class CompareRun {
 
   /** Reads what row() needs beside what the explorer knows. Returns whether there is more to read at once.
    *  @throws UserError where files are damaged */
-  async read(): Promise<boolean> {
+  read(): Promise<boolean> {
+    this.reading ??= this.readPiece().finally(() => (this.reading = null));
+    return this.reading;
+  }
+
+  private async readPiece(): Promise<boolean> {
     if (!this.hasExperiment) {
       this.experiment = checked(await readJson(runPaths(this.directory).experiment));
       this.hasExperiment = true;
