@@ -24,13 +24,14 @@ const size = { width: 1440, height: 900 };
 
 const suite = await Suite.start();
 try {
-  const workspace = suite.sampleWorkspace(100, { full: true, name: 'tiny-llama' });
+  const workspace = suite.sampleWorkspace(60, { full: true, name: 'tiny-llama' });
   for (const [bits, rank] of RUNS) {
     const changes = {
       name: `w${String(bits)}-rank${String(rank)}`,
       'quantization.weights.bits': bits,
       'quantization.lowRank.rank': rank,
-      'training.steps': 100,
+      'training.steps': 60,
+      'evaluation.maxBatches': 4,
     };
     const args = Object.entries(changes).flatMap(([key, value]) => ['--set', `${key}=${String(value)}`]);
     const file = path.join(workspace, 'w2-rank32.lrqat.json');
