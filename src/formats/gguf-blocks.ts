@@ -59,6 +59,7 @@ export interface BlockRows {
 /** Rows `rows` (indices of the linear's rows, in the order of the file). Callers have checked {@link blockObstacle}. */
 export function packRows({ type, tensor, codes, scales }: BlockRows, rows: Uint32Array): Uint8Array {
   const { bits, inputs, groupSize } = tensor;
+  if (type.name === 'Q4_0' && bits === 4) return packNibbles({ type, tensor, codes, scales }, rows);
   const rowBytes = packedRowBytes(bits, inputs);
   const perRow = scalesPerRow(tensor);
   const blocks = inputs / type.weights;
@@ -77,6 +78,42 @@ export function packRows({ type, tensor, codes, scales }: BlockRows, rows: Uint3
     }
   }
   return out;
+}
+
+/** Q4_0 from 4-bit codes, the most used pair, eight weights at a time: neighbouring nibbles move sixteen places apart. */
+function packNibbles({ type, tensor, codes, scales }: BlockRows, rows: Uint32Array): Uint8Array {
+  const { inputs, groupSize } = tensor;
+  const perRow = scalesPerRow(tensor);
+  const blocks = inputs / type.weights;
+  const wordsPerRow = packedRowBytes(4, inputs) / 4;
+  const aligned = codes.byteOffset % 4 === 0 ? codes : codes.slice();
+  const words = new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.length / 4);
+  const out = new Uint16Array((rows.length * blocks * type.bytes) / 2);
+  let at = 0;
+  for (const index of rows) {
+    let from = index * wordsPerRow;
+    for (let block = 0; block < blocks; block++, from += 4) {
+      const scale = perRow === 0 ? 0 : index * perRow + (groupSize > 0 ? Math.floor((block * 32) / groupSize) : 0);
+      out[at++] = scales[scale] ?? 0;
+      for (let half = 0; half < 2; half++) {
+        const low = words[from + half] ?? 0;
+        const high = words[from + half + 2] ?? 0;
+        const first = spread(low & 0xffff) | (spread(high & 0xffff) << 4);
+        const second = spread(low >>> 16) | (spread(high >>> 16) << 4);
+        out[at++] = first;
+        out[at++] = first >>> 16;
+        out[at++] = second;
+        out[at++] = second >>> 16;
+      }
+    }
+  }
+  return new Uint8Array(out.buffer);
+}
+
+/** Four nibbles, each into a byte of its own. */
+function spread(nibbles: number): number {
+  const pairs = (nibbles | (nibbles << 8)) & 0x00ff00ff;
+  return (pairs | (pairs << 4)) & 0x0f0f0f0f;
 }
 
 /** d · (u − 8); byte j holds weights j and j + 16. */
@@ -104,7 +141,7 @@ function packQ2K(q: Uint8Array, from: number, d: number, out: Uint8Array, at: nu
   for (let half = 0; half < 2; half++) {
     const first = from + 128 * half;
     const to = at + 16 + 32 * half;
-    for (let l = 0; l < 32; l++) out[to + l] = fourTwoBits(q, first + l, 3);
+    for (let l = 0; l < 32; l++) out[to + l] = fourTwoBits(q, first + l);
   }
   putHalf(out, at + 80, d);
   putHalf(out, at + 82, d);
@@ -113,14 +150,15 @@ function packQ2K(q: Uint8Array, from: number, d: number, out: Uint8Array, at: nu
 /** d · (sc − 32) · (low − 4 where the high bit is 0), here with sc = 33. */
 function packQ3K(q: Uint8Array, from: number, d: number, out: Uint8Array, at: number): void {
   for (let l = 0; l < 32; l++) {
+    const first = from + l;
     let high = 0;
-    for (let k = 0; k < 8; k++) high |= ((q[from + l + 32 * k] ?? 0) >> 2) << k;
+    for (let half = 0; half < 2; half++) {
+      const begin = first + 128 * half;
+      const [a, b, c, e] = [q[begin] ?? 0, q[begin + 32] ?? 0, q[begin + 64] ?? 0, q[begin + 96] ?? 0];
+      high |= ((a >> 2) | ((b >> 2) << 1) | ((c >> 2) << 2) | ((e >> 2) << 3)) << (4 * half);
+      out[at + 32 + 32 * half + l] = (a & 3) | ((b & 3) << 2) | ((c & 3) << 4) | ((e & 3) << 6);
+    }
     out[at + l] = high;
-  }
-  for (let half = 0; half < 2; half++) {
-    const first = from + 128 * half;
-    const to = at + 32 + 32 * half;
-    for (let l = 0; l < 32; l++) out[to + l] = fourTwoBits(q, first + l, 3);
   }
   // Sixteen six-bit scales of 33: their low halves, then their high two bits.
   out.fill(0x11, at + 96, at + 104);
@@ -142,14 +180,9 @@ function packQ4K(q: Uint8Array, from: number, d: number, out: Uint8Array, at: nu
   }
 }
 
-/** Lower two bits of the weights at `at`, at + 32, at + 64 and at + 96. */
-function fourTwoBits(q: Uint8Array, at: number, mask: number): number {
-  return (
-    ((q[at] ?? 0) & mask) |
-    (((q[at + 32] ?? 0) & mask) << 2) |
-    (((q[at + 64] ?? 0) & mask) << 4) |
-    (((q[at + 96] ?? 0) & mask) << 6)
-  );
+/** The two-bit codes at `at`, at + 32, at + 64 and at + 96. */
+function fourTwoBits(q: Uint8Array, at: number): number {
+  return (q[at] ?? 0) | ((q[at + 32] ?? 0) << 2) | ((q[at + 64] ?? 0) << 4) | ((q[at + 96] ?? 0) << 6);
 }
 
 function putHalf(out: Uint8Array, at: number, bits: number): void {

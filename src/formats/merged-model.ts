@@ -64,23 +64,29 @@ export async function* dequantized(
   const rowBytes = packedRowBytes(bits, inputs);
   const perRow = scalesPerRow(tensor);
   const columns = columnsPerScale(tensor);
-  const offset = 2 ** (bits - 1);
   const row = new Uint8Array(inputs);
   const rowsAtOnce = Math.max(1, Math.floor(PART_BYTES / (inputs * 4)));
   for (let begin = 0; begin < outputs; begin += rowsAtOnce) {
     const count = Math.min(rowsAtOnce, outputs - begin);
-    const values = new Float32Array(count * inputs);
+    const values = type === 'F32' ? new Float32Array(count * inputs) : new Uint16Array(count * inputs);
     for (let i = 0; i < count; i++) {
       const index = rows === null ? begin + i : (rows[begin + i] ?? 0);
       unpackRow(codes, index * rowBytes, bits, row);
       let at = i * inputs;
       for (let first = 0, group = index * perRow; first < inputs; first += columns, group++) {
-        const scale = scales[group] ?? 0;
-        for (let k = first; k < first + columns; k++) values[at++] = scale * ((row[k] ?? 0) - offset);
+        const products = productsOf(scales[group] ?? 0, bits, type);
+        for (let k = first; k < first + columns; k++) values[at++] = products[row[k] ?? 0] ?? 0;
       }
     }
-    yield inType(values, type);
+    yield new Uint8Array(values.buffer);
   }
+}
+
+/** s · Q for all codes in a type: float32, or the bits of 16. */
+function productsOf(scale: number, bits: number, type: WeightDType): Float32Array | Uint16Array {
+  const offset = 2 ** (bits - 1);
+  const products = Float32Array.from({ length: 2 * offset }, (_, code) => scale * (code - offset));
+  return type === 'F32' ? products : type === 'F16' ? float32ToFp16(products) : float32ToBf16(products);
 }
 
 /** A parameter as the model folder has it, converted to `type`.

@@ -46,6 +46,19 @@ export function unpackRow(packed: Uint8Array, begin: number, bits: number, into:
         into[i + 3] = byte >> 6;
       }
       return;
+    case 3:
+      for (let i = 0, at = begin; i < count; i += 8, at += 3) {
+        const word = (packed[at] ?? 0) | ((packed[at + 1] ?? 0) << 8) | ((packed[at + 2] ?? 0) << 16);
+        into[i] = word & 7;
+        into[i + 1] = (word >> 3) & 7;
+        into[i + 2] = (word >> 6) & 7;
+        into[i + 3] = (word >> 9) & 7;
+        into[i + 4] = (word >> 12) & 7;
+        into[i + 5] = (word >> 15) & 7;
+        into[i + 6] = (word >> 18) & 7;
+        into[i + 7] = word >> 21;
+      }
+      return;
     case 4:
       for (let i = 0, at = begin; i < count; i += 2, at++) {
         const byte = packed[at] ?? 0;
