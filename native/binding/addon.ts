@@ -279,6 +279,9 @@ export interface LrqatAddon {
   /** Scratch memory that the CUDA backend takes for an engine of this configuration, bytes; asks no GPU. For the test of the
    *  planner, which computes the same. */
   cudaScratchBytes(library: string, config: EngineConfig): number;
+  /** Memory of an engine of this configuration whose operations take `scratchBytes`; asks neither GPU nor backend. For the
+   *  test of the planner. */
+  memoryParts(config: EngineConfig, scratchBytes: number): MemoryParts;
   /** Median time of one product with the GEMM library alone, nothing of ours around it. */
   gemmCeiling(
     options: GemmProduct & { readonly compute: ComputeType; readonly threads: number; readonly oneDnn: string | null },

@@ -49,9 +49,19 @@ static Napi::Value cudaScratchBytes(const Napi::CallbackInfo& info) {
   });
 }
 
+/// Every part of the memory of an engine with so much scratch memory, on whichever device the configuration names.
+static Napi::Value memoryPartsOf(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const ParsedConfig parsed = parseEngineConfig(info[0]);
+    if (!info[1].IsNumber()) badValue("scratchBytes", "a number");
+    return memoryObject(info.Env(), memoryParts(parsed.engine.shape, info[1].As<Napi::Number>().Int64Value()));
+  });
+}
+
 void registerCudaInfo(Napi::Env env, Napi::Object exports) {
   exports.Set("cudaInfo", Napi::Function::New(env, cudaInfo, "cudaInfo"));
   exports.Set("cudaScratchBytes", Napi::Function::New(env, cudaScratchBytes, "cudaScratchBytes"));
+  exports.Set("memoryParts", Napi::Function::New(env, memoryPartsOf, "memoryParts"));
 }
 
 }  // namespace lrqat::binding

@@ -177,4 +177,17 @@ ParsedConfig parseEngineConfig(const Napi::Value& value) {
   return parsed;
 }
 
+Napi::Object memoryObject(Napi::Env env, const MemoryParts& parts) {
+  auto out = Napi::Object::New(env);
+  out.Set("quantizedWeights", static_cast<double>(parts.quantizedWeights));
+  out.Set("parameters", static_cast<double>(parts.parameters));
+  out.Set("gradients", static_cast<double>(parts.gradients));
+  out.Set("optimizer", static_cast<double>(parts.optimizer));
+  out.Set("embeddings", static_cast<double>(parts.embeddings));
+  out.Set("activations", static_cast<double>(parts.activations));
+  out.Set("workspace", static_cast<double>(parts.workspace));
+  out.Set("host", static_cast<double>(parts.host));
+  return out;
+}
+
 }  // namespace lrqat::binding

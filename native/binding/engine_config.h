@@ -19,6 +19,9 @@ struct ParsedConfig {
 };
 
 /// Throws InvalidArgument naming the property.
+/// MemoryParts of addon.ts.
+Napi::Object memoryObject(Napi::Env env, const MemoryParts& parts);
+
 ParsedConfig parseEngineConfig(const Napi::Value& value);
 QuantSpec parseQuantSpec(const Napi::Value& value, const std::string& path);
 

@@ -416,19 +416,7 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
   }
 
   Napi::Value memory(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&]() -> Napi::Value {
-      const MemoryParts& parts = engine().memory();
-      auto out = Napi::Object::New(info.Env());
-      out.Set("quantizedWeights", static_cast<double>(parts.quantizedWeights));
-      out.Set("parameters", static_cast<double>(parts.parameters));
-      out.Set("gradients", static_cast<double>(parts.gradients));
-      out.Set("optimizer", static_cast<double>(parts.optimizer));
-      out.Set("embeddings", static_cast<double>(parts.embeddings));
-      out.Set("activations", static_cast<double>(parts.activations));
-      out.Set("workspace", static_cast<double>(parts.workspace));
-      out.Set("host", static_cast<double>(parts.host));
-      return out;
-    });
+    return guarded(info.Env(), [&]() -> Napi::Value { return memoryObject(info.Env(), engine().memory()); });
   }
 
   Napi::Value takeTimings(const Napi::CallbackInfo& info) {

@@ -188,8 +188,8 @@ class LinearPass {
                   cpu::CpuBackend::elementwiseScratchBytes(tokens_, w_.m, threads)});
     backend_ = backendFor({.threads = threads, .computeType = type_, .oneDnnPath = {}}, scratch);
     backend_->encode(w_);
-    backend_->materializeScales(w_, theta_.data(), scale_.data());
-    if (!group()) backend_->expandRowScale(w_, scale_.data(), rowScale_.data());
+    const ScaleTask scales{&w_, theta_.data(), scale_.data(), group() ? nullptr : rowScale_.data()};
+    backend_->materializeScales(std::span(&scales, 1));
   }
 
   Napi::Object run(Napi::Env env) {
@@ -239,15 +239,19 @@ class LinearPass {
 
   void backward(Napi::Env env, Matrix weight, Matrix p, const ClippedSet& clipped, Napi::Object& out) {
     const OwnedMatrix dYs(type_, tokens_, w_.m);
-    std::vector<float> rowScaleGradient(rowScale_.size());
-    backend_->addResidualBackward(dY_.matrix, raw(p), {dYs.matrix, group() ? nullptr : rowScaleGradient.data()});
+    const bool tensor = w_.spec.granularity == Granularity::Tensor;
+    std::vector<float> dTheta(theta_.size());
+    std::vector<float> rowScaleGradient(tensor ? rowScale_.size() : 0);
+    float* rowSums = group() ? nullptr : tensor ? rowScaleGradient.data() : dTheta.data();
+    backend_->addResidualBackward(dY_.matrix, raw(p), {dYs.matrix, rowSums});
     const OwnedMatrix dX(DType::F32, tokens_, w_.n);
     backend_->gemm(dYs.matrix, false, weight, false, dX.matrix, false);
     std::vector<float> dA(a_.size());
     std::vector<float> dB(b_.size());
-    std::vector<float> dTheta(theta_.size());
+    if (tensor) backend_->sumRowScaleGradient(w_.m, rowScaleGradient.data(), dTheta.data());
     if (!group()) {
-      backend_->reduceRowScaleGradient(w_, theta_.data(), scale_.data(), rowScaleGradient.data(), dTheta.data());
+      const ScaleGradientTask scales{&w_, theta_.data(), scale_.data(), dTheta.data()};
+      backend_->finishScaleGradients(std::span(&scales, 1));
     }
     const LowRankTask task{.weight = &w_,
                            .lowRank = lowRank(),

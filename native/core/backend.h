@@ -28,7 +28,7 @@ struct RawOutput {
 /// Where the backward of a consumer of a RawOutput puts its results.
 struct RawOutputGradient {
   Matrix dYs;                         // [T, m] = dY∘rowScale; may lie over P on CUDA
-  float* rowScaleGradient = nullptr;  // [m] += Σ_t dY_ti·P_ti; null: not wanted
+  float* rowScaleGradient = nullptr;  // [m] += Σ_t dY_ti·P_ti (the sum is complete before it is added); null: unwanted
 };
 
 struct AttentionShape {
@@ -61,6 +61,22 @@ struct LowRankTask {
   Matrix dYs;                    // [T, m]: dY∘s for tensor and channel scales, plain dY for group scales
   ClippedSet clipped;            // of the weight as the forward used it
   LinearGradient gradient;
+};
+
+/// The scales of one linear; see Backend::materializeScales.
+struct ScaleTask {
+  const LinearWeight* weight = nullptr;
+  const float* theta = nullptr;  // [scaleCount] trained numbers; null: `scale` already holds what they would give
+  float* scale = nullptr;        // [scaleCount]
+  float* rowScale = nullptr;     // [m]; null for groups, or where it is not wanted
+};
+
+/// The scale gradient of one linear; see Backend::finishScaleGradients.
+struct ScaleGradientTask {
+  const LinearWeight* weight = nullptr;
+  const float* theta = nullptr;  // [scaleCount]
+  const float* scale = nullptr;  // [scaleCount]
+  float* gradient = nullptr;     // [scaleCount]
 };
 
 /// Settings of one optimiser step that all parameters share; double, as in PyTorch: what a step multiplies by is
@@ -126,14 +142,15 @@ class Backend {
   /// Identical to the Q of rebuildWeight(Trained).
   virtual void merge(const LinearWeight& weight, const LowRank& lowRank, void* hostCodes) = 0;
   virtual WeightStatistics weightStatistics(const LinearWeight& weight, const LowRank& lowRank) = 0;
-  /// scale[i] = max(theta, 1e-8) or exp(theta); Integer storage always max-free and linear (lr-qat.md §11.2).
-  virtual void materializeScales(const LinearWeight& weight, const float* theta, float* scale) = 0;
-  /// rowScale [m] from scale (tensor: broadcast, channel: copy).
-  virtual void expandRowScale(const LinearWeight& weight, const float* scale, float* rowScale) = 0;
-  /// gradient.scale += what rowScaleGradient [m] says for tensor and channel scales, in the trained domain (the 1e-8
-  /// floor passes no gradient; log: times s).
-  virtual void reduceRowScaleGradient(const LinearWeight& weight, const float* theta, const float* scale,
-                                      const float* rowScaleGradient, float* scaleGradient) = 0;
+  /// scale[i] = max(theta, 1e-8) or exp(theta); Integer storage always max-free and linear (lr-qat.md §11.2). Then
+  /// rowScale [m] from scale (tensor: broadcast, channel: copy). For all linears of a model in one call.
+  virtual void materializeScales(std::span<const ScaleTask> tasks) = 0;
+  /// Tensor scales: scaleGradient [1] += Σ_i rowScaleGradient_i [m]. Channel scales need none of it: their gradient is
+  /// itself the rowScaleGradient of every operation.
+  virtual void sumRowScaleGradient(int64_t m, const float* rowScaleGradient, float* scaleGradient) = 0;
+  /// Tensor and channel scales: a gradient with respect to the scale, summed over a step, becomes that of the trained
+  /// number, in place (the 1e-8 floor passes none; log: times s; Integer storage: unchanged).
+  virtual void finishScaleGradients(std::span<const ScaleGradientTask> tasks) = 0;
   /// dA, dB (and, for groups, ds in the trained domain) of all linears that
   /// read X [T, n], accumulated. Closed form with sparse correction; dense tiles where groups or |K| > capacity need
   /// it.
@@ -180,7 +197,7 @@ class Backend {
   }
   /// h = silu(gate)·up with gate, up = s∘P + bias; h compute type.
   virtual void swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) = 0;
-  /// For dH [T, f] compute type. Writes h = silu(gate)·up again when `h` has memory.
+  /// For dH [T, f] compute type. Writes h = silu(gate)·up again when `h` has memory; on CUDA that may be dH's.
   virtual void swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
                               const RawOutputGradient& dUp, Matrix h) = 0;
   /// Softmax cross-entropy of logits [rows, vocab] float32 against targets [rows] (-1: ignored). Adds Σ loss to

@@ -268,10 +268,23 @@ RawOutputGradient Decoder::rawGradient(int64_t layer, Linear which, Matrix dYs, 
   const LinearLayer& l = linear(layer, which);
   RawOutputGradient gradient{dYs, nullptr};
   if (!observer_ && l.quantized && l.buffers.gradient.theta && l.buffers.rowScale) {
-    gradient.rowScaleGradient = workspace_.rowScaleGradient[slot];
-    backend_.zero(gradient.rowScaleGradient, l.weight.m * 4);
+    if (l.weight.spec.granularity == Granularity::Channel) {
+      gradient.rowScaleGradient = l.buffers.gradient.theta;
+    } else {
+      gradient.rowScaleGradient = workspace_.rowScaleGradient[slot];
+      backend_.zero(gradient.rowScaleGradient, l.weight.m * 4);
+    }
   }
   return gradient;
+}
+
+Decoder::AttentionGradients Decoder::attentionGradients(int64_t layer) {
+  WorkspaceBuffers buffers = workspace_;
+  if (!buffers.dAttention.data) {
+    Layout over(block(layer).rawGate.data);
+    layoutAttentionGradients(shape_, over, buffers);
+  }
+  return {rows(buffers.dAttention), rows(buffers.dQ), rows(buffers.dK), rows(buffers.dV)};
 }
 
 void Decoder::backpropagateLinear(int64_t layer, Linear which, Matrix dYs, Matrix dx, bool accumulate, int slot) {
@@ -297,9 +310,8 @@ void Decoder::accumulateGradients(int64_t layer, Matrix x, std::span<const Linea
     if (!l.quantized) continue;
     const ParameterBuffers& gradient = l.buffers.gradient;
     const bool groupScales = l.weight.spec.granularity == Granularity::Group;
-    if (gradient.theta && !groupScales) {
-      backend_.reduceRowScaleGradient(l.weight, l.buffers.value.theta, l.buffers.scale,
-                                      workspace_.rowScaleGradient[slot], gradient.theta);
+    if (gradient.theta && l.weight.spec.granularity == Granularity::Tensor) {
+      backend_.sumRowScaleGradient(l.weight.m, workspace_.rowScaleGradient[slot], gradient.theta);
     }
     if (l.weight.spec.rank == 0 && !(groupScales && gradient.theta)) continue;
     tasks[count++] = {.weight = &l.weight,
@@ -329,13 +341,14 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
 
   // Feed-forward half.
   const Matrix dRawDown = dRaw(workspace_.dRawDown, a.rawDown);
-  const Matrix dGated = rows(workspace_.dGated);
+  const Matrix dGated = dRaw(workspace_.dGated, a.gated);
+  const bool gatedAgain = again || !workspace_.dGated.data;  // its gradient takes its place
   const Matrix dRawGate = dRaw(workspace_.dRawGate, a.rawGate);
   const Matrix dRawUp = dRaw(workspace_.dRawUp, a.rawUp);
   backpropagateLinear(layer, Linear::Down, dRawDown, dGated, false, 2);
   backend_.swigluBackward(dGated, raw(layer, Linear::Gate, rows(a.rawGate)), raw(layer, Linear::Up, rows(a.rawUp)),
                           rawGradient(layer, Linear::Gate, dRawGate, 0), rawGradient(layer, Linear::Up, dRawUp, 1),
-                          again ? rows(a.gated) : Matrix{});
+                          gatedAgain ? rows(a.gated) : Matrix{});
   accumulateGradients(layer, rows(a.gated), std::array{LinearGradientInput{Linear::Down, dRawDown, 2}});
   if (again) backend_.rmsNorm(rows(a.middle), norms.postNorm, epsilon, rows(a.normed2), a.rstd2);
   backpropagateLinear(layer, Linear::Gate, dRawGate, normedGradient, false, 0);
@@ -347,13 +360,10 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
 
   // Attention half; its buffers lie over those of the feed-forward half.
   const Matrix dRawO = dRaw(workspace_.dRawO, a.rawO);
-  const Matrix dAttention = rows(workspace_.dAttention);
-  const Matrix dQ = rows(workspace_.dQ);
-  const Matrix dK = rows(workspace_.dK);
-  const Matrix dV = rows(workspace_.dV);
-  const Matrix dRawQ = dRaw(workspace_.dRawQ, workspace_.dQ);
-  const Matrix dRawK = dRaw(workspace_.dRawK, workspace_.dK);
-  const Matrix dRawV = dRaw(workspace_.dRawV, workspace_.dV);
+  const auto [dAttention, dQ, dK, dV] = attentionGradients(layer);
+  const Matrix dRawQ = dRaw(workspace_.dRawQ, dQ);
+  const Matrix dRawK = dRaw(workspace_.dRawK, dK);
+  const Matrix dRawV = dRaw(workspace_.dRawV, dV);
   backend_.addResidualNormBackward(normedGradient, rows(a.middle), norms.postNorm, a.rstd2, gradient,
                                    raw(layer, Linear::O, rows(a.rawO)), rawGradient(layer, Linear::O, dRawO, 0));
   backpropagateLinear(layer, Linear::O, dRawO, dAttention, false, 0);

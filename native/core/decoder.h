@@ -101,6 +101,10 @@ class Decoder {
   /// From the gradient of down_proj's raw output to that of the block's normalized input.
   void backwardBlock(int64_t layer, Matrix input);
   bool checkpointed() const { return !activations_.blockInputs.empty(); }
+  struct AttentionGradients {
+    Matrix dAttention, dQ, dK, dV;
+  };
+  AttentionGradients attentionGradients(int64_t layer);
   /// Memory of the gradient of a raw output: its own, or that of `place`.
   Matrix dRaw(Matrix own, Matrix place) const { return rows(own.data ? own : place); }
   /// p = x·Wᵀ.

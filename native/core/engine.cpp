@@ -138,13 +138,15 @@ int64_t Engine::sequencesPerMicroBatch(int64_t length) const {
 }
 
 void Engine::prepareScales(WeightForm form) {
+  std::vector<ScaleTask> tasks;
   for (size_t i = 0; i < linears_.size(); ++i) {
     LinearLayer& l = linears_[i];
     if (!l.quantized || form == WeightForm::Float) continue;
     const int64_t bytes = l.weight.spec.scaleCount(l.weight.m, l.weight.n) * 4;
+    tasks.push_back({&l.weight, nullptr, l.buffers.scale, l.buffers.rowScale});
     switch (form) {
       case WeightForm::Trained:
-        backend_->materializeScales(l.weight, l.buffers.value.theta, l.buffers.scale);
+        tasks.back().theta = l.buffers.value.theta;
         break;
       case WeightForm::RoundToNearest:
         backend_->copy(l.buffers.scale, l.weight.scale0, bytes);
@@ -161,8 +163,20 @@ void Engine::prepareScales(WeightForm form) {
       case WeightForm::Float:
         break;
     }
-    if (l.buffers.rowScale) backend_->expandRowScale(l.weight, l.buffers.scale, l.buffers.rowScale);
   }
+  backend_->materializeScales(tasks);
+}
+
+void Engine::finishScaleGradients() {
+  std::vector<ScaleGradientTask> tasks;
+  for (const LinearLayer& l : linears_) {
+    // Group scales get theirs from the low-rank gradient, and integer storage trains the scale itself.
+    const QuantSpec& spec = l.weight.spec;
+    if (!l.quantized || !l.buffers.gradient.theta || spec.granularity == Granularity::Group) continue;
+    if (spec.storage == Storage::Integer) continue;
+    tasks.push_back({&l.weight, l.buffers.value.theta, l.buffers.scale, l.buffers.gradient.theta});
+  }
+  if (!tasks.empty()) backend_->finishScaleGradients(tasks);
 }
 
 static int64_t predicted(std::span<const int32_t> targets) {
@@ -190,6 +204,7 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   for (int64_t first = 0; first < batch.sequences; first += shape.microBatch) {
     decoder_->trainMicroBatch(microBatch(batch, first, shape.microBatch), gradientScale);
   }
+  finishScaleGradients();
   result.loss = decoder_->loss() / static_cast<double>(result.tokens);
   // All gradients at once; the padding between them is zero.
   if (gradientMemory_) {
@@ -319,10 +334,15 @@ std::vector<float> Engine::initialScales(size_t index) const {
   return out;
 }
 
+void Engine::materializeScales(const LinearLayer& l) {
+  const ScaleTask task{&l.weight, l.buffers.value.theta, l.buffers.scale, nullptr};
+  backend_->materializeScales(std::span(&task, 1));
+}
+
 std::vector<float> Engine::scales(size_t index) {
   requireLoaded();
   LinearLayer& l = linears_[index];
-  backend_->materializeScales(l.weight, l.buffers.value.theta, l.buffers.scale);
+  materializeScales(l);
   std::vector<float> out(static_cast<size_t>(l.weight.spec.scaleCount(l.weight.m, l.weight.n)));
   backend_->download(out.data(), l.buffers.scale, static_cast<int64_t>(out.size()) * 4);
   return out;
@@ -339,7 +359,7 @@ std::vector<std::byte> Engine::phi0(size_t index) const {
 std::vector<std::byte> Engine::merge(size_t index) {
   requireLoaded();
   LinearLayer& l = linears_[index];
-  backend_->materializeScales(l.weight, l.buffers.value.theta, l.buffers.scale);
+  materializeScales(l);
   std::vector<std::byte> codes(static_cast<size_t>(l.weight.m * packedRowBytes(l.weight.spec.bits, l.weight.n)));
   backend_->merge(l.weight, l.lowRank(), codes.data());
   return codes;

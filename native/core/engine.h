@@ -144,6 +144,10 @@ class Engine {
   void requireLoaded() const;
   /// Puts the scales that `form` uses into every linear's scale and rowScale buffers.
   void prepareScales(WeightForm form);
+  /// The scale buffer of one linear alone.
+  void materializeScales(const LinearLayer& l);
+  /// Scale gradients of a step, in the domain of the trained numbers.
+  void finishScaleGradients();
   std::span<float> state(size_t linear, ParameterKind kind, StateKind which) const;
 
   EngineConfig config_;

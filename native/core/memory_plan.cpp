@@ -147,6 +147,26 @@ int64_t layoutActivations(const EngineShape& shape, Layout& layout, ActivationBu
   return layout.highest();
 }
 
+void layoutAttentionGradients(const EngineShape& shape, Layout& layout, WorkspaceBuffers& out) {
+  const ModelShape& model = shape.model;
+  const int64_t tokens = shape.tokens();
+  const DType e = shape.computeType;
+  out.dAttention = layout.matrix(e, tokens, model.queryWidth());
+  out.dQ = layout.matrix(e, tokens, model.queryWidth());
+  out.dK = layout.matrix(e, tokens, model.kvWidth());
+  out.dV = layout.matrix(e, tokens, model.kvWidth());
+}
+
+bool attentionGradientsOverGate(const EngineShape& shape) {
+  if (shape.device != Device::Cuda) return false;
+  Layout gate;
+  for (int i = 0; i < 2; ++i) (void)gate.matrix(shape.computeType, shape.tokens(), shape.model.intermediateSize);
+  Layout gradients;
+  WorkspaceBuffers unused;
+  layoutAttentionGradients(shape, gradients, unused);
+  return gradients.highest() <= gate.highest();
+}
+
 int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& layout, WorkspaceBuffers& out) {
   const ModelShape& model = shape.model;
   const int64_t tokens = shape.tokens();
@@ -193,7 +213,7 @@ int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& 
       clipped.column = static_cast<int32_t*>(layout.bytes(capacity * 4));
     } else {
       clipped.mask = static_cast<uint32_t*>(layout.bytes(words * 4));
-      clipped.rowCount = static_cast<int32_t*>(layout.bytes(rows * 4));
+      clipped.counters = static_cast<uint32_t*>(layout.bytes(8));
     }
     clipped.capacity = capacity;
   }
@@ -202,19 +222,17 @@ int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& 
   out.logits = layout.matrix(DType::F32, logitRows(shape), model.vocabSize);
   out.logitGradient = e == DType::F32 ? out.logits : layout.matrix(e, logitRows(shape), model.vocabSize);
   layout.rewind(mark);
-  // On CUDA the gradients of raw outputs take the place of what they are gradients of.
+  // On CUDA the gradients of raw outputs take the place of what they are gradients of, that of silu(gate)·up too: the
+  // product is made again where its gradient has been read. Those of the attention lie where gate and up were.
   const bool inPlace = shape.device == Device::Cuda;
-  out.dGated = layout.matrix(e, tokens, model.intermediateSize);
   if (!inPlace) {
+    out.dGated = layout.matrix(e, tokens, model.intermediateSize);
     out.dRawDown = layout.matrix(e, tokens, model.hiddenSize);
     out.dRawGate = layout.matrix(e, tokens, model.intermediateSize);
     out.dRawUp = layout.matrix(e, tokens, model.intermediateSize);
   }
   layout.rewind(mark);
-  out.dAttention = layout.matrix(e, tokens, model.queryWidth());
-  out.dQ = layout.matrix(e, tokens, model.queryWidth());
-  out.dK = layout.matrix(e, tokens, model.kvWidth());
-  out.dV = layout.matrix(e, tokens, model.kvWidth());
+  if (!attentionGradientsOverGate(shape)) layoutAttentionGradients(shape, layout, out);
   if (!inPlace) {
     out.dRawO = layout.matrix(e, tokens, model.hiddenSize);
     out.dRawQ = layout.matrix(e, tokens, model.queryWidth());

@@ -133,7 +133,8 @@ struct WorkspaceBuffers {
   Matrix normedGradient;            // [T, hidden] float32: of a norm's output
   float* rowScaleGradient[3] = {};  // [widest m] each
   ClippedSet clipped[3];
-  // The head, the feed-forward phase and the attention phase share their memory. dRaw… without memory: in place.
+  // The head, the feed-forward phase and the attention phase share their memory. dRaw… without memory: in place;
+  // dGated: where the product itself lies; dAttention … dV: see attentionGradientsOverGate.
   Matrix dRawDown, dGated, dRawGate, dRawUp;
   Matrix dRawO, dAttention, dQ, dK, dV, dRawQ, dRawK, dRawV;
   void* scratch = nullptr;
@@ -148,6 +149,12 @@ int64_t layoutEmbeddings(const EngineShape& shape, Layout& layout, EmbeddingBuff
 int64_t layoutActivations(const EngineShape& shape, Layout& layout, ActivationBuffers& out);
 /// `scratchBytes`: what the backend's operations need for this shape (Backend::scratchBytes).
 int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& layout, WorkspaceBuffers& out);
+
+/// dAttention, dQ, dK and dV.
+void layoutAttentionGradients(const EngineShape& shape, Layout& layout, WorkspaceBuffers& out);
+/// They lie over the block's rawGate and rawUp, which nothing reads any more in the attention half of the backward: on
+/// CUDA, where there is room.
+bool attentionGradientsOverGate(const EngineShape& shape);
 
 /// Rows of the logits chunk: 2^24 elements of logits, at least 32 rows, at most T; on CUDA at most T/4 where that is
 /// 256 or more.

@@ -51,18 +51,16 @@ WeightStatistics TimedBackend::weightStatistics(const LinearWeight& weight, cons
   return timed("weightStatistics", [&] { return inner_->weightStatistics(weight, lowRank); });
 }
 
-void TimedBackend::materializeScales(const LinearWeight& weight, const float* theta, float* scale) {
-  return timed("materializeScales", [&] { return inner_->materializeScales(weight, theta, scale); });
+void TimedBackend::materializeScales(std::span<const ScaleTask> tasks) {
+  return timed("materializeScales", [&] { return inner_->materializeScales(tasks); });
 }
 
-void TimedBackend::expandRowScale(const LinearWeight& weight, const float* scale, float* rowScale) {
-  return timed("expandRowScale", [&] { return inner_->expandRowScale(weight, scale, rowScale); });
+void TimedBackend::sumRowScaleGradient(int64_t m, const float* rowScaleGradient, float* scaleGradient) {
+  return timed("sumRowScaleGradient", [&] { return inner_->sumRowScaleGradient(m, rowScaleGradient, scaleGradient); });
 }
 
-void TimedBackend::reduceRowScaleGradient(const LinearWeight& weight, const float* theta, const float* scale,
-                                          const float* rowScaleGradient, float* scaleGradient) {
-  return timed("reduceRowScaleGradient",
-               [&] { return inner_->reduceRowScaleGradient(weight, theta, scale, rowScaleGradient, scaleGradient); });
+void TimedBackend::finishScaleGradients(std::span<const ScaleGradientTask> tasks) {
+  return timed("finishScaleGradients", [&] { return inner_->finishScaleGradients(tasks); });
 }
 
 void TimedBackend::lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) {

@@ -132,10 +132,10 @@ enum class WeightForm : uint8_t {
 /// them even when it exceeds `capacity`; then `column` is incomplete and the dense gradient must be used. On CUDA a bit
 /// an entry; lists are made from it when they are needed.
 struct ClippedSet {
-  int64_t* rowStart = nullptr;  // [m + 1], CPU
-  int32_t* column = nullptr;    // [capacity], CPU
-  uint32_t* mask = nullptr;     // [m, ceil(n / 32)], CUDA: bit j % 32 of word j / 32 of a row
-  int32_t* rowCount = nullptr;  // [m], CUDA
+  int64_t* rowStart = nullptr;   // [m + 1], CPU
+  int32_t* column = nullptr;     // [capacity], CPU
+  uint32_t* mask = nullptr;      // [m, ceil(n / 32)], CUDA: bit j % 32 of word j / 32 of a row
+  uint32_t* counters = nullptr;  // [2], CUDA: zero between operations
   int64_t capacity = 0;
 };
 

@@ -39,10 +39,9 @@ class CpuBackend final : public Backend {
                      ClippedSet* clipped) override;
   void merge(const LinearWeight& weight, const LowRank& lowRank, void* hostCodes) override;
   WeightStatistics weightStatistics(const LinearWeight& weight, const LowRank& lowRank) override;
-  void materializeScales(const LinearWeight& weight, const float* theta, float* scale) override;
-  void expandRowScale(const LinearWeight& weight, const float* scale, float* rowScale) override;
-  void reduceRowScaleGradient(const LinearWeight& weight, const float* theta, const float* scale,
-                              const float* rowScaleGradient, float* scaleGradient) override;
+  void materializeScales(std::span<const ScaleTask> tasks) override;
+  void sumRowScaleGradient(int64_t m, const float* rowScaleGradient, float* scaleGradient) override;
+  void finishScaleGradients(std::span<const ScaleGradientTask> tasks) override;
   void lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) override;
 
   void gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) override;

@@ -23,16 +23,19 @@ struct RowBlocks {
   int64_t count;
 };
 
-/// target[i] += Σ over blocks of partial[block][i], for i < columns.
+/// target[i] += (Σ over blocks of partial[block][i]), for i < columns.
 inline void addBlocks(const float* partial, int64_t blocks, int64_t stride, int64_t columns, float* target,
                       int threads) {
   constexpr int64_t piece = 256;
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t first = 0; first < columns; first += piece) {
-    const int64_t end = std::min(columns, first + piece);
+    const int64_t count = std::min(columns - first, piece);
+    float sums[piece] = {};
     for (int64_t block = 0; block < blocks; ++block) {
-      for (int64_t i = first; i < end; ++i) target[i] += partial[block * stride + i];
+      const float* from = partial + block * stride + first;
+      for (int64_t i = 0; i < count; ++i) sums[i] += from[i];
     }
+    for (int64_t i = 0; i < count; ++i) target[first + i] += sums[i];
   }
 }
 

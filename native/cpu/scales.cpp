@@ -19,39 +19,45 @@ bool hasFloor(const QuantSpec& spec) {
 
 }  // namespace
 
-void CpuBackend::materializeScales(const LinearWeight& weight, const float* theta, float* scale) {
-  const bool log = isLog(weight.spec);
-  const bool floored = hasFloor(weight.spec);
-  const int64_t count = weight.spec.scaleCount(weight.m, weight.n);
+void CpuBackend::materializeScales(std::span<const ScaleTask> tasks) {
+  for (const ScaleTask& task : tasks) {
+    const LinearWeight& weight = *task.weight;
+    const float* theta = task.theta;
+    float* scale = task.scale;
+    if (theta) {
+      const bool log = isLog(weight.spec);
+      const bool floored = hasFloor(weight.spec);
+      const int64_t count = weight.spec.scaleCount(weight.m, weight.n);
 #pragma omp parallel for num_threads(threads_) schedule(static)
-  for (int64_t i = 0; i < count; ++i) {
-    const float value = log ? std::exp(theta[i]) : floored ? std::max(theta[i], kScaleFloor) : theta[i];
-    scale[i] = scaleOnGrid(weight.spec.scaleFormat, value);
-  }
-}
-
-void CpuBackend::expandRowScale(const LinearWeight& weight, const float* scale, float* rowScale) {
-  const bool tensor = weight.spec.granularity == Granularity::Tensor;
-  for (int64_t i = 0; i < weight.m; ++i) rowScale[i] = scale[tensor ? 0 : i];
-}
-
-void CpuBackend::reduceRowScaleGradient(const LinearWeight& weight, const float* theta, const float* scale,
-                                        const float* rowScaleGradient, float* scaleGradient) {
-  const QuantSpec& spec = weight.spec;
-  const auto add = [&](int64_t i, float gradient) {
-    if (isLog(spec)) {
-      scaleGradient[i] += gradient * scale[i];
-    } else if (!hasFloor(spec) || theta[i] >= kScaleFloor) {
-      scaleGradient[i] += gradient;
+      for (int64_t i = 0; i < count; ++i) {
+        const float value = log ? std::exp(theta[i]) : floored ? std::max(theta[i], kScaleFloor) : theta[i];
+        scale[i] = scaleOnGrid(weight.spec.scaleFormat, value);
+      }
     }
-  };
-  if (spec.granularity == Granularity::Tensor) {
-    double total = 0;
-    for (int64_t i = 0; i < weight.m; ++i) total += static_cast<double>(rowScaleGradient[i]);
-    add(0, static_cast<float>(total));
-    return;
+    if (!task.rowScale) continue;
+    const bool tensor = weight.spec.granularity == Granularity::Tensor;
+    for (int64_t i = 0; i < weight.m; ++i) task.rowScale[i] = scale[tensor ? 0 : i];
   }
-  for (int64_t i = 0; i < weight.m; ++i) add(i, rowScaleGradient[i]);
+}
+
+void CpuBackend::sumRowScaleGradient(int64_t m, const float* rowScaleGradient, float* scaleGradient) {
+  double total = 0;
+  for (int64_t i = 0; i < m; ++i) total += static_cast<double>(rowScaleGradient[i]);
+  *scaleGradient += static_cast<float>(total);
+}
+
+void CpuBackend::finishScaleGradients(std::span<const ScaleGradientTask> tasks) {
+  for (const auto& [weight, theta, scale, gradient] : tasks) {
+    const QuantSpec& spec = weight->spec;
+    const int64_t count = spec.scaleCount(weight->m, weight->n);
+    for (int64_t i = 0; i < count; ++i) {
+      if (isLog(spec)) {
+        gradient[i] *= scale[i];
+      } else if (hasFloor(spec) && theta[i] < kScaleFloor) {
+        gradient[i] = 0;
+      }
+    }
+  }
 }
 
 }  // namespace lrqat::cpu

@@ -1,6 +1,7 @@
 #include "cuda/cuda_backend.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "core/error.h"
@@ -8,7 +9,6 @@
 #include "cuda/check.h"
 #include "cuda/kernels/attention.h"
 #include "cuda/kernels/convert.h"
-#include "cuda/kernels/counts.h"
 #include "cuda/kernels/embed.h"
 #include "cuda/kernels/heads.h"
 #include "cuda/kernels/loss.h"
@@ -33,11 +33,9 @@ CudaBackend::CudaBackend(int index, DType computeType, std::string cublasLt)
     LRQAT_CUDA(cudaSetDevice(index_));
     LRQAT_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
     constexpr size_t numbers = std::tuple_size_v<decltype(counts_)> + 1;
-    LRQAT_CUDA(cudaHostAlloc(reinterpret_cast<void**>(&pinned_), numbers * sizeof(int64_t), cudaHostAllocDefault));
-    for (size_t i = 0; i < counts_.size(); ++i) {
-      counts_[i].count = pinned_ + i;
-      LRQAT_CUDA(cudaEventCreateWithFlags(&counts_[i].ready, cudaEventDisableTiming));
-    }
+    LRQAT_CUDA(cudaHostAlloc(reinterpret_cast<void**>(&pinned_), numbers * sizeof(uint64_t), cudaHostAllocDefault));
+    std::memset(pinned_, 0, numbers * sizeof(uint64_t));
+    for (size_t i = 0; i < counts_.size(); ++i) counts_[i].report.published = pinned_ + i;
     staging_ = std::make_unique<HostStaging>();
   } catch (...) {
     release();
@@ -56,9 +54,6 @@ void CudaBackend::release() {
   lowRank_.reset();
   gemm_.reset();
   staging_.reset();
-  for (const ClippedCount& count : counts_) {
-    if (count.ready) cudaEventDestroy(count.ready);
-  }
   for (void* memory : deviceMemory_) cudaFree(memory);
   for (void* memory : hostMemory_) cudaFreeHost(memory);
   if (pinned_) cudaFreeHost(pinned_);
@@ -161,11 +156,28 @@ void CudaBackend::rebuildWeight(const LinearWeight& weight, const LowRank& lowRa
                                 ClippedSet* clipped) {
   Scratch memory = scratch();
   const cudaStream_t stream = current();
-  cuda::rebuildWeight(weight, lowRank, form, out, clipped, exact(), *staging_, memory, stream);
-  if (!clipped) return;
-  const ClippedCount& count = countOf(clipped->mask);
-  sumCounts(clipped->rowCount, weight.m, count.count, stream);
-  LRQAT_CUDA(cudaEventRecord(count.ready, stream));
+  ClippedReport report;
+  if (clipped) {
+    ClippedCount& count = countOf(clipped->mask);
+    ++count.report.sequence;
+    report = count.report;
+  }
+  cuda::rebuildWeight(weight, lowRank, form, out, clipped, report, exact(), *staging_, memory, stream);
+}
+
+int64_t CudaBackend::wait(const ClippedReport& report) const {
+  constexpr int looksBetweenQueries = 1 << 14;
+  for (bool finished = false;;) {
+    for (int look = 0; look < looksBetweenQueries; ++look) {
+      const uint64_t word = std::atomic_ref(*report.published).load(std::memory_order_acquire);
+      if (static_cast<uint32_t>(word >> 32) == report.sequence) return static_cast<int64_t>(word & UINT32_MAX);
+    }
+    // A kernel that has failed never tells.
+    if (finished) throw Error(ErrorCode::Internal, "the device has not told how many entries are clipped");
+    const cudaError_t status = cudaStreamQuery(stream_);
+    finished = status == cudaSuccess;
+    if (status != cudaErrorNotReady) LRQAT_CUDA(status);
+  }
 }
 
 void CudaBackend::merge(const LinearWeight& weight, const LowRank& lowRank, void* hostCodes) {
@@ -178,17 +190,16 @@ WeightStatistics CudaBackend::weightStatistics(const LinearWeight& weight, const
   return cuda::weightStatistics(weight, lowRank, exact(), memory, current());
 }
 
-void CudaBackend::materializeScales(const LinearWeight& weight, const float* theta, float* scale) {
-  cuda::materializeScales(weight, theta, scale, current());
+void CudaBackend::materializeScales(std::span<const ScaleTask> tasks) {
+  cuda::materializeScales(tasks, current());
 }
 
-void CudaBackend::expandRowScale(const LinearWeight& weight, const float* scale, float* rowScale) {
-  cuda::expandRowScale(weight, scale, rowScale, current());
+void CudaBackend::sumRowScaleGradient(int64_t m, const float* rowScaleGradient, float* scaleGradient) {
+  cuda::sumRowScaleGradient(m, rowScaleGradient, scaleGradient, current());
 }
 
-void CudaBackend::reduceRowScaleGradient(const LinearWeight& weight, const float* theta, const float* scale,
-                                         const float* rowScaleGradient, float* scaleGradient) {
-  cuda::reduceRowScaleGradient(weight, theta, scale, rowScaleGradient, scaleGradient, current());
+void CudaBackend::finishScaleGradients(std::span<const ScaleGradientTask> tasks) {
+  cuda::finishScaleGradients(tasks, current());
 }
 
 void CudaBackend::lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) {
@@ -198,9 +209,7 @@ void CudaBackend::lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) 
   for (size_t i = 0; i < tasks.size(); ++i) {
     // Without a low-rank term nothing asks which entries are clipped, and the set has not been filled.
     if (tasks[i].weight->spec.rank == 0) continue;
-    const ClippedCount& count = countOf(tasks[i].clipped.mask);
-    LRQAT_CUDA(cudaEventSynchronize(count.ready));
-    clipped[i] = *count.count;
+    clipped[i] = wait(countOf(tasks[i].clipped.mask).report);
   }
   Scratch memory = scratch();
   lowRank_->run(x, tasks, std::span(clipped.data(), tasks.size()), exact(), memory, stream);

@@ -1,6 +1,6 @@
 // The CUDA implementation of Backend: one stream, kernels of native/cuda/kernels, dense products by cuBLASLt. Calls
 // enqueue work and return; only what hands numbers to the host waits (download, squaredNorm, merge, weightStatistics,
-// quantize, and lowRankGradient for the counts of clipped entries, which the device has sent long before).
+// quantize, and lowRankGradient for the counts of clipped entries, which the device has sent before).
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -13,6 +13,7 @@
 
 #include "core/backend.h"
 #include "cuda/gemm.h"
+#include "cuda/kernels/clipped_count.h"
 #include "cuda/kernels/staging.h"
 #include "cuda/low_rank.h"
 #include "cuda/scratch.h"
@@ -42,10 +43,9 @@ class CudaBackend final : public Backend {
                      ClippedSet* clipped) override;
   void merge(const LinearWeight& weight, const LowRank& lowRank, void* hostCodes) override;
   WeightStatistics weightStatistics(const LinearWeight& weight, const LowRank& lowRank) override;
-  void materializeScales(const LinearWeight& weight, const float* theta, float* scale) override;
-  void expandRowScale(const LinearWeight& weight, const float* scale, float* rowScale) override;
-  void reduceRowScaleGradient(const LinearWeight& weight, const float* theta, const float* scale,
-                              const float* rowScaleGradient, float* scaleGradient) override;
+  void materializeScales(std::span<const ScaleTask> tasks) override;
+  void sumRowScaleGradient(int64_t m, const float* rowScaleGradient, float* scaleGradient) override;
+  void finishScaleGradients(std::span<const ScaleGradientTask> tasks) override;
   void lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) override;
 
   void gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) override;
@@ -77,11 +77,10 @@ class CudaBackend final : public Backend {
   void adamw(const AdamW& settings, std::span<const AdamWTensor> tensors) override;
 
  private:
-  /// What rebuildWeight has found about one clipped set, on its way to the host.
+  /// What rebuildWeight has last found about one clipped set, on its way to the host.
   struct ClippedCount {
     const uint32_t* mask = nullptr;
-    int64_t* count = nullptr;  // pinned, written by the device
-    cudaEvent_t ready = nullptr;
+    ClippedReport report;
   };
 
   /// The stream, with its device made the calling thread's.
@@ -89,6 +88,8 @@ class CudaBackend final : public Backend {
   bool exact() const { return computeType_ == DType::F32; }
   Scratch scratch() const { return {scratch_, scratchBytes_}; }
   ClippedCount& countOf(const uint32_t* mask);
+  /// Waits for the device to tell.
+  int64_t wait(const ClippedReport& report) const;
   void release();
 
   int index_;
@@ -99,7 +100,7 @@ class CudaBackend final : public Backend {
   std::vector<void*> hostMemory_;
   void* scratch_ = nullptr;
   int64_t scratchBytes_ = 0;
-  int64_t* pinned_ = nullptr;  // counts of clipped entries, and one number more for results
+  uint64_t* pinned_ = nullptr;  // counts of clipped entries, and one number more for results
   std::array<ClippedCount, 3> counts_;
   std::unique_ptr<HostStaging> staging_;
   std::unique_ptr<Gemm> gemm_;

@@ -70,7 +70,8 @@ int64_t check(const std::vector<std::pair<QuantSpec, int64_t>>& linears, const S
     const bool log = spec.scaleDomain == ScaleDomain::Log && spec.storage != Storage::Integer;
     for (float& value : layer.theta) value = log ? std::log(value) : value;
     if (spec.scaleDomain == ScaleDomain::Linear && l == 0) layer.theta[0] = 0.0F;  // below the floor
-    backend->materializeScales(t.weight, layer.theta.data(), t.scale.data());
+    const ScaleTask scales{&t.weight, layer.theta.data(), t.scale.data(), nullptr};
+    backend->materializeScales(std::span(&scales, 1));
 
     const bool group = spec.granularity == Granularity::Group;
     layer.dY = randomNormal(static_cast<size_t>(tokens * m), seed + 900 + static_cast<uint32_t>(l));

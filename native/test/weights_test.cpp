@@ -321,21 +321,32 @@ void trainedScales() {
         std::vector<float> theta = {0.5F, 1e-9F, -0.25F, 1e-8F};
         theta.resize(linear.scale0.size());
         std::vector<float> scale(theta.size()), rowScale(4);
-        backend->materializeScales(linear.weight, theta.data(), scale.data());
-        backend->expandRowScale(linear.weight, scale.data(), rowScale.data());
+        const ScaleTask task{&linear.weight, theta.data(), scale.data(), rowScale.data()};
+        backend->materializeScales(std::span(&task, 1));
         const std::vector<float> rowGradient = {1.0F, 2.0F, 4.0F, 8.0F};
-        std::vector<float> gradient(theta.size(), 100.0F);
-        backend->reduceRowScaleGradient(linear.weight, theta.data(), scale.data(), rowGradient.data(), gradient.data());
+        std::vector<float> gradient = rowGradient;
+        if (granularity == Granularity::Tensor) {
+          gradient = {100.0F};
+          backend->sumRowScaleGradient(4, rowGradient.data(), gradient.data());
+        }
+        const ScaleGradientTask finish{&linear.weight, theta.data(), scale.data(), gradient.data()};
+        backend->finishScaleGradients(std::span(&finish, 1));
         for (size_t i = 0; i < theta.size(); ++i) {
           const float s = log ? std::exp(theta[i]) : floored ? std::max(theta[i], 1e-8F) : theta[i];
           expectEqual(scale[i], s, "scale");
-          const float sum = granularity == Granularity::Tensor ? 15.0F : rowGradient[i];
+          const float sum = granularity == Granularity::Tensor ? 115.0F : rowGradient[i];
           const float factor = log ? s : floored && theta[i] < 1e-8F ? 0.0F : 1.0F;
-          expectEqual(gradient[i], 100.0F + sum * factor, "scale gradient");
+          expectEqual(gradient[i], sum * factor, "scale gradient");
         }
         for (size_t i = 0; i < 4; ++i) {
           expectEqual(rowScale[i], scale[granularity == Granularity::Tensor ? 0 : i], "row scale");
         }
+        // Without trained numbers the scales stay as they are.
+        std::vector<float> given(theta.size(), 3.0F);
+        const ScaleTask expansion{&linear.weight, nullptr, given.data(), rowScale.data()};
+        backend->materializeScales(std::span(&expansion, 1));
+        expect(rowScale == std::vector<float>(4, 3.0F) && given == std::vector<float>(theta.size(), 3.0F),
+               "row scales alone");
       }
     }
   }
@@ -413,10 +424,12 @@ void scalesOfAFormat() {
         log ? std::vector<float>{-4.1F, -3.3F, -2.7F} : std::vector{0.0123F, 0.0456F, 0.0789F};
     std::vector<float> scale(3);
     const auto backend = makeBackend(1, 64);
-    backend->materializeScales(weight, theta.data(), scale.data());
+    const ScaleTask task{&weight, theta.data(), scale.data(), nullptr};
+    backend->materializeScales(std::span(&task, 1));
     const std::vector<float> rowGradient{1.0F, -2.0F, 0.5F};
-    std::vector<float> gradient(3);
-    backend->reduceRowScaleGradient(weight, theta.data(), scale.data(), rowGradient.data(), gradient.data());
+    std::vector<float> gradient = rowGradient;
+    const ScaleGradientTask finish{&weight, theta.data(), scale.data(), gradient.data()};
+    backend->finishScaleGradients(std::span(&finish, 1));
     for (size_t i = 0; i < 3; ++i) {
       expectEqual(scale[i], scaleOnGrid(ScaleFormat::F16, log ? std::exp(theta[i]) : theta[i]), "scale");
       expectEqual(gradient[i], log ? rowGradient[i] * scale[i] : rowGradient[i], "gradient");

@@ -290,7 +290,7 @@ function workspace(plan: EngineLayout): number {
       sum.bytes(Math.max(...slotSizes.map(({ outputs, inputs }) => clippedCapacity(outputs, inputs))) * 4);
     } else {
       sum.bytes(Math.max(...slotSizes.map(({ outputs, inputs }) => outputs * Math.ceil(inputs / 32))) * 4);
-      sum.bytes(rows * 4);
+      sum.bytes(8); // counters
     }
   }
   // Head, feed-forward half and attention half of the backward follow each other; on a GPU the gradients of raw outputs take
@@ -300,10 +300,30 @@ function workspace(plan: EngineLayout): number {
   sum.matrix('float32', logitRows(plan), shape.vocabSize);
   if (e !== 'float32') sum.matrix(e, logitRows(plan), shape.vocabSize);
   sum.rewind(mark);
-  const feedForward = inPlace ? [intermediate] : [intermediate, hidden, intermediate, intermediate];
-  for (const width of feedForward) sum.matrix(e, tokens, width);
+  if (!inPlace) {
+    for (const width of [intermediate, hidden, intermediate, intermediate]) sum.matrix(e, tokens, width);
+  }
   sum.rewind(mark);
-  const heads = [query, query, keyValue, keyValue];
-  for (const width of inPlace ? heads : [...heads, hidden, query, keyValue, keyValue]) sum.matrix(e, tokens, width);
+  if (!attentionGradientsOverGate(plan)) attentionGradients(sum, plan);
+  if (!inPlace) {
+    for (const width of [hidden, query, keyValue, keyValue]) sum.matrix(e, tokens, width);
+  }
   return sum.highest();
+}
+
+/** Of the attention's output, q, k and v. */
+function attentionGradients(sum: Sum, plan: EngineLayout): void {
+  const { tokens, query, keyValue } = widths(plan);
+  for (const width of [query, query, keyValue, keyValue]) sum.matrix(plan.compute, tokens, width);
+}
+
+/** On a GPU they lie over the block's raw gate and up, which nothing reads any more then, where there is room. */
+function attentionGradientsOverGate(plan: EngineLayout): boolean {
+  if (plan.device !== 'cuda') return false;
+  const { tokens, intermediate } = widths(plan);
+  const gate = new Sum();
+  for (let i = 0; i < 2; i++) gate.matrix(plan.compute, tokens, intermediate);
+  const gradients = new Sum();
+  attentionGradients(gradients, plan);
+  return gradients.highest() <= gate.highest();
 }

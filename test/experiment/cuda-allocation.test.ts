@@ -1,5 +1,5 @@
-// The planner's scratch memory of the CUDA backend against the backend's own formulas, for many shapes. Needs the backend's library
-// but no GPU.
+// The planner's memory on a GPU against the engine's own layout, and its scratch memory against the backend's formulas, for many
+// shapes. No GPU is needed; for the scratch memory the backend's library is.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -9,6 +9,7 @@ import test from 'node:test';
 import type { EngineConfig, LrqatAddon } from '../../native/binding/addon';
 import type { PlanInput } from '../../src/experiment';
 import { cudaScratchBytes } from '../../src/experiment/cuda-scratch';
+import { memoryParts } from '../../src/experiment/memory-layout';
 import { layoutOf } from '../../src/experiment/planner';
 import { linearNames } from '../../src/formats/model-shape';
 import { findNative } from '../../src/launch/native-files';
@@ -47,9 +48,9 @@ function input(changes: Partial<PlanInput>, spec: Partial<EngineConfig['linears'
   };
 }
 
-function backendBytes(library: string, plan: PlanInput): number {
+function configOf(library: string, plan: PlanInput): EngineConfig {
   const { shape, device: _device, ...layout } = layoutOf(plan);
-  return addon.cudaScratchBytes(library, {
+  return {
     ...layout,
     model: shape,
     tensors: [],
@@ -57,46 +58,62 @@ function backendBytes(library: string, plan: PlanInput): number {
     oneDnn: null,
     seed: 0,
     plan: null,
-  });
+  };
 }
+
+function plans(): PlanInput[] {
+  const plans: PlanInput[] = [llama7B, llama13B, llama70B].flatMap((shape) =>
+    [1, 4, 8].map((microBatchSize) => input({ shape, microBatchSize })),
+  );
+  plans.push(input({ shape: llama7B, training: false }), input({ shape: llama70B }, { groupSize: 128 }));
+  const random = randomNumbers(5);
+  const pick = (low: number, high: number): number => low + Math.floor(random() * (high - low + 1));
+  for (let round = 0; round < 60; round++) {
+    const kvHeads = pick(1, 4);
+    const shape = {
+      ...tiny,
+      hiddenSize: pick(8, 700),
+      intermediateSize: pick(8, 1500),
+      layers: pick(1, 3),
+      heads: kvHeads * pick(1, 4),
+      kvHeads,
+      headDim: 2 * pick(4, 64),
+      vocabSize: pick(20, 40_000),
+    };
+    plans.push(
+      input(
+        {
+          shape,
+          microBatchSize: pick(1, 9),
+          sequenceLength: pick(1, 3000),
+          training: random() < 0.8,
+          activationCheckpointing: random() < 0.5 ? 'none' : 'block',
+        },
+        { rank: pick(0, 8), groupSize: pick(-1, 0), learnScales: random() < 0.7 },
+      ),
+    );
+  }
+  return plans;
+}
+
+test('memory on CUDA is planned as the engine places it', () => {
+  for (const plan of plans()) {
+    const layout = layoutOf(plan);
+    const placed = addon.memoryParts(configOf('none', plan), cudaScratchBytes(layout));
+    assert.deepEqual(memoryParts(layout), placed, JSON.stringify(plan));
+  }
+});
 
 test(
   'scratch memory on CUDA is planned as the backend takes it',
   { skip: cuda === null ? 'no CUDA backend' : false },
   () => {
     if (cuda === null) return;
-    const plans: PlanInput[] = [llama7B, llama13B, llama70B].flatMap((shape) =>
-      [1, 4, 8].map((microBatchSize) => input({ shape, microBatchSize })),
-    );
-    plans.push(input({ shape: llama7B, training: false }), input({ shape: llama70B }, { groupSize: 128 }));
-    const random = randomNumbers(5);
-    const pick = (low: number, high: number): number => low + Math.floor(random() * (high - low + 1));
-    for (let round = 0; round < 60; round++) {
-      const kvHeads = pick(1, 4);
-      const shape = {
-        ...tiny,
-        hiddenSize: pick(8, 700),
-        intermediateSize: pick(8, 1500),
-        layers: pick(1, 3),
-        heads: kvHeads * pick(1, 4),
-        kvHeads,
-        headDim: 2 * pick(4, 64),
-        vocabSize: pick(20, 40_000),
-      };
-      plans.push(
-        input(
-          {
-            shape,
-            microBatchSize: pick(1, 9),
-            sequenceLength: pick(1, 3000),
-            training: random() < 0.8,
-            activationCheckpointing: random() < 0.5 ? 'none' : 'block',
-          },
-          { rank: pick(0, 8), groupSize: pick(-1, 0), learnScales: random() < 0.7 },
-        ),
+    for (const plan of plans())
+      assert.equal(
+        cudaScratchBytes(layoutOf(plan)),
+        addon.cudaScratchBytes(cuda, configOf(cuda, plan)),
+        JSON.stringify(plan),
       );
-    }
-    for (const plan of plans)
-      assert.equal(cudaScratchBytes(layoutOf(plan)), backendBytes(cuda, plan), JSON.stringify(plan));
   },
 );

@@ -93,6 +93,13 @@ __device__ __forceinline__ void waitBarrier(uint32_t barrier, int parity) {
 
 /// Barriers of a ring of `Stages` shared buffers: `ready` when the copy engine has filled one, `free` when its readers
 /// are done. Writer and readers count the uses themselves.
+///
+/// compute-sanitizer's racecheck reports the copy of the row statistics (a write by the copying thread) against the
+/// readers' loads of them, the only loads here that are neither wgmma's nor behind a barrier of the block: it follows
+/// neither the bytes that complete `ready` nor the arrivals at `free`. Both orders hold. Written, then read: a reader
+/// waits for `ready`, whose phase ends only when the announced bytes are visible to those who wait. Read, then written:
+/// every value has reached its lane's registers before the lane goes into the __syncwarp of release(), the arrival behind
+/// it releases, and the copying thread acquires it by waiting for `free` before it starts the next copy into the buffer.
 template <int Stages>
 struct Ring {
   uint32_t barriers;  // [2·Stages] of 8 bytes

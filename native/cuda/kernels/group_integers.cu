@@ -32,6 +32,8 @@ struct IntegerSink {
   }
   __device__ __forceinline__ void group(State&, int, int, int, bool) const {}
   __device__ __forceinline__ void finish(const State&) const {}
+  __device__ __forceinline__ void begin() const {}
+  __device__ __forceinline__ void done(const State&) const {}
 };
 
 }  // namespace

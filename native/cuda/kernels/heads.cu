@@ -224,7 +224,7 @@ __device__ __forceinline__ Angles* stagedAngles() {
 template <typename E, int N, int K, bool Norm, bool Rotary>
 __global__ void __launch_bounds__(maximumThreads, 2)
     projectHeadsKernel(HeadShape shape, DeviceRaw<E> raw, E* out, int64_t rows, int64_t cols) {
-  constexpr int unroll = K == 1 ? 4 : 1;
+  constexpr int unroll = K > 1 ? 1 : Norm ? 2 : 4;
   const Place<N, K> place(shape);
   const int64_t begin = blockIdx.y * forwardTileRows;
   const int64_t end = min(rows, begin + forwardTileRows);
@@ -374,10 +374,9 @@ struct HeadLaunch {
   unsigned blocks;
 };
 
-/// Calls launch.operator()<N, K, Norm, Rotary>(HeadLaunch).
-template <typename E, typename Launch>
+/// Calls launch.operator()<N, K, Norm, Rotary>(HeadLaunch), N being `width` where the shape allows it.
+template <int width, typename Launch>
 void chooseHeadShape(const HeadTransform& transform, bool wide, Launch&& launch) {
-  constexpr int width = 16 / sizeof(E);
   static_assert(maximumHeadDim / 2 <= 32 * 8);
   const auto go = [&]<int N, int K>() {
     const HeadShape shape = shapeOf(transform, N);
@@ -410,7 +409,7 @@ void projectHeads(const RawOutput& raw, const HeadTransform& transform, Matrix o
   const auto tiles = static_cast<unsigned>((out.rows + forwardTileRows - 1) / forwardTileRows);
   dispatchActivation(out.type, [&](auto element) {
     using E = decltype(element);
-    chooseHeadShape<E>(transform, isAligned(raw.p.data) && isAligned(out.data) && allowsWidth(raw),
+    chooseHeadShape<4>(transform, isAligned(raw.p.data) && isAligned(out.data) && allowsWidth(raw),
                        [&]<int N, int K, bool Norm, bool Rotary>(const HeadLaunch& how) {
                          projectHeadsKernel<E, N, K, Norm, Rotary><<<dim3(how.blocks, tiles), how.threads, 0, stream>>>(
                              how.shape, DeviceRaw<E>::of(raw), elements<E>(out), out.rows, out.cols);
@@ -434,7 +433,7 @@ void projectHeadsBackward(Matrix dOut, const RawOutput& raw, const HeadTransform
   const bool wide = isAligned(raw.p.data) && isAligned(dOut.data) && isAligned(dYs.data) && allowsWidth(raw);
   dispatchActivation(dOut.type, [&](auto element) {
     using E = decltype(element);
-    chooseHeadShape<E>(transform, wide, [&]<int N, int K, bool Norm, bool Rotary>(const HeadLaunch& how) {
+    chooseHeadShape<16 / sizeof(E)>(transform, wide, [&]<int N, int K, bool Norm, bool Rotary>(const HeadLaunch& how) {
       const dim3 grid(how.blocks, static_cast<unsigned>(tiles.count));
       projectHeadsBackwardKernel<E, N, K, Norm, Rotary>
           <<<grid, how.threads, 0, stream>>>(how.shape, elements<E>(dOut), DeviceRaw<E>::of(raw), elements<E>(dYs),

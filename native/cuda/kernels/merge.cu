@@ -38,6 +38,8 @@ struct MergeSink {
   }
   __device__ __forceinline__ void group(State&, int, int, int, bool) const {}
   __device__ __forceinline__ void finish(const State&) const {}
+  __device__ __forceinline__ void begin() const {}
+  __device__ __forceinline__ void done(const State&) const {}
 };
 
 /// Octets of zeros behind the last column, up to the end of the group of 32.

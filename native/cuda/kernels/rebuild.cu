@@ -37,7 +37,7 @@ unsigned blocksFor(int64_t count) {
 
 template <typename E, bool kMask, WeightLayout kLayout>
 WeightSink<E, kMask, kLayout> weightSink(const LinearWeight& weight, const float* scale, Matrix out,
-                                         const ClippedSet* clipped, int64_t firstRow) {
+                                         const ClippedSet* clipped, const ClippedReport& report, int64_t firstRow) {
   const QuantSpec& spec = weight.spec;
   const int64_t n = weight.n;
   const bool group = spec.granularity == Granularity::Group;
@@ -50,7 +50,7 @@ WeightSink<E, kMask, kLayout> weightSink(const LinearWeight& weight, const float
           static_cast<uint32_t>(groups),
           static_cast<uint32_t>((weight.m - firstRow) * groups - 1),
           clipped ? clipped->mask : nullptr,
-          clipped ? clipped->rowCount : nullptr,
+          {clipped ? clipped->counters : nullptr, report},
           static_cast<float>(spec.qmin()),
           static_cast<float>(spec.qmax()),
           static_cast<uint32_t>(n)};
@@ -65,10 +65,10 @@ WeightLayout layoutOf(const LinearWeight& weight, const Matrix& out) {
 
 template <typename E, bool kMask>
 void rebuildTrained(const LinearWeight& weight, const LowRank& lowRank, Matrix out, const ClippedSet* clipped,
-                    bool exact, cudaStream_t stream) {
+                    const ClippedReport& report, bool exact, cudaStream_t stream) {
   const RoundedSource source = trainedRows(weight, lowRank, 0, weight.m);
   const auto sink = [&]<WeightLayout kLayout>() {
-    return weightSink<E, kMask, kLayout>(weight, lowRank.scale, out, clipped, 0);
+    return weightSink<E, kMask, kLayout>(weight, lowRank.scale, out, clipped, report, 0);
   };
   if (exact) return launchRounded<true>(source, sink.template operator()<WeightLayout::Any>(), stream);
   // The training path; the others are there for every shape and for tests.
@@ -92,7 +92,7 @@ void rebuildMerged(const LinearWeight& weight, const LowRank& lowRank, Matrix ou
     dispatchActivation(out.type, [&](auto e) {
       launchRounded<false>(
           mergedRows(weight, panel, rows),
-          weightSink<decltype(e), false, WeightLayout::Any>(weight, lowRank.scale, out, nullptr, first), stream);
+          weightSink<decltype(e), false, WeightLayout::Any>(weight, lowRank.scale, out, nullptr, {}, first), stream);
     });
   };
   forPanels(staging, weight.merged, weight.m, packedRowBytes(weight.spec.bits, weight.n), panel, stream, launch);
@@ -128,24 +128,26 @@ void rebuildFromSource(const LinearWeight& weight, WeightForm form, Matrix out, 
 
 }  // namespace
 
-void rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightForm form, Matrix out, ClippedSet* clipped,
-                   bool exact, HostStaging& staging, Scratch& scratch, cudaStream_t stream) {
+void rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightForm form, Matrix out,
+                   const ClippedSet* clipped, const ClippedReport& report, bool exact, HostStaging& staging,
+                   Scratch& scratch, cudaStream_t stream) {
   LRQAT_CHECK(out.rows == weight.m && out.cols == weight.n && out.type != DType::F16);
   LRQAT_CHECK(form != WeightForm::Merged || weight.merged);
   if (clipped) {
-    LRQAT_CHECK(clipped->mask && clipped->rowCount);
-    LRQAT_CUDA(cudaMemsetAsync(clipped->rowCount, 0, static_cast<size_t>(weight.m) * 4, stream));
+    LRQAT_CHECK(clipped->mask && clipped->counters && report.published);
+    LRQAT_CHECK(weight.m * weight.n <= UINT32_MAX);
     if (form != WeightForm::Trained) {
       const int64_t words = weight.m * ((weight.n + 31) / 32);
       LRQAT_CUDA(cudaMemsetAsync(clipped->mask, 0, static_cast<size_t>(words) * 4, stream));
+      publishNoneClipped(report, stream);
     }
   }
   switch (form) {
     case WeightForm::Trained:
       return dispatchActivation(out.type, [&](auto e) {
         using E = decltype(e);
-        return clipped ? rebuildTrained<E, true>(weight, lowRank, out, clipped, exact, stream)
-                       : rebuildTrained<E, false>(weight, lowRank, out, clipped, exact, stream);
+        return clipped ? rebuildTrained<E, true>(weight, lowRank, out, clipped, report, exact, stream)
+                       : rebuildTrained<E, false>(weight, lowRank, out, clipped, report, exact, stream);
       });
     case WeightForm::Merged:
       return rebuildMerged(weight, lowRank, out, staging, scratch, stream);

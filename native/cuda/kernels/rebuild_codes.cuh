@@ -1,6 +1,7 @@
 // Φ0 as stored → float32, eight consecutive columns of a row at a time: loads first (`load`), arithmetic later
-// (`decode`), so that the loads of the next columns fly while these are worked on. Loads are not conditional: what lies
-// past the end is read from the last place there is, and never used.
+// (`decode`), so that the loads of the next columns fly while these are worked on. A place is a row (`row`) and a
+// column in it (`column`). Loads are not conditional: rows past the end are for the caller to replace by the last one,
+// columns past it are read from the last place there is, and never used.
 #pragma once
 
 #include <cstdint>
@@ -35,6 +36,7 @@ enum class RoundForm : uint8_t {
 template <int kWidth, RoundForm kForm>
 struct PackedCodes {
   static constexpr RoundForm form = kForm;
+  static constexpr bool packed = true;
   /// Bits of the fraction behind the code's last one.
   static constexpr int kFractionShift = kWidth == 8 ? 8 : 1;
   struct Raw {
@@ -42,35 +44,33 @@ struct PackedCodes {
   };
   /// The first word with bits of a thread's eight codes, and the place of those bits.
   struct Cursor {
-    uint32_t group;  // bytes before the group of 32 codes
-    uint32_t first;  // bytes of the group before that word
+    uint32_t first;  // bytes of the row before that word
     int shift;       // of the first bit in it
     int present;     // words of the group from it on
   };
   const uint8_t* codes;  // [rows, rowBytes]
   uint32_t rowBytes;
-  uint32_t limit;  // bytes before the last group
   uint32_t width;
   CodeNumbers numbers;
 
   __device__ __forceinline__ uint32_t codeWidth() const { return kWidth > 0 ? kWidth : width; }
 
+  __device__ __forceinline__ uint32_t row(int row) const { return static_cast<uint32_t>(row) * rowBytes; }
+
   /// `column` is a multiple of 8; eight codes are kWidth bytes.
-  __device__ __forceinline__ Cursor at(int row, int column) const {
+  __device__ __forceinline__ Cursor column(int column) const {
     const uint32_t w = codeWidth();
-    const uint32_t group =
-        static_cast<uint32_t>(row) * rowBytes + static_cast<uint32_t>(column) / kGroupColumns * 4 * w;
-    const uint32_t byte = static_cast<uint32_t>(column) / kOctet % 4 * w;
     if constexpr (kWidth == 2 || kWidth == 4 || kWidth == 8) {
-      return {group, byte, 0, 0};
+      return {static_cast<uint32_t>(column) / kOctet * w, 0, 0};
     } else {
-      return {group, byte / 4 * 4, static_cast<int>(byte % 4 * 8), static_cast<int>(w - byte / 4)};
+      const uint32_t group = static_cast<uint32_t>(column) / kGroupColumns * 4 * w;
+      const uint32_t byte = static_cast<uint32_t>(column) / kOctet % 4 * w;
+      return {group + byte / 4 * 4, static_cast<int>(byte % 4 * 8), static_cast<int>(w - byte / 4)};
     }
   }
 
-  /// Of the octet `rows` further on.
-  __device__ __forceinline__ Raw load(const Cursor& cursor, int rows) const {
-    const uint8_t* from = codes + (min(cursor.group + static_cast<uint32_t>(rows) * rowBytes, limit) + cursor.first);
+  __device__ __forceinline__ Raw load(uint32_t row, const Cursor& cursor) const {
+    const uint8_t* from = codes + (row + cursor.first);
     if constexpr (kWidth == 8) {
       const uint2 words = __ldg(reinterpret_cast<const uint2*>(from));
       return {words.x, words.y};
@@ -166,6 +166,7 @@ struct PackedCodes {
 template <typename E>
 struct FloatCodes {
   static constexpr RoundForm form = RoundForm::Sum;
+  static constexpr bool packed = false;
   struct Raw {
     alignas(16) E value[kOctet];
   };
@@ -175,13 +176,12 @@ struct FloatCodes {
   uint32_t limit;   // of the last octet where vectorized, else of the last element
   bool vectorized;  // n % 8 == 0 and 16-byte aligned
 
-  __device__ __forceinline__ Cursor at(int row, int column) const {
-    return static_cast<uint32_t>(row) * n + static_cast<uint32_t>(column);
-  }
+  __device__ __forceinline__ uint32_t row(int row) const { return static_cast<uint32_t>(row) * n; }
+  __device__ __forceinline__ Cursor column(int column) const { return static_cast<uint32_t>(column); }
 
-  __device__ __forceinline__ Raw load(const Cursor& cursor, int rows) const {
+  __device__ __forceinline__ Raw load(uint32_t row, const Cursor& cursor) const {
     Raw raw;
-    const uint32_t offset = cursor + static_cast<uint32_t>(rows) * n;
+    const uint32_t offset = row + cursor;
     if (vectorized) {
       const auto* from = reinterpret_cast<const uint4*>(values + min(offset, limit));
       auto* words = reinterpret_cast<uint4*>(raw.value);

@@ -1,6 +1,7 @@
-// A·B of one warp's 32 rows × 32 columns, in the register layout of mma.m16n8k16: of row block i (16 rows) and column
-// tile t, lane 4g + q holds rows g and g + 8 and columns 8q + 2t and 8q + 2t + 1, so that a lane's columns are eight
-// consecutive ones. k may be taken in any order as long as A and B agree: lane q multiplies k = 8q … 8q + 7 of each 32.
+// A·B of one warp's 16 rows (or a multiple) × 32 columns, in the register layout of mma.m16n8k16: of row block i (16
+// rows) and column tile t, lane 4g + q holds rows g and g + 8 and columns 8q + 2t and 8q + 2t + 1, so that a lane's
+// columns are eight consecutive ones. k may be taken in any order as long as A and B agree: lane q multiplies k = 8q …
+// 8q + 7 of each 32.
 //
 // Two forms, of which a run uses one throughout:
 // * split bf16: x = hi + lo with hi = bf16(x), lo = bf16(x − hi); lo·hi + hi·lo + hi·hi on tensor cores, float32
@@ -17,7 +18,10 @@
 namespace lrqat::cuda {
 
 inline constexpr int kRankChunk = 32;
-inline constexpr int kWarpRows = 32;
+inline constexpr int kRowBlocks = 1;
+inline constexpr int kWarpRows = 16 * kRowBlocks;
+/// Rows of a lane, eight from one to the next.
+inline constexpr int kSlots = 2 * kRowBlocks;
 
 struct Factors {
   const float* a;  // [m, rank]
@@ -30,11 +34,11 @@ struct Factors {
 };
 
 struct ProductTile {
-  float value[2][4][4];  // [row block][column tile][g: 0, 1; g + 8: 2, 3]
+  float value[kRowBlocks][4][4];  // [row block][column tile][g: 0, 1; g + 8: 2, 3]
 
   __device__ __forceinline__ void clear() {
 #pragma unroll
-    for (int i = 0; i < 32; ++i) value[i / 16][i / 4 % 4][i % 4] = 0.0F;
+    for (int i = 0; i < kRowBlocks * 16; ++i) value[i / 16][i / 4 % 4][i % 4] = 0.0F;
   }
 };
 
@@ -62,8 +66,9 @@ __device__ __forceinline__ void multiplyTile(float (&c)[4], const uint32_t (&a)[
 }
 
 /// B of one block's columns in shared memory, split, [chunk][high, low][position][32 ranks] as 16-byte pieces of eight
-/// ranks. `position` orders columns as the lanes want them; pieces are swizzled so that reading (consecutive positions,
-/// all pieces) has no bank conflicts and writing few.
+/// ranks. `position` orders columns as the lanes want them; pieces are swizzled so that reading (eight positions from a
+/// multiple of eight on, all pieces: one run of memory) has no bank conflicts and writing few, in a way that is the
+/// same for every eight positions.
 template <int kColumns>
 struct SplitPanel {
   uint4* memory;
@@ -74,7 +79,7 @@ struct SplitPanel {
   }
 
   static __device__ __forceinline__ int place(int position, int octet) {
-    return position * 4 + (octet ^ ((position >> 3 ^ position >> 1) & 3));
+    return position * 4 + (octet ^ (position >> 1 & 3));
   }
   __device__ __forceinline__ uint4* part(int chunk, int part) const {
     return memory + (chunk * 2 + part) * (kColumns * 4);
@@ -138,15 +143,15 @@ struct SplitPanel {
 
 /// A of one warp's rows and 32 ranks as mma operands. Rows past the end repeat the last.
 struct SplitRows {
-  uint32_t high[2][2][4];  // [row block][k step][register]
-  uint32_t low[2][2][4];
+  uint32_t high[kRowBlocks][2][4];  // [row block][k step][register]
+  uint32_t low[kRowBlocks][2][4];
 
   __device__ __forceinline__ void load(const Factors& factors, int firstRow, int chunk) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int first = chunk * kRankChunk + lane % 4 * 8;
-    float x[4][8];
+    float x[kSlots][8];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < kSlots; ++i) {
       const int row = min(firstRow + i * 8 + lane / 4, factors.m - 1);
       const float* from = factors.a + (static_cast<int64_t>(row) * factors.rank + first);
       if (factors.aVectorized) {
@@ -165,7 +170,7 @@ struct SplitRows {
       }
     }
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < kSlots; ++i) {
 #pragma unroll
       for (int step = 0; step < 2; ++step) {
         const SplitPair near = split(x[i][4 * step], x[i][4 * step + 1]);
@@ -179,31 +184,31 @@ struct SplitRows {
   }
 };
 
-/// tile += A·B over one chunk of ranks; `position`: of the group's first column in the panel.
+/// tile += A·B over one chunk of ranks; `position`: of the group's first column in the panel, a multiple of 32.
 template <int kColumns>
 __device__ __forceinline__ void multiplySplit(const SplitRows& rows, const SplitPanel<kColumns>& panel, int chunk,
                                               int position, ProductTile& tile) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const uint4* high = panel.part(chunk, 0) + position * 4;
-  const uint4* low = panel.part(chunk, 1) + position * 4;
+  const int at = SplitPanel<kColumns>::place(position + lane / 4, lane % 4);
+  const uint4* high = panel.part(chunk, 0) + at;
+  const uint4* low = panel.part(chunk, 1) + at;
 #pragma unroll
   for (int t = 0; t < 4; ++t) {
-    const int at = SplitPanel<kColumns>::place(t * 8 + lane / 4, lane % 4);
-    const uint4 h = high[at];
-    const uint4 l = low[at];
+    const uint4 h = high[t * 32];
+    const uint4 l = low[t * 32];
     // The small terms first: they are added before the sum is large.
 #pragma unroll
-    for (int block = 0; block < 2; ++block) multiplyTile(tile.value[block][t], rows.low[block][0], h.x, h.y);
+    for (int block = 0; block < kRowBlocks; ++block) multiplyTile(tile.value[block][t], rows.low[block][0], h.x, h.y);
 #pragma unroll
-    for (int block = 0; block < 2; ++block) multiplyTile(tile.value[block][t], rows.low[block][1], h.z, h.w);
+    for (int block = 0; block < kRowBlocks; ++block) multiplyTile(tile.value[block][t], rows.low[block][1], h.z, h.w);
 #pragma unroll
-    for (int block = 0; block < 2; ++block) multiplyTile(tile.value[block][t], rows.high[block][0], l.x, l.y);
+    for (int block = 0; block < kRowBlocks; ++block) multiplyTile(tile.value[block][t], rows.high[block][0], l.x, l.y);
 #pragma unroll
-    for (int block = 0; block < 2; ++block) multiplyTile(tile.value[block][t], rows.high[block][1], l.z, l.w);
+    for (int block = 0; block < kRowBlocks; ++block) multiplyTile(tile.value[block][t], rows.high[block][1], l.z, l.w);
 #pragma unroll
-    for (int block = 0; block < 2; ++block) multiplyTile(tile.value[block][t], rows.high[block][0], h.x, h.y);
+    for (int block = 0; block < kRowBlocks; ++block) multiplyTile(tile.value[block][t], rows.high[block][0], h.x, h.y);
 #pragma unroll
-    for (int block = 0; block < 2; ++block) multiplyTile(tile.value[block][t], rows.high[block][1], h.z, h.w);
+    for (int block = 0; block < kRowBlocks; ++block) multiplyTile(tile.value[block][t], rows.high[block][1], h.z, h.w);
   }
 }
 
@@ -211,10 +216,10 @@ __device__ __forceinline__ void multiplySplit(const SplitRows& rows, const Split
 __device__ __forceinline__ void multiplyExact(const Factors& factors, int firstRow, int firstColumn,
                                               ProductTile& tile) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const float* a[4];
+  const float* a[kSlots];
   int column[8];
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < kSlots; ++i) {
     const int row = min(firstRow + i * 8 + lane / 4, factors.m - 1);
     a[i] = factors.a + static_cast<int64_t>(row) * factors.rank;
   }
@@ -226,7 +231,7 @@ __device__ __forceinline__ void multiplyExact(const Factors& factors, int firstR
 #pragma unroll
     for (int j = 0; j < 8; ++j) right[j] = __ldg(b + column[j]);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < kSlots; ++i) {
       const float left = __ldg(a[i] + k);
 #pragma unroll
       for (int j = 0; j < 8; ++j) {

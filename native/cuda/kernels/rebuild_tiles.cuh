@@ -59,21 +59,25 @@ __device__ __forceinline__ void roundOctet(const Codes& codes, const typename Co
 }
 
 inline constexpr int kTileThreads = 256;
-/// Blocks that a GPU of 132 multiprocessors runs at once; on others only the balance suffers.
-inline constexpr int kBlocksAtOnce = 264;
+/// Blocks of a multiprocessor at least. Latency, not a unit, is what limits these kernels: the training path has as
+/// many warps as its registers allow.
+template <class Codes, bool kOneChunk>
+inline constexpr int kTileBlocks = Codes::packed&& kOneChunk ? 3 : 2;
+/// Multiprocessors of a large GPU; on others only the balance suffers.
+inline constexpr int kMultiprocessors = 132;
 
-/// A block: kColumns columns of B in shared memory. The groups of 32 rows × 32 columns of these columns, row block
-/// after row block, are dealt out evenly to the warps of all blocks of the column, which then work independently.
+/// A block: kColumns columns of B in shared memory. The groups of kWarpRows rows × 32 columns of these columns, row
+/// block after row block, are dealt out evenly to the warps of all blocks of the column, which then work independently.
 ///
 /// Sink: a value type with a State made by each thread. For each row block or part of one `start(state, row, column,
 /// group)` with the row of slot 0 and the lane's first column, then for each group `octet(state, slot, rowsLeft,
-/// column, codes, raw, rounded)` for the four slots (rows of a lane, eight from one to the next; slot i has a row where
-/// rowsLeft > 8·i) followed by `group(state, rowsLeft, nextRow, nextColumn, last)`, then `finish(state)`; all by whole
-/// warps.
+/// column, codes, raw, rounded)` for the slots (slot i has a row where rowsLeft > 8·i) followed by `group(state,
+/// rowsLeft, nextRow, nextColumn, last)`, then `finish(state)`; all by whole warps. `begin()` comes before a barrier of
+/// the block, `done(state)` last of all from every warp.
 ///
 /// kOneChunk: rank ≤ kRankChunk, so that the operands of A stay in registers.
 template <class Codes, bool kExact, bool kOneChunk, int kColumns, class Sink>
-__global__ void __launch_bounds__(kTileThreads, 2)
+__global__ void __launch_bounds__(kTileThreads, kTileBlocks<Codes, kOneChunk>)
     roundedTiles(Codes codes, Factors factors, Rounding rounding, Sink sink) {
   extern __shared__ uint4 panelMemory[];
   // Groups whose products are made together: with many ranks A is read again for each step.
@@ -84,13 +88,12 @@ __global__ void __launch_bounds__(kTileThreads, 2)
   const int laneColumn = blockColumn + lane % 4 * kOctet;
   const int groups = (min(kColumns, factors.n - blockColumn) + kGroupColumns - 1) / kGroupColumns;
 
+  sink.begin();
   const SplitPanel<kColumns> panel{panelMemory};
   if constexpr (!kExact) {
-    if (kOneChunk || chunks > 0) {
-      panel.template fill<kTileThreads>(factors, blockColumn);
-      __syncthreads();
-    }
+    if (kOneChunk || chunks > 0) panel.template fill<kTileThreads>(factors, blockColumn);
   }
+  __syncthreads();
 
   const int stepsPerRow = (groups + kGroups - 1) / kGroups;
   const int64_t steps = static_cast<int64_t>((factors.m + kWarpRows - 1) / kWarpRows) * stepsPerRow;
@@ -98,20 +101,30 @@ __global__ void __launch_bounds__(kTileThreads, 2)
   const int warp = static_cast<int>(blockIdx.y) * (kTileThreads / 32) + static_cast<int>(threadIdx.x) / 32;
   const auto first = static_cast<int>(steps * warp / warps);
   int left = static_cast<int>(steps * (warp + 1) / warps) - first;
-  if (left == 0) return;
+  typename Sink::State state{};
+  if (left == 0) {
+    sink.done(state);
+    return;
+  }
 
   int warpRow = first / stepsPerRow * kWarpRows;
   int group = first % stepsPerRow * kGroups;
-  typename Codes::Raw raw[4];
-  const auto fetch = [&](int slot, const typename Codes::Cursor& cursor) { raw[slot] = codes.load(cursor, slot * 8); };
+  typename Codes::Raw raw[kSlots];
+  uint32_t codeRow[kSlots] = {};
+  const auto rowOf = [&](int row, int slot) { return codes.row(min(row + slot * 8 + lane / 4, factors.m - 1)); };
+  const auto fetch = [&](int slot, const typename Codes::Cursor& cursor) {
+    raw[slot] = codes.load(codeRow[slot], cursor);
+  };
   {
-    const typename Codes::Cursor cursor = codes.at(warpRow + lane / 4, laneColumn + group * kGroupColumns);
+    const typename Codes::Cursor cursor = codes.column(laneColumn + group * kGroupColumns);
 #pragma unroll
-    for (int slot = 0; slot < 4; ++slot) fetch(slot, cursor);
+    for (int slot = 0; slot < kSlots; ++slot) {
+      codeRow[slot] = rowOf(warpRow, slot);
+      fetch(slot, cursor);
+    }
   }
   SplitRows splitRows;
   if constexpr (!kExact && kOneChunk) splitRows.load(factors, warpRow, 0);
-  typename Sink::State state;
   sink.start(state, warpRow + lane / 4, laneColumn + group * kGroupColumns, group);
 
   while (true) {
@@ -142,17 +155,17 @@ __global__ void __launch_bounds__(kTileThreads, 2)
       ++group;
       const bool stepEnds = i + 1 == kGroups || group == groups;
       last = stepEnds && left == 0;
-      // After the last group the same one again: what is fetched then is not used.
-      if (last) {
-        --group;
-      } else if (group == groups) {
-        group = 0;
-        nextRow += kWarpRows;
-      }
-      const int nextColumn = laneColumn + group * kGroupColumns;
-      const typename Codes::Cursor cursor = codes.at(nextRow + lane / 4, nextColumn);
+      // After the last group the same one again: what is fetched then is not used. Selections, not branches: these
+      // would keep the products from overlapping with what follows.
+      const bool wraps = !last && group == groups;
+      group = last ? group - 1 : wraps ? 0 : group;
+      nextRow = wraps ? warpRow + kWarpRows : warpRow;
 #pragma unroll
-      for (int slot = 0; slot < 4; ++slot) {
+      for (int slot = 0; slot < kSlots; ++slot) codeRow[slot] = wraps ? rowOf(nextRow, slot) : codeRow[slot];
+      const int nextColumn = laneColumn + group * kGroupColumns;
+      const typename Codes::Cursor cursor = codes.column(nextColumn);
+#pragma unroll
+      for (int slot = 0; slot < kSlots; ++slot) {
         float product[kOctet];
         float rounded[kOctet];
 #pragma unroll
@@ -168,7 +181,10 @@ __global__ void __launch_bounds__(kTileThreads, 2)
     }
     if (!last && nextRow == warpRow) continue;
     sink.finish(state);
-    if (last) return;
+    if (last) {
+      sink.done(state);
+      return;
+    }
     warpRow = nextRow;
     if constexpr (!kExact && kOneChunk) splitRows.load(factors, warpRow, 0);
     sink.start(state, warpRow + lane / 4, laneColumn, 0);
@@ -227,7 +243,7 @@ void launchColumns(const RoundedSource& source, const Codes& codes, const Sink& 
   const int columnTiles = (factors.n + kColumns - 1) / kColumns;
   // One round of blocks, but never so many that a warp has less than one block of rows.
   const int mostRows = (factors.m + kWarpRows * (kTileThreads / 32) - 1) / (kWarpRows * (kTileThreads / 32));
-  const int rows = std::clamp(kBlocksAtOnce / columnTiles, 1, mostRows);
+  const int rows = std::clamp(kMultiprocessors * kTileBlocks<Codes, kOneChunk> / columnTiles, 1, mostRows);
   const dim3 grid(static_cast<unsigned>(columnTiles), static_cast<unsigned>(rows));
   kernel<<<grid, kTileThreads, static_cast<size_t>(shared), stream>>>(codes, factors, rounding, sink);
   LRQAT_CUDA(cudaGetLastError());
@@ -244,9 +260,7 @@ PackedCodes<kWidth, kForm> packedCodes(const RoundedSource& source) {
   using Codes = PackedCodes<kWidth, kForm>;
   const auto rowBytes = static_cast<uint32_t>(packedRowBytes(source.spec.codeBits(), source.factors.n));
   const auto width = static_cast<uint32_t>(source.spec.codeBits());
-  return {static_cast<const uint8_t*>(source.codes), rowBytes,
-          static_cast<uint32_t>(source.factors.m) * rowBytes - 4 * width, width,
-          codeNumbers(source.spec, Codes::kFractionShift)};
+  return {static_cast<const uint8_t*>(source.codes), rowBytes, width, codeNumbers(source.spec, Codes::kFractionShift)};
 }
 
 template <typename E>

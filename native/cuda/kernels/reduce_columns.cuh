@@ -5,6 +5,7 @@
 //   static constexpr int width   N, columns of a thread
 //   static constexpr int sums    sets of column sums, 0…2
 //   static constexpr int unroll  rows whose loads are in flight together
+//   static constexpr int blocks  of a multiprocessor at least: bounds the registers
 //   struct Columns               registers of a column
 //   struct Loaded                bits of N elements of one row of every input
 //   void columns(int64_t column, Columns&)
@@ -30,7 +31,7 @@ constexpr int64_t tileRowsOf = Op::sums > 0 ? sumTileRows : sumTileRows / 2;
 
 // grid: (strips of 32·N columns, row tiles); block: (32, 8)
 template <typename Op>
-__global__ void __launch_bounds__(stripThreads* stripRows, 2)
+__global__ void __launch_bounds__(stripThreads* stripRows, Op::blocks)
     columnKernel(Op op, int64_t rows, int64_t cols, float* partial0, float* partial1) {
   constexpr int N = Op::width;
   constexpr int sets = Op::sums > 0 ? Op::sums : 1;

@@ -11,6 +11,7 @@ struct AddResidual {
   static constexpr int width = N;
   static constexpr int sums = 0;
   static constexpr int unroll = 4;
+  static constexpr int blocks = 2;
   using Columns = RawColumns<N>;
   struct Loaded {
     Bits<X, N> x;
@@ -43,6 +44,7 @@ struct AddResidualBackward {
   static constexpr int width = N;
   static constexpr int sums = 1;
   static constexpr int unroll = 4;
+  static constexpr int blocks = 2;
   using Columns = RawColumns<N>;
   struct Loaded {
     Bits<float, N> dY;

@@ -3,6 +3,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <algorithm>
+
 #include "core/grid.h"
 #include "cuda/check.h"
 #include "cuda/kernels/reduce.cuh"
@@ -13,6 +15,8 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kTensorThreads = 1024;
+/// A launch has at most 4 KiB of parameters on every driver.
+constexpr size_t kParameterBytes = 4000;
 
 /// How a trained number becomes a scale. Integer storage trains the plain scale: neither floor nor log domain.
 struct ScaleForm {
@@ -30,74 +34,122 @@ struct ScaleForm {
     if (format != ScaleFormat::F16) return scale;
     return __half2float(__float2half_rn(fminf(fmaxf(scale, kHalfScaleMin), kHalfScaleMax)));
   }
-  /// What a gradient of the scale is for the trained number.
-  __device__ float gradient(float theta, float scale, float ofScale) const {
-    if (log) return ofScale * scale;
-    return !floored || theta >= kScaleFloor ? ofScale : 0.0F;
-  }
 };
 
-__global__ void materialize(ScaleForm form, const float* theta, float* scale, int64_t count) {
+/// One linear as the kernels see it.
+struct Scales {
+  const float* theta;
+  float* scale;
+  float* rowScale;
+  int64_t scales;
+  int64_t rows;
+  int rowStride;  // of the scales: 0 where all rows share one
+  ScaleForm form;
+};
+
+struct Gradients {
+  const float* theta;
+  const float* scale;
+  float* gradient;
+  int64_t scales;
+  ScaleForm form;
+};
+
+template <typename Job>
+struct Jobs {
+  static constexpr int most = static_cast<int>(kParameterBytes / sizeof(Job));
+  Job job[most];
+};
+
+/// blockIdx.y: linear; blockIdx.x: kThreads scales or rows of it.
+__global__ void materialize(const __grid_constant__ Jobs<Scales> jobs) {
+  const Scales& job = jobs.job[blockIdx.y];
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i >= count) return;
-  const float value = theta[i];
-  // Rounded from double, so that it is the float32 exponential of the CPU but for rare last bits.
-  scale[i] = form.onGrid(form.log       ? static_cast<float>(exp(static_cast<double>(value)))
-                         : form.floored ? fmaxf(value, kScaleFloor)
-                                        : value);
+  if (i >= job.scales && (!job.rowScale || i >= job.rows)) return;
+  const auto scaleOf = [&](int64_t at) {
+    if (!job.theta) return job.scale[at];
+    const float value = job.theta[at];
+    // Rounded from double, so that it is the float32 exponential of the CPU but for rare last bits.
+    return job.form.onGrid(job.form.log       ? static_cast<float>(exp(static_cast<double>(value)))
+                           : job.form.floored ? fmaxf(value, kScaleFloor)
+                                              : value);
+  };
+  if (job.theta && i < job.scales) job.scale[i] = scaleOf(i);
+  if (job.rowScale && i < job.rows) job.rowScale[i] = scaleOf(i * job.rowStride);
 }
 
-__global__ void expand(const float* scale, int stride, float* rowScale, int64_t m) {
+__global__ void finish(const __grid_constant__ Jobs<Gradients> jobs) {
+  const Gradients& job = jobs.job[blockIdx.y];
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < m) rowScale[i] = scale[i * stride];
-}
-
-__global__ void addChannelGradients(ScaleForm form, const float* theta, const float* scale,
-                                    const float* rowScaleGradient, float* scaleGradient, int64_t m) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i < m) scaleGradient[i] += form.gradient(theta[i], scale[i], rowScaleGradient[i]);
+  if (i >= job.scales) return;
+  if (job.form.log) {
+    job.gradient[i] *= job.scale[i];
+  } else if (job.form.floored && job.theta[i] < kScaleFloor) {
+    job.gradient[i] = 0.0F;
+  }
 }
 
 /// One block.
-__global__ void addTensorGradient(ScaleForm form, const float* theta, const float* scale, const float* rowScaleGradient,
-                                  float* scaleGradient, int64_t m) {
+__global__ void addSum(const float* values, int64_t count, float* target) {
   __shared__ double shared[32];
   double sum = 0;
-  for (int64_t i = threadIdx.x; i < m; i += kTensorThreads) sum += static_cast<double>(rowScaleGradient[i]);
+  for (int64_t i = threadIdx.x; i < count; i += kTensorThreads) sum += static_cast<double>(values[i]);
   sum = blockSum(sum, shared);
-  if (threadIdx.x == 0) scaleGradient[0] += form.gradient(theta[0], scale[0], static_cast<float>(sum));
+  if (threadIdx.x == 0) *target += static_cast<float>(sum);
 }
 
-unsigned blocksFor(int64_t count) {
-  return static_cast<unsigned>((count + kThreads - 1) / kThreads);
+/// launch(jobs, number of them, elements of the longest) for as many tasks at a time as fit.
+template <typename Job, typename Task, typename Convert, typename Launch>
+void forBatches(std::span<const Task> tasks, Convert convert, Launch launch) {
+  constexpr auto most = static_cast<size_t>(Jobs<Job>::most);
+  for (size_t first = 0; first < tasks.size(); first += most) {
+    const auto batch = tasks.subspan(first, std::min(most, tasks.size() - first));
+    Jobs<Job> jobs{};
+    int64_t longest = 0;
+    for (size_t i = 0; i < batch.size(); ++i) {
+      jobs.job[i] = convert(batch[i]);
+      const LinearWeight& weight = *batch[i].weight;
+      longest = std::max({longest, weight.spec.scaleCount(weight.m, weight.n), weight.m});
+    }
+    const dim3 grid(static_cast<unsigned>((longest + kThreads - 1) / kThreads), static_cast<unsigned>(batch.size()));
+    launch(jobs, grid);
+    LRQAT_CUDA(cudaGetLastError());
+  }
 }
 
 }  // namespace
 
-void materializeScales(const LinearWeight& weight, const float* theta, float* scale, cudaStream_t stream) {
-  const int64_t count = weight.spec.scaleCount(weight.m, weight.n);
-  materialize<<<blocksFor(count), kThreads, 0, stream>>>(ScaleForm::of(weight.spec), theta, scale, count);
+void materializeScales(std::span<const ScaleTask> tasks, cudaStream_t stream) {
+  const auto convert = [](const ScaleTask& task) -> Scales {
+    const LinearWeight& weight = *task.weight;
+    LRQAT_CHECK(task.scale && (!task.rowScale || weight.spec.granularity != Granularity::Group));
+    return {task.theta,
+            task.scale,
+            task.rowScale,
+            weight.spec.scaleCount(weight.m, weight.n),
+            weight.m,
+            weight.spec.granularity == Granularity::Tensor ? 0 : 1,
+            ScaleForm::of(weight.spec)};
+  };
+  forBatches<Scales>(tasks, convert,
+                     [&](const Jobs<Scales>& jobs, dim3 grid) { materialize<<<grid, kThreads, 0, stream>>>(jobs); });
+}
+
+void sumRowScaleGradient(int64_t m, const float* rowScaleGradient, float* scaleGradient, cudaStream_t stream) {
+  LRQAT_CHECK(m > 0 && rowScaleGradient && scaleGradient);
+  addSum<<<1, kTensorThreads, 0, stream>>>(rowScaleGradient, m, scaleGradient);
   LRQAT_CUDA(cudaGetLastError());
 }
 
-void expandRowScale(const LinearWeight& weight, const float* scale, float* rowScale, cudaStream_t stream) {
-  LRQAT_CHECK(weight.spec.granularity != Granularity::Group);
-  const int stride = weight.spec.granularity == Granularity::Tensor ? 0 : 1;
-  expand<<<blocksFor(weight.m), kThreads, 0, stream>>>(scale, stride, rowScale, weight.m);
-  LRQAT_CUDA(cudaGetLastError());
-}
-
-void reduceRowScaleGradient(const LinearWeight& weight, const float* theta, const float* scale,
-                            const float* rowScaleGradient, float* scaleGradient, cudaStream_t stream) {
-  LRQAT_CHECK(weight.spec.granularity != Granularity::Group);
-  const ScaleForm form = ScaleForm::of(weight.spec);
-  if (weight.spec.granularity == Granularity::Tensor) {
-    addTensorGradient<<<1, kTensorThreads, 0, stream>>>(form, theta, scale, rowScaleGradient, scaleGradient, weight.m);
-  } else {
-    addChannelGradients<<<blocksFor(weight.m), kThreads, 0, stream>>>(form, theta, scale, rowScaleGradient,
-                                                                      scaleGradient, weight.m);
-  }
-  LRQAT_CUDA(cudaGetLastError());
+void finishScaleGradients(std::span<const ScaleGradientTask> tasks, cudaStream_t stream) {
+  const auto convert = [](const ScaleGradientTask& task) -> Gradients {
+    const LinearWeight& weight = *task.weight;
+    LRQAT_CHECK(weight.spec.granularity != Granularity::Group && task.theta && task.scale && task.gradient);
+    return {task.theta, task.scale, task.gradient, weight.spec.scaleCount(weight.m, weight.n),
+            ScaleForm::of(weight.spec)};
+  };
+  forBatches<Gradients>(tasks, convert,
+                        [&](const Jobs<Gradients>& jobs, dim3 grid) { finish<<<grid, kThreads, 0, stream>>>(jobs); });
 }
 
 }  // namespace lrqat::cuda

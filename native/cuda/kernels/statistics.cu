@@ -50,6 +50,8 @@ struct CountSink {
     if (clipped != 0) atomicAdd(&totals->clipped, static_cast<unsigned long long>(clipped));
     if (flipped != 0) atomicAdd(&totals->flipped, static_cast<unsigned long long>(flipped));
   }
+  __device__ __forceinline__ void begin() const {}
+  __device__ __forceinline__ void done(const State&) const {}
 };
 
 /// partial[block] = this block's share of Σ |s − s0| / s0.

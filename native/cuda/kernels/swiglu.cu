@@ -33,6 +33,7 @@ struct Swiglu {
   static constexpr int width = N;
   static constexpr int sums = 0;
   static constexpr int unroll = 4;
+  static constexpr int blocks = 2;
   using Columns = GateColumns<N>;
   struct Loaded {
     Bits<E, N> gate;
@@ -71,6 +72,7 @@ struct SwigluBackward {
   static constexpr int width = N;
   static constexpr int sums = 2;
   static constexpr int unroll = 2;
+  static constexpr int blocks = sizeof(E) == 2 ? 4 : 2;
   using Columns = GateColumns<N>;
   struct Loaded {
     Bits<E, N> dH;
@@ -160,7 +162,7 @@ void swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const
   LRQAT_CHECK(!h.data || sameShape(h, dH));
   dispatchActivation(dH.type, [&](auto element) {
     using E = decltype(element);
-    constexpr int width = 16 / sizeof(E);
+    constexpr int width = 4;  // also in bf16: with eight, the registers of two sums leave too few warps
     const auto launch = [&]<int N, bool WantsH>() {
       launchColumns(SwigluBackward<E, N, WantsH>{elements<E>(dH), DeviceRaw<E>::of(gate), DeviceRaw<E>::of(up),
                                                  elements<E>(dGate.dYs), elements<E>(dUp.dYs), elements<E>(h), dH.cols},

@@ -107,7 +107,9 @@ void bench(const BenchCase& one, int64_t m, int64_t n, double copy) {
   const DeviceArray<float> a(randomNormal(static_cast<size_t>(m * spec.rank), 2, 0.02F));
   const DeviceArray<float> b(randomNormal(static_cast<size_t>(spec.rank * n), 3, 0.02F));
   const DeviceArray<float> scale(std::vector<float>(static_cast<size_t>(spec.scaleCount(m, n)), 0.01F));
-  const DeviceArray<int32_t> rowCount(static_cast<size_t>(m));
+  const DeviceArray<uint32_t> counters(std::vector<uint32_t>{0, 0});
+  uint64_t* published = nullptr;
+  LRQAT_CUDA(cudaHostAlloc(reinterpret_cast<void**>(&published), 8, cudaHostAllocDefault));
   cuda::HostStaging staging;
   cuda::Scratch none;
   LinearWeight weight;
@@ -118,13 +120,14 @@ void bench(const BenchCase& one, int64_t m, int64_t n, double copy) {
   const double seconds = secondsPerCall(
       [&](int set) {
         weight.phi0 = codes.data() + static_cast<size_t>(set) * codeBytes;
-        ClippedSet clipped{.mask = reinterpret_cast<uint32_t*>(mask.data()) + static_cast<size_t>(set) * words,
-                           .rowCount = rowCount.data()};
+        const ClippedSet clipped{.mask = reinterpret_cast<uint32_t*>(mask.data()) + static_cast<size_t>(set) * words,
+                                 .counters = counters.data()};
         cuda::rebuildWeight(weight, {a.data(), b.data(), scale.data()}, WeightForm::Trained,
                             {out.data() + static_cast<size_t>(set) * size * 2, DType::BF16, m, n},
-                            one.mask ? &clipped : nullptr, false, staging, none, nullptr);
+                            one.mask ? &clipped : nullptr, {published, 1}, false, staging, none, nullptr);
       },
       sets);
+  cudaFreeHost(published);
   const double bytes = static_cast<double>(codeBytes + size * 2 + (one.mask ? words * 4 : 0)) +
                        4.0 * static_cast<double>(spec.rank * (m + n));
   std::printf("%6ldx%-6ld %-26s %8.1f us %8.0f GB/s %5.1f %% of copy\n", static_cast<long>(m), static_cast<long>(n),

@@ -16,11 +16,36 @@ const std::vector<WeightShape> kShapes = {{7, 172, 43}, {9, 96, 4},     {130, 64
                                           {33, 40, 8},  {141, 300, 12}, {260, 520, 40}};
 const std::vector<int> kRanks = {0, 3, 4, 32, 7, 16, 31, 33};
 
+/// Where a rebuild with a mask counts, and what it has told.
+class Counts {
+ public:
+  Counts() { LRQAT_CUDA(cudaHostAlloc(reinterpret_cast<void**>(&published_), 8, cudaHostAllocDefault)); }
+  ~Counts() { cudaFreeHost(published_); }
+  Counts(const Counts&) = delete;
+  Counts& operator=(const Counts&) = delete;
+
+  ClippedSet set(uint32_t* mask) const { return {.mask = mask, .counters = counters_.data()}; }
+  /// Of the next call.
+  cuda::ClippedReport next() { return {published_, ++sequence_}; }
+  /// What the last call has told.
+  int64_t told() const {
+    LRQAT_CUDA(cudaDeviceSynchronize());
+    expectEqual(static_cast<uint32_t>(*published_ >> 32), sequence_, "sequence of a count");
+    expect(counters_.read() == std::vector<uint32_t>{0, 0}, "counters are zero again");
+    return static_cast<int64_t>(*published_ & UINT32_MAX);
+  }
+
+ private:
+  DeviceArray<uint32_t> counters_{std::vector<uint32_t>{0, 0}};
+  uint64_t* published_ = nullptr;
+  uint32_t sequence_ = 0;
+};
+
 struct Results {
   std::vector<float> weight;
   std::vector<uint16_t> half;
   std::vector<uint32_t> mask, maskOfHalf;
-  std::vector<int32_t> rowCount;
+  int64_t told = 0;
   std::vector<uint8_t> merged;
   WeightStatistics statistics;
 };
@@ -33,15 +58,17 @@ Results onDevice(const TestLinear& host, bool exact, cuda::HostStaging& staging)
   DeviceArray<float> weight(size);
   DeviceArray<uint16_t> half(size);
   DeviceArray<uint32_t> mask(static_cast<size_t>(m * maskWords(n))), maskOfHalf(static_cast<size_t>(m * maskWords(n)));
-  DeviceArray<int32_t> rowCount(static_cast<size_t>(m)), rowCountOfHalf(static_cast<size_t>(m));
-  ClippedSet clipped{.mask = mask.data(), .rowCount = rowCount.data()};
-  ClippedSet clippedOfHalf{.mask = maskOfHalf.data(), .rowCount = rowCountOfHalf.data()};
+  Counts counts;
+  const ClippedSet clipped = counts.set(mask.data());
+  const ClippedSet clippedOfHalf = counts.set(maskOfHalf.data());
   cuda::Scratch none;
-  cuda::rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {weight.data(), DType::F32, m, n}, &clipped,
-                      exact, staging, none, nullptr);
-  cuda::rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {half.data(), DType::BF16, m, n},
-                      &clippedOfHalf, exact, staging, none, nullptr);
   Results results;
+  cuda::rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {weight.data(), DType::F32, m, n}, &clipped,
+                      counts.next(), exact, staging, none, nullptr);
+  results.told = counts.told();
+  cuda::rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {half.data(), DType::BF16, m, n},
+                      &clippedOfHalf, counts.next(), exact, staging, none, nullptr);
+  expectEqual(counts.told(), results.told, "count of both output types");
   results.merged.assign(static_cast<size_t>(m * packedRowBytes(host.weight.spec.bits, n)), 0xff);
   const DeviceScratch mergeScratch(cuda::mergeScratchBytes());
   cuda::Scratch scratch = mergeScratch.make();
@@ -53,15 +80,13 @@ Results onDevice(const TestLinear& host, bool exact, cuda::HostStaging& staging)
   results.half = half.read();
   results.mask = mask.read();
   results.maskOfHalf = maskOfHalf.read();
-  results.rowCount = rowCount.read();
-  expect(results.rowCount == rowCountOfHalf.read(), "row counts of both output types");
   mergeScratch.check();
   statisticsScratch.check();
 
   // Again, without a mask: the same bits.
   half.poison();
   cuda::rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {half.data(), DType::BF16, m, n}, nullptr,
-                      exact, staging, none, nullptr);
+                      {}, exact, staging, none, nullptr);
   expect(half.read() == results.half, "a second rebuild gives the same bits");
   return results;
 }
@@ -84,7 +109,6 @@ void checkConsistent(const TestLinear& host, const Results& results) {
   int64_t flipped = 0;
   expect(results.mask == results.maskOfHalf, "mask of both output types");
   for (int64_t i = 0; i < w.m; ++i) {
-    int32_t ofRow = 0;
     for (int64_t j = 0; j < w.n; ++j) {
       const auto at = static_cast<size_t>(i * w.n + j);
       const float scale = group ? host.scale[host.scaleIndex(i, j)] : 1.0F;
@@ -92,16 +116,15 @@ void checkConsistent(const TestLinear& host, const Results& results) {
       expectEqual(results.weight[at], static_cast<float>(q) * scale, "weight equals merged integer");
       // −0 and 0 are the same weight.
       expectEqual(floatFromBf16(results.half[at]), floatFromBf16(bf16FromFloat(results.weight[at])), "bf16 weight");
-      ofRow += masked(results, i, j, w.n);
+      clipped += masked(results, i, j, w.n);
       const double start =
           std::min<double>(std::max<double>(std::nearbyint(host.phi(i, j)), w.spec.qmin()), w.spec.qmax());
       flipped += w.spec.rank > 0 && q != static_cast<int>(start);
     }
     for (int64_t j = w.n; j < maskWords(w.n) * 32; ++j) expect(!masked(results, i, j, w.n), "mask beyond the row");
-    expectEqual(results.rowCount[static_cast<size_t>(i)], ofRow, "count of a row");
-    clipped += ofRow;
   }
   expectEqual(results.statistics.clipped, clipped, "clipped");
+  expectEqual(results.told, clipped, "clipped entries told");
   expectEqual(results.statistics.flipped, flipped, "flipped");
 }
 
@@ -226,15 +249,15 @@ void otherForms() {
       DeviceArray<float> weight(size);
       DeviceArray<uint16_t> half(size);
       DeviceArray<uint32_t> mask(static_cast<size_t>(shape.m * maskWords(shape.n)));
-      DeviceArray<int32_t> rowCount(static_cast<size_t>(shape.m));
-      ClippedSet clipped{.mask = mask.data(), .rowCount = rowCount.data()};
+      Counts counts;
+      const ClippedSet clipped = counts.set(mask.data());
       for (const bool exact : {false, true}) {
         cuda::Scratch scratch = memory.make();
         cuda::rebuildWeight(linear.weight, linear.lowRank(), form, {weight.data(), DType::F32, shape.m, shape.n},
-                            &clipped, exact, staging, scratch, nullptr);
+                            &clipped, counts.next(), exact, staging, scratch, nullptr);
         scratch = memory.make();
         cuda::rebuildWeight(linear.weight, linear.lowRank(), form, {half.data(), DType::BF16, shape.m, shape.n},
-                            nullptr, exact, staging, scratch, nullptr);
+                            nullptr, {}, exact, staging, scratch, nullptr);
         const std::string name = "form " + std::to_string(static_cast<int>(form));
         expect(weight.read() == expected, name + " float32");
         const std::vector<uint16_t> halves = half.read();
@@ -242,7 +265,7 @@ void otherForms() {
           expectEqual(floatFromBf16(halves[i]), floatFromBf16(bf16FromFloat(expected[i])), name + " bf16");
         }
         expect(mask.read() == std::vector<uint32_t>(static_cast<size_t>(shape.m * maskWords(shape.n)), 0), "no mask");
-        expect(rowCount.read() == std::vector<int32_t>(static_cast<size_t>(shape.m), 0), "no row counts");
+        expectEqual(counts.told(), int64_t{0}, "nothing clipped");
       }
     }
   };
@@ -318,30 +341,48 @@ void scales() {
           if (count > 1) theta[1] = 1e-8F;
           std::vector<float> scale(count);
           const auto backend = makeBackend(2, 64);
-          backend->materializeScales(weight, theta.data(), scale.data());
+          std::vector<float> rowScale(static_cast<size_t>(m));
+          const bool group = granularity == Granularity::Group;
           const DeviceArray<float> deviceTheta(theta);
           const DeviceArray<float> deviceScale(count);
-          cuda::materializeScales(weight, deviceTheta.data(), deviceScale.data(), nullptr);
+          const DeviceArray<float> deviceRowScale(rowScale);
+          // More linears than one launch takes; all the same, and the last one with its row scales.
+          std::vector<ScaleTask> tasks(100, {&weight, deviceTheta.data(), deviceScale.data(), nullptr});
+          if (!group) tasks.back().rowScale = deviceRowScale.data();
+          cuda::materializeScales(tasks, nullptr);
+          const ScaleTask task{&weight, theta.data(), scale.data(), nullptr};
+          backend->materializeScales(std::span(&task, 1));
           const std::vector<float> found = deviceScale.read();
           // Rounded from a double exponential; the C library's float one is within an ulp.
           for (size_t i = 0; i < count; ++i) {
             expectNear(found[i], scale[i],
                        domain == ScaleDomain::Log ? 2e-7 * std::abs(static_cast<double>(scale[i])) : 0, "scale");
           }
-          if (granularity == Granularity::Group) continue;
-          std::vector<float> rowScale(static_cast<size_t>(m));
-          backend->expandRowScale(weight, found.data(), rowScale.data());
-          const DeviceArray<float> deviceRowScale(static_cast<size_t>(m));
-          cuda::expandRowScale(weight, deviceScale.data(), deviceRowScale.data(), nullptr);
+          if (group) continue;
+          std::vector<float> given = found;
+          const ScaleTask expansion{&weight, nullptr, given.data(), rowScale.data()};
+          backend->materializeScales(std::span(&expansion, 1));
           expect(deviceRowScale.read() == rowScale, "row scales");
+          const DeviceArray<float> onlyRows(static_cast<size_t>(m));
+          const ScaleTask deviceExpansion{&weight, nullptr, deviceScale.data(), onlyRows.data()};
+          cuda::materializeScales(std::span(&deviceExpansion, 1), nullptr);
+          expect(onlyRows.read() == rowScale && deviceScale.read() == found, "row scales alone");
 
           const std::vector<float> rowGradient = randomNormal(static_cast<size_t>(m), ++seed);
           std::vector<float> gradient = randomNormal(count, ++seed);
           const DeviceArray<float> deviceRowGradient(rowGradient);
           const DeviceArray<float> deviceGradient(gradient);
-          backend->reduceRowScaleGradient(weight, theta.data(), found.data(), rowGradient.data(), gradient.data());
-          cuda::reduceRowScaleGradient(weight, deviceTheta.data(), deviceScale.data(), deviceRowGradient.data(),
-                                       deviceGradient.data(), nullptr);
+          if (granularity == Granularity::Tensor) {
+            backend->sumRowScaleGradient(m, rowGradient.data(), gradient.data());
+            cuda::sumRowScaleGradient(m, deviceRowGradient.data(), deviceGradient.data(), nullptr);
+          }
+          const ScaleGradientTask finish{&weight, theta.data(), found.data(), gradient.data()};
+          backend->finishScaleGradients(std::span(&finish, 1));
+          // Others in front of it, so that it is one of the second launch; theirs is memory of their own.
+          const DeviceArray<float> other(count);
+          std::vector<ScaleGradientTask> finishes(120, {&weight, deviceTheta.data(), deviceScale.data(), other.data()});
+          finishes.back().gradient = deviceGradient.data();
+          cuda::finishScaleGradients(finishes, nullptr);
           const std::vector<float> reduced = deviceGradient.read();
           // Tensor: double sums in another order, rounded to float32 once.
           for (size_t i = 0; i < count; ++i) {
