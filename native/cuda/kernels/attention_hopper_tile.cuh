@@ -98,8 +98,9 @@ __device__ __forceinline__ void waitBarrier(uint32_t barrier, int parity) {
 /// readers' loads of them, the only loads here that are neither wgmma's nor behind a barrier of the block: it follows
 /// neither the bytes that complete `ready` nor the arrivals at `free`. Both orders hold. Written, then read: a reader
 /// waits for `ready`, whose phase ends only when the announced bytes are visible to those who wait. Read, then written:
-/// every value has reached its lane's registers before the lane goes into the __syncwarp of release(), the arrival behind
-/// it releases, and the copying thread acquires it by waiting for `free` before it starts the next copy into the buffer.
+/// every value has reached its lane's registers before the lane goes into the __syncwarp of release(), the arrival
+/// behind it releases, and the copying thread acquires it by waiting for `free` before it starts the next copy into the
+/// buffer.
 template <int Stages>
 struct Ring {
   uint32_t barriers;  // [2·Stages] of 8 bytes
