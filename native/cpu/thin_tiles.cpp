@@ -16,6 +16,11 @@ using low_rank_tiles::padded;
 
 constexpr size_t mostTasks = 3;
 
+/// Rows of X and dYs that the second pass should still find in the caches, and tokens below which adding to the
+/// gradients would cost more than that saves.
+constexpr int64_t cacheBytes = int64_t{3} << 20;
+constexpr int64_t fewestTokens = 256;
+
 /// Ranks of at most three tasks, each padded, for their sum.
 constexpr int64_t paddedRanks(int64_t totalRank) {
   return padded(totalRank + static_cast<int64_t>(mostTasks - 1) * (kThinBlock - 1));
@@ -76,7 +81,9 @@ bool ThinTiles::add(CpuBackend& backend, Matrix x, std::span<const LowRankTask* 
     a += parts[i].rank * padded(parts[i].m);
   }
   const auto* xRows = static_cast<const uint16_t*>(x.data);
-  const int64_t tokenBlocks = padded(tokens) / kThinBlock;
+  int64_t columns = n;
+  for (size_t i = 0; i < tasks.size(); ++i) columns += parts[i].m;
+  const int64_t chunk = std::max(fewestTokens, cacheBytes / (2 * columns) / kThinBlock * kThinBlock);
   const int64_t xBlocks = padded(n) / kThinBlock;
 
 #pragma omp parallel num_threads(backend.threads())
@@ -97,32 +104,37 @@ bool ThinTiles::add(CpuBackend& backend, Matrix x, std::span<const LowRankTask* 
       }
     }
 #pragma omp barrier
+    for (int64_t from = 0; from < tokens; from += chunk) {
+      const int64_t to = std::min(tokens, from + chunk);
 #pragma omp for schedule(dynamic)
-    for (int64_t block = 0; block < tokenBlocks; ++block) {
-      kernels->project(xRows, n, tokens, block * kThinBlock, b, ranks, work, u);
+      for (int64_t first = from; first < to; first += kThinBlock) {
+        kernels->project(xRows, n, tokens, first, b, ranks, work, u);
+        for (size_t i = 0; i < tasks.size(); ++i) {
+          const Part& part = parts[i];
+          kernels->project(static_cast<const uint16_t*>(part.task->dYs.data), part.m, tokens, first, part.a, part.rank,
+                           work, v + part.firstRank * padded(tokens));
+        }
+      }
+      // Whoever is done may begin with the next chunk: its projections go elsewhere, and all wait for each other before
+      // anything is added again.
       for (size_t i = 0; i < tasks.size(); ++i) {
         const Part& part = parts[i];
-        kernels->project(static_cast<const uint16_t*>(part.task->dYs.data), part.m, tokens, block * kThinBlock, part.a,
-                         part.rank, work, v + part.firstRank * padded(tokens));
-      }
-    }
-    for (size_t i = 0; i < tasks.size(); ++i) {
-      const Part& part = parts[i];
-      const int64_t rank = part.task->weight->spec.rank;
+        const int64_t rank = part.task->weight->spec.rank;
 #pragma omp for schedule(dynamic) nowait
-      for (int64_t block = 0; block < padded(part.m) / kThinBlock; ++block) {
-        kernels->sum(static_cast<const uint16_t*>(part.task->dYs.data), part.m, tokens, block * kThinBlock,
-                     u + part.firstRank * padded(tokens), part.rank, work, sums);
-        kernels->addColumns(sums, rank, part.m, block * kThinBlock, part.task->gradient.a);
+        for (int64_t first = 0; first < part.m; first += kThinBlock) {
+          kernels->sum(static_cast<const uint16_t*>(part.task->dYs.data), part.m, tokens, first, from, to,
+                       u + part.firstRank * padded(tokens), part.rank, work, sums);
+          kernels->addColumns(sums, rank, part.m, first, part.task->gradient.a);
+        }
       }
-    }
-#pragma omp for schedule(dynamic)
-    for (int64_t block = 0; block < xBlocks; ++block) {
-      kernels->sum(xRows, n, tokens, block * kThinBlock, v, ranks, work, sums);
-      for (size_t i = 0; i < tasks.size(); ++i) {
-        const Part& part = parts[i];
-        kernels->addRows(sums + part.firstRank * kThinBlock, part.task->weight->spec.rank, n, block * kThinBlock,
-                         part.task->gradient.b);
+#pragma omp for schedule(dynamic) nowait
+      for (int64_t first = 0; first < n; first += kThinBlock) {
+        kernels->sum(xRows, n, tokens, first, from, to, v, ranks, work, sums);
+        for (size_t i = 0; i < tasks.size(); ++i) {
+          const Part& part = parts[i];
+          kernels->addRows(sums + part.firstRank * kThinBlock, part.task->weight->spec.rank, n, first,
+                           part.task->gradient.b);
+        }
       }
     }
   }

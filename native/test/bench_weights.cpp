@@ -1,4 +1,5 @@
-// Rates of the quantized-weight operations at the shape of a 7B model's projections: bench_weights [threads] [m] [n].
+// Rates of the quantized-weight operations at the shape of a 7B model's projections: bench_weights [threads] [m] [n]
+// [low-rank].
 #include <algorithm>
 #include <cstdlib>
 #include <ctime>
@@ -144,8 +145,9 @@ int main(int argc, char** argv) {
   const auto argument = [&](int i, int64_t otherwise) { return argc > i ? std::atoll(argv[i]) : otherwise; };
   const Bench bench{static_cast<int>(argument(1, 1)), argument(2, 2048), argument(3, 4096)};
   std::printf("%s, %d threads\n", cpu::name(cpu::detectIsa()), bench.threads);
-  bench.rebuild();
-  bench.rangeSearch();
+  const bool all = argc < 5 || std::string(argv[4]) != "low-rank";
+  if (all) bench.rebuild();
+  if (all) bench.rangeSearch();
   for (const DType type : {DType::BF16, DType::F32}) bench.lowRankGradient(type);
   return 0;
 }

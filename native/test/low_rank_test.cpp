@@ -260,6 +260,10 @@ void bf16Operands() {
     check({{spec(40), 70}, {spec(3), 33}, {spec(32), 64}}, setting, 73);
   }
   check({{spec(2), 20}, {spec(3), 33}, {spec(4), 16}, {spec(5), 8}}, setting, 74);
+  // So many columns that the tokens are taken in chunks.
+  setting.tokens = 300;
+  setting.n = 40;
+  check({{spec(3), 6200}}, setting, 75);
 }
 
 }  // namespace

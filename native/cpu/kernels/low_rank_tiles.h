@@ -22,9 +22,10 @@ struct LowRankTileKernels {
   /// `rank` (a multiple of 32) rows; `work` projectFloats.
   void (*project)(const uint16_t* x, int64_t n, int64_t tokens, int64_t first, const uint16_t* factor, int64_t rank,
                   float* work, uint16_t* out);
-  /// sums [rank, 32] = uᵀ·X for columns first … first + 32 of X. `work` has sumFloats.
-  void (*sum)(const uint16_t* x, int64_t n, int64_t tokens, int64_t first, const uint16_t* u, int64_t rank, float* work,
-              float* sums);
+  /// sums [rank, 32] = uᵀ·X for columns first … first + 32 of X and the tokens [fromToken, toToken), both multiples of
+  /// 32 but for the end. `work` has sumFloats.
+  void (*sum)(const uint16_t* x, int64_t n, int64_t tokens, int64_t first, int64_t fromToken, int64_t toToken,
+              const uint16_t* u, int64_t rank, float* work, float* sums);
   /// out [rank, n] += sums in columns first …
   void (*addRows)(const float* sums, int64_t rank, int64_t n, int64_t first, float* out);
   /// out [n, rank] += sumsᵀ in rows first …

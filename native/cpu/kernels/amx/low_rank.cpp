@@ -82,8 +82,8 @@ void project(const uint16_t* x, int64_t n, int64_t tokens, int64_t first, const 
   }
 }
 
-void sumOfColumns(const uint16_t* x, int64_t n, int64_t tokens, int64_t first, const uint16_t* u, int64_t rank,
-                  float* work, float* sums) {
+void sumOfColumns(const uint16_t* x, int64_t n, int64_t tokens, int64_t first, int64_t fromToken, int64_t toToken,
+                  const uint16_t* u, int64_t rank, float* work, float* sums) {
   const TileRegisters registers;
   constexpr int64_t chunkTiles = kThinTokens / tileDepth;
   const int64_t tokenTiles = low_rank_tiles::padded(tokens) / tileDepth;
@@ -93,8 +93,10 @@ void sumOfColumns(const uint16_t* x, int64_t n, int64_t tokens, int64_t first, c
   const auto row = [&](int64_t t) {
     return t < tokens ? _mm512_maskz_loadu_epi16(mask, x + t * n + first) : _mm512_setzero_si512();
   };
-  for (int64_t start = 0; start < tokenTiles; start += chunkTiles) {
-    const int64_t depth = atMost(tokenTiles - start, chunkTiles);
+  const int64_t firstTile = fromToken / tileDepth;
+  const int64_t endTile = low_rank_tiles::padded(toToken) / tileDepth;
+  for (int64_t start = firstTile; start < endTile; start += chunkTiles) {
+    const int64_t depth = atMost(endTile - start, chunkTiles);
     for (int64_t pair = 0; pair < depth * tileEdge; ++pair) {
       const int64_t token = start * tileDepth + 2 * pair;
       uint16_t* place = pairs + pair * tileDepth;
@@ -102,7 +104,7 @@ void sumOfColumns(const uint16_t* x, int64_t n, int64_t tokens, int64_t first, c
     }
     for (int64_t k = 0; k < rank; k += kThinBlock) {
       multiplyTiles({u + (k / tileEdge * tokenTiles + start) * operandTile, tokenTiles}, {pairs, chunkTiles}, depth,
-                    {sums + k * kThinBlock, tileEdge * kThinBlock, tileEdge, kThinBlock}, start > 0);
+                    {sums + k * kThinBlock, tileEdge * kThinBlock, tileEdge, kThinBlock}, start > firstTile);
     }
   }
 }
