@@ -41,7 +41,6 @@ void test('runs are shown, problems are marked, and nothing is started', { timeo
       for (const [command, refused] of [
         ['LR-QAT: Check Setup', /Checking the machine is off/],
         ['LR-QAT: Resume', /Training is off/],
-        ['LR-QAT: Start Now', /Training is off/],
       ] as const) {
         await w.command('Notifications: Clear All Notifications');
         await w.command(command);
