@@ -82,7 +82,7 @@ test('of a broken text the last values stay, with the place of the error', () =>
     const state = stateOf(text, before);
     assert.deepEqual(state.written, before);
     assert.equal(state.broken?.line, line, text.slice(0, 20));
-    assert.notEqual(state.broken?.message, '');
+    assert.notEqual(state.broken.message, '');
   }
 });
 

@@ -31,12 +31,11 @@ export function withValue(tree: unknown, path: Path, value: unknown): unknown {
 
 /** Every key filled in. Values are what the text says, right or wrong: only the file's own check tells. */
 export function filled(written: Json): Experiment {
-  const isObject = typeof written === 'object' && written !== null && !Array.isArray(written);
-  return withDefaults({
-    model: {},
-    data: {},
-    ...(isObject ? written : {}),
-  }) as Experiment;
+  return withDefaults({ model: {}, data: {}, ...sectionOf(written) }) as Experiment;
+}
+
+function sectionOf(value: unknown): object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {};
 }
 
 /** Memory, sizes and time; null where the settings are too wrong for it. */
