@@ -2,6 +2,7 @@
 import {
   calibrationFromGemm,
   guessedCalibration,
+  guessedGpuCalibration,
   planRun,
   type Calibration,
   type Experiment,
@@ -22,6 +23,8 @@ export async function calibrate(
   { messages }: Context,
 ): Promise<Calibration> {
   const { compute, threads } = planRun(experiment, shape, machine);
+  // The engine on a GPU has no way to time its products alone.
+  if (machine.gpu !== undefined) return guessedGpuCalibration(machine.gpu, compute);
   const rows = Math.min(MEASURED_ROWS, experiment.training.microBatchSize * experiment.data.sequenceLength);
   const products = LINEAR_NAMES.map((name) => {
     const { outputs, inputs } = linearSize(shape, name);

@@ -64,6 +64,66 @@ export function guessedCalibration(cpu: {
   return calibrationFromGemm(perCore * cpu.cores, Math.min(cpu.cores * 6e9, 150e9), CPU_EFFICIENCY, false);
 }
 
+/** What is known of a GPU without asking it to compute. */
+export interface GpuFacts {
+  readonly name: string;
+  /** Such as "9.0". */
+  readonly computeCapability: string;
+  readonly multiprocessors: number;
+  readonly totalBytes: number;
+}
+
+interface GpuClass {
+  /** Capabilities below this one. */
+  readonly below: number;
+  /** bf16 tensor-core operations with float32 sums, a cycle and multiprocessor, from the makers' data sheets. */
+  readonly bf16: number;
+  /** Cycles a second under load. */
+  readonly clock: number;
+  /** Bytes a second, read and written. */
+  readonly bandwidth: number;
+}
+
+/** Data centre and consumer cards of a generation differ in capability; unknown ones count as the last of the list. */
+const GPU_CLASSES: readonly GpuClass[] = [
+  { below: 8.1, bf16: 2048, clock: 1.35e9, bandwidth: 1.6e12 },
+  { below: 9, bf16: 512, clock: 1.7e9, bandwidth: 0.8e12 },
+  { below: 10, bf16: 4096, clock: 1.6e9, bandwidth: 3.3e12 },
+  { below: 12, bf16: 8192, clock: 1.7e9, bandwidth: 7e12 },
+  { below: Number.POSITIVE_INFINITY, bf16: 512, clock: 2.3e9, bandwidth: 1.5e12 },
+];
+/** Float32 operations of the ordinary units, two a lane. */
+const GPU_FLOAT32 = 256;
+/** What products and copies reach of those numbers at the shapes of a step. */
+const GPU_REACHED = { gemm: 0.8, bytes: 0.6 };
+/** The generation whose larger cards have the newer memory. */
+const LARGE_HOPPER = { from: 100e9, bandwidth: 4.8e12 };
+
+/** A guess from the kind of GPU, for when nothing has been measured on it; good to a factor of two. */
+export function guessedGpuCalibration(gpu: GpuFacts, compute: 'float32' | 'bf16'): Calibration {
+  const capability = Number.parseFloat(gpu.computeCapability);
+  const known = GPU_CLASSES.find(({ below }) => capability < below) ?? GPU_CLASSES.at(-1);
+  if (known === undefined) throw new RangeError('no GPU is known');
+  const isLargeHopper = Math.floor(capability) === 9 && gpu.totalBytes >= LARGE_HOPPER.from;
+  const bandwidth = isLargeHopper ? LARGE_HOPPER.bandwidth : known.bandwidth;
+  const perCycle = compute === 'bf16' ? known.bf16 : GPU_FLOAT32;
+  const gemm = perCycle * known.clock * gpu.multiprocessors * GPU_REACHED.gemm;
+  return calibrationFromGemm(gemm, bandwidth * GPU_REACHED.bytes, GPU_EFFICIENCY, false);
+}
+
+/** The same ratios between parts, all `factor` times as fast. */
+export function scaledCalibration(rates: Calibration, factor: number): Calibration {
+  const { gemm, attention, thin, rebuild, bytes } = rates;
+  return {
+    gemm: gemm * factor,
+    attention: attention * factor,
+    thin: thin * factor,
+    rebuild: rebuild * factor,
+    bytes: bytes * factor,
+    measured: true,
+  };
+}
+
 /** Seconds of a step or evaluation batch: parts follow each other on one engine thread. */
 export function secondsOf({ flops, bytes }: StepCost, rates: Calibration): number {
   const { gemm, attention, thin, rebuild } = rates;

@@ -21,9 +21,12 @@ export { formatBytes, formatCount, formatSeconds } from './format-numbers';
 export {
   calibrationFromGemm,
   guessedCalibration,
+  guessedGpuCalibration,
+  scaledCalibration,
   CPU_EFFICIENCY,
   GPU_EFFICIENCY,
   type Calibration,
+  type GpuFacts,
 } from './calibration';
 export { validateAgainstWorld, validateRuns } from './validate-world';
 export type { ExperimentSource, TextRequest, World, WorldModel } from './validate-world';

@@ -1,5 +1,6 @@
 // The planner: what an experiment allocates on a machine, and the choices that "auto" leaves to it.
 
+import type { GpuFacts } from './calibration';
 import type { ComputeType, LinearQuantization, MemoryParts } from '../../native/binding/addon';
 import type { ModelShape } from '../formats/model-shape';
 import { resolveLinears } from './linears';
@@ -54,6 +55,8 @@ export interface Machine {
   readonly nativeBf16: boolean;
   /** Where the run would compute; default: the CPU. */
   readonly device?: EngineLayout['device'];
+  /** Of the GPU, where that is the device. */
+  readonly gpu?: GpuFacts;
 }
 
 /** All automatic choices made; stored with the run and reapplied on resume. */

@@ -24,7 +24,15 @@ export function machineFor(device: string, probe: NativeProbe): ExperimentMachin
   try {
     const gpu = chooseGpu(device, cuda);
     if (gpu === null) return { machine: processor, gpuProblem: null };
-    const machine: Machine = { ...processor, totalMemory: gpu.device.freeBytes, nativeBf16: true, device: 'cuda' };
+    const { name, computeCapability, multiprocessors, totalBytes, freeBytes } = gpu.device;
+    const facts = { name, computeCapability, multiprocessors, totalBytes };
+    const machine: Machine = {
+      ...processor,
+      totalMemory: freeBytes,
+      nativeBf16: true,
+      device: 'cuda',
+      gpu: facts,
+    };
     return { machine, gpuProblem: null };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;

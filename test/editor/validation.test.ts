@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { askWorld } from '../../src/editor/validation/ask-world';
+import { earlierRunOf } from '../../src/editor/validation/earlier-run';
 import { lensTitles, rounded } from '../../src/editor/validation/lens-text';
 import { WorldClient } from '../../src/editor/validation/world-client';
+import { parseExperiment, resolvePaths } from '../../src/experiment';
+import type { NativeProbe } from '../../src/launch/probe-native';
+import { createRun } from '../../src/runs';
+import { listedRun } from './runs';
 import { rateKey, type EstimateSummary, type WorldQuestion } from '../../src/editor/validation/world-protocol';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'lrqat-world-'));
@@ -23,6 +28,7 @@ const question = (text: string, id = 1): WorldQuestion => ({
   runsFolder: path.join(folder, '.lrqat', 'runs'),
   probe: null,
   rates: {},
+  earlier: null,
 });
 
 test('the sample has no problems, and an estimate', async () => {
@@ -41,6 +47,65 @@ test('times follow what was measured for the shapes of the step', async () => {
   assert.ok(measured.estimate?.calibrated === true);
   assert.equal(measured.toMeasure, null);
   assert.ok(measured.estimate.trainingSeconds > guess.trainingSeconds, 'a thousand times slower than a guess');
+});
+
+/** What the probe of a machine with this GPU says. */
+const h200: NativeProbe = {
+  ok: true,
+  files: { addon: '/lib/lrqat.node', oneDnn: null, cuda: '/lib/liblrqat_cuda.so' },
+  engineVersion: '0.1.0',
+  cpu: { isa: 'avx512', bf16: 'amx', logicalCores: 16, gemm: { library: 'oneDNN', version: '3' } },
+  cuda: {
+    library: '/lib/liblrqat_cuda.so',
+    info: {
+      runtime: '13.0',
+      driver: '13.0',
+      devices: [
+        {
+          ...{ index: 0, name: 'NVIDIA H200', uuid: 'GPU-0', computeCapability: '9.0', multiprocessors: 132 },
+          ...{ totalBytes: 150e9, freeBytes: 149e9 },
+        },
+      ],
+    },
+    problem: null,
+    cublasLt: '/lib/libcublasLt.so.13',
+    searched: [],
+  },
+};
+
+test('a GPU has times as well: guessed, then as fast as an earlier run on it was', async () => {
+  const onGpu = { ...question(sample), probe: h200 };
+  const { problems, estimate: guess, toMeasure } = await askWorld(onGpu);
+  assert.deepEqual(problems, []);
+  assert.ok(guess !== null && !guess.calibrated && guess.tokensPerSecond > 0);
+  assert.equal(toMeasure, null, 'the processor is not timed for a GPU');
+  assert.equal(lensTitles(guess).length, 2, 'memory and time');
+
+  const { experiment } = parseExperiment(sample, file);
+  assert.ok(experiment !== undefined);
+  const resolved = resolvePaths(experiment, file, {}, () => true);
+  const runsFolder = path.join(folder, 'earlier');
+  const { directory } = await createRun({ runsFolder, experiment: resolved, experimentFile: file });
+  const provenance = path.join(directory, 'provenance.json');
+  const written = JSON.parse(readFileSync(provenance, 'utf8')) as object;
+  const ranOn = (name: string): void =>
+    writeFileSync(provenance, JSON.stringify({ ...written, device: { device: 'cuda', gpu: { name } } }));
+  const earlier = { directory, tokensPerSecond: guess.tokensPerSecond / 4 };
+  ranOn('NVIDIA H200');
+  const { estimate: measured } = await askWorld({ ...onGpu, earlier });
+  assert.ok(measured?.calibrated === true);
+  assert.ok(Math.abs(measured.trainingSeconds / guess.trainingSeconds - 4) < 1e-6);
+  ranOn('NVIDIA A100');
+  const { estimate: other } = await askWorld({ ...onGpu, earlier });
+  assert.equal(other?.trainingSeconds, guess.trainingSeconds, 'another GPU says nothing about this one');
+});
+
+test('of the earlier runs of a file the newest with a speed counts', () => {
+  const at = (name: string, created: number, tokensPerSecond: number | null, experimentFile = file) =>
+    listedRun(name, { status: { created, tokensPerSecond }, origin: { experimentFile, experimentName: 'a' } });
+  const runs = [at('a', 1, 100), at('b', 3, 300), at('c', 2, 200), at('d', 4, null), at('e', 5, 500, '/other')];
+  assert.equal(earlierRunOf(file, runs)?.tokensPerSecond, 300);
+  assert.equal(earlierRunOf('/none', runs), null);
 });
 
 test('a sweep is checked run by run, with what it comes to', async () => {

@@ -134,7 +134,7 @@ export class Needs {
   }
 
   private showFacts(estimate: Estimate): void {
-    const { disk, quantizedWeights, bitsPerWeight, trainedParameters, plan } = estimate;
+    const { disk, quantizedWeights, bitsPerWeight, trainedParameters } = estimate;
     const before = quantizedWeights * 2;
     this.facts.size.show(
       formatBytes(disk.merged),
@@ -143,8 +143,7 @@ export class Needs {
     this.facts.bits.show(bitsPerWeight.toFixed(2), text.withScales());
     this.facts.trained.show(formatCount(trainedParameters), '');
     const { trainingSeconds, secondsPerStep, tokensPerSecond, calibrated } = estimate;
-    if (plan.device === 'cuda') this.facts.time.show('–', text.timeUnknown());
-    else if (trainingSeconds <= 0) this.facts.time.show('–', text.noTraining());
+    if (trainingSeconds <= 0) this.facts.time.show('–', text.noTraining());
     else {
       const speed = text.perStep(formatSeconds(secondsPerStep), formatCount(tokensPerSecond));
       this.facts.time.show(

@@ -69,7 +69,6 @@ export const text = {
   perStep: (seconds: string, speed: string) => t('{0} a step, {1} tokens/s', seconds, speed),
   guessed: () => t('guessed from the processor'),
   measured: () => t('from speeds measured here'),
-  timeUnknown: () => t('not known on a GPU'),
   noTraining: () => t('no training'),
   helps: () => t('What would help'),
   use: () => t('Use'),

@@ -139,7 +139,15 @@ async function check(
   const document = await workspace.openTextDocument(uri);
   const probe = await engine.probeIfTrusted();
   const workspaceFolder = workspace.getWorkspaceFolder(uri)?.uri.fsPath ?? null;
-  const question = { file: uri.fsPath, text: document.getText(), workspaceFolder, runsFolder, probe, rates: {} };
+  const question = {
+    file: uri.fsPath,
+    text: document.getText(),
+    workspaceFolder,
+    runsFolder,
+    probe,
+    rates: {},
+    earlier: null,
+  };
   // A check while typing may replace the question; then it is asked again.
   for (let attempt = 1; ; attempt++) {
     const answer = await world.ask(question);

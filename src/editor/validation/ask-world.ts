@@ -7,13 +7,16 @@ import {
   calibrationFromGemm,
   estimate,
   guessedCalibration,
+  guessedGpuCalibration,
   parseExperiment,
   planRun,
   planRuns,
   resolvePaths,
+  scaledCalibration,
   validateRuns,
   type Calibration,
   type Experiment,
+  type GpuFacts,
   type Problem,
   type SweepPlan,
   type SweepRun,
@@ -23,6 +26,7 @@ import type { ModelShape } from '../../formats/model-shape';
 import { openWorld, thisMachine } from '../../experiment/world';
 import type { RateRequest } from '../../launch/calibrate';
 import { machineFor } from '../../launch/machine';
+import { measuredFactor } from './earlier-run';
 import { stepProducts } from './step-products';
 import { rateKey, type WorldAnswer, type WorldQuestion } from './world-protocol';
 
@@ -87,7 +91,7 @@ async function planOf(runs: readonly SweepRun[], world: World, question: WorldQu
     };
     const { compute, threads } = planRun(first.experiment, shapeOf(first), world.machine);
     const request: RateRequest = { products: stepProducts(first.experiment, shapeOf(first)), compute, threads };
-    const calibration = calibrationFor(request, world.machine.cores, question);
+    const calibration = await calibrationIn(world, request, question);
     return planRuns(runs, shapeOf, world.machine, calibration, await world.freeDisk());
   } catch (error) {
     if (error instanceof UserError || error instanceof RangeError) return null;
@@ -111,9 +115,9 @@ async function estimateOf(experiment: Experiment, world: World, question: WorldQ
   try {
     const { shape, folder: modelFolder } = await world.openModel(experiment.model.path);
     const { compute, threads } = planRun(experiment, shape, world.machine);
-    const onGpu = world.machine.device === 'cuda';
+    const { gpu } = world.machine;
     const request: RateRequest = { products: stepProducts(experiment, shape), compute, threads };
-    const calibration = calibrationFor(request, world.machine.cores, question);
+    const calibration = await calibrationIn(world, request, question);
     const result = estimate({ experiment, shape, machine: world.machine, calibration });
     const { total, limit, fits, trainingSeconds, evaluationSeconds, tokensPerSecond, calibrated, bitsPerWeight } =
       result;
@@ -127,20 +131,27 @@ async function estimateOf(experiment: Experiment, world: World, question: WorldQ
       total: Math.max(total, result.evaluationPeak?.total ?? 0),
       limit,
       fits,
-      trainingSeconds: onGpu ? 0 : trainingSeconds,
-      evaluationSeconds: onGpu ? 0 : evaluationSeconds,
-      tokensPerSecond: onGpu ? 0 : tokensPerSecond,
+      trainingSeconds,
+      evaluationSeconds,
+      tokensPerSecond,
       calibrated,
       bitsPerWeight,
       suggestions,
     };
     const facts = { modelFolder, shape, machine: world.machine, calibration };
-    return { estimate: summary, facts, toMeasure: calibrated || onGpu ? null : request };
+    return { estimate: summary, facts, toMeasure: calibrated || gpu !== undefined ? null : request };
   } catch (error) {
     // The reason stands among the problems; an experiment that the model does not allow has no sizes.
     if (error instanceof UserError || error instanceof RangeError) return NO_ESTIMATE;
     throw error;
   }
+}
+
+function calibrationIn(world: World, request: RateRequest, question: WorldQuestion): Promise<Calibration> {
+  const { gpu, cores } = world.machine;
+  return gpu === undefined
+    ? Promise.resolve(calibrationFor(request, cores, question))
+    : gpuCalibration(gpu, request.compute, world, question);
 }
 
 function calibrationFor(request: RateRequest, cores: number, { probe, rates }: WorldQuestion): Calibration {
@@ -149,6 +160,18 @@ function calibrationFor(request: RateRequest, cores: number, { probe, rates }: W
   const { compute } = request;
   const cpu = probe?.ok === true ? probe.cpu : null;
   return guessedCalibration({ isa: cpu?.isa ?? 'avx2', bf16: cpu?.bf16 ?? 'none', cores, compute });
+}
+
+/** From the kind of GPU; where a run of this experiment has been on it, as fast or slow as that was. */
+async function gpuCalibration(
+  gpu: GpuFacts,
+  compute: RateRequest['compute'],
+  world: World,
+  { earlier }: WorldQuestion,
+): Promise<Calibration> {
+  const guess = guessedGpuCalibration(gpu, compute);
+  const factor = earlier === null ? null : await measuredFactor(earlier, gpu.name, world, guess);
+  return factor === null ? guess : scaledCalibration(guess, factor);
 }
 
 interface Remembered {

@@ -16,6 +16,7 @@ import { l10n } from '../l10n';
 import { disposeAll, type Owned } from '../owned';
 import type { Services } from '../services';
 import { runsFolderSetting } from '../settings';
+import { earlierRunOf } from './earlier-run';
 import type { RateStore } from './measured-rates';
 import type { EstimateSummary, PlanFacts } from './world-protocol';
 
@@ -142,7 +143,7 @@ export class ExperimentDiagnostics {
   }
 
   private async checkWorld(document: TextDocument): Promise<void> {
-    const { engine, world, log } = this.services;
+    const { engine, world, log, runs } = this.services;
     const { version, uri } = document;
     const key = uri.toString();
     try {
@@ -153,6 +154,7 @@ export class ExperimentDiagnostics {
         runsFolder: runsFolderFor(uri.fsPath, runsFolderSetting(uri)),
         probe: await engine.probeIfTrusted(),
         rates: this.rates.current(),
+        earlier: earlierRunOf(uri.fsPath, runs.entries),
       });
       if (answer === null || document.isClosed || document.version !== version) return;
       if (answer.facts !== null) this.facts.set(key, answer.facts);

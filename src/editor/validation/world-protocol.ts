@@ -4,6 +4,7 @@ import type { WeightSample } from '../../experiment/weight-grid';
 import type { ModelShape } from '../../formats/model-shape';
 import type { MeasuredRates, RateRequest } from '../../launch/calibrate';
 import type { NativeProbe } from '../../launch/probe-native';
+import type { EarlierRun } from './earlier-run';
 
 export interface WorldQuestion {
   readonly type: 'question';
@@ -17,6 +18,8 @@ export interface WorldQuestion {
   readonly probe: NativeProbe | null;
   /** What was measured on this machine, by {@link rateKey}. */
   readonly rates: Readonly<Record<string, MeasuredRates>>;
+  /** A run of the same file, for how fast a GPU is; null: there is none. */
+  readonly earlier: EarlierRun | null;
 }
 
 /** Some weights of a linear, for a picture. */
@@ -67,7 +70,7 @@ export interface SweepAnswer {
   readonly plan: SweepPlan | null;
 }
 
-/** What a code lens says. Times are 0 where nothing is known about them: on a GPU. */
+/** What a code lens says. */
 export interface EstimateSummary extends Pick<
   Estimate,
   | 'total'
