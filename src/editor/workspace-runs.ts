@@ -1,13 +1,14 @@
 // Runs and experiment files of the workspace: decides which folders the store looks at and how often.
+import { existsSync } from 'node:fs';
 import {
   Disposable,
   EventEmitter,
   RelativePattern,
+  Uri,
   window,
   workspace,
   type Event,
   type LogOutputChannel,
-  type Uri,
 } from 'vscode';
 import { RunStore, runsFolderAt, runsFolderFor, type RunDelta, type RunEntry } from '../runs';
 import { EXPERIMENT_GLOB } from './contributions';
@@ -26,6 +27,8 @@ export class WorkspaceRuns implements Disposable {
   private readonly deltaEmitter = new EventEmitter<RunDelta>();
   private readonly experimentsEmitter = new EventEmitter<void>();
   private experiments: readonly string[] = [];
+  /** The workspace has been searched for experiment files. */
+  private searched = false;
   private readonly viewers = new Set<object>();
 
   /** Runs came, changed or went. */
@@ -38,6 +41,8 @@ export class WorkspaceRuns implements Disposable {
   constructor(log: LogOutputChannel) {
     this.store = new RunStore({ onProblem: (message) => log.warn(message) });
     this.store.onDelta((delta) => {
+      // Until the search has ended the files that runs name stand for it: the explorer must not be arranged anew under the mouse.
+      if (!this.searched) this.experiments = experimentFilesOf(this.store.entries);
       setContext('lrqat.hasRuns', this.store.entries.length > 0);
       setContext('lrqat.hasLiveRuns', this.store.live.length > 0);
       this.deltaEmitter.fire(delta);
@@ -126,10 +131,12 @@ export class WorkspaceRuns implements Disposable {
       found.push(...(await workspace.findFiles(pattern, '**/{node_modules,.git,.lrqat}/**', MANY_EXPERIMENTS)));
     }
     const files = found.map(({ fsPath }) => fsPath).sort();
-    if (JSON.stringify(files) === JSON.stringify(this.experiments)) return;
+    const isFirst = !this.searched;
+    const isSame = JSON.stringify(files) === JSON.stringify(this.experiments);
+    this.searched = true;
     this.experiments = files;
-    this.experimentsEmitter.fire();
-    await this.updateFolders();
+    if (!isSame) this.experimentsEmitter.fire();
+    if (!isSame || isFirst) await this.updateFolders();
   }
 
   private updateFolders(): Promise<void> {
@@ -148,4 +155,12 @@ export class WorkspaceRuns implements Disposable {
     const folder = workspace.workspaceFolders?.find(({ uri }) => file.startsWith(uri.fsPath));
     return folder === undefined ? undefined : runsFolderSetting(folder.uri);
   }
+}
+
+/** Files in the workspace that runs were started from and that are still there, sorted. */
+function experimentFilesOf(entries: readonly RunEntry[]): readonly string[] {
+  const named = entries.flatMap((entry) => (entry.kind === 'run' ? (entry.origin.experimentFile ?? []) : []));
+  return [...new Set(named)]
+    .filter((file) => workspace.getWorkspaceFolder(Uri.file(file)) !== undefined && existsSync(file))
+    .sort();
 }

@@ -29,7 +29,8 @@ export interface CreatedRun {
   readonly directory: string;
 }
 
-/** @throws the system's error where the folder cannot be written; nothing is left behind then. */
+/** @throws UserError RunsFolder where no run can be made in the folder, the system's error where its files cannot be written;
+ *  nothing is left behind then. */
 export async function createRun(options: CreateRunOptions): Promise<CreatedRun> {
   const fileSystem = options.fileSystem ?? nodeFileSystem;
   const now = (options.now ?? Date.now)();
@@ -48,17 +49,21 @@ async function prepareRunsFolder(runsFolder: string, fileSystem: FileSystem): Pr
   try {
     await fileSystem.mkdir(runsFolder);
   } catch (error) {
-    throw new UserError('RunsFolder', `${runsFolder}: cannot be created (${systemErrorCode(error) ?? String(error)})`, {
-      hint: 'Choose a folder you can write to with --runs.',
-      cause: error,
-    });
+    throw unusable(runsFolder, 'cannot be created', error);
   }
   const home = path.dirname(path.resolve(runsFolder));
   if (path.basename(home) !== '.lrqat') return;
   // Runs are large and personal: git must not see them unless the user wants it to.
   await writeFile(fileSystem, path.join(home, '.gitignore'), '*\n', { exclusive: true }).catch((error: unknown) => {
-    if (systemErrorCode(error) !== 'EEXIST') throw error;
+    if (systemErrorCode(error) !== 'EEXIST') throw unusable(home, 'cannot be written to', error);
   });
+}
+
+function unusable(folder: string, how: string, cause: unknown): UserError {
+  const code = systemErrorCode(cause);
+  const reason = code === 'EROFS' ? 'the file system is read-only' : (code ?? String(cause));
+  const hint = 'Choose a folder you can write to with --runs.';
+  return new UserError('RunsFolder', `${folder}: ${how} (${reason})`, { hint, cause });
 }
 
 /** mkdir without `recursive` succeeds for one process only. */
@@ -70,7 +75,7 @@ async function claimName(runsFolder: string, experimentName: string, now: number
       await mkdir(directory);
       return { name, directory };
     } catch (error) {
-      if (systemErrorCode(error) !== 'EEXIST') throw error;
+      if (systemErrorCode(error) !== 'EEXIST') throw unusable(runsFolder, 'cannot be written to', error);
     }
   }
 }

@@ -20,7 +20,9 @@ export interface RunPaths {
 }
 
 export function runPaths(runDirectory: string): RunPaths {
-  const at = (name: string): string => path.join(runDirectory, name);
+  // One join for all: lists ask this for thousands of runs.
+  const folder = path.join(runDirectory, path.sep);
+  const at = (name: string): string => folder + name;
   return {
     directory: runDirectory,
     experiment: at('experiment.json'),

@@ -99,7 +99,9 @@ test('only what changed is redrawn', () => {
   };
   assert.deepEqual(ids(build([old, recent])), []);
   const changed = { ...old, notes: { note: 'x' } };
-  assert.deepEqual(ids(build([changed, recent])), [`run:${old.directory}`, `file:${A}`]);
+  assert.deepEqual(ids(build([changed, recent])), [`run:${old.directory}`]);
+  const better = { ...old, status: { ...old.status, best: { step: 2, perplexity: 9 } } };
+  assert.deepEqual(ids(build([better, recent])), [`run:${old.directory}`, `file:${A}`], 'the best of the group');
   assert.deepEqual(ids(build([old])), [`file:${A}`]);
   assert.deepEqual(ids(build([old, recent], [A])), 'all');
 });

@@ -41,11 +41,9 @@ async function deleteRuns(entries: readonly RunEntry[], { runs, log }: Services)
     entries.length === 1
       ? l10n.t('Delete {0} ({1})?', runTitle(first), size)
       : l10n.t('Delete {0} runs ({1})?', entries.length, size);
-  const names = entries.slice(0, 8).map(({ name }) => name);
-  const more = entries.length > names.length ? `\n… ${l10n.t('and {0} more', entries.length - names.length)}` : '';
   const fate = useTrash ? l10n.t('They go to the trash.') : l10n.t('There is no trash here: this cannot be undone.');
   const yes = useTrash ? l10n.t('Move to Trash') : l10n.t('Delete Permanently');
-  const detail = `${names.join('\n')}${more}\n\n${fate}`;
+  const detail = `${namesOf(entries)}\n\n${fate}`;
   if ((await window.showWarningMessage(message, { modal: true, detail }, yes)) !== yes) return;
   await window.withProgress({ location: ProgressLocation.Window, title: l10n.t('Deleting …') }, async () => {
     for (const { directory } of entries) {
@@ -72,7 +70,8 @@ async function deleteCheckpoints(entries: readonly RunEntry[], { runs, log }: Se
     entries.length === 1
       ? l10n.t('Delete the checkpoints of {0} ({1})?', runTitle(first), size)
       : l10n.t('Delete the checkpoints of {0} runs ({1})?', entries.length, size);
-  const detail = l10n.t('Without checkpoints a run that has not finished starts again from the beginning.');
+  const loss = l10n.t('Without checkpoints a run that has not finished starts again from the beginning.');
+  const detail = `${namesOf(entries)}\n\n${loss}`;
   const answer = await window.showWarningMessage(message, { modal: true, detail }, keep, everything);
   if (answer === undefined) return;
   for (const { directory, name } of entries) {
@@ -85,6 +84,13 @@ async function deleteCheckpoints(entries: readonly RunEntry[], { runs, log }: Se
     log.info(`deleted checkpoints of ${name} (${answer})`);
   }
   runs.refresh(entries.map(({ directory }) => directory));
+}
+
+/** Names of the folders, a line each: runs of one experiment share their title. */
+function namesOf(entries: readonly RunEntry[]): string {
+  const names = entries.slice(0, 8).map(({ name }) => name);
+  const more = entries.length > names.length ? `\n… ${l10n.t('and {0} more', entries.length - names.length)}` : '';
+  return `${names.join('\n')}${more}`;
 }
 
 async function sum<Item>(items: readonly Item[], bytes: (item: Item) => Promise<number>): Promise<number> {

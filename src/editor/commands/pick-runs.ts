@@ -100,7 +100,11 @@ async function givenEntries(
     });
   }
   if (target === undefined) return [];
-  const elements = selection !== undefined && selection.length > 0 ? selection : [target];
+  // An element that VS Code no longer knows comes as undefined.
+  const known = (selection as readonly (ExplorerElement | undefined)[] | undefined)?.filter(
+    (each) => each !== undefined,
+  );
+  const elements = known !== undefined && known.length > 0 ? known : [target];
   const directories = elements.flatMap(({ node }) => (node.type === 'run' ? [node.entry.directory] : []));
   return directories.flatMap((directory) => runs.get(directory) ?? []);
 }

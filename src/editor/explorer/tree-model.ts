@@ -235,19 +235,25 @@ export function treeChanges(
       changed.push(node);
       return;
     }
-    const count = changed.length;
     was.forEach((child, index) => {
       const other = is[index];
       if (other !== undefined) compare(child, other);
     });
-    // The parent sums its children up.
-    if (changed.length > count || old.label !== node.label) changed.push(node);
+    // To redraw a parent is to forget its children until they have been asked for again, and a menu that is open on one of them
+    // then has no run: only when what it says of them has changed.
+    if (summaryOf(old) !== summaryOf(node)) changed.push(node);
   };
   before.forEach((old, index) => {
     const node = after[index];
     if (node !== undefined) compare(old, node);
   });
   return changed;
+}
+
+/** What a group shows beside its children. */
+function summaryOf(node: ExperimentNode | StateNode): string {
+  const best = bestOf(node.runs);
+  return `${node.label} ${String(best === null ? null : perplexityOf(best))}`;
 }
 
 function sameIds(one: readonly ExplorerNode[], other: readonly ExplorerNode[]): boolean {
