@@ -3,6 +3,7 @@ import { commands, window, type Disposable, type LogOutputChannel } from 'vscode
 import { messageOf, UserError } from '../errors';
 import type { CommandId, CommandSignatures, ContextKey } from './contributions';
 import { l10n } from './l10n';
+import { refusalOf } from './system-errors';
 
 /** A failure that offers one thing to do about it. */
 export class ActionableError extends UserError {
@@ -40,7 +41,7 @@ export async function showError(error: unknown, log: LogOutputChannel): Promise<
   const action =
     error instanceof ActionableError ? error.action : { title: l10n.t('Show Log'), run: () => log.show(true) };
   const hint = error instanceof UserError && error.hint !== undefined ? ` ${error.hint}` : '';
-  const text = `${sentence(firstLine(messageOf(error)))}${hint}`;
+  const text = `${sentence(refusalOf(error) ?? firstLine(messageOf(error)))}${hint}`;
   if ((await window.showErrorMessage(text, action.title)) === action.title) await action.run();
 }
 

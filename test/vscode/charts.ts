@@ -24,6 +24,13 @@ export class Charts {
     return this.frame.evaluate<number>(`(${COUNT_INK})(${canvas})`);
   }
 
+  /** Size of a chart's drawing in CSS pixels. */
+  async sizeOf(chart: string): Promise<{ readonly width: number; readonly height: number }> {
+    const box = await this.frame.locator(`[data-chart="${chart}"] .plot-canvas`).boundingBox();
+    if (box === null) throw new Error(`${chart} is not shown`);
+    return { width: Math.round(box.width), height: Math.round(box.height) };
+  }
+
   async state(): Promise<string> {
     return (await this.frame.locator('[data-state]').first().getAttribute('data-state')) ?? '';
   }

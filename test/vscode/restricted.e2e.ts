@@ -27,7 +27,7 @@ before(async () => {
 });
 after(() => suite.stop());
 
-void test('runs are shown, problems are marked, and nothing is started', { timeout: 60_000 }, () =>
+void test('runs are shown, problems are marked, and nothing is started', { timeout: 240_000 }, () =>
   pictured(
     () => window,
     'restricted',

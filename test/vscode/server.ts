@@ -31,6 +31,8 @@ export interface ServerOptions {
   readonly vsix?: string;
   readonly settings?: Readonly<Record<string, unknown>>;
   readonly environment?: NodeJS.ProcessEnv;
+  /** A program with arguments that starts the server given as further arguments, in surroundings of its own. */
+  readonly within?: readonly string[];
 }
 
 export class VSCodeServer {
@@ -42,7 +44,7 @@ export class VSCodeServer {
     private readonly output: () => string,
   ) {}
 
-  static async start({ server, vsix, settings, environment }: ServerOptions): Promise<VSCodeServer> {
+  static async start({ server, vsix, settings, environment, within = [] }: ServerOptions): Promise<VSCodeServer> {
     // Short: sockets lie below it, and their paths are limited to a hundred characters.
     const folder = mkdtempSync(path.join(os.tmpdir(), 'vsc-'));
     const [data, extensions] = [path.join(folder, 'd'), path.join(folder, 'x')];
@@ -58,7 +60,9 @@ export class VSCodeServer {
     }
     const trusting = settings?.['security.workspace.trust.enabled'] === true ? [] : ['--disable-workspace-trust'];
     const args = [...common, '--host', '127.0.0.1', '--port', '0', '--without-connection-token', ...trusting];
-    const child = spawn(server, [...args, '--telemetry-level', 'off'], {
+    const [first, ...before] = within;
+    const command = [...args, '--telemetry-level', 'off'];
+    const child = spawn(first ?? server, first === undefined ? command : [...before, server, ...command], {
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, EXTENSIONS_GALLERY: '{"serviceUrl":""}', ...environment },
@@ -73,7 +77,7 @@ export class VSCodeServer {
       child.stdout.on('data', read);
       child.stderr.on('data', read);
       child.once('exit', (code) => reject(new Error(`the server ended with ${String(code)}\n${log}`)));
-      setTimeout(() => reject(new Error(`the server names no port\n${log}`)), 30_000).unref();
+      setTimeout(() => reject(new Error(`the server names no port\n${log}`)), 120_000).unref();
     });
     return new VSCodeServer(port, folder, child, () => log);
   }

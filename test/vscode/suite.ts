@@ -1,9 +1,11 @@
 // What the suites share: a server with the packaged extension, copies of the sample, pictures of failures.
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Browser } from 'playwright-core';
+import { readOwner } from '../../src/runs';
+import { livenessOf } from '../../src/runs/process-identity';
 import { launchBrowser, VSCodeServer, type ServerOptions } from './server';
 import { Window, type WindowOptions } from './window';
 
@@ -43,9 +45,10 @@ export class Suite {
     return folder;
   }
 
-  /** A workspace with the sample experiment in so many steps; small and quick unless `full`. */
-  sampleWorkspace(steps: number, { full = false, name = '' } = {}): string {
-    const folder = path.join(this.folder(), name);
+  /** A workspace with the sample experiment in so many steps; small and quick unless `full`. In a folder of its own unless `into`
+   *  names one. */
+  sampleWorkspace(steps: number, { full = false, name = '', into = '' } = {}): string {
+    const folder = path.join(into === '' ? this.folder() : into, name);
     cpSync('samples/first-run', folder, { recursive: true, filter: (file) => path.basename(file) !== '.lrqat' });
     // Runs of the workspace stay in it, whatever lies above the temporary folder.
     mkdirSync(path.join(folder, '.lrqat'));
@@ -64,6 +67,19 @@ export class Suite {
     const window = await Window.open(this.browser, server, options);
     await window.ready();
     return window;
+  }
+}
+
+/** Ends the trainers of a workspace's runs at once. */
+export async function stopRuns(workspace: string): Promise<void> {
+  const runsFolder = path.join(workspace, '.lrqat', 'runs');
+  const names = existsSync(runsFolder) ? readdirSync(runsFolder) : [];
+  for (const name of names) {
+    const directory = path.join(runsFolder, name);
+    const owner = await readOwner(directory).catch(() => null);
+    if (owner === null || livenessOf(owner) !== 'alive') continue;
+    process.kill(owner.pid, 'SIGKILL');
+    await until(() => livenessOf(owner) === 'dead', `the trainer of ${name} is gone`, 60_000);
   }
 }
 
@@ -90,7 +106,7 @@ export async function pictured(
 export async function until(
   condition: () => boolean | Promise<boolean>,
   what = 'the condition',
-  timeout = 30_000,
+  timeout = 60_000,
 ): Promise<void> {
   for (const end = Date.now() + timeout; ;) {
     if (await condition()) return;

@@ -22,7 +22,7 @@ before(async () => {
 after(() => suite.stop());
 
 const step = (name: string, body: (window: Window) => Promise<void>): void => {
-  void test(name, { timeout: 90_000 }, () =>
+  void test(name, { timeout: 240_000 }, () =>
     pictured(
       () => window,
       name,
@@ -105,7 +105,7 @@ step('Resume after the crash: the curve does not run back in time, and the run f
   const charts = await Charts.of(w);
   await until(async () => (await charts.state()) === 'running');
   assert.ok((await charts.number('loss', 'points')) <= (await charts.number('loss', 'last-step')));
-  await w.tree(/ppl .* of the gap/).waitFor({ timeout: 80_000 });
+  await w.tree(/ppl .* of the gap/).waitFor({ timeout: 180_000 });
   assert.equal(status()['state'], 'finished');
   await w.toast(/w2-rank32 has finished: perplexity/).waitFor();
   await until(async () => (await charts.number('loss', 'last-step')) === 600, 'the last step is drawn');

@@ -24,6 +24,8 @@ export class Window {
       viewport: options.size ?? { width: 1400, height: 900 },
       deviceScaleFactor: options.scale ?? 1,
     });
+    // Generous: a busy machine is no failure.
+    context.setDefaultTimeout(60_000);
     const page = await context.newPage();
     const remote = (folder: string): string => `vscode-remote://localhost:${String(server.port)}${folder}`;
     const payload: [string, string][] = [];
@@ -78,6 +80,11 @@ export class Window {
     await sleep(50);
   }
 
+  async closeEditors(): Promise<void> {
+    await this.command('View: Close All Editors');
+    await this.page.locator('.tab').first().waitFor({ state: 'detached' });
+  }
+
   private activityIcon(label: string): Locator {
     return this.page.locator(`.activitybar a.action-label[aria-label^="${label}"]`);
   }
@@ -86,7 +93,8 @@ export class Window {
   async activity(label: string): Promise<void> {
     const icon = this.activityIcon(label);
     const isShown = await icon.locator('xpath=ancestor::li[contains(@class,"checked")]').count();
-    if (isShown === 0) await icon.click();
+    // A badge may lie over the icon's middle; a click on it is meant for the icon as well.
+    if (isShown === 0) await icon.click({ force: true });
   }
 
   /** Rows of the side bar's trees. */
@@ -114,6 +122,40 @@ export class Window {
     return this.page.locator('.quick-input-widget');
   }
 
+  /** Types into the input box that is open, and accepts. */
+  async answer(text: string): Promise<void> {
+    const input = this.quickPick().locator('input[type=text]');
+    await input.waitFor();
+    await input.fill(text);
+    await this.page.keyboard.press('Enter');
+    await this.quickPick().waitFor({ state: 'hidden' });
+  }
+
+  /** Picks the row with the text from the list that is open. */
+  async pick(text: string | RegExp): Promise<void> {
+    const row = this.quickPick().locator('.monaco-list-row', { hasText: text }).first();
+    await row.waitFor();
+    // A list ignores what comes in the moment it opens.
+    await sleep(300);
+    await row.click();
+  }
+
+  /** Types a path into VS Code's own file dialog, and confirms. */
+  async choosePath(file: string): Promise<void> {
+    const box = this.quickPick();
+    const input = box.locator('input[type=text]');
+    const confirm = box.locator('.quick-input-action .monaco-button, .monaco-text-button').first();
+    await confirm.waitFor();
+    // The dialog writes the path that it starts with a moment after it has opened.
+    for (const end = Date.now() + 60_000; (await input.inputValue()) !== file && Date.now() < end;) {
+      if ((await input.inputValue()).includes('/')) await input.fill(file);
+      await sleep(500);
+    }
+    await confirm.click();
+    // The box itself may go on with the next question.
+    await confirm.waitFor({ state: 'hidden' });
+  }
+
   /** Ticks every entry of a list of so many, and OK. */
   async pickAll(count: number): Promise<void> {
     const rows = this.quickPick().locator('.monaco-list-row');
@@ -133,20 +175,35 @@ export class Window {
     await item.click();
   }
 
-  /** Chooses from a row's context menu. A tree that is just being redrawn may lose the click. */
-  async menuOf(row: Locator, entry: RegExp): Promise<void> {
+  /** Selects rows of a tree, and no others. A tree that is just being redrawn may lose a click. */
+  async select(first: Locator, ...more: readonly Locator[]): Promise<void> {
     for (let attempt = 1; ; attempt++) {
-      await row.click({ button: 'right' });
-      const item = this.page.locator('.monaco-menu .action-label', { hasText: entry }).first();
+      await first.click();
+      for (const row of more) await row.click({ modifiers: ['ControlOrMeta'] });
+      await sleep(200);
+      const selected = await Promise.all([first, ...more].map((row) => row.getAttribute('aria-selected')));
+      if (selected.every((value) => value === 'true')) return;
+      if (attempt === 10) throw new Error('rows cannot be selected');
+    }
+  }
+
+  /** Chooses from a row's context menu. A tree that is just being redrawn may lose the click, on the row or on the menu.
+   *  @param shown what must be there afterwards */
+  async menuOf(row: Locator, entry: RegExp, shown?: Locator): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
       try {
-        await item.waitFor({ timeout: 3_000 });
-        break;
+        await row.click({ button: 'right', timeout: 10_000 });
+        await this.page.locator('.monaco-menu .action-label', { hasText: entry }).first().waitFor({ timeout: 5_000 });
+        await this.choose(entry);
+        await shown?.waitFor({ timeout: 30_000 });
+        return;
       } catch (error) {
+        // It may have come late.
+        if ((await shown?.isVisible()) === true) return;
         if (attempt === 3) throw error;
         await this.page.keyboard.press('Escape');
       }
     }
-    await this.choose(entry);
   }
 
   /** Opens a file of the workspace by its name. */
@@ -168,7 +225,7 @@ export class Window {
   }
 
   /** The webview whose document holds the selector. */
-  async webview(selector: string, timeout = 20_000): Promise<Frame> {
+  async webview(selector: string, timeout = 60_000): Promise<Frame> {
     for (const end = Date.now() + timeout; ;) {
       for (const frame of this.page.frames()) {
         // A webview is two frames deep: the sandbox, and in it the page.

@@ -7,10 +7,8 @@ import type { RunInfo } from '../../../webview/charts/protocol';
 import { UserError } from '../../errors';
 import { isEnded, isLive, RunReader, runPaths, type ListedRun } from '../../runs';
 import type { WorkspaceRuns } from '../workspace-runs';
+import { READ_LIMIT } from './read-limit';
 import { deviceText, runInfo } from './run-info';
-
-/** Bytes of a file to read in one go: some tens of thousands of events, a few dozen milliseconds. */
-const LIMIT = 4 * 1024 * 1024;
 
 export class ChartRun {
   readonly id: string;
@@ -31,7 +29,7 @@ export class ChartRun {
   ) {
     this.id = Uri.file(directory).toString();
     this.feed = new RunFeed(this.id);
-    this.reader = new RunReader(directory, { layers: true, limit: LIMIT });
+    this.reader = new RunReader(directory, { layers: true, limit: READ_LIMIT });
   }
 
   info(): RunInfo {

@@ -22,7 +22,6 @@ import { messageOf } from '../../errors';
 import { existsSync } from 'node:fs';
 import { runPaths } from '../../runs';
 import { CHARTS_PANEL, type CommandId } from '../contributions';
-import { runTitle } from '../explorer/run-text';
 import { l10n } from '../l10n';
 import { disposeAll, type Owned } from '../owned';
 import { loadPage } from '../panel-page';
@@ -30,6 +29,7 @@ import { executeCommand } from '../register';
 import type { Services } from '../services';
 import { ChartRun } from './chart-run';
 import { pickMoreRuns } from './pick-more';
+import { longName } from './run-info';
 
 /** Milliseconds between looks at live runs. */
 const PACE = 250;
@@ -292,7 +292,8 @@ export class ChartsPanel implements Disposable {
     const [first] = this.shown;
     if (first === undefined) return;
     const entry = this.services.runs.get(first.directory);
-    const name = entry === undefined ? path.basename(first.directory) : runTitle(entry);
+    // As in the header: runs of one experiment are told apart by their time.
+    const name = entry?.kind === 'run' ? longName(entry) : path.basename(first.directory);
     const title = this.shown.length === 1 ? name : `${name} +${String(this.shown.length - 1)}`;
     if (this.panel.title !== title) this.panel.title = title;
   }

@@ -55,7 +55,7 @@ export function runInfo(
 }
 
 /** Experiment and time, or what the user has called the run. */
-function longName(run: ListedRun): string {
+export function longName(run: ListedRun): string {
   const [title, label] = [runTitle(run), runLabel(run)];
   return title === label ? title : `${title} · ${label}`;
 }

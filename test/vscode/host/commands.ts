@@ -48,17 +48,78 @@ export function commandTests(): void {
       assert.ok(task?.execution instanceof vscode.ProcessExecution);
       const set = ['training.steps=1', 'evaluation.maxBatches=1', 'data.sequenceLength=32'];
       task.execution.args.push(...set.flatMap((each) => ['--set', each]));
-      const ended = new Promise<number | undefined>((resolve) => {
-        const subscription = vscode.tasks.onDidEndTaskProcess((event) => {
-          if (event.execution.task.name !== task.name) return;
+      assert.equal(await exitCodeOf(task), 0);
+      assert.equal((await runs()).length, 1);
+    });
+
+    it('shows what a task finds wrong among the problems', async () => {
+      const uri = vscode.Uri.joinPath(workspaceFolder(), 'wrong.lrqat.json');
+      const text = '{\n  "model": { "path": "model" },\n  "data": { "train": ["train.txt"] },\n  "trainning": {}\n}\n';
+      await vscode.workspace.fs.writeFile(uri, new TextEncoder().encode(text));
+      const task = await eventually(async () => {
+        const tasks = await vscode.tasks.fetchTasks({ type: TASK_TYPE });
+        return tasks.find(({ definition }) => definition['experiment'] === 'wrong.lrqat.json');
+      });
+      assert.deepEqual(task.problemMatchers, ['$lrqat']);
+      assert.notEqual(await exitCodeOf(task), 0);
+      const problem = await eventually(() =>
+        vscode.languages.getDiagnostics(uri).find(({ message }) => message.includes('trainning is not a key')),
+      );
+      assert.equal(problem.range.start.line, 3);
+      assert.equal(problem.source, 'lrqat');
+      assert.equal(problem.severity, vscode.DiagnosticSeverity.Error);
+      await vscode.workspace.fs.delete(uri);
+    });
+
+    it('evaluates a run on its validation texts, in a terminal', async () => {
+      const [run = ''] = await runs();
+      const directory = vscode.Uri.joinPath(workspaceFolder(), '.lrqat', 'runs', run).fsPath;
+      const started = new Promise<vscode.TaskExecution>((resolve) => {
+        const subscription = vscode.tasks.onDidStartTask(({ execution }) => {
           subscription.dispose();
-          resolve(event.exitCode);
+          resolve(execution);
         });
       });
-      await vscode.tasks.executeTask(task);
-      assert.equal(await ended, 0);
-      const runs = await vscode.workspace.fs.readDirectory(vscode.Uri.joinPath(workspaceFolder(), '.lrqat', 'runs'));
-      assert.equal(runs.length, 1);
+      const ended = endOf(({ source }) => source === 'LR-QAT');
+      const command = vscode.commands.executeCommand('lrqat.evaluate', directory);
+      // The first choice is the validation texts; Enter is tried until the list is there.
+      const accept = setInterval(() => {
+        void vscode.commands.executeCommand('workbench.action.acceptSelectedQuickOpenItem');
+      }, 300);
+      try {
+        const { task } = await started;
+        clearInterval(accept);
+        assert.ok(task.execution instanceof vscode.ProcessExecution);
+        const [, verb, what, option, text = ''] = task.execution.args;
+        assert.deepEqual([verb, what, option], ['evaluate', directory, '--data']);
+        assert.match(text, /validation\.txt$/);
+        await command;
+        assert.equal(await ended, 0);
+      } finally {
+        clearInterval(accept);
+      }
+    });
+  });
+}
+
+async function runs(): Promise<string[]> {
+  const folder = vscode.Uri.joinPath(workspaceFolder(), '.lrqat', 'runs');
+  return (await vscode.workspace.fs.readDirectory(folder)).map(([name]) => name);
+}
+
+async function exitCodeOf(task: vscode.Task): Promise<number | undefined> {
+  const ended = endOf(({ name }) => name === task.name);
+  await vscode.tasks.executeTask(task);
+  return ended;
+}
+
+/** Exit code of the first task that ends and is meant. */
+function endOf(isMeant: (task: vscode.Task) => boolean): Promise<number | undefined> {
+  return new Promise((resolve) => {
+    const subscription = vscode.tasks.onDidEndTaskProcess(({ execution, exitCode }) => {
+      if (!isMeant(execution.task)) return;
+      subscription.dispose();
+      resolve(exitCode);
     });
   });
 }

@@ -86,5 +86,20 @@ export function documentTests(): void {
       const labels = list.items.map(({ label }) => (typeof label === 'string' ? label : label.label));
       assert.ok(labels.includes('warmupRatio'), labels.join());
     });
+
+    it('explain keys when the mouse rests on them', async () => {
+      const document = await opened('hovered.lrqat.json', EXPERIMENT);
+      const at = document.positionAt(document.getText().indexOf('"microBatchSize"') + 3);
+      const text = await eventually(async () => {
+        const hovers = await vscode.commands.executeCommand<vscode.Hover[]>(
+          'vscode.executeHoverProvider',
+          document.uri,
+          at,
+        );
+        const contents = hovers.flatMap((hover) => hover.contents).map((each) => JSON.stringify(each));
+        return contents.length > 0 ? contents.join('\n') : undefined;
+      });
+      assert.match(text, /sequences/i, 'the sentence of the schema');
+    });
   });
 }

@@ -4,7 +4,7 @@ import { commandTests } from './commands';
 import { documentTests } from './documents';
 
 export function run(): Promise<void> {
-  const mocha = new Mocha({ ui: 'bdd', color: false, timeout: 20_000, reporter: 'spec' });
+  const mocha = new Mocha({ ui: 'bdd', color: false, timeout: 90_000, reporter: 'spec' });
   mocha.suite.emit('pre-require', globalThis, 'index', mocha);
   commandTests();
   documentTests();

@@ -13,10 +13,10 @@ export function workspaceFolder(): vscode.Uri {
 
 /** Waits until `find` finds something. */
 export async function eventually<Found>(find: () => Promise<Found | undefined> | Found | undefined): Promise<Found> {
-  for (const end = Date.now() + 15_000; ;) {
+  for (const end = Date.now() + 60_000; ;) {
     const found = await find();
     if (found !== undefined) return found;
-    assert.ok(Date.now() < end, 'not within 15 s');
+    assert.ok(Date.now() < end, 'not within 60 s');
     await sleep(50);
   }
 }
