@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
 import { globSync } from 'tinyglobby';
 import {
@@ -189,6 +190,30 @@ test('files that the manifest names are there', () => {
 test('the bundle of translatable texts has them all', () => {
   const check = spawnSync(process.execPath, ['scripts/l10n.mjs', '--check'], { encoding: 'utf8' });
   assert.equal(check.status, 0, check.stderr);
+});
+
+test('texts that could not be translated are found, in pages as in the host', async () => {
+  const { untranslatableIn } = (await import(path.resolve('scripts/l10n.mjs'))) as {
+    readonly untranslatableIn: (source: string) => readonly string[];
+  };
+  for (const bad of [
+    't(name)',
+    'l10n.t(`run ${name}`)',
+    "button({ label: 'Close it' })",
+    "heading.textContent = 'Live charts'",
+    "element('p', { class: 'x' }, 'No run is shown')",
+  ]) {
+    assert.equal(untranslatableIn(bad).length, 1, bad);
+  }
+  for (const good of [
+    "t('fine')",
+    "l10n.t(\n  'fine {0}', name)",
+    'button({ label: text.close() })',
+    "element('div', { class: 'x' }, `+ ${String(more)}`)",
+    "element('p', { class: 'x' }, text.nothingYet())",
+  ]) {
+    assert.deepEqual(untranslatableIn(good), [], good);
+  }
 });
 
 test('every declared command is registered', () => {

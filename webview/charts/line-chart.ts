@@ -45,7 +45,7 @@ function linePicture(spec: LineChartSpec, scene: Scene, options: CardOptions): P
     strokes.push({
       points,
       colour: line.sign.colour,
-      alpha: (faint ? 0.35 : line.sign.alpha) * presence(scene, line.run),
+      alpha: (faint ? scene.theme.faint : line.sign.alpha) * presence(scene, line.run),
       width: faint ? 1 : 1.75,
       dash: faint ? [] : line.sign.dash,
       markers: !faint && line.sign.marker !== null ? 'sparse' : 'none',
@@ -126,7 +126,7 @@ function legendOf(spec: LineChartSpec, scene: Scene, lines: readonly Line[]): Pi
     if (line.smooth === null) return [];
     return [
       { sign: line.sign, label: text.smoothed() },
-      { sign: { ...line.sign, alpha: 0.35, dash: [], marker: null }, label: text.raw() },
+      { sign: { ...line.sign, alpha: scene.theme.faint, dash: [], marker: null }, label: text.raw() },
     ];
   });
 }

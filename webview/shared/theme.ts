@@ -13,6 +13,8 @@ export interface Theme {
   readonly grid: Rgb;
   readonly focus: Rgb;
   readonly error: Rgb;
+  /** How strongly a line is drawn that lies behind another, 0 to 1. */
+  readonly faint: number;
   /** The theme's chart colours by name (`blue`, …), each with at least 3 : 1 against the background. */
   readonly chart: (name: string) => Rgb;
   readonly font: string;
@@ -40,8 +42,9 @@ export function readTheme(): Theme {
     background,
     foreground,
     muted,
-    grid: mix(background, foreground, highContrast ? 0.35 : 0.12),
+    grid: mix(background, foreground, highContrast ? 0.25 : 0.12),
     focus: read('focusBorder', foreground),
+    faint: highContrast ? 0.6 : 0.35,
     error: standingOut(read('errorForeground', [241, 76, 76]), background, foreground, 3),
     chart: (name) => {
       let colour = colours.get(name);

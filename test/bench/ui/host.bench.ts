@@ -1,11 +1,27 @@
 // The extension host's share: a thousand runs, diagnostics of a long file, activation in a real VS Code.
-import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setImmediate as turn } from 'node:timers/promises';
 import { globSync } from 'tinyglobby';
 import { buildTree, DEFAULT_TREE_OPTIONS } from '../../../src/editor/explorer/tree-model';
 import { parseExperiment } from '../../../src/experiment';
-import { RunStore } from '../../../src/runs';
+import { READ_LIMIT } from '../../../src/editor/charts/read-limit';
+import { RunReader, runPaths, RunStore } from '../../../src/runs';
+import { newStatus } from '../../../src/runs/status-file';
+import { RunFeed } from '../../../webview/charts/feed';
 import { manyRuns } from '../../vscode/many-runs';
 import { launchBrowser, VSCodeServer } from '../../vscode/server';
 import { until } from '../../vscode/suite';
@@ -13,6 +29,9 @@ import { Window } from '../../vscode/window';
 
 const RUNS = 1000;
 const LINES = 2000;
+/** As many as fill 2 GB. */
+const LONG_STEPS = 6_000_000;
+const LONG_BLOCK = 20_000;
 const ROUNDS = 9;
 const ACTIVATED = /activated in ([\d.]+) ms/;
 const RUNS_LINE = /1000 runs in ([\d.]+) ms/;
@@ -24,6 +43,7 @@ try {
   const runsFolder = await manyRuns(workspace, RUNS);
   await openRuns(runsFolder);
   diagnose();
+  await readLongRun(path.join(folder, 'long'));
   await activate(workspace);
 } finally {
   rmSync(folder, { recursive: true, force: true });
@@ -75,6 +95,62 @@ function diagnose(): void {
     if (problems.length < 2) throw new Error('problems are missing');
   }
   report(`diagnostics of a file of ${String(text.split('\n').length)} lines`, times, 50);
+}
+
+/** A metrics file of 2 GB as the charts' host reads it: piece by piece, with the event loop free in between. */
+async function readLongRun(directory: string): Promise<void> {
+  mkdirSync(directory);
+  const paths = runPaths(directory);
+  const status = { ...newStatus('stopped', LONG_STEPS, 1), step: LONG_STEPS };
+  writeFileSync(paths.status, JSON.stringify(status));
+  writeMetrics(paths.metrics);
+  const bytes = statSync(paths.metrics).size;
+  const reader = new RunReader(directory, { layers: true, limit: READ_LIMIT });
+  const feed = new RunFeed('long');
+  const delay = monitorEventLoopDelay({ resolution: 5 });
+  delay.enable();
+  const start = performance.now();
+  for (let more = true; more;) {
+    const update = await reader.poll();
+    feed.add(update);
+    let pieces = 0;
+    while (feed.delta().next().done !== true) pieces++;
+    if (pieces > 100) throw new Error('one read makes few messages');
+    more = update.bytes.done < update.bytes.total;
+    await turn();
+  }
+  delay.disable();
+  const seconds = (performance.now() - start) / 1000;
+  const what = `${(bytes / 1e9).toFixed(1)} GB of metrics (${String(LONG_STEPS)} steps) read for charts`;
+  console.log(
+    `  ${what.padEnd(52)} ${seconds.toFixed(1)} s; event loop held p99 ${(delay.percentile(99) / 1e6).toFixed(0)} ms, ` +
+      `at most ${(delay.max / 1e6).toFixed(0)} ms; ${(process.memoryUsage().rss / 2 ** 20).toFixed(0)} MiB resident`,
+  );
+  rmSync(directory, { recursive: true });
+}
+
+/** Step lines of the length that a trainer writes, by blocks. */
+function writeMetrics(file: string): void {
+  const handle = openSync(file, 'w');
+  try {
+    for (let from = 1; from <= LONG_STEPS; from += LONG_BLOCK) {
+      const lines: string[] = [];
+      for (let step = from; step < from + LONG_BLOCK; step++) {
+        const loss = 4 + Math.sin(step / 1000) + Math.random();
+        lines.push(
+          JSON.stringify({
+            ...{ type: 'step', step, loss, learningRate: { lowRank: 1e-3 * Math.random(), scales: 1e-5 } },
+            ...{ gradientNorm: Math.random(), tokens: step * 32768, tokensPerSecond: 18_000 * Math.random() },
+            ...{ memory: { engine: 5_000_000_000, resident: 6_000_000_000 }, time: 1.8e12 + step * 1000 },
+            ...{ skipped: false, note: 'x'.repeat(60) },
+          }),
+        );
+      }
+      writeSync(handle, `${lines.join('\n')}\n`);
+    }
+  } finally {
+    closeSync(handle);
+  }
 }
 
 /** What the extension itself logs about its start, in windows that are opened one after the other. */
