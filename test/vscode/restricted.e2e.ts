@@ -35,12 +35,13 @@ void test('runs are shown, problems are marked, and nothing is started', { timeo
       assert.ok(window !== undefined);
       const w = window;
       await w.activity('LR-QAT');
-      await w.tree(/queued/).waitFor();
+      await w.tree(/queued · number 1 of 1/).waitFor();
       await w.command('LR-QAT: Start Training');
       await w.toast(/Training is off in restricted mode/).waitFor();
       for (const [command, refused] of [
         ['LR-QAT: Check Setup', /Checking the machine is off/],
         ['LR-QAT: Resume', /Training is off/],
+        ['LR-QAT: Start Now', /Training is off/],
       ] as const) {
         await w.command('Notifications: Clear All Notifications');
         await w.command(command);

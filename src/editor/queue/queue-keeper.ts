@@ -56,6 +56,8 @@ export class QueueKeeper implements Disposable {
         if (event.affectsConfiguration('lrqat.queue.parallel')) void this.applyParallel();
       }),
     ];
+    // Runs are read while the window's parts are still being made: the first of them are no news to anyone by now.
+    void runs.loaded.then(() => this.look());
   }
 
   /** Waiting runs, folder by folder, in the order in which they will start. */
