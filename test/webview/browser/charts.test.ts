@@ -267,10 +267,15 @@ void describe('live charts in a browser', { skip }, () => {
       const subject = () => charts.card('layers').locator('.unit').innerText();
       const referenceInTooltip = async () => {
         const { keyboard } = charts.page;
-        await charts.card('perplexity').locator('.plot').focus();
-        await keyboard.press('End');
-        await charts.frame();
-        return charts.card('perplexity').locator('.tooltip').innerText();
+        const card = charts.card('perplexity');
+        await card.locator('.plot').focus();
+        // A card that has just come into view is drawn a frame or more later, and has nothing to point at before.
+        for (const end = Date.now() + 60_000; ;) {
+          await keyboard.press('End');
+          await charts.frame();
+          const text = await card.locator('.tooltip').innerText();
+          if (text !== '' || Date.now() > end) return text;
+        }
       };
       await charts.card('layers').scrollIntoViewIfNeeded();
       await charts.frame();
