@@ -98,7 +98,7 @@ export function documentTests(): void {
         );
         const text = hovers
           .flatMap((hover) => hover.contents)
-          .map((each) => (typeof each === 'string' ? each : each.value))
+          .map((each) => (each instanceof vscode.MarkdownString ? each.value : JSON.stringify(each)))
           .join('\n');
         // The sentence of the schema; until that has been loaded, other hovers may be there alone.
         return /sequences/i.test(text) ? text : undefined;
