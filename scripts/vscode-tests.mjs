@@ -57,7 +57,7 @@ function failing(files, env) {
   });
 }
 
-/** @returns a note for the list of stages: empty, why nothing was run, or which suites needed a second attempt */
+/** @returns a note for the list of stages: none, why nothing was run, or which suites needed a second attempt */
 export async function vscodeTests({ latest = false, only = '' } = {}) {
   let env;
   try {
@@ -71,7 +71,7 @@ export async function vscodeTests({ latest = false, only = '' } = {}) {
   // A window of VS Code on a busy machine now and then loses a click to a redraw of its own. What fails twice is broken; what did
   // so once is said.
   const once = failing(files.sort(), env);
-  if (once.length === 0) return '';
+  if (once.length === 0) return null;
   console.log(`\n── second attempt: ${names(once)}`);
   const twice = failing(once, env);
   if (twice.length > 0) throw new ScriptError(`failed twice: ${names(twice)}`);
@@ -84,6 +84,6 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
       options: { latest: { type: 'boolean', default: false }, only: { type: 'string', default: '' } },
     });
     const note = await vscodeTests(values);
-    if (note !== '') console.log(note);
+    if (note !== null) console.log(note);
   });
 }
