@@ -210,7 +210,7 @@ test('a finished run cannot be stopped, and resume says that it is finished', as
   assert.match(stdout, /is finished: there is nothing to resume[\s\S]*merged +12\.000/);
 });
 
-test('pause and stop wait for the trainer to answer', { timeout: 30_000 }, async (context) => {
+test('pause and stop wait for the trainer to answer', { timeout: 120_000 }, async (context) => {
   const folder = temporaryFolder(context);
   const runsFolder = path.join(folder, 'runs');
   const experimentFile = path.join(folder, 'x.lrqat.json');

@@ -20,7 +20,7 @@ function trainer(context: TestContext, body: string): { run: string; options: Sp
      const own = (id) => fs.writeFileSync(path.join(run, 'owner.json'), JSON.stringify({ host: os.hostname(), pid: process.pid, id, time: Date.now() }));
      ${body}`,
   );
-  return { run: folder, options: { trainerFile, timeout: 20_000 } };
+  return { run: folder, options: { trainerFile, timeout: 60_000 } };
 }
 
 async function failure(promise: Promise<unknown>): Promise<UserError> {

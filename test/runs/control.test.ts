@@ -53,7 +53,7 @@ test('an acknowledged message is not given to the next attempt; one that came be
   assert.equal((await readStatus(directory))?.acknowledged?.verb, 'stop');
 });
 
-test('a file made by hand works, foreign files do not disturb', { timeout: 10_000 }, async (context) => {
+test('a file made by hand works, foreign files do not disturb', { timeout: 120_000 }, async (context) => {
   const folder = temporaryFolder(context);
   const experimentFile = path.join(folder, 'x.lrqat.json');
   const { directory } = await createRun({ runsFolder: folder, experiment: experimentNamed('control'), experimentFile });

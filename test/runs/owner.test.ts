@@ -22,30 +22,34 @@ const hold = `
   setInterval(() => {}, 1000);
 `;
 
-test('a live owner is refused by name; a killed one is crashed, and replaced', { timeout: 30_000 }, async (context) => {
-  const { folder, run } = await newRun(context);
-  const script = await bundleScript(folder, 'hold', hold);
-  const { child, ended } = await startScript(script, [run], /owner/);
-  assert.equal((await readState(run)).state, 'running');
-  await assert.rejects(RunWriter.open(run), {
-    code: 'RunInUse',
-    message: new RegExp(`process ${String(child.pid)} on`),
-  });
-  await assert.rejects(prepareRestart(run), { code: 'RunInUse' });
-  child.kill('SIGKILL');
-  await ended;
-  assert.equal((await readState(run)).state, 'crashed');
-  const writer = await RunWriter.open(run);
-  assert.equal(writer.status.attempt, 2);
-  assert.equal((await readState(run)).state, 'starting');
-  await writer.end('stopped');
-  assert.equal((await readState(run)).state, 'stopped');
-  assert.deepEqual(
-    readdirSync(run).filter((name) => name.startsWith('.') || name === 'owner.json'),
-    [],
-    'no owner and no temporary files are left',
-  );
-});
+test(
+  'a live owner is refused by name; a killed one is crashed, and replaced',
+  { timeout: 120_000 },
+  async (context) => {
+    const { folder, run } = await newRun(context);
+    const script = await bundleScript(folder, 'hold', hold);
+    const { child, ended } = await startScript(script, [run], /owner/);
+    assert.equal((await readState(run)).state, 'running');
+    await assert.rejects(RunWriter.open(run), {
+      code: 'RunInUse',
+      message: new RegExp(`process ${String(child.pid)} on`),
+    });
+    await assert.rejects(prepareRestart(run), { code: 'RunInUse' });
+    child.kill('SIGKILL');
+    await ended;
+    assert.equal((await readState(run)).state, 'crashed');
+    const writer = await RunWriter.open(run);
+    assert.equal(writer.status.attempt, 2);
+    assert.equal((await readState(run)).state, 'starting');
+    await writer.end('stopped');
+    assert.equal((await readState(run)).state, 'stopped');
+    assert.deepEqual(
+      readdirSync(run).filter((name) => name.startsWith('.') || name === 'owner.json'),
+      [],
+      'no owner and no temporary files are left',
+    );
+  },
+);
 
 test('an owner that has written its end is waited for, but not for ever', { timeout: 120_000 }, async (context) => {
   const { folder, run } = await newRun(context);
@@ -156,7 +160,7 @@ test('a restart clears old messages and the old error; an end is recorded for a 
   assert.equal((await readState(run)).status.error?.message, 'no engine');
 });
 
-test('a file system without hard links still has one owner at a time', { timeout: 30_000 }, async (context) => {
+test('a file system without hard links still has one owner at a time', { timeout: 120_000 }, async (context) => {
   const { folder, run } = await newRun(context);
   const noLinks: FileSystem = {
     ...nodeFileSystem,

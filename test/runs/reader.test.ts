@@ -166,7 +166,7 @@ test('a resume takes back the events after its step, and evaluations made again 
   assert.ok(!events.some((event) => event.type === 'end'));
 });
 
-test('following sees every step, survives a resume, and ends with the run', { timeout: 20_000 }, async (context) => {
+test('following sees every step, survives a resume, and ends with the run', { timeout: 120_000 }, async (context) => {
   const run = await newRun(context);
   const writer = await RunWriter.open(run);
   const seen: number[] = [];
@@ -191,7 +191,7 @@ test('following sees every step, survives a resume, and ends with the run', { ti
   assert.equal(states.at(-1), 'finished');
 });
 
-test('following ends at once when asked to', { timeout: 10_000 }, async (context) => {
+test('following ends at once when asked to', { timeout: 120_000 }, async (context) => {
   const run = await newRun(context);
   const stop = new AbortController();
   const updates: string[] = [];
