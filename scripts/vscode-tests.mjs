@@ -7,7 +7,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { pathToFileURL } from 'node:url';
 import { globSync } from 'tinyglobby';
-import { main, root, run, ScriptError } from './lib.mjs';
+import { main, root, run } from './lib.mjs';
 import { findBrowser, NoVSCode, vscodeServer } from './vscode-server.mjs';
 
 const suites = path.join(root, 'dist', 'e2e');
@@ -44,20 +44,10 @@ export async function prepare({ latest = false } = {}) {
   return { LRQAT_VSCODE: server, LRQAT_VSIX: vsix, CHROMIUM: findBrowser() ?? '' };
 }
 
-/** One suite after the other: two windows at a time on two cores would time each other out. What cannot pass in 15 minutes hangs. */
-function failing(files, env) {
-  return files.filter((file) => {
-    try {
-      run(process.execPath, ['--test', '--test-timeout=900000', '--test-reporter=spec', file], { env });
-      return false;
-    } catch (error) {
-      if (!(error instanceof ScriptError)) throw error;
-      return true;
-    }
-  });
-}
+/** A suite that has not ended after 15 minutes hangs. */
+const FILE_TIMEOUT = '--test-timeout=900000';
 
-/** @returns a note for the list of stages: none, why nothing was run, or which suites needed a second attempt */
+/** @returns a note for the list of stages: null, or why nothing was run */
 export async function vscodeTests({ latest = false, only = '' } = {}) {
   let env;
   try {
@@ -67,15 +57,11 @@ export async function vscodeTests({ latest = false, only = '' } = {}) {
     return `skipped: a VS Code to test in ${error.message}`;
   }
   const files = globSync(['dist/e2e/*.e2e.mjs'], { cwd: root }).filter((file) => path.basename(file).includes(only));
-  const names = (suites) => suites.map((file) => path.basename(file, '.e2e.mjs')).join(', ');
-  // A window of VS Code on a busy machine now and then loses a click to a redraw of its own. What fails twice is broken; what did
-  // so once is said.
-  const once = failing(files.sort(), env);
-  if (once.length === 0) return null;
-  console.log(`\n── second attempt: ${names(once)}`);
-  const twice = failing(once, env);
-  if (twice.length > 0) throw new ScriptError(`failed twice: ${names(twice)}`);
-  return `at the second attempt: ${names(once)}`;
+  // One suite after the other: two windows at a time on two cores would time each other out.
+  run(process.execPath, ['--test', FILE_TIMEOUT, '--test-concurrency=1', '--test-reporter=spec', ...files.sort()], {
+    env,
+  });
+  return null;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

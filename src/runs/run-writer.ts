@@ -2,6 +2,7 @@
 //
 // Status goes to memory at once and to the disk at most every half second and at every change of state. A heartbeat that
 // cannot be written (a server that is away for a moment) does not end a run; an event that cannot be written does.
+import { watch } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { nodeFileSystem, writeAll, writeFile, writeFileAtomic, type FileSystem } from '../formats/file-system';
@@ -30,6 +31,8 @@ export interface WriterOptions {
 /** Bytes set aside for the last words on a full disk. */
 const RESERVE = 64 * 1024;
 const CONTROL_INTERVAL = 200;
+/** Between looks at the control folder where the system does not tell of changes (network file systems). */
+const CONTROL_LOOK = 1000;
 
 export class RunWriter {
   readonly paths: RunPaths;
@@ -192,23 +195,29 @@ export class RunWriter {
     return this.inbox.poll();
   }
 
-  /** Calls `listener` with each message as it comes, from a timer that does not keep the process alive.
+  /** Calls `listener` with each message as it comes: at once where the system tells of changes in a folder, within a second
+   *  elsewhere. A paused run does nothing but that, so looks are few. Does not keep the process alive.
    *  @returns ends the watch. */
   watchControls(listener: (message: ControlMessage) => void): () => void {
-    let polling = false;
-    const poll = async (): Promise<void> => {
-      if (polling) return;
-      polling = true;
-      try {
-        for (const message of await this.inbox.poll()) listener(message);
-      } catch {
-        // A folder that cannot be read for a moment is tried again.
-      } finally {
-        polling = false;
-      }
+    let last = Promise.resolve();
+    let waiting = false;
+    // One look at a time, and one more for what came during it.
+    const look = (): void => {
+      if (waiting) return;
+      waiting = true;
+      last = last.then(async () => {
+        waiting = false;
+        try {
+          for (const message of await this.inbox.poll()) listener(message);
+        } catch {
+          // A folder that cannot be read for a moment is tried again.
+        }
+      });
     };
-    const timer = this.every(CONTROL_INTERVAL, () => void poll());
+    const timer = this.every(CONTROL_LOOK, look);
+    const stopWatching = watchFolder(this.paths.control, look);
     return () => {
+      stopWatching();
       clearInterval(timer);
       this.timers.delete(timer);
     };
@@ -264,6 +273,17 @@ export class RunWriter {
 
 function ignoreFailedHeartbeat(): void {
   // The next one tries again; readers on other hosts grant a minute.
+}
+
+/** @returns ends the watch; does nothing where a folder cannot be watched */
+function watchFolder(folder: string, onChange: () => void): () => void {
+  try {
+    const watcher = watch(folder, { persistent: false }, onChange);
+    watcher.on('error', () => watcher.close());
+    return () => watcher.close();
+  } catch {
+    return () => undefined;
+  }
 }
 
 /** Temporary files of writers that were killed before they could rename them. */

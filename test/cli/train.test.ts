@@ -138,12 +138,15 @@ test(
     const paused = await lrqat(['pause', 'latest', ...at]);
     assert.match(paused.stdout, /is paused at step \d+/);
     await following.printed(/paused at step/);
-    // Pause really idles, by the kernel's own account of the trainer's time. What spins takes a whole core; the looks at the control
-    // folder take 0.5 % of one on an idle machine, and virtual machines have been seen to charge them with 13 %.
-    const before = cpuTicks(owner.pid);
-    await new Promise((resolve) => setTimeout(resolve, 1500));
-    const share = (cpuTicks(owner.pid) - before) / ticksPerSecond() / 1.5;
-    assert.ok(share < 0.25, `${(share * 100).toFixed(1)} % of a core while paused`);
+    // Pause really idles: the kernel's own account of the trainer's time stands still in one of four windows. Looks at the control
+    // folder five times a second once took 8 % of a core on a slow machine; what spins would be in every one.
+    let share = Infinity;
+    for (let window = 0; window < 4 && share >= 0.05; window++) {
+      const before = cpuTicks(owner.pid);
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      share = (cpuTicks(owner.pid) - before) / ticksPerSecond() / 1.5;
+    }
+    assert.ok(share < 0.05, `${(share * 100).toFixed(1)} % of a core while paused`);
 
     const saved = await lrqat(['checkpoint', 'latest', ...at]);
     assert.match(saved.stdout, /checkpoint of step \d+ written/);

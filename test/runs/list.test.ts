@@ -18,8 +18,7 @@ const result: RunResult = {
   seconds: 60,
 };
 
-// Only tells the time: the editor's budget of 300 ms is measured by `npm run bench:ui`.
-test('a thousand runs are listed', { timeout: 60_000 }, async (context) => {
+test('a thousand runs are listed quickly', { timeout: 60_000 }, async (context) => {
   const runsFolder = path.join(temporaryFolder(context), 'runs');
   const experimentFile = path.join(runsFolder, 'x.lrqat.json');
   const { directory } = await createRun({ runsFolder, experiment: experimentNamed('list'), experimentFile });
@@ -44,6 +43,8 @@ test('a thousand runs are listed', { timeout: 60_000 }, async (context) => {
   assert.equal(second.state, 'finished');
   assert.deepEqual(second.notes, { star: true, tags: ['a'] });
   assert.equal(second.result?.perplexity.trained, 12);
+  // The editor's budget for opening a folder of 1000 runs is 300 ms; twice that here, because test machines are busy.
+  assert.ok(milliseconds < 600, `${milliseconds.toFixed(0)} ms`);
 });
 
 test('one damaged run does not hide the others', async (context) => {
