@@ -220,5 +220,10 @@ test('every declared command is registered', () => {
   const source = globSync(['src/editor/**/*.ts'])
     .map((file) => readFileSync(file, 'utf8'))
     .join('\n');
-  for (const id of Object.keys(COMMANDS)) assert.ok(source.includes(`register('${id}'`), id);
+  const registered = new Set(
+    [/\bregister\(\s*'(lrqat\.\w+)'/g, /\bregisterRunPanels\(\s*\{\s*command: '(lrqat\.\w+)'/g].flatMap((call) =>
+      [...source.matchAll(call)].map(([, id]) => id),
+    ),
+  );
+  for (const id of Object.keys(COMMANDS)) assert.ok(registered.has(id), id);
 });
