@@ -1,18 +1,9 @@
 // Small vocabulary on top of TypeBox that the experiment's schema is written in: choices with a line for each value, and
 // defaults that the type system can see, so that "as written" and "resolved" are two readings of one schema.
 
-import {
-  Kind,
-  Type,
-  TypeRegistry,
-  type SchemaOptions,
-  type Static,
-  type TArray,
-  type TObject,
-  type TProperties,
-  type TSchema,
-  type TUnsafe,
-} from '@sinclair/typebox';
+import type { SchemaOptions, Static, TArray, TObject, TProperties, TSchema, TUnsafe } from '@sinclair/typebox';
+// The namespace, not its `Type`: that object holds every builder, and so would every bundle.
+import * as Type from '@sinclair/typebox';
 
 /** What every key says about itself; the rest travels in the JSON schema as `x-unit`, `x-hint`, `x-allowed`. */
 export interface Prose {
@@ -54,7 +45,7 @@ export function requiredSection<P extends TProperties>(properties: P, text: Pros
 }
 
 const CHOICE = 'LrqatChoice';
-TypeRegistry.Set<{ enum: readonly string[] }>(
+Type.TypeRegistry.Set<{ enum: readonly string[] }>(
   CHOICE,
   (schema, value) => typeof value === 'string' && schema.enum.includes(value),
 );
@@ -65,7 +56,7 @@ export function choice<C extends Readonly<Record<string, string>>>(
   text: Prose,
 ): TUnsafe<Extract<keyof C, string>> {
   return Type.Unsafe<Extract<keyof C, string>>({
-    [Kind]: CHOICE,
+    [Type.Kind]: CHOICE,
     type: 'string',
     enum: Object.keys(choices),
     enumDescriptions: Object.values(choices),

@@ -1,7 +1,7 @@
 // The schema library's findings, told by someone who knows the file: what is wrong, what is allowed, what was probably meant.
 
 import type { TSchema } from '@sinclair/typebox';
-import { Value, ValueErrorType, type ValueError } from '@sinclair/typebox/value';
+import { Errors, ValueErrorType, type ValueError } from '@sinclair/typebox/errors';
 
 import { shorten } from '../formats/show-value';
 import { allowed, quoted, requiredKeys, view, type SchemaView } from './allowed';
@@ -21,7 +21,7 @@ export function schemaProblems(document: ExperimentDocument, value: unknown): Sc
   const problems = new Map<string, Problem>();
   const misspelt = new Set<string>();
   const missing: Problem[] = [];
-  for (const error of Value.Errors(ExperimentSchema, value)) {
+  for (const error of Errors(ExperimentSchema, value)) {
     const path = pathOf(error.path, value);
     const text = pathText(path);
     if (error.type === ValueErrorType.ObjectAdditionalProperties) {

@@ -1,7 +1,8 @@
 // The experiment file, once: static types, the JSON schema shipped to editors, defaults, hovers, messages and the
 // reference page docs/experiment-file.md all come from the schemas below.
 
-import { Type, type Static } from '@sinclair/typebox';
+import type { Static } from '@sinclair/typebox';
+import * as Type from '@sinclair/typebox';
 
 import { choice, prose, requiredSection, section, withDefault, type InputOf } from './schema-kit';
 
