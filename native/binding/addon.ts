@@ -186,8 +186,14 @@ export interface Engine {
   /** One optimiser step: forward and backward of all micro-batches in `batch` (a multiple of microBatchSize sequences),
    *  loss weighted by tokens, clip, AdamW. Rejects with Cancelled (nothing changed) after {@link cancel}. */
   trainStep(batch: TokenBatch, settings: OptimizerSettings): Promise<StepResult>;
-  /** Any number of sequences; the last micro-batch may be partial. `sequenceLength` up to the configured one. */
-  evaluate(batch: TokenBatch, form: WeightForm, sequenceLength?: number): Promise<EvaluationResult>;
+  /** Any number of sequences; the last micro-batch may be partial. `sequenceLength` up to the configured one. `only`: names of
+   *  quantized linears that `form` is meant for, the others are float; default: all. */
+  evaluate(
+    batch: TokenBatch,
+    form: WeightForm,
+    sequenceLength?: number,
+    only?: readonly string[],
+  ): Promise<EvaluationResult>;
   /** Cross-entropy of each position's target, nats, [sequences, sequenceLength] float32; 0 where none is predicted. */
   tokenLosses(batch: TokenBatch, form: WeightForm, sequenceLength?: number): Promise<Float32Array>;
   /** Logits [sequences, sequenceLength, vocab] float32; for tests and tools. */

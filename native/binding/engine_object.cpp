@@ -12,6 +12,20 @@ namespace lrqat::binding {
 
 namespace {
 
+/// A list of names; nothing where none is given.
+std::optional<std::vector<std::string>> parseNames(const Napi::Value& value, const char* what) {
+  if (value.IsUndefined() || value.IsNull()) return std::nullopt;
+  if (!value.IsArray()) badValue(what, "a list of names");
+  const auto list = value.As<Napi::Array>();
+  std::vector<std::string> names;
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::Value entry = list.Get(i);
+    if (!entry.IsString()) badValue(what, "a list of names");
+    names.push_back(entry.As<Napi::String>().Utf8Value());
+  }
+  return names;
+}
+
 WeightForm parseForm(const Napi::Value& value) {
   const std::string text = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
   if (text == "float") return WeightForm::Float;
@@ -223,9 +237,10 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
     return guarded(info.Env(), [&]() -> Napi::Value {
       auto batch = parseBatch(info[0], parseLength(info[2]));
       const WeightForm form = parseForm(info[1]);
-      return queue(info.Env(), [batch, form](Engine& engine) -> WorkerThread::Finish {
+      const auto only = parseNames(info[3], "only");
+      return queue(info.Env(), [batch, form, only](Engine& engine) -> WorkerThread::Finish {
         const auto start = std::chrono::steady_clock::now();
-        const EvaluationResult result = engine.evaluate(batch->view(), form);
+        const EvaluationResult result = engine.evaluate(batch->view(), form, only);
         return [result, seconds = secondsSince(start)](Napi::Env env) -> Napi::Value {
           auto out = Napi::Object::New(env);
           out.Set("lossSum", result.lossSum);

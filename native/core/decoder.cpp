@@ -118,7 +118,7 @@ HeadTransform Decoder::headTransform(int64_t layer, Linear which) const {
 
 RawOutput Decoder::raw(int64_t layer, Linear which, Matrix p) {
   const LinearLayer& l = linear(layer, which);
-  const bool scaled = l.quantized && form_ != WeightForm::Float;
+  const bool scaled = l.formIn(form_) != WeightForm::Float;
   return {p, scaled ? l.buffers.rowScale : nullptr,
           embeddings_.layers[static_cast<size_t>(layer)].bias[static_cast<size_t>(which)]};
 }
@@ -131,7 +131,7 @@ Matrix Decoder::workspaceWeight(int64_t layer, Linear which) const {
 void Decoder::applyLinear(int64_t layer, Linear which, Matrix x, Matrix p) {
   const LinearLayer& l = linear(layer, which);
   const Matrix w = workspaceWeight(layer, which);
-  backend_.rebuildWeight(l.weight, l.lowRank(), l.quantized ? form_ : WeightForm::Float, w, nullptr);
+  backend_.rebuildWeight(l.weight, l.lowRank(), l.formIn(form_), w, nullptr);
   backend_.gemm(x, false, w, true, p, false);
 }
 
@@ -290,11 +290,10 @@ Decoder::AttentionGradients Decoder::attentionGradients(int64_t layer) {
 void Decoder::backpropagateLinear(int64_t layer, Linear which, Matrix dYs, Matrix dx, bool accumulate, int slot) {
   const LinearLayer& l = linear(layer, which);
   const Matrix w = workspaceWeight(layer, which);
-  const bool trained = l.quantized && form_ == WeightForm::Trained;
+  const bool trained = l.formIn(form_) == WeightForm::Trained;
   const bool needsClipped = trained && l.weight.spec.rank > 0;
   if (!dx.data && !needsClipped) return;
-  backend_.rebuildWeight(l.weight, l.lowRank(), l.quantized ? form_ : WeightForm::Float, w,
-                         needsClipped ? &workspace_.clipped[slot] : nullptr);
+  backend_.rebuildWeight(l.weight, l.lowRank(), l.formIn(form_), w, needsClipped ? &workspace_.clipped[slot] : nullptr);
   if (dx.data) backend_.gemm(dYs, false, w, false, dx, accumulate);
 }
 

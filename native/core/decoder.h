@@ -16,8 +16,10 @@ namespace lrqat {
 struct LinearLayer {
   LinearWeight weight;  // spec is meaningless when !quantized
   bool quantized = false;
+  bool selected = true;  // false: float in every form, as long as only some linears are looked at
   LinearBuffers buffers;
 
+  WeightForm formIn(WeightForm form) const { return quantized && selected ? form : WeightForm::Float; }
   LowRank lowRank() const { return {buffers.value.a, buffers.value.b, buffers.scale}; }
 };
 

@@ -244,9 +244,37 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   return result;
 }
 
-EvaluationResult Engine::evaluate(const TokenBatch& batch, WeightForm form) {
+namespace {
+
+/// Restricts quantized forms to some linears while it lives.
+class Selection {
+ public:
+  Selection(std::vector<LinearLayer>& linears, std::span<const size_t> selected) : linears_(linears) {
+    for (LinearLayer& l : linears_) l.selected = false;
+    for (const size_t index : selected) linears_[index].selected = true;
+  }
+  ~Selection() {
+    for (LinearLayer& l : linears_) l.selected = true;
+  }
+  Selection(const Selection&) = delete;
+  Selection& operator=(const Selection&) = delete;
+
+ private:
+  std::vector<LinearLayer>& linears_;
+};
+
+}  // namespace
+
+EvaluationResult Engine::evaluate(const TokenBatch& batch, WeightForm form,
+                                  const std::optional<std::vector<std::string>>& only) {
   requireLoaded();
   checkBatch(batch);
+  std::optional<Selection> selection;
+  if (only) {
+    std::vector<size_t> indices;
+    for (const std::string& name : *only) indices.push_back(linearIndex(name));
+    selection.emplace(linears_, indices);
+  }
   prepareScales(form);
   EvaluationResult result;
   result.tokens = predicted(batch.targets);

@@ -98,7 +98,9 @@ class Engine {
   void load(const std::map<std::string, std::vector<float>>& scales, const Progress& progress);
 
   StepResult trainStep(const TokenBatch& batch, const OptimizerSettings& settings);
-  EvaluationResult evaluate(const TokenBatch& batch, WeightForm form);
+  /// `only`: quantized linears that `form` is meant for, by name; the others are float. Default: all.
+  EvaluationResult evaluate(const TokenBatch& batch, WeightForm form,
+                            const std::optional<std::vector<std::string>>& only = std::nullopt);
   /// Cross-entropy of each position [sequences, length], nats; 0 where nothing is predicted.
   std::vector<float> tokenLosses(const TokenBatch& batch, WeightForm form);
   std::vector<float> logits(const TokenBatch& batch, WeightForm form);

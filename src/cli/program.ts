@@ -20,6 +20,7 @@ import {
   type WaitOptions,
 } from './commands/queue';
 import { resume, type ResumeOptions } from './commands/resume';
+import { sensitivity, type SensitivityCommandOptions } from './commands/sensitivity';
 import { show, type ShowOptions } from './commands/show';
 import { train, type TrainOptions } from './commands/train';
 import { validate, type ValidateOptions } from './commands/validate';
@@ -161,6 +162,30 @@ export function buildProgram(context: Context, finish: (code: number) => void): 
     .option('--json', 'as JSON')
     .addHelpText('after', EVALUATE_HELP)
     .action(async (target: string, options: EvaluateOptions) => finish(await evaluate(target, options, context)));
+  command(program, 'sensitivity', 'what rounding each linear alone costs, and mixed bits for a size')
+    .argument('<file>', 'experiment file: its model, grid and validation text')
+    .addOption(
+      new Option('--bits <list>', 'bit-widths to try, with commas').argParser(bitWidths).default([2, 3, 4], '2,3,4'),
+    )
+    .addOption(
+      new Option('--budget <bits>', 'suggest bits by linear for so many bits a weight, scales included').argParser(
+        positiveNumber,
+      ),
+    )
+    .option('--write <file>', 'write the experiment with the suggested bits as a new file')
+    .option('--data <file...>', 'other text to measure on')
+    .addOption(
+      new Option('--batches <count>', 'batches of about 2048 tokens to measure on')
+        .argParser(positiveInteger)
+        .default(8),
+    )
+    .option('--device <device>', 'auto, cpu, cuda or cuda:<index> (default: as the experiment)')
+    .addOption(setOption())
+    .option('--json', 'as JSON')
+    .addHelpText('after', SENSITIVITY_HELP)
+    .action(async (file: string, options: SensitivityCommandOptions) =>
+      finish(await sensitivity(file, options, context)),
+    );
   command(program, 'estimate', 'memory, time and disk that an experiment will need, and what would make it fit')
     .argument('<file>', 'experiment file')
     .addOption(setOption())
@@ -271,6 +296,19 @@ function positiveInteger(text: string): number {
   throw new InvalidArgumentError('A whole number above 0 is needed.');
 }
 
+function positiveNumber(text: string): number {
+  const value = Number(text);
+  if (Number.isFinite(value) && value > 0) return value;
+  throw new InvalidArgumentError('A number above 0 is needed.');
+}
+
+/** `2,3,4` */
+function bitWidths(text: string): number[] {
+  const values = text.split(',').map(Number);
+  if (values.every((value) => Number.isInteger(value) && value >= 2 && value <= 8)) return values;
+  throw new InvalidArgumentError('Whole numbers from 2 to 8 are needed, as in 2,3,4.');
+}
+
 function wholeNumber(text: string): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= 0) return value;
@@ -305,6 +343,17 @@ Examples:
   lrqat train sweep.lrqat.json --yes --parallel 2 && lrqat queue wait
 
 ${EXIT_CODE_HELP}`;
+
+const SENSITIVITY_HELP = `
+Each quantized linear is rounded to nearest alone, all others are float, and the loss is measured
+on the same tokens: linears × bit-widths × batches forward passes. Ctrl-C gives up.
+With --budget the bits are shared out so that the sum of these losses is least, and the model is
+measured with them. The experiment then trains from that start.
+
+Examples:
+  lrqat sensitivity w2.lrqat.json
+  lrqat sensitivity w2.lrqat.json --bits 2,3,4,8 --budget 2.6 --write w2-mixed.lrqat.json
+`;
 
 const QUEUE_HELP = `
 A queue belongs to a folder of runs and is nothing but files in it. Each trainer starts the

@@ -99,6 +99,9 @@ export function packedRowBytes(width: number, inputs: number): number {
   return width >= 16 ? inputs * (width / 8) : Math.ceil(inputs / 32) * 4 * width;
 }
 
+/** Of a scale as it is stored beside the integers. */
+export const SCALE_BITS = 32;
+
 /** Scales of a linear: one, one an output, or one a group. */
 export function scaleCount({ spec, outputs, inputs }: Pick<QuantizedLinear, 'spec' | 'outputs' | 'inputs'>): number {
   if (spec.groupSize === 0) return 1;

@@ -1,4 +1,4 @@
-// What `lrqat evaluate` measures: a model folder as it is, or a run in all the forms that it has.
+// What `lrqat evaluate` measures: a model folder as it is or rounded to nearest, or a run in all the forms that it has.
 
 import { existsSync } from 'node:fs';
 import os from 'node:os';
@@ -6,7 +6,7 @@ import path from 'node:path';
 import type { ComputeType, Engine, LinearQuantization, WeightForm } from '../../native/binding/addon';
 import { UserError } from '../errors';
 import { deviceLayout, resolveLinears } from '../experiment';
-import { linearNames, openModel, resolveModelPath, type HuggingFaceModel } from '../formats';
+import { linearNames, openModel, resolveModelPath, type HuggingFaceModel, type ModelShape } from '../formats';
 import { openTokenizer, type TextTokenizer } from '../formats/tokenizer';
 import { askCuda, chooseGpu, findNative, loadAddon } from '../launch';
 import { loadBase } from './base';
@@ -27,8 +27,16 @@ export interface SubjectOptions {
 }
 
 /** Either of the two. */
-export type SubjectOf =
-  { readonly model: string; readonly run?: undefined } | { readonly run: string; readonly model?: undefined };
+export type SubjectOf = ModelSubject | { readonly run: string; readonly model?: undefined };
+
+export interface ModelSubject {
+  readonly model: string;
+  readonly run?: undefined;
+  /** Grids of linears that can be measured rounded to nearest as well, by full name; default: none. */
+  readonly linears?: (shape: ModelShape) => Linears;
+}
+
+type Linears = Readonly<Record<string, LinearQuantization | null>>;
 
 export interface EvaluateProgress {
   /** `tokenizing`, `loading the model`, `evaluating: trained`. */
@@ -63,7 +71,7 @@ export interface EngineSize {
 /** What belongs to a run or to a model, before the options have their say. */
 interface Material {
   readonly model: HuggingFaceModel;
-  readonly linears: Readonly<Record<string, LinearQuantization | null>>;
+  readonly linears: Linears;
   readonly available: readonly WeightForm[];
   readonly runDirectory: string | null;
   readonly checkpoint: ReadableCheckpoint | null;
@@ -78,7 +86,7 @@ interface Material {
 /** @throws UserError for what cannot be found or has not such a form */
 export async function openSubject(options: SubjectOptions & SubjectOf): Promise<Subject> {
   const { signal, onProgress } = options;
-  const material = await (options.run === undefined ? modelMaterial(options.model) : runMaterial(options.run));
+  const material = await (options.run === undefined ? modelMaterial(options) : runMaterial(options.run));
   const { model, linears, available } = material;
   const forms = options.forms ?? available;
   const missing = forms.find((form) => !available.includes(form));
@@ -150,12 +158,12 @@ async function load(engine: Engine, material: Material, onProgress: SubjectOptio
   }
 }
 
-async function modelMaterial(modelPath: string): Promise<Material> {
+async function modelMaterial({ model: modelPath, linears }: ModelSubject): Promise<Material> {
   const model = await openModel(await resolveModelPath(modelPath, process.cwd()));
   return {
     model,
-    linears: Object.fromEntries(linearNames(model.shape).map((name) => [name, null])),
-    available: ['float'],
+    linears: linears?.(model.shape) ?? Object.fromEntries(linearNames(model.shape).map((name) => [name, null])),
+    available: linears === undefined ? ['float'] : ['float', 'round-to-nearest'],
     runDirectory: null,
     checkpoint: null,
     sequenceLength: Math.min(2048, model.shape.maxPositions),

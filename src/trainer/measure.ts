@@ -7,6 +7,8 @@ import type { Measurement } from './progress';
 
 export interface MeasureOptions {
   readonly form: WeightForm;
+  /** Quantized linears that the form is meant for; the others are float. Default: all. */
+  readonly only?: readonly string[];
   /** Called before every batch; may wait, or throw to give up. */
   readonly point?: () => Promise<void>;
   readonly onProgress?: (done: number, total: number) => void;
@@ -16,7 +18,7 @@ export interface MeasureOptions {
 export async function measure(
   engine: Pick<Engine, 'evaluate'>,
   text: EvaluationText,
-  { form, point, onProgress }: MeasureOptions,
+  { form, only, point, onProgress }: MeasureOptions,
 ): Promise<Measurement> {
   let lossSum = 0;
   let tokens = 0;
@@ -25,7 +27,7 @@ export async function measure(
     for (;;) {
       await point?.();
       try {
-        const result = await engine.evaluate(batch, form, text.sequenceLength);
+        const result = await engine.evaluate(batch, form, text.sequenceLength, only);
         lossSum += result.lossSum;
         tokens += result.tokens;
         break;

@@ -2,7 +2,7 @@
 
 import { bitsOf } from '../formats/safetensors-dtype';
 import type { TensorSource } from '../formats/model-shape';
-import { packedRowBytes, quantizedLinears, scaleCount } from '../experiment/memory-layout';
+import { packedRowBytes, quantizedLinears, SCALE_BITS, scaleCount } from '../experiment/memory-layout';
 import type { QuantizedModel } from './merge';
 
 export interface ModelSizes {
@@ -14,8 +14,6 @@ export interface ModelSizes {
   /** The same for the model as it came. */
   readonly float: { readonly bitsPerWeight: number; readonly modelBytes: number };
 }
-
-const SCALE_BITS = 32;
 
 export function modelSizes(model: QuantizedModel & { readonly tensors: readonly TensorSource[] }): ModelSizes {
   const sources = new Map(model.tensors.map((tensor) => [tensor.name, tensor]));

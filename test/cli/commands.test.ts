@@ -1,7 +1,7 @@
 // Commands that need no engine, on runs that the real writer has written.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { createRun, RESULT_SCHEMA, RunWriter, sendControl, type EvalEvent, type RunResult } from '../../src/runs';
@@ -72,6 +72,7 @@ test('help reads well: every command, examples and exit codes', async () => {
     'compare',
     'export',
     'evaluate',
+    'sensitivity',
   ]) {
     assert.match(stdout, new RegExp(`^  ${name} `, 'm'));
   }
@@ -150,6 +151,53 @@ test('estimate prints memory, time and disk, and what would make it fit', async 
   };
   const sum = Object.values(json.parts).reduce((total, bytes) => total + bytes, 0);
   assert.equal(sum, json.total);
+});
+
+test('sensitivity refuses what makes no sense before it measures', async (context) => {
+  const folder = temporaryFolder(context);
+  const elsewhere = path.join(folder, 'new.lrqat.json');
+  for (const [options, message] of [
+    [['--bits', '2,9'], /Whole numbers from 2 to 8/],
+    [['--budget', '0'], /A number above 0/],
+    [['--write', 'new.lrqat.json'], /--write needs --budget/],
+    [['--budget', '3', '--write', SAMPLE], /w2-rank32\.lrqat\.json: exists already/],
+    [['--budget', '3', '--write', elsewhere], /not beside [\s\S]*relative to its folder/],
+    [['--budget', '2.1'], /With scales they come to 2\.141 bits a weight/],
+  ] as const) {
+    const { code, stderr } = await lrqat(['sensitivity', SAMPLE, ...options]);
+    assert.equal(code, 2, options.join(' '));
+    assert.match(stderr, message);
+  }
+});
+
+test('sensitivity draws the map, shares bits out and writes an experiment', async (context) => {
+  const folder = temporaryFolder(context);
+  const text = path.join(folder, 'text.txt');
+  const file = path.join(folder, 'w2.lrqat.json');
+  const written = path.join(folder, 'mixed.lrqat.json');
+  writeFileSync(text, 'The river ran past the old mill and on to the sea. '.repeat(20));
+  const model = JSON.stringify(path.join(path.dirname(SAMPLE), 'model'));
+  writeFileSync(file, readFileSync(SAMPLE, 'utf8').replace('"path": "model"', `"path": ${model}`));
+  const env = { XDG_CACHE_HOME: folder };
+  const measured = ['--bits', '2,3', '--data', text, '--batches', '1', '--device', 'cpu'];
+  const set = [
+    '--set',
+    'data.sequenceLength=64',
+    '--set',
+    'quantization.layers[]={"match":"*.self_attn.*","skip":true}',
+  ];
+  const { code, stdout, stderr } = await lrqat(
+    ['sensitivity', file, ...measured, ...set, '--budget', '2.6', '--write', written],
+    { env },
+  );
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^2 bits: perplexity/m);
+  assert.match(stdout, /^block +q_proj.*down_proj$/m);
+  assert.match(stdout, /^5 +– +– +– +– +\S+ [·░▒▓█] /m);
+  assert.match(stdout, /^suggested mixture +2\.[0-5]\d\d /m);
+  const mixed = readFileSync(written, 'utf8');
+  assert.match(mixed, /^\/\/ 2-bit LR-QAT/, 'comments stay');
+  assert.match(mixed, /"match": ".*mlp.*", "bits": [23] /);
 });
 
 test('list shows runs with their numbers; --json gives all', async (context) => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { evalLine, liveLine, stepLine } from '../../src/cli/progress-text';
+import { shadeOf } from '../../src/cli/sensitivity-table';
 import { renderTable } from '../../src/cli/table';
 import { textWidth, truncate } from '../../src/cli/text-width';
 import type { EvalEvent, MetricsEvent, StepEvent } from '../../src/runs';
@@ -19,6 +20,15 @@ const step: StepEvent = {
 };
 const status = { ...newStatus('running', 150, 0), step: 63, etaSeconds: 83 };
 const bar = (share: number, size: number): string => '#'.repeat(Math.round(share * size)).padEnd(size, '.');
+
+test('shades of the heat map are half orders of magnitude', () => {
+  const losses = [1, 0.5, 0.2, 0.05, 0.02, 0.001, 0, -1, NaN];
+  assert.deepEqual(
+    losses.map((loss) => shadeOf(loss, 1)),
+    [4, 4, 3, 2, 1, 0, 0, 0, 4],
+  );
+  assert.equal(shadeOf(0, 0), 0);
+});
 
 test('width counts columns, not code units or escape sequences', () => {
   assert.equal(textWidth('abc'), 3);

@@ -10,6 +10,7 @@ import type {
   LinearQuantization,
   OptimizerSettings,
   Storage,
+  WeightForm,
 } from '../../native/binding/addon';
 import { linearNames, type ModelShape } from '../../src/formats/model-shape';
 import { testDevice } from './device';
@@ -181,6 +182,26 @@ test('a linear without quantization keeps its float weights and no trained numbe
     assert.deepEqual(engine.parameters(), []);
     const batch = randomBatch(shape, 2, LENGTH, 4);
     assert.equal((await engine.evaluate(batch, 'float')).lossSum, (await engine.evaluate(batch, 'trained')).lossSum);
+  });
+});
+
+test('a form can be meant for some linears only, and only for that call', async () => {
+  await withEngine({}, async (engine, shape) => {
+    const batch = randomBatch(shape, 2, LENGTH, 4);
+    const names = [...new Set(engine.parameters().map(({ linear }) => linear))];
+    const loss = async (form: WeightForm, only?: readonly string[]): Promise<number> =>
+      (await engine.evaluate(batch, form, undefined, only)).lossSum;
+    const float = await loss('float');
+    const rounded = await loss('round-to-nearest');
+    assert.notEqual(float, rounded);
+    assert.equal(await loss('round-to-nearest', []), float);
+    assert.equal(await loss('round-to-nearest', names), rounded);
+    const one = await loss('round-to-nearest', names.slice(0, 1));
+    assert.ok(one !== float && one !== rounded);
+    assert.equal(await loss('round-to-nearest'), rounded);
+    await assert.rejects(loss('round-to-nearest', ['model.layers.9.mlp.up_proj']), { code: 'InvalidArgument' });
+    assert.throws(() => void engine.evaluate(batch, 'float', undefined, [1 as unknown as string]), /a list of names/);
+    assert.equal(await loss('round-to-nearest'), rounded, 'after an error as well');
   });
 });
 
