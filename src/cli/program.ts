@@ -8,6 +8,7 @@ import { estimateRun, type EstimateOptions } from './commands/estimate';
 import { evaluate, type EvaluateOptions } from './commands/evaluate';
 import { exportCommand, type ExportCommandOptions } from './commands/export';
 import { list, type ListOptions } from './commands/list';
+import { newExperiment, type NewOptions } from './commands/new';
 import {
   addToQueue,
   cancelRuns,
@@ -45,6 +46,17 @@ export function buildProgram(context: Context, finish: (code: number) => void): 
     .configureHelp({ sortSubcommands: false, sortOptions: false })
     .exitOverride()
     .addHelpText('after', `\n${OVERVIEW}\n${EXIT_CODE_HELP}`);
+
+  program.commandsGroup('Begin:');
+  command(program, 'new', "write an experiment file from one of the paper's recipes; without a name, list them")
+    .argument('[preset]', 'such as paper/w4-per-channel')
+    .option('--model <path>', 'Hugging Face folder, or hub id of a cached model')
+    .option('--train <file...>', 'texts to train on; globs work')
+    .option('--validation <file...>', 'texts to measure on')
+    .option('--out <file>', 'the file (default: named after the preset, in this folder)')
+    .action(async (preset: string | undefined, options: NewOptions) =>
+      finish(await newExperiment(preset, options, context)),
+    );
 
   program.commandsGroup('Run:');
   command(program, 'train', 'train an experiment, show how it goes, end with the four-way table')

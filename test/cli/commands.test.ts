@@ -73,6 +73,7 @@ test('help reads well: every command, examples and exit codes', async () => {
     'export',
     'evaluate',
     'sensitivity',
+    'new',
   ]) {
     assert.match(stdout, new RegExp(`^  ${name} `, 'm'));
   }
@@ -151,6 +152,36 @@ test('estimate prints memory, time and disk, and what would make it fit', async 
   };
   const sum = Object.values(json.parts).reduce((total, bytes) => total + bytes, 0);
   assert.equal(sum, json.total);
+});
+
+test('new writes a recipe of the paper for this model and these texts', async (context) => {
+  const folder = temporaryFolder(context);
+  mkdirSync(path.join(folder, 'experiments'));
+  mkdirSync(path.join(folder, 'model'));
+  assert.match((await lrqat(['new'])).stdout, /^paper\/w4-per-channel +The paper/m);
+  const args = [
+    'new',
+    'paper/w3-g128',
+    '--model',
+    'model',
+    '--train',
+    'texts/*.txt',
+    '--out',
+    'experiments/a.lrqat.json',
+  ];
+  assert.deepEqual(await lrqat(args, { cwd: folder }), {
+    code: 0,
+    signal: null,
+    stdout: 'experiments/a.lrqat.json\n',
+    stderr: '',
+  });
+  const text = readFileSync(path.join(folder, 'experiments/a.lrqat.json'), 'utf8');
+  assert.match(text, /"path": "\.\.\/model"/);
+  assert.match(text, /"train": \["\.\.\/texts\/\*\.txt"\]/);
+  assert.match(text, /"bits": 3, "granularity": \{ "group": 128 \}/);
+  assert.match((await lrqat(args, { cwd: folder })).stderr, /exists already/);
+  assert.match((await lrqat(['new', 'paper/w5'])).stderr, /no preset "paper\/w5"[\s\S]*paper\/w4-per-channel/);
+  assert.match((await lrqat(['new', 'w4-g128'])).stderr, /--model is missing/);
 });
 
 test('sensitivity refuses what makes no sense before it measures', async (context) => {

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { parseTags } from '../../src/editor/commands/tags';
 import { duplicateText, nextName } from '../../src/editor/experiments/duplicate';
 import { cachedModels } from '../../src/editor/experiments/model-choices';
-import { experimentText, guessTexts, templates } from '../../src/editor/experiments/templates';
+import { guessTexts, templates, templateText } from '../../src/editor/experiments/templates';
 import { parseExperiment, resolvePaths, type Experiment } from '../../src/experiment';
 
 function parsed(text: string, file: string): Experiment {
@@ -18,7 +18,7 @@ function parsed(text: string, file: string): Experiment {
 test('every template is an experiment without problems', () => {
   for (const template of templates()) {
     for (const train of [[], ['a.txt', 'b.txt']]) {
-      const text = experimentText({ template, model: 'models/"tiny"', train, validation: [] });
+      const text = templateText({ template, model: 'models/"tiny"', train, validation: [] });
       const { experiment, problems } = parseExperiment(text, `${template.name}.lrqat.json`);
       assert.deepEqual(problems, [], template.id);
       assert.equal(experiment?.model.path, 'models/"tiny"');

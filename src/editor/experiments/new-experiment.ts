@@ -10,7 +10,7 @@ import { l10n } from '../l10n';
 import type { Services } from '../services';
 import { cachedModels } from './model-choices';
 import { nextName } from './duplicate';
-import { experimentText, guessTexts, templates, type Template } from './templates';
+import { guessTexts, templates, templateText, type Template } from './templates';
 
 export function registerNewExperiment({ context, register }: Services): void {
   context.subscriptions.push(
@@ -24,7 +24,7 @@ export function registerNewExperiment({ context, register }: Services): void {
       const file = await pickFile(folder, template);
       if (file === undefined) return;
       const { train, validation } = guessTexts(await readdir(folder).catch(() => []));
-      await atomicWriteFile(file, experimentText({ template, model: writtenPath(model, folder), train, validation }));
+      await atomicWriteFile(file, templateText({ template, model: writtenPath(model, folder), train, validation }));
       await window.showTextDocument(Uri.file(file));
     }),
   );

@@ -1,4 +1,6 @@
 // Texts of new experiment files. Pure.
+import { experimentText } from '../../experiment/experiment-text';
+import { PRESETS, presetComments } from '../../experiment/presets';
 import { l10n } from '../l10n';
 
 export interface Template {
@@ -7,11 +9,14 @@ export interface Template {
   readonly detail: string;
   /** Beginning of the file's name. */
   readonly name: string;
+  /** First lines of the file; default: label and detail. */
+  readonly comments?: readonly string[];
+  readonly data?: readonly string[];
   readonly quantization: readonly string[];
   readonly training: readonly string[];
 }
 
-/** From the quickest to see something with to the one without training. */
+/** From the quickest to see something with to the one without training, then the paper's recipes. */
 export function templates(): readonly Template[] {
   return [
     {
@@ -86,6 +91,12 @@ export function templates(): readonly Template[] {
       quantization: ['"method": "rtn",', '"weights": { "bits": 4, "granularity": "per-channel", "range": "lp-4" }'],
       training: [],
     },
+    ...PRESETS.map((preset) => ({
+      ...preset,
+      label: preset.id,
+      detail: preset.title,
+      comments: presetComments(preset),
+    })),
   ];
 }
 
@@ -98,26 +109,15 @@ export interface NewExperiment {
 }
 
 /** The text of the file: short, because everything else has a default that completion tells of. */
-export function experimentText({ template, model, train, validation }: NewExperiment): string {
-  const list = (files: readonly string[]): string => `[${files.map((file) => JSON.stringify(file)).join(', ')}]`;
-  const section = (name: string, lines: readonly string[]): string[] =>
-    lines.length === 0 ? [] : [`  "${name}": {`, ...lines.map((line) => `    ${line}`), '  }'];
-  const sections = [
-    [`  "model": { "path": ${JSON.stringify(model)} }`],
-    [
-      '  "data": {',
-      ...(train.length === 0
-        ? [`    // ${l10n.t('Text to train on: .txt, .jsonl, .parquet or .bin files; globs work.')}`]
-        : []),
-      `    "train": ${list(train.length === 0 ? ['train.txt'] : train)},`,
-      `    "validation": ${list(validation.length === 0 ? ['validation.txt'] : validation)}`,
-      '  }',
-    ],
-    section('quantization', template.quantization),
-    section('training', template.training),
-  ].filter((lines) => lines.length > 0);
-  const body = sections.map((lines) => lines.join('\n')).join(',\n');
-  return `// ${template.label}. ${template.detail}\n{\n${body}\n}\n`;
+export function templateText({ template, ...sources }: NewExperiment): string {
+  return experimentText({
+    ...sources,
+    comments: template.comments ?? [`${template.label}. ${template.detail}`],
+    trainHint: l10n.t('Text to train on: .txt, .jsonl, .parquet or .bin files; globs work.'),
+    data: template.data ?? [],
+    quantization: template.quantization,
+    training: template.training,
+  });
 }
 
 /** Texts that are probably meant: by their names, where a folder has such. */

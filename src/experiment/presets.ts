@@ -1,0 +1,123 @@
+// The paper's recipes by name, with what is known of each and what was not published. Sources: arXiv 2406.06385 (tables 2 to
+// 4 and the appendix on training) and the training commands that its authors published with their code.
+
+export interface Preset {
+  /** `paper/w4-per-channel` */
+  readonly id: string;
+  readonly title: string;
+  /** Beginning of the file's name. */
+  readonly name: string;
+  /** What the setting gave in the paper, and what else is known of it; sentences. */
+  readonly known: readonly string[];
+  readonly unpublished: readonly string[];
+  readonly data: readonly string[];
+  readonly quantization: readonly string[];
+  readonly training: readonly string[];
+}
+
+/** WikiText-2 perplexity of LLaMA-2-7B at 2048 tokens, as table 4 has it. */
+interface Result {
+  readonly roundToNearest: string;
+  readonly trained: string;
+}
+
+interface Setting {
+  readonly id: string;
+  readonly title: string;
+  readonly name: string;
+  readonly bits: number;
+  readonly granularity: string;
+  readonly result: Result;
+  readonly known: readonly string[];
+  readonly unpublished: readonly string[];
+}
+
+const SEARCHED_RANGE =
+  'The exponent p of the range search: it was picked for each setting among 2, 2.4, 3, 3.5, 4 and 5 by rounding to nearest.';
+const SEARCHED_RATES =
+  'The learning rates of this setting: those of A and B were searched from 1e-5 to 1e-2, those of scales among 0 and 1e-5.';
+
+function weightOnly({ id, title, name, bits, granularity, result, known, unpublished }: Setting): Preset {
+  const { roundToNearest, trained } = result;
+  return {
+    id,
+    title,
+    name,
+    known: [
+      `LLaMA-2-7B, WikiText-2 perplexity at 2048 tokens: float 5.47, round to nearest ${roundToNearest}, trained ${trained}.`,
+      '10 000 steps of 32 × 1024 tokens of SlimPajama, AdamW, rank 32, α 1; the authors kept A, B and the scales in bfloat16, we in float32.',
+      ...known,
+    ],
+    unpublished,
+    data: ['"sequenceLength": 1024'],
+    quantization: [
+      `"weights": { "bits": ${String(bits)}, "granularity": ${granularity}, "range": "lp-4" },`,
+      '"storage": "fixed-point",',
+      '"lowRank": { "rank": 32, "alpha": 1 }',
+    ],
+    training: [
+      '"steps": 10000,',
+      '"batchSize": 32,',
+      '"microBatchSize": 4,',
+      '"learningRate": { "lowRank": 1e-3, "scales": 1e-5 },',
+      '"schedule": "linear",',
+      '"warmupRatio": 0.1,',
+      '"weightDecay": 0,',
+      '"gradientClip": 1,',
+      '"seed": 1000',
+    ],
+  };
+}
+
+export const PRESETS: readonly Preset[] = [
+  weightOnly({
+    id: 'paper/w4-per-channel',
+    title: 'The paper’s main setting: 4 bits, a scale an output channel.',
+    name: 'paper-w4',
+    bits: 4,
+    granularity: '"per-channel"',
+    result: { roundToNearest: '6.14', trained: '5.66' },
+    known: ['Every number below stands in the published training command.'],
+    unpublished: ['The Wikipedia text that was validated on every 250 steps is not part of the release.'],
+  }),
+  weightOnly({
+    id: 'paper/w4-g128',
+    title: 'The paper’s 4 bits with a scale for each group of 128 weights.',
+    name: 'paper-w4g128',
+    bits: 4,
+    granularity: '{ "group": 128 }',
+    result: { roundToNearest: '5.78', trained: '5.59' },
+    known: [],
+    unpublished: [SEARCHED_RANGE, SEARCHED_RATES],
+  }),
+  weightOnly({
+    id: 'paper/w3-per-channel',
+    title: 'The paper’s 3 bits, a scale an output channel.',
+    name: 'paper-w3',
+    bits: 3,
+    granularity: '"per-channel"',
+    result: { roundToNearest: '26.73', trained: '6.13' },
+    known: ['Frozen weights in fixed point Q3.5, the default at 3 bits.'],
+    unpublished: [SEARCHED_RANGE, SEARCHED_RATES],
+  }),
+  weightOnly({
+    id: 'paper/w3-g128',
+    title: 'The paper’s 3 bits with a scale for each group of 128 weights.',
+    name: 'paper-w3g128',
+    bits: 3,
+    granularity: '{ "group": 128 }',
+    result: { roundToNearest: '7.61', trained: '5.98' },
+    known: ['Frozen weights in fixed point Q3.5, the default at 3 bits.'],
+    unpublished: [SEARCHED_RANGE, SEARCHED_RATES],
+  }),
+];
+
+/** What a file made from the preset says at its top. */
+export function presetComments({ id, title, known, unpublished }: Preset): string[] {
+  return [
+    `${id}: ${title}`,
+    ...known,
+    ...unpublished.map((sentence) => `Not published: ${sentence.charAt(0).toLowerCase()}${sentence.slice(1)}`),
+    'Source: arXiv 2406.06385 and the training commands of its authors.',
+  ];
+}
