@@ -145,6 +145,11 @@ export function buildProgram(context: Context, finish: (code: number) => void): 
         'of embedding, head and unquantized linears (default: as in the model)',
       ).choices(['F32', 'F16', 'BF16']),
     )
+    .addOption(
+      new Option('--max-shard-size <size>', 'of a file of weights in a folder: 500MB, 10GB (default: 5GB)').argParser(
+        byteCount,
+      ),
+    )
     .option('--force', 'replace an earlier export')
     .addOption(runsOption())
     .option('--json', 'progress and result as JSON, one object a line')
@@ -325,6 +330,15 @@ function wholeNumber(text: string): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= 0) return value;
   throw new InvalidArgumentError('A whole number is needed.');
+}
+
+/** Decimal units, as in transformers' option of this name. */
+function byteCount(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(KB|MB|GB)$/i.exec(text.trim());
+  const unit = { KB: 1e3, MB: 1e6, GB: 1e9 }[match?.[2]?.toUpperCase() ?? ''];
+  const bytes = Math.floor(Number(match?.[1]) * (unit ?? NaN));
+  if (bytes > 0) return bytes;
+  throw new InvalidArgumentError('A size is needed: 500MB, 10GB.');
 }
 
 const OVERVIEW = `Examples:

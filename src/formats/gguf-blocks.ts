@@ -2,7 +2,8 @@
 // here). Every type holds Ŵ = s ∘ Q exactly when s is a half-precision number and Q lies in the type's range: sub-block scales
 // are the integer 1 and the block's own scale is s. Layouts: ggml-common.h and ggml-quants.c of llama.cpp.
 import { fp16Bits, fp16Value } from './half';
-import { scalesPerRow, packedRowBytes, unpackRow, type QuantizedTensor } from './quantized-tensor';
+import { packedWords, quadsPerRow, spread4, unpackQuads } from './code-quads';
+import { scalesPerRow, packedRowBytes, type QuantizedTensor } from './quantized-tensor';
 
 export type BlockTypeName = 'Q2_K' | 'Q3_K' | 'Q4_0' | 'Q4_K' | 'Q4_1' | 'Q8_0';
 
@@ -17,8 +18,9 @@ export interface BlockType {
   readonly bytes: number;
   /** Integers from −2^(maxBits−1) to 2^(maxBits−1) − 1 fit. */
   readonly maxBits: number;
-  /** Writes one block at `at`. `q` are integers plus 2^(maxBits−1), from index `from`; `d` the scale's bits in half precision. */
-  readonly pack: (q: Uint8Array, from: number, d: number, out: Uint8Array, at: number) => void;
+  /** Writes the blocks of a row from byte `begin` on. `quads` are integers plus 2^(maxBits−1), four to a word; `scales` those of the
+   *  blocks, bits in half precision. */
+  readonly pack: (quads: Uint32Array, scales: Uint16Array, out: BlockBuffer, begin: number) => void;
 }
 
 /** By bytes a weight, smallest first; of two equal ones the faster in llama.cpp. */
@@ -59,133 +61,235 @@ export interface BlockRows {
 /** Rows `rows` (indices of the linear's rows, in the order of the file). Callers have checked {@link blockObstacle}. */
 export function packRows({ type, tensor, codes, scales }: BlockRows, rows: Uint32Array): Uint8Array {
   const { bits, inputs, groupSize } = tensor;
-  if (type.name === 'Q4_0' && bits === 4) return packNibbles({ type, tensor, codes, scales }, rows);
-  const rowBytes = packedRowBytes(bits, inputs);
+  const words = packedWords(codes);
+  const wordsPerRow = packedRowBytes(bits, inputs) / 4;
   const perRow = scalesPerRow(tensor);
   const blocks = inputs / type.weights;
-  const out = new Uint8Array(rows.length * blocks * type.bytes);
-  const shift = (1 << (type.maxBits - 1)) - (1 << (bits - 1));
-  const row = new Uint8Array(inputs);
+  const out = blockBuffer(rows.length * blocks * type.bytes);
+  const quads = new Uint32Array(quadsPerRow(inputs));
+  const ofRow = new Uint16Array(blocks);
+  const shift = 2 ** (type.maxBits - 1) - 2 ** (bits - 1);
+  const packStream =
+    bits === 2 && type.name === 'Q2_K' ? packStreamQ2K : bits === 4 && type.name === 'Q4_0' ? packStreamQ40 : null;
   let at = 0;
   for (const index of rows) {
-    unpackRow(codes, index * rowBytes, bits, row);
-    if (shift !== 0) for (let k = 0; k < inputs; k++) row[k] = (row[k] ?? 0) + shift;
     for (let block = 0; block < blocks; block++) {
-      const from = block * type.weights;
-      const scale = perRow === 0 ? 0 : index * perRow + (groupSize > 0 ? Math.floor(from / groupSize) : 0);
-      type.pack(row, from, scales[scale] ?? 0, out, at);
-      at += type.bytes;
+      const group = groupSize > 0 ? Math.floor((block * type.weights) / groupSize) : 0;
+      ofRow[block] = scales[index * perRow + group] ?? 0;
     }
+    if (packStream !== null) packStream(words, index * wordsPerRow, ofRow, out, at);
+    else {
+      unpackQuads(words, index * wordsPerRow, bits, shift, quads);
+      type.pack(quads, ofRow, out, at);
+    }
+    at += blocks * type.bytes;
   }
-  return out;
+  return out.bytes;
 }
 
-/** Q4_0 from 4-bit codes, the most used pair, eight weights at a time: neighbouring nibbles move sixteen places apart. */
-function packNibbles({ type, tensor, codes, scales }: BlockRows, rows: Uint32Array): Uint8Array {
-  const { inputs, groupSize } = tensor;
-  const perRow = scalesPerRow(tensor);
-  const blocks = inputs / type.weights;
-  const wordsPerRow = packedRowBytes(4, inputs) / 4;
-  const aligned = codes.byteOffset % 4 === 0 ? codes : codes.slice();
-  const words = new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.length / 4);
-  const out = new Uint16Array((rows.length * blocks * type.bytes) / 2);
-  let at = 0;
-  for (const index of rows) {
-    let from = index * wordsPerRow;
-    for (let block = 0; block < blocks; block++, from += 4) {
-      const scale = perRow === 0 ? 0 : index * perRow + (groupSize > 0 ? Math.floor((block * 32) / groupSize) : 0);
-      out[at++] = scales[scale] ?? 0;
-      for (let half = 0; half < 2; half++) {
-        const low = words[from + half] ?? 0;
-        const high = words[from + half + 2] ?? 0;
-        const first = spread(low & 0xffff) | (spread(high & 0xffff) << 4);
-        const second = spread(low >>> 16) | (spread(high >>> 16) << 4);
-        out[at++] = first;
-        out[at++] = first >>> 16;
-        out[at++] = second;
-        out[at++] = second >>> 16;
-      }
-    }
-  }
-  return new Uint8Array(out.buffer);
+/** One buffer seen in three ways; blocks begin at even bytes, those of some types at multiples of four. */
+interface BlockBuffer {
+  readonly bytes: Uint8Array;
+  readonly halves: Uint16Array;
+  readonly words: Uint32Array;
 }
 
-/** Four nibbles, each into a byte of its own. */
-function spread(nibbles: number): number {
-  const pairs = (nibbles | (nibbles << 8)) & 0x00ff00ff;
-  return (pairs | (pairs << 4)) & 0x0f0f0f0f;
+function blockBuffer(bytes: number): BlockBuffer {
+  const buffer = new ArrayBuffer(Math.ceil(bytes / 4) * 4);
+  return {
+    bytes: new Uint8Array(buffer, 0, bytes),
+    halves: new Uint16Array(buffer),
+    words: new Uint32Array(buffer),
+  };
 }
 
 /** d · (u − 8); byte j holds weights j and j + 16. */
-function packQ40(q: Uint8Array, from: number, d: number, out: Uint8Array, at: number): void {
-  putHalf(out, at, d);
-  for (let j = 0; j < 16; j++) out[at + 2 + j] = (q[from + j] ?? 0) | ((q[from + j + 16] ?? 0) << 4);
+function packQ40(quads: Uint32Array, scales: Uint16Array, { halves }: BlockBuffer, begin: number): void {
+  let at = begin >> 1;
+  let from = 0;
+  for (const d of scales) {
+    halves[at++] = d;
+    for (let j = from; j < from + 4; j++) {
+      const pair = (quads[j] ?? 0) | ((quads[j + 4] ?? 0) << 4);
+      halves[at++] = pair;
+      halves[at++] = pair >>> 16;
+    }
+    from += 8;
+  }
+}
+
+/** The same straight from a stream of 4-bit codes. */
+function packStreamQ40(
+  codes: Uint32Array,
+  row: number,
+  scales: Uint16Array,
+  { halves }: BlockBuffer,
+  begin: number,
+): void {
+  let at = begin >> 1;
+  let from = row;
+  for (const d of scales) {
+    halves[at++] = d;
+    for (let half = 0; half < 2; half++) {
+      const low = codes[from + half] ?? 0;
+      const high = codes[from + half + 2] ?? 0;
+      const first = spread4(low & 0xffff) | (spread4(high & 0xffff) << 4);
+      const second = spread4(low >>> 16) | (spread4(high >>> 16) << 4);
+      halves[at++] = first;
+      halves[at++] = first >>> 16;
+      halves[at++] = second;
+      halves[at++] = second >>> 16;
+    }
+    from += 4;
+  }
 }
 
 /** d · u + m with m = −8 d, which is a half-precision number as d is (8 only moves its exponent). */
-function packQ41(q: Uint8Array, from: number, d: number, out: Uint8Array, at: number): void {
-  putHalf(out, at, d);
-  putHalf(out, at + 2, fp16Bits(-8 * fp16Value(d)));
-  for (let j = 0; j < 16; j++) out[at + 4 + j] = (q[from + j] ?? 0) | ((q[from + j + 16] ?? 0) << 4);
+function packQ41(quads: Uint32Array, scales: Uint16Array, { words }: BlockBuffer, begin: number): void {
+  let at = begin >> 2;
+  let from = 0;
+  for (const d of scales) {
+    words[at++] = d | (minusEight(d) << 16);
+    for (let j = from; j < from + 4; j++) words[at++] = (quads[j] ?? 0) | ((quads[j + 4] ?? 0) << 4);
+    from += 8;
+  }
+}
+
+/** −8 d in half precision. */
+function minusEight(d: number): number {
+  const exponent = (d >> 10) & 0x1f;
+  return exponent > 0 && exponent < 28 ? (d ^ 0x8000) + (3 << 10) : fp16Bits(-8 * fp16Value(d));
 }
 
 /** d · q, q signed bytes: flipping the top bit takes the offset of 128 away. */
-function packQ80(q: Uint8Array, from: number, d: number, out: Uint8Array, at: number): void {
-  putHalf(out, at, d);
-  for (let j = 0; j < 32; j++) out[at + 2 + j] = (q[from + j] ?? 0) ^ 0x80;
+function packQ80(quads: Uint32Array, scales: Uint16Array, { halves }: BlockBuffer, begin: number): void {
+  let at = begin >> 1;
+  let from = 0;
+  for (const d of scales) {
+    halves[at++] = d;
+    for (let j = from; j < from + 8; j++) {
+      const four = (quads[j] ?? 0) ^ 0x80808080;
+      halves[at++] = four;
+      halves[at++] = four >>> 16;
+    }
+    from += 8;
+  }
 }
 
 /** d · sc · u − dmin · mn, here with sc = 1, mn = 2, dmin = d. */
-function packQ2K(q: Uint8Array, from: number, d: number, out: Uint8Array, at: number): void {
-  out.fill(0x21, at, at + 16);
-  for (let half = 0; half < 2; half++) {
-    const first = from + 128 * half;
-    const to = at + 16 + 32 * half;
-    for (let l = 0; l < 32; l++) out[to + l] = fourTwoBits(q, first + l);
+function packQ2K(quads: Uint32Array, scales: Uint16Array, { words }: BlockBuffer, begin: number): void {
+  let at = begin >> 2;
+  let from = 0;
+  for (const d of scales) {
+    for (let k = 0; k < 4; k++) words[at++] = 0x21212121;
+    for (let half = 0; half < 2; half++) {
+      for (let l = from; l < from + 8; l++) words[at++] = fourTwoBits(quads, l);
+      from += 32;
+    }
+    words[at++] = d | (d << 16);
   }
-  putHalf(out, at + 80, d);
-  putHalf(out, at + 82, d);
+}
+
+/** The same straight from a stream of 2-bit codes: byte l of each 32 codes goes into word l. */
+function packStreamQ2K(
+  codes: Uint32Array,
+  row: number,
+  scales: Uint16Array,
+  { words }: BlockBuffer,
+  begin: number,
+): void {
+  let at = begin >> 2;
+  let from = row;
+  for (const d of scales) {
+    for (let k = 0; k < 4; k++) words[at++] = 0x21212121;
+    for (let quarter = 0; quarter < 4; quarter++) {
+      const first = from + 8 * (quarter >> 1) + (quarter & 1);
+      const a = codes[first] ?? 0;
+      const b = codes[first + 2] ?? 0;
+      const c = codes[first + 4] ?? 0;
+      const e = codes[first + 6] ?? 0;
+      // Bytes 0 and 2, then 1 and 3, of two words in turn.
+      const evenAb = (a & 0x00ff00ff) | ((b & 0x00ff00ff) << 8);
+      const oddAb = ((a >>> 8) & 0x00ff00ff) | (b & 0xff00ff00);
+      const evenCe = (c & 0x00ff00ff) | ((e & 0x00ff00ff) << 8);
+      const oddCe = ((c >>> 8) & 0x00ff00ff) | (e & 0xff00ff00);
+      words[at++] = transposedCodes((evenAb & 0xffff) | (evenCe << 16));
+      words[at++] = transposedCodes((oddAb & 0xffff) | (oddCe << 16));
+      words[at++] = transposedCodes((evenAb >>> 16) | (evenCe & 0xffff0000));
+      words[at++] = transposedCodes((oddAb >>> 16) | (oddCe & 0xffff0000));
+    }
+    from += 16;
+    words[at++] = d | (d << 16);
+  }
+}
+
+/** A 4 × 4 matrix of 2-bit codes, a row to a byte, transposed by two exchanges of bits. */
+function transposedCodes(matrix: number): number {
+  const near = (matrix ^ (matrix >>> 6)) & 0x00cc00cc;
+  const once = matrix ^ near ^ (near << 6);
+  const far = (once ^ (once >>> 12)) & 0x0000f0f0;
+  return once ^ far ^ (far << 12);
 }
 
 /** d · (sc − 32) · (low − 4 where the high bit is 0), here with sc = 33. */
-function packQ3K(q: Uint8Array, from: number, d: number, out: Uint8Array, at: number): void {
-  for (let l = 0; l < 32; l++) {
-    const first = from + l;
-    let high = 0;
-    for (let half = 0; half < 2; half++) {
-      const begin = first + 128 * half;
-      const [a, b, c, e] = [q[begin] ?? 0, q[begin + 32] ?? 0, q[begin + 64] ?? 0, q[begin + 96] ?? 0];
-      high |= ((a >> 2) | ((b >> 2) << 1) | ((c >> 2) << 2) | ((e >> 2) << 3)) << (4 * half);
-      out[at + 32 + 32 * half + l] = (a & 3) | ((b & 3) << 2) | ((c & 3) << 4) | ((e & 3) << 6);
+function packQ3K(quads: Uint32Array, scales: Uint16Array, { halves }: BlockBuffer, begin: number): void {
+  let at = begin >> 1;
+  let from = 0;
+  for (const d of scales) {
+    for (let l = from; l < from + 8; l++) {
+      const high = highBits(quads, l) | (highBits(quads, l + 32) << 4);
+      const low = fourTwoBits(quads, l);
+      const second = fourTwoBits(quads, l + 32);
+      halves[at] = high;
+      halves[at + 1] = high >>> 16;
+      halves[at + 16] = low;
+      halves[at + 17] = low >>> 16;
+      halves[at + 32] = second;
+      halves[at + 33] = second >>> 16;
+      at += 2;
     }
-    out[at + l] = high;
+    from += 64;
+    at += 32;
+    // Sixteen six-bit scales of 33: their low halves, then their high two bits.
+    for (let k = 0; k < 4; k++) halves[at++] = 0x1111;
+    for (let k = 0; k < 2; k++) halves[at++] = 0xaaaa;
+    halves[at++] = d;
   }
-  // Sixteen six-bit scales of 33: their low halves, then their high two bits.
-  out.fill(0x11, at + 96, at + 104);
-  out.fill(0xaa, at + 104, at + 108);
-  putHalf(out, at + 108, d);
 }
 
 /** d · sc · u − dmin · mn, here with sc = 1, mn = 8, dmin = d. */
-function packQ4K(q: Uint8Array, from: number, d: number, out: Uint8Array, at: number): void {
-  putHalf(out, at, d);
-  putHalf(out, at + 2, d);
-  out.fill(0x01, at + 4, at + 8);
-  out.fill(0x08, at + 8, at + 12);
-  out.fill(0x81, at + 12, at + 16);
-  for (let chunk = 0; chunk < 4; chunk++) {
-    const first = from + 64 * chunk;
-    const to = at + 16 + 32 * chunk;
-    for (let l = 0; l < 32; l++) out[to + l] = (q[first + l] ?? 0) | ((q[first + l + 32] ?? 0) << 4);
+function packQ4K(quads: Uint32Array, scales: Uint16Array, { words }: BlockBuffer, begin: number): void {
+  let at = begin >> 2;
+  let from = 0;
+  for (const d of scales) {
+    words[at] = d | (d << 16);
+    words[at + 1] = 0x01010101;
+    words[at + 2] = 0x08080808;
+    words[at + 3] = 0x81818181;
+    at += 4;
+    for (let chunk = 0; chunk < 4; chunk++) {
+      for (let l = from; l < from + 8; l++) words[at++] = (quads[l] ?? 0) | ((quads[l + 8] ?? 0) << 4);
+      from += 16;
+    }
   }
 }
 
-/** The two-bit codes at `at`, at + 32, at + 64 and at + 96. */
-function fourTwoBits(q: Uint8Array, at: number): number {
-  return (q[at] ?? 0) | ((q[at + 32] ?? 0) << 2) | ((q[at + 64] ?? 0) << 4) | ((q[at + 96] ?? 0) << 6);
+/** The third bits of the codes at `at`, at + 8, at + 16 and at + 24 words, in the lowest four bits of each byte. */
+function highBits(quads: Uint32Array, at: number): number {
+  return (
+    (((quads[at] ?? 0) & 0x04040404) >>> 2) |
+    (((quads[at + 8] ?? 0) & 0x04040404) >>> 1) |
+    ((quads[at + 16] ?? 0) & 0x04040404) |
+    (((quads[at + 24] ?? 0) & 0x04040404) << 1)
+  );
 }
 
-function putHalf(out: Uint8Array, at: number, bits: number): void {
-  out[at] = bits & 0xff;
-  out[at + 1] = bits >> 8;
+/** The low two bits of the codes at `at`, at + 8, at + 16 and at + 24 words. */
+function fourTwoBits(quads: Uint32Array, at: number): number {
+  return (
+    ((quads[at] ?? 0) & 0x03030303) |
+    (((quads[at + 8] ?? 0) & 0x03030303) << 2) |
+    (((quads[at + 16] ?? 0) & 0x03030303) << 4) |
+    (((quads[at + 24] ?? 0) & 0x03030303) << 6)
+  );
 }

@@ -78,7 +78,7 @@ async function packed(tensor: QuantizedTensor, width: number, groupSize: number)
         name: `${name}.qweight`,
         dtype: 'I32',
         shape: [words, outputs],
-        data: async () => transposed(await wordRows(tensor, width), outputs, words),
+        data: async () => transposed(await wordRows(tensor, width), new Uint32Array(outputs * words), outputs, words),
       },
       { name: `${name}.qzeros`, dtype: 'I32', shape: [groups, zeroWords], data: () => zeros(width, groups, outputs) },
       {
@@ -104,13 +104,12 @@ async function packed(tensor: QuantizedTensor, width: number, groupSize: number)
 }
 
 /** [rows, columns] → [columns, rows], in tiles that fit the cache. */
-function transposed(words: Uint32Array, rows: number, columns: number): Uint32Array {
-  const out = new Uint32Array(words.length);
+function transposed<T extends Uint16Array | Uint32Array>(from: T, out: T, rows: number, columns: number): T {
   const tile = 64;
   for (let r0 = 0; r0 < rows; r0 += tile) {
     for (let c0 = 0; c0 < columns; c0 += tile) {
       for (let c = c0; c < Math.min(columns, c0 + tile); c++) {
-        for (let r = r0; r < Math.min(rows, r0 + tile); r++) out[c * rows + r] = words[r * columns + c] ?? 0;
+        for (let r = r0; r < Math.min(rows, r0 + tile); r++) out[c * rows + r] = from[r * columns + c] ?? 0;
       }
     }
   }
@@ -135,8 +134,9 @@ function zeros(width: number, groups: number, outputs: number): Uint32Array {
 
 /** Half-precision scales [groups, outputs], repeated where the linear has fewer. */
 function scaleColumns(tensor: QuantizedTensor, scales: Float32Array, groups: number): Uint16Array {
-  const half = float32ToFp16(scales);
   const perRow = scalesPerRow(tensor);
+  const half = float32ToFp16(scales);
+  if (perRow === groups) return transposed(half, new Uint16Array(half.length), tensor.outputs, groups);
   const columns = columnsPerScale(tensor);
   const size = tensor.inputs / groups;
   const out = new Uint16Array(groups * tensor.outputs);

@@ -14,18 +14,19 @@ export function fp16ToFloat32(bits: Uint16Array): Float32Array {
   return values;
 }
 
-/** The number that binary16 bits stand for. */
-export function fp16Value(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : NaN;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
-
 const scratch = new Float32Array(1);
 const scratchBits = new Uint32Array(scratch.buffer);
+
+/** The number that binary16 bits stand for. */
+export function fp16Value(bits: number): number {
+  const exponent = bits & 0x7c00;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return (bits & 0x8000 ? -1 : 1) * fraction * 2 ** -24;
+  if (exponent === 0x7c00) return fraction !== 0 ? NaN : bits & 0x8000 ? -Infinity : Infinity;
+  // 13 bits of fraction more, and an exponent's bias of 127 instead of 15.
+  scratchBits[0] = ((bits & 0x8000) << 16) | (((bits & 0x7fff) << 13) + 0x38000000);
+  return scratch[0] ?? 0;
+}
 
 /** Bits of the nearest IEEE 754 binary16 of a float32, ties to even; infinite above 65504 + half a step. NaNs become quiet. */
 export function fp16Bits(value: number): number {
@@ -55,20 +56,31 @@ export function float32ToFp16(values: Float32Array): Uint16Array {
 
 /** Whether a float32 has the same value in binary16 (`fp16`) or bfloat16 (`bf16`). NaNs never do. */
 export function fitsHalf(value: number, type: 'fp16' | 'bf16'): boolean {
-  if (type === 'fp16') return fp16Value(fp16Bits(value)) === Math.fround(value);
   scratch[0] = value;
-  return !Number.isNaN(value) && ((scratchBits[0] ?? 0) & 0xffff) === 0;
+  const word = scratchBits[0] ?? 0;
+  if (type === 'bf16') return !Number.isNaN(value) && (word & 0xffff) === 0;
+  const magnitude = word & 0x7fffffff;
+  // Between the smallest and the largest normal number nothing but 13 bits of fraction can be lost.
+  if (magnitude >= 0x38800000 && magnitude <= 0x477fe000) return (word & 0x1fff) === 0;
+  return fp16Value(fp16Bits(value)) === Math.fround(value);
 }
 
-/** Rounds to the nearest bfloat16, ties to even. NaNs become quiet NaNs of the same sign. */
+/** Bits of the nearest bfloat16 of a float32, ties to even. NaNs become quiet NaNs of the same sign. */
+export function bf16Bits(value: number): number {
+  scratch[0] = value;
+  return roundedToBf16(scratchBits[0] ?? 0);
+}
+
+/** Rounds to the nearest bfloat16 as {@link bf16Bits}. */
 export function float32ToBf16(values: Float32Array): Uint16Array {
   const wide = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const bits = new Uint16Array(values.length);
-  for (let i = 0; i < values.length; i++) {
-    const word = wide[i] ?? 0;
-    // Without this a NaN whose set bits are all in the lower half would round to infinity.
-    const isNan = (word & 0x7fffffff) > 0x7f800000;
-    bits[i] = isNan ? (word >>> 16) | 0x40 : (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
-  }
+  for (let i = 0; i < bits.length; i++) bits[i] = roundedToBf16(wide[i] ?? 0);
   return bits;
+}
+
+function roundedToBf16(word: number): number {
+  // Without this a NaN whose set bits are all in the lower half would round to infinity.
+  const isNan = (word & 0x7fffffff) > 0x7f800000;
+  return isNan ? (word >>> 16) | 0x40 : (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
 }

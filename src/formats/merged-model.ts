@@ -1,7 +1,8 @@
 // A decoder whose linears are merged: what every export format is written from, tensor by tensor.
-import { fp16ToFloat32, bf16ToFloat32, fitsHalf, float32ToBf16, float32ToFp16 } from './half';
+import { packedWords, quadsPerRow, unpackQuads } from './code-quads';
+import { bf16Bits, bf16ToFloat32, fitsHalf, float32ToBf16, float32ToFp16, fp16Bits, fp16ToFloat32 } from './half';
 import type { ModelShape, TensorSource, WeightDType } from './model-shape';
-import { columnsPerScale, packedRowBytes, scalesPerRow, unpackRow, type QuantizedTensor } from './quantized-tensor';
+import { columnsPerScale, packedRowBytes, scalesPerRow, type QuantizedTensor } from './quantized-tensor';
 import { SafetensorsFile } from './safetensors-file';
 import type { Loss } from './tensor-export';
 
@@ -59,34 +60,61 @@ export async function* dequantized(
   type: WeightDType,
   rows: ArrayLike<number> | null = null,
 ): AsyncIterable<Uint8Array> {
-  const [codes, scales] = [await tensor.codes(), await tensor.scales()];
+  const [words, scales] = [packedWords(await tensor.codes()), await tensor.scales()];
   const { outputs, inputs, bits } = tensor;
-  const rowBytes = packedRowBytes(bits, inputs);
+  const rowWords = packedRowBytes(bits, inputs) / 4;
   const perRow = scalesPerRow(tensor);
-  const columns = columnsPerScale(tensor);
-  const row = new Uint8Array(inputs);
+  const quads = new Uint32Array(quadsPerRow(inputs));
+  const write = rowWriter(tensor, type, new Uint8Array(quads.buffer));
   const rowsAtOnce = Math.max(1, Math.floor(PART_BYTES / (inputs * 4)));
   for (let begin = 0; begin < outputs; begin += rowsAtOnce) {
     const count = Math.min(rowsAtOnce, outputs - begin);
-    const values = type === 'F32' ? new Float32Array(count * inputs) : new Uint16Array(count * inputs);
+    const part = new Uint8Array(count * inputs * (type === 'F32' ? 4 : 2));
     for (let i = 0; i < count; i++) {
       const index = rows === null ? begin + i : (rows[begin + i] ?? 0);
-      unpackRow(codes, index * rowBytes, bits, row);
-      let at = i * inputs;
-      for (let first = 0, group = index * perRow; first < inputs; first += columns, group++) {
-        const products = productsOf(scales[group] ?? 0, bits, type);
-        for (let k = first; k < first + columns; k++) values[at++] = products[row[k] ?? 0] ?? 0;
-      }
+      unpackQuads(words, index * rowWords, bits, 0, quads);
+      write(scales, index * perRow, part.buffer, i * inputs);
     }
-    yield new Uint8Array(values.buffer);
+    yield part;
   }
 }
 
-/** s · Q for all codes in a type: float32, or the bits of 16. */
-function productsOf(scale: number, bits: number, type: WeightDType): Float32Array | Uint16Array {
+/** Writes a row's products to element `at` of a buffer, with the scales from `group` on. */
+type RowWriter = (scales: Float32Array, group: number, into: ArrayBuffer, at: number) => void;
+
+/** @param codes of the row that is to be written, whenever the writer is called */
+function rowWriter(tensor: QuantizedTensor, type: WeightDType, codes: Uint8Array): RowWriter {
+  const { inputs, bits } = tensor;
+  const columns = columnsPerScale(tensor);
   const offset = 2 ** (bits - 1);
-  const products = Float32Array.from({ length: 2 * offset }, (_, code) => scale * (code - offset));
-  return type === 'F32' ? products : type === 'F16' ? float32ToFp16(products) : float32ToBf16(products);
+  const writeFloats = (scales: Float32Array, group: number, values: Float32Array): void => {
+    for (let first = 0; first < inputs; first += columns, group++) {
+      const scale = scales[group] ?? 0;
+      for (let k = first; k < first + columns; k++) values[k] = scale * ((codes[k] ?? 0) - offset);
+    }
+  };
+  if (type === 'F32') {
+    return (scales, group, into, at) => writeFloats(scales, group, new Float32Array(into, 4 * at, inputs));
+  }
+  const rounded = type === 'F16' ? float32ToFp16 : float32ToBf16;
+  if (2 * offset > columns) {
+    // More integers than columns that share a scale: a table would cost more than it spares.
+    const row = new Float32Array(inputs);
+    return (scales, group, into, at) => {
+      writeFloats(scales, group, row);
+      new Uint16Array(into, 2 * at, inputs).set(rounded(row));
+    };
+  }
+  const table = new Uint16Array(2 * offset);
+  const bitsOf = type === 'F16' ? fp16Bits : bf16Bits;
+  return (scales, group, into, at) => {
+    const values = new Uint16Array(into, 2 * at, inputs);
+    for (let first = 0; first < inputs; first += columns, group++) {
+      const scale = scales[group] ?? 0;
+      for (let code = 0; code < table.length; code++) table[code] = bitsOf(scale * (code - offset));
+      for (let k = first; k < first + columns; k++) values[k] = table[codes[k] ?? 0] ?? 0;
+    }
+  };
 }
 
 /** A parameter as the model folder has it, converted to `type`.

@@ -1,6 +1,7 @@
 // Integers in 32-bit words, as compressed-tensors and GPTQ keep them: codes Q + 2^(bits−1), lowest bits first, along the inputs. For
 // widths that divide 32, and for 3 bits in GPTQ, that is the bit stream of our own rows.
-import { packedRowBytes, unpackRow, type QuantizedTensor } from './quantized-tensor';
+import { joinNibbles, joinQuad, packedWords, quadsPerRow, unpackQuads } from './code-quads';
+import { packedRowBytes, type QuantizedTensor } from './quantized-tensor';
 
 /** Words of a row at `width` bits a code; a row ends on a whole word. */
 export function wordsPerRow(width: number, inputs: number): number {
@@ -14,30 +15,46 @@ export async function wordRows(tensor: QuantizedTensor, width: number): Promise<
   const codes = await tensor.codes();
   const rowBytes = packedRowBytes(bits, inputs);
   const perRow = wordsPerRow(width, inputs);
+  const packed = packedWords(codes);
+  if (width === bits && rowBytes === perRow * 4 && inputs % 32 === 0) return packed;
   const words = new Uint32Array(outputs * perRow);
-  if (width === bits && rowBytes === perRow * 4 && inputs % 32 === 0) {
-    new Uint8Array(words.buffer).set(codes);
-    return words;
-  }
   const shift = 2 ** (width - 1) - 2 ** (bits - 1);
-  const row = new Uint8Array(inputs);
+  const row = new Uint32Array(quadsPerRow(inputs));
+  // Of the last word of four, what are codes.
+  const rest = inputs % 4 === 0 ? -1 : 2 ** (8 * (inputs % 4)) - 1;
   for (let index = 0; index < outputs; index++) {
-    unpackRow(codes, index * rowBytes, bits, row);
-    let at = index * perRow;
-    let held = 0;
-    let heldBits = 0;
-    for (const code of row) {
-      const value = code + shift;
-      held |= value << heldBits;
-      heldBits += width;
-      if (heldBits >= 32) {
-        words[at++] = held >>> 0;
-        heldBits -= 32;
-        // What of the code did not fit into the word.
-        held = heldBits === 0 ? 0 : value >>> (width - heldBits);
-      }
-    }
-    if (heldBits > 0) words[at] = held >>> 0;
+    unpackQuads(packed, (index * rowBytes) / 4, bits, shift, row);
+    row[row.length - 1] = (row[row.length - 1] ?? 0) & rest;
+    joinRow(row, width, words, index * perRow, perRow);
   }
   return words;
+}
+
+/** Writes a row of codes, four to a word, as a stream of `width` bits each. */
+function joinRow(row: Uint32Array, width: number, words: Uint32Array, begin: number, perRow: number): void {
+  const end = begin + perRow;
+  if (width === 8) {
+    words.set(row, begin);
+    return;
+  }
+  let at = begin;
+  if (width === 4) {
+    for (let k = 0; k < row.length; k += 2)
+      words[at++] = joinNibbles(row[k] ?? 0) | (joinNibbles(row[k + 1] ?? 0) << 16);
+    return;
+  }
+  let held = 0;
+  let heldBits = 0;
+  for (const quad of row) {
+    const value = joinQuad(quad, width);
+    held |= value << heldBits;
+    heldBits += 4 * width;
+    if (heldBits >= 32) {
+      words[at++] = held;
+      heldBits -= 32;
+      // What did not fit into the word.
+      held = heldBits === 0 ? 0 : value >>> (4 * width - heldBits);
+    }
+  }
+  if (at < end) words[at] = held;
 }

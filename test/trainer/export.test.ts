@@ -6,7 +6,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import path from 'node:path';
 import { before, test } from 'node:test';
 import { UserError } from '../../src/errors';
-import { readTensor } from '../../src/formats';
+import { nodeFileSystem, openModel, readTensor } from '../../src/formats';
+import type { FileSystem } from '../../src/formats/file-system';
 import { fitsHalf } from '../../src/formats/half';
 import { checkpointDirectory } from '../../src/runs';
 import { runTrainer } from '../../src/trainer';
@@ -120,6 +121,69 @@ test('a stopped export leaves nothing behind', async () => {
     });
     await assert.rejects(stopped, { name: 'AbortError' });
     assert.deepEqual(names(place), []);
+  }
+});
+
+test('a folder larger than a shard is several files with an index, which open as one model', async () => {
+  const out = at('shards');
+  const whole = at('whole');
+  await exportRun({ run, format: 'huggingface', out, type: 'fp32', shardBytes: 3_000_000 });
+  await exportRun({ run, format: 'huggingface', out: whole, type: 'fp32' });
+  const files = names(out).filter((name) => name.endsWith('.safetensors'));
+  assert.ok(files.length > 1);
+  files.forEach((name, i) => {
+    assert.equal(name, `model-0000${String(i + 1)}-of-0000${String(files.length)}.safetensors`);
+  });
+  const [one, other] = [await openModel(out), await openModel(whole)];
+  const { total_size: total } = (
+    JSON.parse(readFileSync(path.join(out, 'model.safetensors.index.json'), 'utf8')) as {
+      metadata: { total_size: number };
+    }
+  ).metadata;
+  assert.equal(
+    total,
+    other.tensors.reduce((sum, { bytes }) => sum + bytes, 0),
+  );
+  for (const [i, tensor] of other.tensors.entries()) {
+    const split = one.tensors[i]!;
+    assert.equal(split.name, tensor.name);
+    assert.deepEqual(await readTensor(split.file, tensor.name), await readTensor(tensor.file, tensor.name));
+  }
+});
+
+test('a full disk leaves nothing behind and an earlier export as it was', async () => {
+  const place = at('full');
+  mkdirSync(place);
+  const early = path.join(place, 'folder');
+  await exportRun({ run, format: 'lr-qat', out: early });
+  const before = readFileSync(path.join(early, 'manifest.json'), 'utf8');
+  for (const [format, name] of [
+    ['lr-qat', 'folder'],
+    ['gguf', 'file.gguf'],
+  ] as const) {
+    let room = 1_000_000;
+    const full: FileSystem = {
+      ...nodeFileSystem,
+      open: async (file, flags) => {
+        const inner = await nodeFileSystem.open(file, flags);
+        return {
+          read: (...of) => inner.read(...of),
+          write: (buffer, offset, length, position) => {
+            room -= length;
+            const error = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+            return room < 0 ? Promise.reject(error) : inner.write(buffer, offset, length, position);
+          },
+          stat: () => inner.stat(),
+          truncate: (length) => inner.truncate(length),
+          datasync: () => inner.datasync(),
+          close: () => inner.close(),
+        };
+      },
+    };
+    const out = path.join(place, name);
+    await assert.rejects(exportRun({ run, format, out, force: true, fileSystem: full }), { code: 'ENOSPC' });
+    assert.deepEqual(names(place), ['folder']);
+    assert.equal(readFileSync(path.join(early, 'manifest.json'), 'utf8'), before);
   }
 });
 

@@ -16,12 +16,13 @@ export interface ExportCommandOptions extends RunsOption {
   readonly checkpoint?: number;
   readonly type?: string;
   readonly floatType?: 'F32' | 'F16' | 'BF16';
+  readonly maxShardSize?: number;
   readonly force?: boolean;
   readonly json?: boolean;
 }
 
 export async function exportCommand(run: string, options: ExportCommandOptions, context: Context): Promise<number> {
-  const { format, out, json = false, force, checkpoint, type, floatType } = options;
+  const { format, out, json = false, force, checkpoint, type, floatType, maxShardSize } = options;
   const directory = findRun(run, runsFolderOf(context, options));
   if (format !== undefined && out === undefined) {
     throw new UserError('NoOutput', '--out is missing', { hint: 'Say where to: --out FOLDER, or --out FILE.gguf' });
@@ -62,6 +63,7 @@ export async function exportCommand(run: string, options: ExportCommandOptions, 
       ...(force === undefined ? {} : { force }),
       ...(type === undefined ? {} : { type }),
       ...(floatType === undefined ? {} : { floatType }),
+      ...(maxShardSize === undefined ? {} : { shardBytes: maxShardSize }),
     });
     bar.close();
     if (json) context.output.line(JSON.stringify({ type: 'exported', ...exported }));

@@ -1,9 +1,9 @@
 // Exporting a run: plan, write, manifest and card. Work of the command line and, through it, of the editor.
-import { rename } from 'node:fs/promises';
 import path from 'node:path';
 import { UserError } from '../../errors';
 import { nodeFileSystem } from '../../formats';
-import { temporaryName } from '../../formats/file-system';
+import { temporaryName, type FileSystem } from '../../formats/file-system';
+import { hashing, type HashingFiles } from '../../formats/hashing-files';
 import { describeLosses, isExact } from '../../formats/tensor-export';
 import { readNotes, slug } from '../../runs';
 import { EXPORT_FORMATS, LOADED_BY, type ExportFormat, type FormatPlan, type Planner } from './formats';
@@ -32,8 +32,11 @@ export interface ExportOptions {
   readonly checkpoint?: number;
   readonly type?: string;
   readonly floatType?: 'F32' | 'F16' | 'BF16';
+  /** Of a file of weights in a folder, about; default: 5 GB. */
+  readonly shardBytes?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (phase: string, done: number, total: number) => void;
+  readonly fileSystem?: FileSystem;
 }
 
 export interface Exported {
@@ -62,7 +65,8 @@ export async function exportRun(options: ExportOptions): Promise<Exported> {
     if (plan.obstacle !== null) throw new UserError('FormatUnavailable', `${format}: ${plan.obstacle}`);
     const begun = performance.now();
     const meter = new Meter(plan.bytes, (done, total) => onProgress?.('writing', done, total), signal ?? null);
-    const written = await write(source, plan, out, force, meter, signal);
+    const files = hashing(options.fileSystem ?? nodeFileSystem);
+    const written = await write(source, plan, { out, force, meter, files, signal: signal ?? null });
     return {
       format,
       path: out,
@@ -120,13 +124,14 @@ export async function offerFormats(
 async function planFormat(
   source: ExportSource,
   format: ExportFormat,
-  { type, floatType }: Pick<ExportOptions, 'type' | 'floatType'>,
+  { type, floatType, shardBytes }: Pick<ExportOptions, 'type' | 'floatType' | 'shardBytes'>,
 ): Promise<FormatPlan> {
   const name = slug((await readNotes(source.runDirectory)).name ?? source.experiment.name);
   return PLANNERS[format](source, {
     name,
     ...(type === undefined ? {} : { type }),
     ...(floatType === undefined ? {} : { floatType }),
+    ...(shardBytes === undefined ? {} : { shardBytes }),
   });
 }
 
@@ -134,41 +139,47 @@ function isGgufFile(out: string): boolean {
   return out.toLowerCase().endsWith('.gguf');
 }
 
+interface WriteOptions {
+  readonly out: string;
+  readonly force: boolean;
+  readonly meter: Meter;
+  readonly files: HashingFiles;
+  readonly signal: AbortSignal | null;
+}
+
 async function write(
   source: ExportSource,
   plan: FormatPlan,
-  out: string,
-  force: boolean,
-  meter: Meter,
-  signal: AbortSignal | undefined,
+  { out, force, meter, files: to, signal }: WriteOptions,
 ): Promise<readonly ExportedFile[]> {
+  const { fileSystem } = to;
   const fill = async (folder: string): Promise<readonly ExportedFile[]> => {
     for (const { name, write: writeFile } of plan.files) {
       signal?.throwIfAborted();
-      await writeFile(path.join(folder, name), meter);
+      await writeFile(path.join(folder, name), { fileSystem, meter });
     }
-    await writeCard(folder, source, plan);
-    return writeManifest(folder, source, plan, signal);
+    await writeCard(fileSystem, folder, source, plan);
+    return writeManifest(to, folder, source, plan, signal);
   };
   let files: readonly ExportedFile[] = [];
   if (!isGgufFile(out)) {
-    await writeFolder(out, force, async (folder) => {
+    await writeFolder(fileSystem, out, force, async (folder) => {
       files = await fill(folder);
     });
     return files;
   }
   // A single file: made in a hidden folder like the others; its card and manifest go beside it under its name, itself last.
   const folder = temporaryName(out);
-  await nodeFileSystem.mkdir(folder);
+  await fileSystem.mkdir(folder);
   try {
     files = await fill(folder);
     const model = plan.files[0]?.name ?? '';
     for (const { name } of [...files].sort((one) => (one.name === model ? 1 : -1))) {
-      await rename(path.join(folder, name), name === model ? out : `${out}.${name}`);
+      await fileSystem.rename(path.join(folder, name), name === model ? out : `${out}.${name}`);
     }
-    await nodeFileSystem.syncFolder(path.dirname(out));
+    await fileSystem.syncFolder(path.dirname(out));
   } finally {
-    await nodeFileSystem.removeTree(folder);
+    await fileSystem.removeTree(folder);
   }
   return files;
 }

@@ -1,4 +1,5 @@
 // The formats a run can be exported to, and for each what it would do to this run.
+import type { FileSystem } from '../../formats/file-system';
 import type { TensorExport } from '../../formats/tensor-export';
 import type { Meter } from './meter';
 import type { ExportSource } from './source';
@@ -26,12 +27,19 @@ export interface FormatOptions {
   readonly type?: string;
   /** Type of embedding, head and linears that are not quantized; default: as in the model. */
   readonly floatType?: 'F32' | 'F16' | 'BF16';
+  /** Of a file of weights in a folder, about; a tensor is never split. */
+  readonly shardBytes?: number;
 }
 
 /** A file of an export, made in the folder it is given. */
 export interface PlannedFile {
   readonly name: string;
-  readonly write: (file: string, meter: Meter) => Promise<void>;
+  readonly write: (file: string, to: Destination) => Promise<void>;
+}
+
+export interface Destination {
+  readonly fileSystem: FileSystem;
+  readonly meter: Meter;
 }
 
 export interface FormatPlan {

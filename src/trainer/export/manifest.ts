@@ -2,8 +2,9 @@
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { version } from '../../../package.json';
-import { nodeFileSystem, writeFileAtomic } from '../../formats/file-system';
+import { writeFileAtomic, type FileSystem } from '../../formats/file-system';
 import { sha256OfFile } from '../../formats/file-hash';
+import type { HashingFiles, WrittenFile } from '../../formats/hashing-files';
 import { isObject } from '../../formats/show-value';
 import { isExact } from '../../formats/tensor-export';
 import { runPaths } from '../../runs';
@@ -13,29 +14,41 @@ import { MANIFEST_FILE, MANIFEST_KIND } from './output';
 import type { FormatPlan } from './formats';
 import type { ExportSource } from './source';
 
-export interface ExportedFile {
+export interface ExportedFile extends WrittenFile {
   readonly name: string;
-  readonly bytes: number;
-  /** Hexadecimal. */
-  readonly sha256: string;
 }
 
 const CARD_FILE = 'README.md';
 
-export async function writeCard(folder: string, source: ExportSource, plan: FormatPlan): Promise<void> {
-  await writeFileAtomic(nodeFileSystem, path.join(folder, CARD_FILE), await modelCard(source, plan));
-}
-
-/** Hashes all files of the folder as they are on the disk and writes the manifest.
- *  @returns them, the manifest last */
-export async function writeManifest(
+export async function writeCard(
+  fileSystem: FileSystem,
   folder: string,
   source: ExportSource,
   plan: FormatPlan,
-  signal?: AbortSignal,
+): Promise<void> {
+  await writeFileAtomic(fileSystem, path.join(folder, CARD_FILE), await modelCard(source, plan));
+}
+
+/** Writes the manifest with the hashes of all files of the folder: of those just written as they were written, of copies as they
+ *  are on the disk.
+ *  @returns them, the manifest last */
+export async function writeManifest(
+  { fileSystem, written }: HashingFiles,
+  folder: string,
+  source: ExportSource,
+  plan: FormatPlan,
+  signal: AbortSignal | null,
 ): Promise<readonly ExportedFile[]> {
+  const exported = async (name: string): Promise<ExportedFile> => {
+    const file = path.join(folder, name);
+    const { bytes, sha256 } = written(file) ?? {
+      bytes: (await stat(file)).size,
+      sha256: await sha256OfFile(file, signal ?? undefined),
+    };
+    return { name, bytes, sha256 };
+  };
   const files: ExportedFile[] = [];
-  for (const name of (await readdir(folder)).sort()) files.push(await exported(folder, name, signal));
+  for (const name of (await readdir(folder)).sort()) files.push(await exported(name));
   const provenance = await readJson(runPaths(source.runDirectory).provenance).catch(() => undefined);
   const manifest = {
     kind: MANIFEST_KIND,
@@ -51,13 +64,8 @@ export async function writeManifest(
     tensors: plan.tensors,
     files,
   };
-  await writeFileAtomic(nodeFileSystem, path.join(folder, MANIFEST_FILE), jsonText(manifest));
-  return [...files, await exported(folder, MANIFEST_FILE, signal)];
-}
-
-async function exported(folder: string, name: string, signal?: AbortSignal): Promise<ExportedFile> {
-  const file = path.join(folder, name);
-  return { name, bytes: (await stat(file)).size, sha256: await sha256OfFile(file, signal) };
+  await writeFileAtomic(fileSystem, path.join(folder, MANIFEST_FILE), jsonText(manifest));
+  return [...files, await exported(MANIFEST_FILE)];
 }
 
 /** Hashes of the run's inputs, whose places are of no use elsewhere. */

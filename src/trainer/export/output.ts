@@ -1,10 +1,9 @@
 // The place an export is written to: complete under its name, or not there. Everything is made in a hidden folder beside it.
 import { existsSync } from 'node:fs';
-import { readdir, readFile, rename, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { UserError } from '../../errors';
-import { nodeFileSystem } from '../../formats';
-import { temporaryName } from '../../formats/file-system';
+import { temporaryName, type FileSystem } from '../../formats/file-system';
 
 export const MANIFEST_FILE = 'manifest.json';
 
@@ -46,35 +45,36 @@ export const MANIFEST_KIND = 'lrqat-export';
 
 /** Lets `write` fill a hidden folder and moves it to `place` when it is done. A failure leaves `place` as it was and nothing else. */
 export async function writeFolder(
+  fileSystem: FileSystem,
   place: string,
   force: boolean,
   write: (folder: string) => Promise<void>,
 ): Promise<void> {
   await requireFree(place, force);
-  await nodeFileSystem.mkdir(path.dirname(place));
+  await fileSystem.mkdir(path.dirname(place));
   const temporary = temporaryName(place);
-  await nodeFileSystem.mkdir(temporary);
+  await fileSystem.mkdir(temporary);
   try {
     await write(temporary);
-    await nodeFileSystem.syncFolder(temporary);
+    await fileSystem.syncFolder(temporary);
     await requireFree(place, force);
-    await replaceFolder(temporary, place);
+    await replaceFolder(fileSystem, temporary, place);
   } catch (error) {
-    await nodeFileSystem.removeTree(temporary);
+    await fileSystem.removeTree(temporary);
     throw error;
   }
-  await nodeFileSystem.syncFolder(path.dirname(place));
+  await fileSystem.syncFolder(path.dirname(place));
 }
 
-async function replaceFolder(temporary: string, place: string): Promise<void> {
-  if (!existsSync(place)) return rename(temporary, place);
+async function replaceFolder(fileSystem: FileSystem, temporary: string, place: string): Promise<void> {
+  if (!existsSync(place)) return fileSystem.rename(temporary, place);
   const old = temporaryName(place);
-  await rename(place, old);
+  await fileSystem.rename(place, old);
   try {
-    await rename(temporary, place);
+    await fileSystem.rename(temporary, place);
   } catch (error) {
-    await rename(old, place);
+    await fileSystem.rename(old, place);
     throw error;
   }
-  await nodeFileSystem.removeTree(old);
+  await fileSystem.removeTree(old);
 }

@@ -1,12 +1,13 @@
 // A run as a Hugging Face folder: model.safetensors in one of several layouts, config.json with what changes, everything else of the
 // model folder that belongs to the tokenizer or the licence as it is.
-import { copyFile, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { UserError } from '../../errors';
 import { writeSafetensors, type TensorToWrite } from '../../formats';
 import { planCompressedTensors } from '../../formats/compressed-tensors';
 import { planDequantized } from '../../formats/dequantized-model';
-import { nodeFileSystem, writeFileAtomic } from '../../formats/file-system';
+import { shardsOf, tensorBytes } from '../../formats/safetensors-shards';
+import { writeFileAtomic } from '../../formats/file-system';
 import type { FolderContents } from '../../formats/folder-export';
 import { planGptq } from '../../formats/gptq';
 import { planPackedIntegers } from '../../formats/packed-integers';
@@ -14,6 +15,7 @@ import type { WeightDType } from '../../formats/model-shape';
 import { jsonText } from '../../runs/json-file';
 import {
   impossible,
+  type Destination,
   type ExportFormat,
   type FormatOptions,
   type FormatPlan,
@@ -25,21 +27,21 @@ import type { Meter } from './meter';
 import type { ExportSource } from './source';
 
 export const planHuggingFace: Planner = async (source, options) =>
-  folderPlan('huggingface', source, await planDequantized(source.merged, dequantizedType(options)));
+  folderPlan('huggingface', source, await planDequantized(source.merged, dequantizedType(options)), options);
 
 export const planCompressed: Planner = async (source, options) => {
   refuseType('compressed-tensors', options);
-  return folderPlan('compressed-tensors', source, await planCompressedTensors(source.merged));
+  return folderPlan('compressed-tensors', source, await planCompressedTensors(source.merged), options);
 };
 
 export const planGptqExport: Planner = async (source, options) => {
   refuseType('gptq', options);
-  return folderPlan('gptq', source, await planGptq(source.merged));
+  return folderPlan('gptq', source, await planGptq(source.merged), options);
 };
 
 export const planOwn: Planner = async (source, options) => {
   refuseType('lr-qat', options);
-  return folderPlan('lr-qat', source, await planPackedIntegers(source.merged));
+  return folderPlan('lr-qat', source, await planPackedIntegers(source.merged), options);
 };
 
 const TYPES: Readonly<Record<string, WeightDType>> = { fp32: 'F32', fp16: 'F16', bf16: 'BF16', f32: 'F32', f16: 'F16' };
@@ -63,6 +65,9 @@ function noChoice(option: string, why: string): UserError {
   return new UserError('UnknownType', `${option}: ${why}`, { hint: `Leave ${option} out.` });
 }
 
+/** As transformers splits since its version 5: one file for models of up to some ten billion parameters in 4 bits. */
+const DEFAULT_SHARD_BYTES = 5_000_000_000;
+
 /** Files of a model folder that a reader of the export needs as they are. */
 const COPIED = new Set([
   'generation_config.json',
@@ -77,7 +82,12 @@ const COPIED = new Set([
   'merges.txt',
 ]);
 
-async function folderPlan(format: ExportFormat, source: ExportSource, contents: FolderContents): Promise<FormatPlan> {
+async function folderPlan(
+  format: ExportFormat,
+  source: ExportSource,
+  contents: FolderContents,
+  { shardBytes }: FormatOptions,
+): Promise<FormatPlan> {
   if (contents.obstacle !== null) return impossible(format, contents.obstacle);
   const { folder, config } = source.model;
   const licences = await licenceOf(folder);
@@ -85,15 +95,12 @@ async function folderPlan(format: ExportFormat, source: ExportSource, contents: 
   const sizes = await Promise.all(copied.map(async (name) => (await stat(path.join(folder, name))).size));
   const weights = contents.exports.reduce((sum, { bytes }) => sum + bytes, 0);
   const files: PlannedFile[] = [
-    {
-      name: 'model.safetensors',
-      write: (file, meter) => writeSafetensors(file, counted(contents.tensors, meter), { metadata: { format: 'pt' } }),
-    },
-    {
-      name: 'config.json',
-      write: (file) => writeFileAtomic(nodeFileSystem, file, jsonText(changedConfig(config, contents.config))),
-    },
-    ...copied.map((name) => ({ name, write: (file: string) => copyFile(path.join(folder, name), file) })),
+    ...weightFiles(contents.tensors, shardBytes ?? DEFAULT_SHARD_BYTES),
+    textFile('config.json', jsonText(changedConfig(config, contents.config))),
+    ...copied.map((name) => ({
+      name,
+      write: (file: string, { fileSystem }: Destination) => fileSystem.copyExclusive(path.join(folder, name), file),
+    })),
   ];
   return {
     format,
@@ -116,6 +123,29 @@ function changedConfig(
     if (!('torch_dtype' in config)) delete changed['torch_dtype'];
   }
   return changed;
+}
+
+/** One file, or several of about this many bytes with an index of what lies where, named as transformers names them. */
+function weightFiles(tensors: readonly TensorToWrite[], shardBytes: number): PlannedFile[] {
+  const shards = shardsOf(tensors, shardBytes);
+  const last = String(shards.length).padStart(5, '0');
+  const name = (i: number): string =>
+    shards.length === 1 ? 'model.safetensors' : `model-${String(i + 1).padStart(5, '0')}-of-${last}.safetensors`;
+  const files = shards.map((members, i): PlannedFile => ({
+    name: name(i),
+    write: (file, { meter, fileSystem }) =>
+      writeSafetensors(file, counted(members, meter), { metadata: { format: 'pt' }, fileSystem }),
+  }));
+  if (shards.length === 1) return files;
+  const index = {
+    metadata: { total_size: tensors.reduce((sum, tensor) => sum + tensorBytes(tensor), 0) },
+    weight_map: Object.fromEntries(shards.flatMap((members, i) => members.map((tensor) => [tensor.name, name(i)]))),
+  };
+  return [...files, textFile('model.safetensors.index.json', jsonText(index))];
+}
+
+function textFile(name: string, text: string): PlannedFile {
+  return { name, write: (file, { fileSystem }) => writeFileAtomic(fileSystem, file, text) };
 }
 
 function counted(tensors: readonly TensorToWrite[], meter: Meter): TensorToWrite[] {

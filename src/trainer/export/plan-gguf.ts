@@ -46,7 +46,7 @@ export async function planGgufExport(source: ExportSource, options: FormatOption
     files: [
       {
         name: `${options.name}.gguf`,
-        write: (file, meter) => writeGguf(file, metadata, counted(tensors, meter)),
+        write: (file, { meter, fileSystem }) => writeGguf(file, metadata, counted(tensors, meter), fileSystem),
       },
     ],
   };
