@@ -5,6 +5,7 @@ import { registerCompare } from './editor/compare/register-compare';
 import { registerControl } from './editor/commands/control';
 import { registerDelete } from './editor/commands/delete';
 import { registerEvaluate } from './editor/commands/evaluate';
+import { registerSensitivity } from './editor/commands/sensitivity';
 import { registerExport } from './editor/commands/export';
 import { registerNotes } from './editor/commands/notes';
 import { registerExplorerOptions, registerOpen } from './editor/commands/open';
@@ -69,6 +70,7 @@ export function activate(context: ExtensionContext): void {
   registerNewExperiment(services);
   registerDuplicate(services);
   registerEvaluate(services);
+  registerSensitivity(services);
   registerExport(services);
   registerTasks(services);
   log.info(`activated in ${(performance.now() - begin).toFixed(1)} ms`);

@@ -24,6 +24,7 @@ export interface CommandSignatures {
   'lrqat.openCharts': OnRuns;
   'lrqat.compareRuns': OnRuns;
   'lrqat.evaluate': OnRuns;
+  'lrqat.sensitivity': (target?: ExperimentTarget) => Promise<void>;
   'lrqat.exportModel': OnRuns;
   'lrqat.deleteRun': OnRuns;
   'lrqat.deleteCheckpoints': OnRuns;
@@ -74,6 +75,7 @@ export const COMMANDS: Readonly<Record<CommandId, CommandDeclaration>> = {
   'lrqat.openCharts': { icon: '$(graph-line)', palette: true },
   'lrqat.compareRuns': { icon: '$(diff)', palette: true },
   'lrqat.evaluate': { icon: '$(beaker)', palette: true },
+  'lrqat.sensitivity': { icon: '$(flame)', palette: true },
   'lrqat.exportModel': { icon: '$(export)', palette: true },
   'lrqat.deleteRun': { icon: '$(trash)', palette: true },
   'lrqat.deleteCheckpoints': { palette: true },

@@ -71,6 +71,33 @@ export function commandTests(): void {
       await vscode.workspace.fs.delete(uri);
     });
 
+    it('measures the sensitivity of an experiment, in a terminal', async () => {
+      const started = new Promise<vscode.TaskExecution>((resolve) => {
+        const subscription = vscode.tasks.onDidStartTask(({ execution }) => {
+          subscription.dispose();
+          resolve(execution);
+        });
+      });
+      const file = vscode.Uri.joinPath(workspaceFolder(), 'w2-rank32.lrqat.json');
+      const command = vscode.commands.executeCommand('lrqat.sensitivity', file);
+      // Nothing is typed: only the map. Enter is tried until the box is there.
+      const accept = setInterval(() => {
+        void vscode.commands.executeCommand('workbench.action.acceptSelectedQuickOpenItem');
+      }, 300);
+      try {
+        // A command that fails does not leave us waiting for its task.
+        const execution = await Promise.race([started, Promise.resolve(command).then(() => started)]);
+        clearInterval(accept);
+        assert.ok(execution.task.execution instanceof vscode.ProcessExecution);
+        assert.deepEqual(execution.task.execution.args.slice(1), ['sensitivity', file.fsPath]);
+        // The measurement itself is tested elsewhere.
+        execution.terminate();
+        await command;
+      } finally {
+        clearInterval(accept);
+      }
+    });
+
     it('evaluates a run on its validation texts, in a terminal', async () => {
       const [run = ''] = await runs();
       const directory = vscode.Uri.joinPath(workspaceFolder(), '.lrqat', 'runs', run).fsPath;
