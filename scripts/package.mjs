@@ -37,6 +37,7 @@ const plain = [
   'media/lrqat-experiment.tmLanguage.json',
   'media/icons',
   'media/l10n',
+  'media/walkthrough',
   'dist/extension.js',
   'dist/world-worker.js',
   'dist/trainer.js',

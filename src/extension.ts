@@ -27,6 +27,7 @@ import { StatusBar } from './editor/status-bar';
 import { registerTasks } from './editor/tasks';
 import { registerValidation } from './editor/validation/register-validation';
 import { WorldClient } from './editor/validation/world-client';
+import { Walkthrough } from './editor/walkthrough';
 import { WorkspaceRuns } from './editor/workspace-runs';
 
 export function activate(context: ExtensionContext): void {
@@ -37,12 +38,14 @@ export function activate(context: ExtensionContext): void {
   const world = new WorldClient();
   const engine = new EngineFacts();
   const queue = new QueueKeeper(runs, engine, log);
-  const services: Services = { context, log, register: registerWith(log), runs, queue, engine, world };
+  const walkthrough = new Walkthrough(context, runs);
+  const services: Services = { context, log, register: registerWith(log), runs, queue, engine, world, walkthrough };
   context.subscriptions.push(
     log,
     runs,
     world,
     queue,
+    walkthrough,
     new QueueView(runs, queue),
     new StatusBar(runs),
     new EndNotifier(runs),

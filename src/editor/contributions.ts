@@ -38,6 +38,7 @@ export interface CommandSignatures {
   'lrqat.showLog': OnRuns;
   'lrqat.checkSetup': () => Promise<void>;
   'lrqat.openSample': () => Promise<void>;
+  'lrqat.openWalkthrough': () => Promise<void>;
   'lrqat.showQueue': () => Promise<void>;
   'lrqat.addToQueue': (target?: ExperimentTarget, selection?: readonly ExplorerElement[]) => Promise<void>;
   'lrqat.queueUp': OnRuns;
@@ -89,6 +90,7 @@ export const COMMANDS: Readonly<Record<CommandId, CommandDeclaration>> = {
   'lrqat.showLog': { icon: '$(output)', palette: true },
   'lrqat.checkSetup': { icon: '$(pulse)', palette: true },
   'lrqat.openSample': { icon: '$(book)', palette: true },
+  'lrqat.openWalkthrough': { icon: '$(mortar-board)', palette: true },
   'lrqat.showQueue': { icon: '$(list-ordered)', palette: true },
   'lrqat.addToQueue': { icon: '$(add)', palette: true },
   'lrqat.queueUp': { icon: '$(arrow-up)', palette: true },
@@ -110,6 +112,10 @@ export const QUEUE_VIEW = 'lrqat.queue';
 export const CHARTS_PANEL = 'lrqat.charts';
 export const COMPARE_PANEL = 'lrqat.compare';
 export const FORM_EDITOR = 'lrqat.form';
+export const WALKTHROUGH = 'firstModel';
+export type WalkthroughStep = 'sample' | 'form' | 'start' | 'charts' | 'compare';
+/** The sample's experiment file. */
+export const SAMPLE_EXPERIMENT = 'w2-rank32.lrqat.json';
 export const LANGUAGE = 'lrqat-experiment';
 export const EXPERIMENT_SUFFIX = '.lrqat.json';
 export const EXPERIMENT_GLOB = `**/*${EXPERIMENT_SUFFIX}`;
@@ -124,6 +130,11 @@ export const CONTEXT_KEYS = [
   'lrqat.hasQueue',
   'lrqat.queueShown',
   'lrqat.loaded',
+  'lrqat.did.sample',
+  'lrqat.did.form',
+  'lrqat.did.start',
+  'lrqat.did.charts',
+  'lrqat.did.compare',
 ] as const;
 export type ContextKey = (typeof CONTEXT_KEYS)[number];
 

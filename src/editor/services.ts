@@ -5,6 +5,7 @@ import type { WorkspaceRuns } from './workspace-runs';
 import type { QueueKeeper } from './queue/queue-keeper';
 import type { Register } from './register';
 import type { WorldClient } from './validation/world-client';
+import type { Walkthrough } from './walkthrough';
 
 export interface Services {
   readonly context: ExtensionContext;
@@ -14,4 +15,5 @@ export interface Services {
   readonly queue: QueueKeeper;
   readonly engine: EngineFacts;
   readonly world: WorldClient;
+  readonly walkthrough: Walkthrough;
 }

@@ -21,6 +21,7 @@ import {
   SETTING_DEFAULTS,
   TASK_TYPE,
   VIEW_CONTAINER,
+  WALKTHROUGH,
   type CommandId,
 } from '../../src/editor/contributions';
 import { contextWords } from '../../src/editor/explorer/run-text';
@@ -68,6 +69,18 @@ interface Manifest {
     }[];
     readonly taskDefinitions: readonly { readonly type: string }[];
     readonly problemMatchers: readonly { readonly name: string }[];
+    readonly walkthroughs: readonly {
+      readonly id: string;
+      readonly title: string;
+      readonly description: string;
+      readonly steps: readonly {
+        readonly id: string;
+        readonly title: string;
+        readonly description: string;
+        readonly completionEvents: readonly string[];
+        readonly media: { readonly svg: string; readonly altText: string };
+      }[];
+    }[];
     readonly keybindings?: unknown;
   };
 }
@@ -182,9 +195,38 @@ test('files that the manifest names are there', () => {
     ...contributes.languages.map(({ configuration }) => configuration),
     ...contributes.grammars.map((grammar) => grammar.path),
     ...contributes.jsonValidation.map(({ url }) => url),
+    ...contributes.walkthroughs.flatMap(({ steps }) => steps.map(({ media }) => media.svg)),
   ];
   for (const file of files) assert.ok(existsSync(file), file);
   assert.equal(manifest.main, './dist/extension.js');
+});
+
+test('the walkthrough: its steps end by events that there are, its buttons are commands, its pictures follow the theme', () => {
+  const [walkthrough, ...others] = contributes.walkthroughs;
+  assert.ok(walkthrough !== undefined && others.length === 0);
+  assert.equal(walkthrough.id, WALKTHROUGH);
+  assert.deepEqual(
+    walkthrough.steps.map(({ id }) => id),
+    ['sample', 'form', 'start', 'charts', 'compare'],
+  );
+  const text = (placeholder: string): string => strings[placeholder.replaceAll('%', '')] ?? '';
+  const source = globSync(['src/editor/**/*.ts'])
+    .map((file) => readFileSync(file, 'utf8'))
+    .join('\n');
+  for (const { id, title, description, completionEvents, media } of walkthrough.steps) {
+    for (const placeholder of [title, description, media.altText]) assert.ok(text(placeholder) !== '', placeholder);
+    // Without an event VS Code ticks a step off as soon as it is read.
+    assert.deepEqual(completionEvents, [`onContext:lrqat.did.${id}`]);
+    assert.ok((CONTEXT_KEYS as readonly string[]).includes(`lrqat.did.${id}`), id);
+    assert.ok(source.includes(`happened('${id}')`), id);
+    const buttons = [...text(description).matchAll(/\]\(command:([\w.]+)\)/g)].map(([, command]) => command ?? '');
+    assert.ok(buttons.length > 0, id);
+    for (const command of buttons) assert.ok(command in COMMANDS, command);
+    const picture = readFileSync(media.svg, 'utf8');
+    const colours = [...picture.matchAll(/(?:fill|stroke)="([^"]+)"/g)].map(([, colour]) => colour ?? '');
+    for (const colour of colours) assert.match(colour, /^(none|var\(--vscode-.*\))$/, media.svg);
+    assert.doesNotMatch(picture, /<script|style=|href=/, 'the page that shows it allows none of these');
+  }
 });
 
 test('the bundle of translatable texts has them all', () => {

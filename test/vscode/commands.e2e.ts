@@ -1,5 +1,5 @@
 // What a user does beside training: several runs at once, notes, deleting with the size in view, curves laid over each other and
-// exported, new experiments, a second start, a folder that cannot be written, the sample.
+// exported, new experiments, a second start, a folder that cannot be written.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -197,17 +197,4 @@ step('a folder that cannot be written shows its runs, and says why nothing else 
   await row.click();
   const charts = await Charts.of(w);
   await until(async () => (await charts.inkOf('loss')) > 200, 'a curve in pixels');
-});
-
-step('Open Sample copies it out of the install folder and opens it', async (w) => {
-  const parent = suite.folder();
-  await w.command('LR-QAT: Open Sample');
-  await w.choosePath(parent);
-  await until(() => existsSync(path.join(parent, 'lrqat-sample', 'w2-rank32.lrqat.json')), 'the copy');
-  await w.page
-    .locator('.explorer-viewlet .monaco-list-row', { hasText: 'w2-rank32.lrqat.json' })
-    .waitFor({ timeout: 60_000 });
-  assert.ok(!existsSync(path.join(parent, 'lrqat-sample', '.lrqat')));
-  await w.activity('LR-QAT');
-  await w.tree('w2-rank32').filter({ hasText: 'no runs yet' }).waitFor({ timeout: 60_000 });
 });

@@ -54,12 +54,7 @@ export class Suite {
     mkdirSync(path.join(folder, '.lrqat'));
     if (full) return folder;
     const file = path.join(folder, 'w2-rank32.lrqat.json');
-    const text = readFileSync(file, 'utf8')
-      .replace('"steps": 150', `"steps": ${String(steps)}`)
-      .replace('"everySteps": 50, "maxBatches": 16', '"everySteps": 50, "maxBatches": 1')
-      .replace('"everySteps": 50, "keep": 2', '"everySteps": 5, "keep": 2')
-      .replace('"sequenceLength": 256', '"sequenceLength": 64');
-    writeFileSync(file, text);
+    writeFileSync(file, quick(readFileSync(file, 'utf8'), steps));
     return folder;
   }
 
@@ -68,6 +63,15 @@ export class Suite {
     await window.ready();
     return window;
   }
+}
+
+/** The sample's experiment in so many steps that are soon done. */
+export function quick(sample: string, steps: number): string {
+  return sample
+    .replace('"steps": 150', `"steps": ${String(steps)}`)
+    .replace('"everySteps": 50, "maxBatches": 16', '"everySteps": 50, "maxBatches": 1')
+    .replace('"everySteps": 50, "keep": 2', '"everySteps": 5, "keep": 2')
+    .replace('"sequenceLength": 256', '"sequenceLength": 64');
 }
 
 /** Ends the trainers of a workspace's runs at once. */

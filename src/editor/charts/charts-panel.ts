@@ -141,6 +141,7 @@ export class ChartsPanel implements Disposable {
 
   private start(): void {
     this.ready = true;
+    this.services.walkthrough.happened('charts');
     this.postRuns();
     for (const run of this.shown) this.postAll(run.feed.snapshot());
     this.onVisibility();

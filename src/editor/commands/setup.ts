@@ -15,18 +15,19 @@ import {
 } from 'vscode';
 import { UserError } from '../../errors';
 import { doctor, type Fact } from '../../launch/doctor';
+import { SAMPLE_EXPERIMENT } from '../contributions';
 import { l10n } from '../l10n';
 import type { Services } from '../services';
 import { requireTrust } from '../trust';
 
 const SAMPLE = 'first-run';
-const SAMPLE_EXPERIMENT = 'w2-rank32.lrqat.json';
 
 export function registerSetup(services: Services): void {
-  const { context, register } = services;
+  const { context, register, walkthrough } = services;
   context.subscriptions.push(
     register('lrqat.checkSetup', () => checkSetup(services)),
-    register('lrqat.openSample', () => openSample(context.extensionPath)),
+    register('lrqat.openWalkthrough', () => walkthrough.open()),
+    register('lrqat.openSample', () => openSample(services)),
   );
 }
 
@@ -74,8 +75,8 @@ function factLine({ name, ok, value, hint }: Fact): string {
 }
 
 /** Copies the sample to where the user wants it: the install folder is replaced at every update. */
-async function openSample(extensionPath: string): Promise<void> {
-  const source = path.join(extensionPath, 'samples', SAMPLE);
+async function openSample({ context, walkthrough }: Services): Promise<void> {
+  const source = path.join(context.extensionPath, 'samples', SAMPLE);
   if (!existsSync(source))
     throw new UserError('NoSample', l10n.t('{0}: the sample is missing from this installation', source));
   const picked = await window.showOpenDialog({
@@ -91,9 +92,14 @@ async function openSample(extensionPath: string): Promise<void> {
   const target = freeName(path.join(parent, 'lrqat-sample'));
   await mkdir(target, { recursive: true });
   await cp(source, target, { recursive: true, filter: (file) => path.basename(file) !== '.lrqat' });
-  const inside = workspace.getWorkspaceFolder(Uri.file(target)) !== undefined;
-  if (inside) await window.showTextDocument(Uri.file(path.join(target, SAMPLE_EXPERIMENT)));
-  else await commands.executeCommand('vscode.openFolder', Uri.file(target), { forceNewWindow: false });
+  const copy = Uri.file(target);
+  if (workspace.getWorkspaceFolder(copy) !== undefined) {
+    walkthrough.happened('sample');
+    await window.showTextDocument(Uri.joinPath(copy, SAMPLE_EXPERIMENT));
+    return;
+  }
+  await walkthrough.guideThrough(copy);
+  await commands.executeCommand('vscode.openFolder', copy, { forceNewWindow: false });
 }
 
 function freeName(wanted: string): string {

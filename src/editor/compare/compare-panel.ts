@@ -245,6 +245,7 @@ export class ComparePanel implements Disposable {
     const count = this.shown.length;
     const title = count === 1 ? l10n.t('Compare 1 Run') : l10n.t('Compare {0} Runs', count);
     if (this.panel.title !== title) this.panel.title = title;
+    if (count > 1) this.services.walkthrough.happened('compare');
   }
 }
 

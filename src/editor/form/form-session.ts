@@ -88,6 +88,7 @@ export class FormSession {
   private start(): void {
     this.ready = true;
     this.factsSent = '';
+    this.services.walkthrough.happened('form');
     this.postState();
     this.postFacts();
   }

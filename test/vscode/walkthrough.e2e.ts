@@ -1,0 +1,140 @@
+// "Your first 2-bit model" from an empty folder to a comparison: each step is ticked off by what happened, not by a press of its button.
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import type { Locator } from 'playwright-core';
+import { finishedRuns } from './finished-runs';
+import { pictured, quick, stopRuns, Suite, until } from './suite';
+import type { Window } from './window';
+
+const STEPS = ['sample', 'form', 'start', 'charts', 'compare'] as const;
+type Step = (typeof STEPS)[number];
+
+let suite: Suite;
+let parent: string;
+let sample: string;
+let window: Window | undefined;
+
+before(async () => {
+  suite = await Suite.start();
+  parent = suite.folder();
+  sample = path.join(parent, 'lrqat-sample');
+  // Something for the window to list.
+  writeFileSync(path.join(parent, 'notes.txt'), 'nothing yet\n');
+  window = await suite.open({ folder: parent });
+});
+after(async () => {
+  await stopRuns(sample);
+  await suite.stop();
+});
+
+/** One way through: what comes after a step that has failed would only wait for it. */
+let failed = false;
+
+const step = (name: string, body: (window: Window) => Promise<void>): void => {
+  void test(name, { timeout: 240_000 }, (context) =>
+    failed
+      ? context.skip('the step before has failed')
+      : pictured(
+          () => window,
+          name,
+          async () => {
+            failed = true;
+            assert.ok(window !== undefined);
+            await body(window);
+            failed = false;
+          },
+        ),
+  );
+};
+
+const mark = (w: Window, id: Step): Locator => w.page.locator(`[data-done-step-id$="#firstModel#${id}"]`).first();
+
+async function done(w: Window): Promise<string> {
+  const marks = await Promise.all(STEPS.map((id) => mark(w, id).getAttribute('aria-checked')));
+  return STEPS.filter((_, index) => marks[index] === 'true').join();
+}
+
+const isDone = (w: Window, expected: string): Promise<void> =>
+  until(async () => (await done(w)) === expected, `done: ${expected}`);
+
+async function show(w: Window): Promise<void> {
+  await w.command('LR-QAT: Your First 2-Bit Model');
+  await mark(w, 'compare').waitFor();
+}
+
+/** Presses a button of a step. */
+async function press(w: Window, id: Step, label: string): Promise<void> {
+  const row = w.page.locator('.getting-started-step', { has: mark(w, id) });
+  const button = row.getByRole('button', { name: label, exact: true });
+  // The step that comes next unfolds by itself, maybe just now.
+  for (let attempt = 1; !(await button.isVisible()); attempt++) {
+    if (attempt > 1) await row.locator('.step-title').click();
+    await button.waitFor({ timeout: 10_000 }).catch((error: unknown) => {
+      if (attempt === 3) throw error;
+    });
+  }
+  await button.click();
+}
+
+step('it is offered where nothing is there yet, and a press that comes to nothing completes no step', async (w) => {
+  await w.activity('LR-QAT');
+  await w.page.locator('.sidebar a', { hasText: 'your first 2-bit model' }).click();
+  await mark(w, 'compare').waitFor();
+  assert.equal(await done(w), '');
+  await press(w, 'sample', 'Open Sample');
+  await w.quickPick().locator('input[type=text]').waitFor();
+  await w.page.keyboard.press('Escape');
+  await w.quickPick().waitFor({ state: 'hidden' });
+  assert.equal(await done(w), '');
+  assert.ok(!existsSync(sample));
+});
+
+step('Open Sample copies it out of the install folder and opens it, and the walkthrough goes on there', async (w) => {
+  // Opened below the workspace it would be shown in this window; elsewhere it gets one of its own.
+  parent = suite.folder();
+  sample = path.join(parent, 'lrqat-sample');
+  await press(w, 'sample', 'Open Sample');
+  await w.choosePath(parent);
+  const row = w.page.locator('.explorer-viewlet .monaco-list-row', { hasText: 'w2-rank32.lrqat.json' });
+  await row.waitFor();
+  assert.ok(!existsSync(path.join(sample, '.lrqat')));
+  await mark(w, 'compare').waitFor();
+  await isDone(w, 'sample');
+});
+
+step('the form', async (w) => {
+  await press(w, 'form', 'Open Form');
+  await w.webview('#panel:has(.needs)');
+  await show(w);
+  await isDone(w, 'sample,form');
+});
+
+step('training, and its charts', async (w) => {
+  const file = path.join(sample, 'w2-rank32.lrqat.json');
+  writeFileSync(file, quick(readFileSync(file, 'utf8'), 20));
+  // Runs stay in the folder, whatever lies above it.
+  mkdirSync(path.join(sample, '.lrqat'));
+  await press(w, 'start', 'Start Training');
+  await w.webview('[data-chart="loss"]', 120_000);
+  await w.toast(/w2-rank32 has finished/).waitFor({ timeout: 120_000 });
+  await show(w);
+  await isDone(w, 'sample,form,start,charts');
+});
+
+step('comparison: of one run it is none', async (w) => {
+  await press(w, 'compare', 'Compare Runs');
+  await w.webview('.grid-scroller [role=gridcell]');
+  await show(w);
+  assert.equal(await done(w), 'sample,form,start,charts');
+  await finishedRuns(sample, [{ bits: 3, rank: 32, trained: 51.2 }]);
+  await w.command('LR-QAT: Refresh');
+  await w.activity('LR-QAT');
+  await until(async () => (await w.tree(/ppl/).count()) === 2, 'a second run');
+  await press(w, 'compare', 'Compare Runs');
+  await w.pickAll(2);
+  await w.page.locator('.tab.active', { hasText: 'Compare 2 Runs' }).waitFor();
+  await show(w);
+  await isDone(w, STEPS.join());
+});
