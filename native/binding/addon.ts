@@ -273,6 +273,10 @@ export interface GemmProduct {
   readonly columns: number;
   readonly inner: number;
   readonly transposeB: boolean;
+  /** Element type of C; left out: `compute`. */
+  readonly result?: ComputeType;
+  /** C += A · B; left out: C = A · B. */
+  readonly accumulate?: boolean;
 }
 
 export interface LrqatAddon {
@@ -288,9 +292,15 @@ export interface LrqatAddon {
   /** Memory of an engine of this configuration whose operations take `scratchBytes`; asks neither GPU nor backend. For the
    *  test of the planner. */
   memoryParts(config: EngineConfig, scratchBytes: number): MemoryParts;
-  /** Median time of one product with the GEMM library alone, nothing of ours around it. */
+  /** Median time of one product as the engine makes it, nothing around it, in memory as the engine has it. */
   gemmCeiling(
-    options: GemmProduct & { readonly compute: ComputeType; readonly threads: number; readonly oneDnn: string | null },
+    options: GemmProduct & {
+      readonly compute: ComputeType;
+      readonly threads: number;
+      readonly oneDnn: string | null;
+      /** The library even where the engine's own products are faster. */
+      readonly libraryAlone?: boolean;
+    },
   ): Promise<{ readonly seconds: number }>;
   /** Median time to copy `bytes` in memory with so many threads (reads and writes as much). */
   copyTime(options: { readonly bytes: number; readonly threads: number }): Promise<{ readonly seconds: number }>;

@@ -49,27 +49,21 @@ double medianSeconds(const std::function<void()>& run) {
   return times[times.size() / 2];
 }
 
-/// Memory of a matrix filled with small varied numbers (zeros would flatter some kernels).
-class Operand {
- public:
-  Operand(int64_t rows, int64_t cols, DType type) : matrix_{nullptr, type, rows, cols} {
-    memory_.resize(static_cast<size_t>(matrix_.bytes()));
-    uint32_t state = 1;
-    for (int64_t i = 0; i < matrix_.elements(); ++i) {
-      state = state * 1664525U + 1013904223U;
-      const float value = static_cast<float>(state >> 8) * 0x1p-24F - 0.5F;
-      const uint16_t half = bf16FromFloat(value);
-      if (type == DType::F32) std::memcpy(memory_.data() + i * 4, &value, 4);
-      if (type == DType::BF16) std::memcpy(memory_.data() + i * 2, &half, 2);
-    }
-    matrix_.data = memory_.data();
+/// A matrix in the backend's memory, filled with small varied numbers (zeros would flatter some kernels).
+Matrix operand(cpu::CpuBackend& backend, int64_t rows, int64_t cols, DType type) {
+  Matrix matrix{nullptr, type, rows, cols};
+  matrix.data = backend.allocate(matrix.bytes(), "operand", MemoryPlace::Device);
+  auto* const bytes = static_cast<std::byte*>(matrix.data);
+  uint32_t state = 1;
+  for (int64_t i = 0; i < matrix.elements(); ++i) {
+    state = state * 1664525U + 1013904223U;
+    const float value = static_cast<float>(state >> 8) * 0x1p-24F - 0.5F;
+    const uint16_t half = bf16FromFloat(value);
+    if (type == DType::F32) std::memcpy(bytes + i * 4, &value, 4);
+    if (type == DType::BF16) std::memcpy(bytes + i * 2, &half, 2);
   }
-  Matrix matrix() const { return matrix_; }
-
- private:
-  std::vector<std::byte> memory_;
-  Matrix matrix_;
-};
+  return matrix;
+}
 
 Napi::Value seconds(Napi::Env env, double value) {
   auto out = Napi::Object::New(env);
@@ -84,17 +78,23 @@ Napi::Value gemmCeiling(const Napi::CallbackInfo& info) {
     const int64_t columns = r.integer("columns", 1, 1 << 24);
     const int64_t inner = r.integer("inner", 1, 1 << 24);
     const bool transposeB = r.boolean("transposeB");
-    const DType type = r.choice<DType>("compute", {{"float32", DType::F32}, {"bf16", DType::BF16}});
+    const auto element = [&](const char* key) {
+      return r.choice<DType>(key, {{"float32", DType::F32}, {"bf16", DType::BF16}});
+    };
+    const DType type = element("compute");
+    const DType result = r.isNull("result") ? type : element("result");
+    const bool accumulate = !r.isNull("accumulate") && r.boolean("accumulate");
+    const bool libraryAlone = !r.isNull("libraryAlone") && r.boolean("libraryAlone");
     const int threads = static_cast<int>(r.integer("threads", 1, 1024));
     const std::string library = r.isNull("oneDnn") ? "" : r.string("oneDnn");
     return measuringThread(info.Env()).run(info.Env(), [=]() -> WorkerThread::Finish {
-      const Operand a(rows, inner, type);
-      const Operand b(transposeB ? columns : inner, transposeB ? inner : columns, type);
-      const Operand c(rows, columns, type);
-      cpu::CpuBackend backend({.threads = threads, .computeType = type, .oneDnnPath = library});
+      cpu::CpuBackend backend(
+          {.threads = threads, .computeType = type, .oneDnnPath = library, .preferLibrary = libraryAlone});
       backend.allocateScratch(0, true);
-      const double time =
-          medianSeconds([&] { backend.gemm(a.matrix(), false, b.matrix(), transposeB, c.matrix(), false); });
+      const Matrix a = operand(backend, rows, inner, type);
+      const Matrix b = operand(backend, transposeB ? columns : inner, transposeB ? inner : columns, type);
+      const Matrix c = operand(backend, rows, columns, result);
+      const double time = medianSeconds([&] { backend.gemm(a, false, b, transposeB, c, accumulate); });
       return [time](Napi::Env env) { return seconds(env, time); };
     });
   });

@@ -13,7 +13,7 @@ CpuBackend::CpuBackend(const CpuOptions& options) : threads_(options.threads), c
   if (options.threads < 1) throw Error(ErrorCode::InvalidArgument, "threads must be at least 1");
   if (options.computeType == DType::F16)
     throw Error(ErrorCode::InvalidArgument, "compute type must be float32 or bf16");
-  gemm_ = std::make_unique<Gemm>(options.oneDnnPath, options.threads);
+  gemm_ = std::make_unique<Gemm>(options.oneDnnPath, options.threads, options.preferLibrary);
 }
 
 CpuBackend::~CpuBackend() {

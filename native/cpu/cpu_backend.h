@@ -16,6 +16,7 @@ struct CpuOptions {
   int threads = 1;
   DType computeType = DType::F32;  // F32 or BF16
   std::string oneDnnPath;          // shared library to open; empty: the built-in GEMM
+  bool preferLibrary = false;      // oneDNN even where our own products are faster, for comparison
 };
 
 class CpuBackend final : public Backend {
@@ -57,6 +58,10 @@ class CpuBackend final : public Backend {
                          Matrix dO, Matrix dQ, Matrix dK, Matrix dV) override;
   void addResidual(Matrix x, const RawOutput& raw, Matrix out) override;
   void addResidualBackward(Matrix dY, const RawOutput& raw, const RawOutputGradient& gradient) override;
+  void addResidualNorm(Matrix x, const RawOutput& raw, Matrix out, const float* weight, float epsilon, Matrix y,
+                       float* rstd) override;
+  void addResidualNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx,
+                               const RawOutput& raw, const RawOutputGradient& gradient) override;
   void swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) override;
   void swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
                       const RawOutputGradient& dUp, Matrix h) override;

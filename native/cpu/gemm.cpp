@@ -9,15 +9,19 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/isa.h"
 #include "cpu/kernels/gemm.h"
+#include "cpu/kernels/gemm_tiles.h"
 
 namespace lrqat::cpu {
 
 namespace {
 
-constexpr int64_t maximumRows = 64;                  // of A packed at a time
-constexpr int64_t maximumDepth = 2048;               // 64 rows and one panel stay in the second-level cache
-constexpr int64_t packedFloatsA = int64_t{1} << 18;  // of each thread
-constexpr int64_t packedFloatsB = int64_t{1} << 20;  // shared by all threads
+constexpr int64_t maximumRows = 64;                     // of A packed at a time
+constexpr int64_t maximumDepth = 2048;                  // 64 rows and one panel stay in the second-level cache
+constexpr int64_t deepestTiles = 2048;                  // of products on tiles that sum in registers alone
+constexpr int64_t packedPanelBytes = int64_t{1} << 20;  // of a group of panels, in the second-level cache
+constexpr int64_t ownPanelElements = int64_t{1} << 17;  // that each thread packs for itself
+constexpr int64_t packedFloatsA = int64_t{1} << 18;     // of each thread
+constexpr int64_t packedFloatsB = int64_t{1} << 20;     // shared by all threads
 
 int64_t ceilDivide(int64_t value, int64_t by) {
   return (value + by - 1) / by;
@@ -32,7 +36,8 @@ const GemmKernels& kernelsFor(DType a, DType b) {
 
 }  // namespace
 
-Gemm::Gemm(const std::string& oneDnnPath, int threads) : threads_(threads) {
+Gemm::Gemm(const std::string& oneDnnPath, int threads, bool preferLibrary)
+    : threads_(threads), preferLibrary_(preferLibrary) {
   if (!oneDnnPath.empty()) oneDnn_ = OneDnnLibrary::open(oneDnnPath, threads);
 }
 
@@ -49,6 +54,9 @@ void Gemm::multiply(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix
   LRQAT_CHECK(a.type != DType::F16 && b.type != DType::F16 && c.type != DType::F16);
   LRQAT_CHECK(static_cast<int64_t>(scratch_.size()) >= scratchBytes(threads_));
   if (c.elements() == 0) return;
+  const bool libraryFirst = oneDnn_ && preferLibrary_;
+  if (libraryFirst && multiplyByOneDnn(a, transposeA, b, transposeB, c, accumulate)) return;
+  if (multiplyByTiles(a, transposeA, b, transposeB, c, accumulate)) return;
   if (oneDnn_ && multiplyByOneDnn(a, transposeA, b, transposeB, c, accumulate)) return;
   multiplyBuiltIn(a, transposeA, b, transposeB, c, accumulate);
 }
@@ -70,6 +78,82 @@ bool Gemm::multiplyByOneDnn(Matrix a, bool transposeA, Matrix b, bool transposeB
                                 .transposeB = transposeB,
                                 .accumulate = accumulate};
   return oneDnn_->multiply(product, a.data, b.data, c.data, scratch_);
+}
+
+bool Gemm::multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) {
+  const GemmTileKernels* kernels = LRQAT_SELECT_TILE_KERNELS(gemmTileKernels);
+  if (!kernels || transposeA || a.type != DType::BF16 || b.type != DType::BF16) return false;
+  const int64_t depth = a.cols;
+  const int64_t m = c.rows;
+  const int64_t n = c.cols;
+  const bool cBf16 = c.type == DType::BF16;
+  // Deep products add to C block by block, which only float32 can hold without rounding.
+  const int64_t blocks = depth <= deepestTiles ? 1 : ceilDivide(depth, deepestTiles / 2);
+  if (depth == 0 || (cBf16 && blocks > 1)) return false;
+  const int64_t depthBlock = gemm_tiles::padded(ceilDivide(depth, blocks));
+  const int64_t panelElements = gemm_tiles::panelElements(depthBlock);
+  const int64_t panels = ceilDivide(n, kProductBlock);
+  // A group of panels stays in the second-level cache while all rows pass by.
+  const int64_t fitting = std::clamp<int64_t>(packedPanelBytes / (2 * panelElements), 1, panels);
+  const int64_t groups = ceilDivide(panels, fitting);
+  const int64_t groupPanels = ceilDivide(panels, groups);
+  const int64_t rowBlocks = ceilDivide(m, kProductBlock);
+  // Few rows: the panels of a group are shared out as well.
+  const int64_t parts = rowBlocks >= 4 * threads_ ? 1 : std::min<int64_t>(groupPanels, 2 * threads_);
+  const int64_t partPanels = ceilDivide(groupPanels, parts);
+  // A small B is packed by every thread for itself: that takes less than waiting for each other.
+  const bool apart = panels * panelElements <= ownPanelElements && blocks == 1;
+  auto* const shared = reinterpret_cast<uint16_t*>(scratch_.data());
+  float* const own = reinterpret_cast<float*>(scratch_.data()) + packedFloatsB;
+  const auto* const left = static_cast<const uint16_t*>(a.data);
+  const auto* const right = static_cast<const uint16_t*>(b.data);
+
+#pragma omp parallel num_threads(threads_)
+  for (int64_t firstPanel = 0; firstPanel < panels; firstPanel += groupPanels) {
+    const int64_t endPanel = std::min(panels, firstPanel + groupPanels);
+    auto* const mine = reinterpret_cast<uint16_t*>(own + omp_get_thread_num() * packedFloatsA);
+    uint16_t* const packed = apart ? mine + gemm_tiles::rowElements(depthBlock) : shared;
+    for (int64_t from = 0; from < depth; from += depthBlock) {
+      const int64_t length = std::min(depthBlock, depth - from);
+      const auto pack = [&](int64_t panel) {
+        const int64_t column = panel * kProductBlock;
+        kernels->packPanel(right + (transposeB ? column * depth + from : from * n + column), transposeB, b.cols,
+                           std::min(kProductBlock, n - column), length,
+                           packed + (panel - firstPanel) * gemm_tiles::panelElements(length));
+      };
+      if (apart) {
+        for (int64_t panel = firstPanel; panel < endPanel; ++panel) pack(panel);
+      } else {
+#pragma omp for schedule(static)
+        for (int64_t panel = firstPanel; panel < endPanel; ++panel) pack(panel);
+      }
+#pragma omp for schedule(dynamic) nowait
+      for (int64_t task = 0; task < rowBlocks * parts; ++task) {
+        const int64_t row = task / parts * kProductBlock;
+        const int64_t panel = firstPanel + task % parts * partPanels;
+        const int64_t column = panel * kProductBlock;
+        const int64_t end = std::min(n, std::min(endPanel, panel + partPanels) * kProductBlock);
+        if (column >= end) continue;
+        kernels->multiply({.a = left + row * depth + from,
+                           .aStride = depth,
+                           .rows = std::min(kProductBlock, m - row),
+                           .depth = length,
+                           .panels = packed + (panel - firstPanel) * gemm_tiles::panelElements(length),
+                           .c = static_cast<std::byte*>(c.data) + (row * n + column) * byteSize(c.type),
+                           .cStride = n,
+                           .columns = end - column,
+                           .cBf16 = cBf16,
+                           .add = accumulate || from > 0,
+                           .copy = mine});
+      }
+      // Whoever packs next must not take the panels from under the others.
+      const bool last = endPanel == panels && from + length == depth;
+      if (!last) {
+#pragma omp barrier
+      }
+    }
+  }
+  return true;
 }
 
 void Gemm::multiplyBuiltIn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) {

@@ -1,5 +1,5 @@
-// Matrix products of the CPU backend: oneDNN where its glue library can be opened, else a built-in blocked product.
-// Both work in memory that the plan set aside.
+// Matrix products of the CPU backend: of bf16 on AMX tiles where the processor has them, else by oneDNN where its glue
+// library can be opened, else a built-in blocked product. All work in memory that the plan set aside.
 #pragma once
 
 #include <memory>
@@ -13,8 +13,8 @@ namespace lrqat::cpu {
 
 class Gemm {
  public:
-  /// `oneDnnPath` empty: the built-in products alone.
-  Gemm(const std::string& oneDnnPath, int threads);
+  /// `oneDnnPath` empty: the built-in products alone. `preferLibrary`: oneDNN wherever it can, as a measure of ours.
+  Gemm(const std::string& oneDnnPath, int threads, bool preferLibrary = false);
   ~Gemm();
   Gemm(const Gemm&) = delete;
   Gemm& operator=(const Gemm&) = delete;
@@ -31,10 +31,12 @@ class Gemm {
   const char* library() const { return oneDnn_ ? oneDnn_->version() : "built-in"; }
 
  private:
+  bool multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
   bool multiplyByOneDnn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
   void multiplyBuiltIn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
 
   int threads_;
+  bool preferLibrary_;
   std::unique_ptr<OneDnnLibrary> oneDnn_;
   std::span<std::byte> scratch_;
 };

@@ -31,7 +31,7 @@ HeadRow rowAt(const HeadTransform& transform, int64_t t) {
 
 void CpuBackend::projectHeads(const RawOutput& raw, const HeadTransform& transform, Matrix out) {
   checkHeads(transform, out, raw.p);
-  const HeadKernels& kernels = LRQAT_SELECT_KERNELS(headKernels);
+  const HeadKernels& kernels = LRQAT_SELECT_ROUNDING_KERNELS(headKernels);
   const RawColumns columns{raw.rowScale, raw.bias};
 #pragma omp parallel for num_threads(threads_) schedule(static)
   for (int64_t t = 0; t < out.rows; ++t) {
@@ -44,7 +44,7 @@ void CpuBackend::projectHeadsBackward(Matrix dOut, const RawOutput& raw, const H
                                       const RawOutputGradient& gradient) {
   checkHeads(transform, dOut, raw.p);
   LRQAT_CHECK(gradient.dYs.type == dOut.type && gradient.dYs.elements() == dOut.elements());
-  const HeadKernels& kernels = LRQAT_SELECT_KERNELS(headKernels);
+  const HeadKernels& kernels = LRQAT_SELECT_ROUNDING_KERNELS(headKernels);
   const RawColumns columns{raw.rowScale, raw.bias};
   const RowBlocks blocks(dOut.rows);
   ColumnSums sums(*this, blocks, dOut.cols, gradient.rowScaleGradient);

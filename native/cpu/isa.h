@@ -42,6 +42,8 @@ const char* name(Isa isa);
   extern const Type variable;                      \
   }
 #define LRQAT_SELECT_BF16_KERNELS(variable) (hasFastBf16() ? &avx512bf16::variable : nullptr)
+/// For kernels that only round to bf16 faster there.
+#define LRQAT_SELECT_ROUNDING_KERNELS(variable) (hasFastBf16() ? avx512bf16::variable : LRQAT_SELECT_KERNELS(variable))
 /// Kernel files in kernels/amx.
 #define LRQAT_DECLARE_TILE_KERNELS(Type, variable) \
   namespace amx {                                  \
@@ -56,6 +58,7 @@ const char* name(Isa isa);
 #define LRQAT_DECLARE_TILE_KERNELS(Type, variable)
 #define LRQAT_SELECT_BF16_KERNELS(variable) nullptr
 #define LRQAT_SELECT_KERNELS(variable) (baseline::variable)
+#define LRQAT_SELECT_ROUNDING_KERNELS(variable) (baseline::variable)
 #endif
 #if defined(LRQAT_TILES)
 #define LRQAT_SELECT_TILE_KERNELS(variable) (hasTiles() ? &amx::variable : nullptr)

@@ -12,7 +12,7 @@ void CpuBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradi
   LRQAT_CHECK(logits.type == DType::F32);
   const bool wantGradient = gradient.data != nullptr;
   LRQAT_CHECK(!wantGradient || (gradient.type != DType::F16 && gradient.elements() == logits.elements()));
-  const LossKernels& kernels = LRQAT_SELECT_KERNELS(lossKernels);
+  const LossKernels& kernels = LRQAT_SELECT_ROUNDING_KERNELS(lossKernels);
   const int64_t vocab = logits.cols;
   const auto* values = static_cast<const float*>(logits.data);
   double total = 0;
@@ -51,7 +51,7 @@ void CpuBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradi
 
 void CpuBackend::rowLosses(Matrix logits, const int32_t* targets, float* losses) {
   LRQAT_CHECK(logits.type == DType::F32);
-  const LossKernels& kernels = LRQAT_SELECT_KERNELS(lossKernels);
+  const LossKernels& kernels = LRQAT_SELECT_ROUNDING_KERNELS(lossKernels);
   const auto* values = static_cast<const float*>(logits.data);
 #pragma omp parallel for num_threads(threads_) schedule(static)
   for (int64_t i = 0; i < logits.rows; ++i) {

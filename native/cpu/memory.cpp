@@ -1,3 +1,8 @@
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -9,8 +14,11 @@
 namespace lrqat::cpu {
 
 void* CpuBackend::allocate(int64_t bytes, const char* part, MemoryPlace) {
-  constexpr size_t alignment = 256;
-  const auto size = (static_cast<size_t>(bytes > 0 ? bytes : 1) + alignment - 1) / alignment * alignment;
+  // Passes over activations touch a page every few rows: large pages save most of their address translations.
+  constexpr size_t largePage = size_t{2} << 20;
+  const auto wanted = static_cast<size_t>(bytes > 0 ? bytes : 1);
+  const size_t alignment = wanted >= largePage ? largePage : 256;
+  const size_t size = (wanted + alignment - 1) / alignment * alignment;
   void* memory = std::aligned_alloc(alignment, size);
   if (!memory) {
     throw Error(
@@ -18,7 +26,10 @@ void* CpuBackend::allocate(int64_t bytes, const char* part, MemoryPlace) {
         "a smaller training.microBatchSize, activationCheckpointing \"block\" or storage \"integer\" needs less");
   }
   allocations_.push_back(memory);
-  std::memset(memory, 0, size);
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  if (alignment == largePage) (void)madvise(memory, size, MADV_HUGEPAGE);  // a wish; refusal changes nothing
+#endif
+  std::memset(memory, 0, wanted);
   return memory;
 }
 
@@ -35,7 +46,11 @@ void CpuBackend::copy(void* target, const void* source, int64_t bytes) {
 }
 
 void CpuBackend::zero(void* target, int64_t bytes) {
-  std::memset(target, 0, static_cast<size_t>(bytes));
+  constexpr int64_t piece = int64_t{1} << 18;
+#pragma omp parallel for num_threads(threads_) schedule(static) if (bytes > piece)
+  for (int64_t first = 0; first < bytes; first += piece) {
+    std::memset(static_cast<std::byte*>(target) + first, 0, static_cast<size_t>(std::min(piece, bytes - first)));
+  }
 }
 
 void CpuBackend::setScratch(void* memory, int64_t bytes) {

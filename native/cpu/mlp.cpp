@@ -12,7 +12,7 @@ int64_t CpuBackend::elementwiseScratchBytes(int64_t tokens, int64_t columns, int
 void CpuBackend::swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) {
   LRQAT_CHECK(gate.p.elements() == h.elements() && up.p.elements() == h.elements());
   LRQAT_CHECK(h.type != DType::F16 && gate.p.type == h.type && up.p.type == h.type);
-  const SwigluKernels& kernels = LRQAT_SELECT_KERNELS(swigluKernels);
+  const SwigluKernels& kernels = LRQAT_SELECT_ROUNDING_KERNELS(swigluKernels);
   const RawColumns gateColumns{gate.rowScale, gate.bias};
   const RawColumns upColumns{up.rowScale, up.bias};
 #pragma omp parallel for num_threads(threads_) schedule(static)
@@ -29,7 +29,7 @@ void CpuBackend::swigluBackward(Matrix dH, const RawOutput& gate, const RawOutpu
   for (const Matrix& matrix : {gate.p, up.p, dGate.dYs, dUp.dYs}) {
     LRQAT_CHECK(matrix.elements() == dH.elements() && matrix.type == dH.type);
   }
-  const SwigluKernels& kernels = LRQAT_SELECT_KERNELS(swigluKernels);
+  const SwigluKernels& kernels = LRQAT_SELECT_ROUNDING_KERNELS(swigluKernels);
   const RawColumns gateColumns{gate.rowScale, gate.bias};
   const RawColumns upColumns{up.rowScale, up.bias};
   const RowBlocks blocks(dH.rows);

@@ -28,6 +28,8 @@ void CpuBackend::adamw(const AdamW& settings, std::span<const AdamWTensor> tenso
   const double correction1 = 1 - std::pow(settings.beta1, static_cast<double>(settings.step));
   const double correction2 = 1 - std::pow(settings.beta2, static_cast<double>(settings.step));
   const OptimizerKernels& kernels = LRQAT_SELECT_KERNELS(optimizerKernels);
+  // One parallel region for all tensors: most of them are far smaller than what waking the threads costs.
+#pragma omp parallel num_threads(threads_)
   for (const AdamWTensor& tensor : tensors) {
     const AdamWStep step{
         .gradientFactor = settings.gradientFactor,
@@ -40,7 +42,7 @@ void CpuBackend::adamw(const AdamW& settings, std::span<const AdamWTensor> tenso
         .epsilon = static_cast<float>(settings.epsilon),
     };
     constexpr int64_t piece = 4096;
-#pragma omp parallel for num_threads(threads_) schedule(static)
+#pragma omp for schedule(static) nowait
     for (int64_t first = 0; first < tensor.count; first += piece) {
       kernels.adamw(step, tensor.value + first, tensor.gradient + first, tensor.moment1 + first, tensor.moment2 + first,
                     std::min(piece, tensor.count - first));

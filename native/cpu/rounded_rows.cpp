@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/grid.h"
+#include "cpu/row_blocks.h"
 #include "cpu/source_rows.h"
 
 namespace lrqat::cpu {
@@ -11,7 +12,7 @@ namespace lrqat::cpu {
 LowRankPanel::LowRankPanel(const float* b, int rank, int64_t n, float* memory, int threads)
     : memory_(memory), rank_(rank) {
   const int64_t tiles = (n + kTileColumns - 1) / kTileColumns;
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(threads) schedule(static) if (worthWaking(rank * n))
   for (int64_t t = 0; t < tiles; ++t) {
     const int64_t first = t * kTileColumns;
     const int64_t columns = std::min<int64_t>(kTileColumns, n - first);

@@ -9,6 +9,11 @@ namespace lrqat::cpu {
 
 inline constexpr int64_t maximumRowBlocks = 64;
 
+/// Whether a loop over so many numbers in the caches takes longer than waking sleeping threads for it.
+constexpr bool worthWaking(int64_t numbers) {
+  return numbers >= int64_t{1} << 17;
+}
+
 /// Cut of `rows` into `count` blocks of `size` rows (the last may be shorter).
 struct RowBlocks {
   explicit RowBlocks(int64_t rowCount)
@@ -27,7 +32,7 @@ struct RowBlocks {
 inline void addBlocks(const float* partial, int64_t blocks, int64_t stride, int64_t columns, float* target,
                       int threads) {
   constexpr int64_t piece = 256;
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(threads) schedule(static) if (worthWaking(blocks * columns))
   for (int64_t first = 0; first < columns; first += piece) {
     const int64_t count = std::min(columns - first, piece);
     float sums[piece] = {};

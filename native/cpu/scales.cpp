@@ -4,6 +4,7 @@
 
 #include "core/grid.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/row_blocks.h"
 
 namespace lrqat::cpu {
 
@@ -28,7 +29,7 @@ void CpuBackend::materializeScales(std::span<const ScaleTask> tasks) {
       const bool log = isLog(weight.spec);
       const bool floored = hasFloor(weight.spec);
       const int64_t count = weight.spec.scaleCount(weight.m, weight.n);
-#pragma omp parallel for num_threads(threads_) schedule(static)
+#pragma omp parallel for num_threads(threads_) schedule(static) if (worthWaking(count))
       for (int64_t i = 0; i < count; ++i) {
         const float value = log ? std::exp(theta[i]) : floored ? std::max(theta[i], kScaleFloor) : theta[i];
         scale[i] = scaleOnGrid(weight.spec.scaleFormat, value);

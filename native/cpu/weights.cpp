@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/grid.h"
 #include "cpu/rounded_rows.h"
+#include "cpu/row_blocks.h"
 #include "cpu/scratch.h"
 #include "cpu/source_rows.h"
 
@@ -54,8 +55,8 @@ class ClippedCollector {
   void finish(int threads) const {
     set_.rowStart[0] = 0;
     for (int64_t i = 0; i < m_; ++i) set_.rowStart[i + 1] += set_.rowStart[i];
-    if (set_.rowStart[m_] > set_.capacity) return;
-#pragma omp parallel for num_threads(threads) schedule(static)
+    if (set_.rowStart[m_] == 0 || set_.rowStart[m_] > set_.capacity) return;
+#pragma omp parallel for num_threads(threads) schedule(static) if (worthWaking(m_ * words_))
     for (int64_t i = 0; i < m_; ++i) {
       if (set_.rowStart[i + 1] == set_.rowStart[i]) continue;
       int32_t* out = set_.column + set_.rowStart[i];

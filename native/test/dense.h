@@ -93,8 +93,9 @@ inline double roundOff(DType type) {
 /// those who ask for them (their memory would be most of the cost of a small test).
 inline std::unique_ptr<cpu::CpuBackend> makeBackend(int threads, DType computeType, const std::string& oneDnnPath = {},
                                                     int64_t scratchBytes = int64_t{1} << 20, bool products = false) {
-  auto backend = std::make_unique<cpu::CpuBackend>(
-      cpu::CpuOptions{.threads = threads, .computeType = computeType, .oneDnnPath = oneDnnPath});
+  // Who names the library wants its products, not ours.
+  auto backend = std::make_unique<cpu::CpuBackend>(cpu::CpuOptions{
+      .threads = threads, .computeType = computeType, .oneDnnPath = oneDnnPath, .preferLibrary = !oneDnnPath.empty()});
   backend->allocateScratch(scratchBytes, products);
   return backend;
 }

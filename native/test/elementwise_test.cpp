@@ -141,6 +141,42 @@ void residual() {
   });
 }
 
+/// The fused forms give the bits of the operations that they join.
+void residualWithNorm() {
+  eachShape([](DType type, int threads, int64_t rows, int64_t cols, int flags) {
+    Random random(static_cast<uint64_t>(rows * 1000 + cols * 4 + flags));
+    const auto backend = makeBackend(threads, type);
+    Raw raw(random, type, rows, cols, flags);
+    Tensor x = Tensor::random(random, DType::F32, rows, cols);
+    Tensor w = Tensor::random(random, DType::F32, 1, cols);
+    const std::string label = describe("residual with norm", type, rows, cols, threads, flags);
+    Tensor out(DType::F32, rows, cols);
+    Tensor y(type, rows, cols);
+    Tensor rstd(DType::F32, 1, rows);
+    backend->addResidual(x.matrix(), raw.output(), out.matrix());
+    backend->rmsNorm(out.matrix(), w.floats(), 1e-5F, y.matrix(), rstd.floats());
+    Tensor fusedOut(DType::F32, rows, cols);
+    Tensor fusedY(type, rows, cols);
+    Tensor fusedRstd(DType::F32, 1, rows);
+    backend->addResidualNorm(x.matrix(), raw.output(), fusedOut.matrix(), w.floats(), 1e-5F, fusedY.matrix(),
+                             fusedRstd.floats());
+    expect(fusedOut == out && fusedY == y && fusedRstd == rstd, label + "forward");
+
+    Tensor dy = Tensor::random(random, DType::F32, rows, cols);
+    Tensor dx = Tensor::random(random, DType::F32, rows, cols);
+    Tensor sums = Tensor::random(random, DType::F32, 1, cols);
+    Tensor dYs(type, rows, cols);
+    Tensor fusedDx = dx;
+    Tensor fusedSums = sums;
+    Tensor fusedDYs(type, rows, cols);
+    backend->rmsNormBackward(dy.matrix(), out.matrix(), w.floats(), rstd.floats(), dx.matrix());
+    backend->addResidualBackward(dx.matrix(), raw.output(), {dYs.matrix(), sums.floats()});
+    backend->addResidualNormBackward(dy.matrix(), out.matrix(), w.floats(), rstd.floats(), fusedDx.matrix(),
+                                     raw.output(), {fusedDYs.matrix(), fusedSums.floats()});
+    expect(fusedDx == dx && fusedDYs == dYs && fusedSums == sums, label + "backward");
+  });
+}
+
 double silu(double x) {
   return x / (1 + std::exp(-x));
 }
@@ -359,6 +395,7 @@ void embedding() {
 int main(int argc, char** argv) {
   return run({{"norm", norm},
               {"residual", residual},
+              {"residual with norm", residualWithNorm},
               {"swiglu", swiglu},
               {"heads", heads},
               {"conversions", conversions},

@@ -1,8 +1,11 @@
 // Work of a training step by part, in floating-point operations and in bytes moved; the same formulas for every machine.
 
 import type { LinearQuantization } from '../../native/binding/addon';
-import { LINEAR_NAMES, linearSize, type ModelShape } from '../formats/model-shape';
+import { LINEAR_NAMES, linearSize, type LinearName, type ModelShape } from '../formats/model-shape';
 import { byteSize, codeBits, packedRowBytes, quantizedLinears, scaleCount, type EngineLayout } from './memory-layout';
+
+/** What reads the input of a block. */
+export const FIRST_INPUT_LINEARS: readonly LinearName[] = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'];
 
 /** Floating-point operations (a multiply-add counts as two). */
 export interface FlopParts {
@@ -57,7 +60,9 @@ function microBatchCost(plan: EngineLayout, forwards: number, backward: boolean)
   const e = byteSize(plan.compute);
   const passes = forwards + (backward ? 1 : 0);
   const linears = quantizedLinears(plan);
-  const product = 2 * tokens * shape.layers * weightsPerLayer(shape);
+  const product = 2 * tokens * shape.layers * weightsOf(shape, LINEAR_NAMES);
+  // The embedding is frozen: nobody asks for the gradient of the first block's input.
+  const unasked = backward ? 2 * tokens * weightsOf(shape, FIRST_INPUT_LINEARS) : 0;
   const visible = averageVisibleKeys(shape, sequenceLength);
   // Scores and their use are two products forward; five backward, as the scores are computed again.
   const attention = 2 * 2 * tokens * visible * shape.heads * shape.headDim * shape.layers;
@@ -69,7 +74,7 @@ function microBatchCost(plan: EngineLayout, forwards: number, backward: boolean)
   return {
     tokens,
     flops: {
-      linears: product * passes,
+      linears: product * passes - unasked,
       head: head * (backward ? 2 : 1),
       attention: attention * (forwards + (backward ? 2.5 : 0)),
       lowRankGradients: backward
@@ -94,8 +99,9 @@ function trainsGroups(spec: LinearQuantization): boolean {
   return spec.groupSize > 0;
 }
 
-function weightsPerLayer(shape: ModelShape): number {
-  return sumOf(LINEAR_NAMES, (linear) => {
+/** Weights of these linears of a block. */
+function weightsOf(shape: ModelShape, linears: readonly LinearName[]): number {
+  return sumOf(linears, (linear) => {
     const { outputs, inputs } = linearSize(shape, linear);
     return outputs * inputs;
   });

@@ -1,5 +1,5 @@
-// One model and experiment measured: training steps and, between them, the GEMM library alone at the step's own shapes, so that
-// both see the same machine in the same minute.
+// One model and experiment measured: training steps and, between them, products alone at the step's own shapes, by the GEMM
+// library and as the engine makes them, so that all see the same machine in the same minute.
 
 import os from 'node:os';
 import type { Engine, LrqatAddon, TokenBatch } from '../../native/binding/addon';
@@ -82,16 +82,17 @@ async function report(
   seconds: number,
   oneDnn: string | null,
 ): Promise<CaseResult> {
-  const { batchSize, microBatchSize } = experiment.training;
+  const { batchSize } = experiment.training;
   const { sequenceLength } = experiment.data;
   const tokens = batchSize * sequenceLength;
   const layout = layoutOf(plan.input);
   const { flops } = trainingStepCost({ ...layout, activationCheckpointing: 'none' }, batchSize);
-  const shapes = gemmShapes(layout.shape, microBatchSize * sequenceLength);
-  const ceilingOnce = async (): Promise<number> => {
+  const shapes = gemmShapes(layout);
+  const { compute, threads } = plan;
+  const rateOf = async (libraryAlone: boolean): Promise<number> => {
     let time = 0;
     for (const { count, ...shape } of shapes) {
-      const result = await addon.gemmCeiling({ ...shape, compute: plan.compute, threads: plan.threads, oneDnn });
+      const result = await addon.gemmCeiling({ ...shape, compute, threads, oneDnn, libraryAlone });
       time += count * result.seconds;
     }
     return shapes.reduce((sum, shape) => sum + gemmFlops(shape), 0) / time;
@@ -109,19 +110,23 @@ async function report(
   // The first step touches all memory for the first time; it is not counted.
   await engine.trainStep(batch, settings);
   await engine.takeTimings();
-  await ceilingOnce();
+  await rateOf(true);
   const steps: number[] = [];
   const ceilings: number[] = [];
+  const ownRates: number[] = [];
   const end = performance.now() + 1000 * seconds;
   while (steps.length < 3 || performance.now() < end) {
     steps.push((await engine.trainStep(batch, settings)).seconds);
-    ceilings.push(await ceilingOnce());
+    ceilings.push(await rateOf(true));
+    ownRates.push(await rateOf(false));
   }
 
   const stepSeconds = median(steps);
   const ceiling = median(ceilings);
   const rate = totalOf(flops) / stepSeconds;
-  const share = median(steps.map((step, i) => totalOf(flops) / step / (ceilings[i] ?? ceiling)));
+  const shareOf = (rates: readonly number[]) =>
+    median(rates.map((productRate, i) => totalOf(flops) / (steps[i] ?? stepSeconds) / productRate));
+  const share = shareOf(ceilings);
   const allocated = totalOf(engine.memory());
   line(
     'training',
@@ -129,7 +134,11 @@ async function report(
       `${(tokens / Math.max(...steps)).toFixed(0)} to ${(tokens / Math.min(...steps)).toFixed(0)})`,
   );
   line('operations a token', `${mega(totalOf(flops) / tokens)} million: ${describeFlops(flops, tokens)}`);
-  line('rate', `${giga(rate)} of a GEMM ceiling of ${giga(ceiling)} at the step's shapes: ${percent(share)}`);
+  line(
+    'rate',
+    `${giga(rate)}; GEMM ceiling at the step's shapes: library ${giga(ceiling)}, share ${percent(share)}; ` +
+      `the engine's products ${giga(median(ownRates))}, share ${percent(shareOf(ownRates))}`,
+  );
   line('time by operation', describeTimings(await engine.takeTimings(), steps));
   line(
     'engine memory',

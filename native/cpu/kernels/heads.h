@@ -29,5 +29,6 @@ struct HeadKernels {
 };
 
 LRQAT_DECLARE_KERNELS(HeadKernels, headKernels)
+LRQAT_DECLARE_BF16_KERNELS(HeadKernels, headKernels)
 
 }  // namespace lrqat::cpu

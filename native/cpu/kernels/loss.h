@@ -16,5 +16,6 @@ struct LossKernels {
 };
 
 LRQAT_DECLARE_KERNELS(LossKernels, lossKernels)
+LRQAT_DECLARE_BF16_KERNELS(LossKernels, lossKernels)
 
 }  // namespace lrqat::cpu

@@ -6,8 +6,9 @@ namespace lrqat::cpu::LRQAT_ISA {
 
 namespace {
 
+/// Below -86 what is left of it, 5e-38, is no longer made smaller: reciprocal() stays among normal numbers.
 inline Vec sigmoid(Vec x) {
-  return 1.0F / (1.0F + exponential(-x));
+  return reciprocal(1.0F + exponential(minimum(-x, broadcast(86.0F))));
 }
 
 template <typename T>
@@ -15,7 +16,7 @@ void forwardOf(const T* gateP, const T* upP, const RawColumns& gate, const RawCo
   forEachVector(n, [&](int64_t i, auto part) {
     const Vec g = valueOf(load(gateP + i, part), gate, i, part);
     const Vec u = valueOf(load(upP + i, part), up, i, part);
-    store(h + i, g / (1.0F + exponential(-g)) * u, part);
+    store(h + i, g * sigmoid(g) * u, part);
   });
 }
 

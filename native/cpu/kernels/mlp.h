@@ -18,5 +18,6 @@ struct SwigluKernels {
 };
 
 LRQAT_DECLARE_KERNELS(SwigluKernels, swigluKernels)
+LRQAT_DECLARE_BF16_KERNELS(SwigluKernels, swigluKernels)
 
 }  // namespace lrqat::cpu

@@ -15,5 +15,6 @@ struct NormKernels {
 };
 
 LRQAT_DECLARE_KERNELS(NormKernels, normKernels)
+LRQAT_DECLARE_BF16_KERNELS(NormKernels, normKernels)
 
 }  // namespace lrqat::cpu

@@ -17,5 +17,6 @@ struct ResidualKernels {
 };
 
 LRQAT_DECLARE_KERNELS(ResidualKernels, residualKernels)
+LRQAT_DECLARE_BF16_KERNELS(ResidualKernels, residualKernels)
 
 }  // namespace lrqat::cpu

@@ -1,0 +1,148 @@
+#include "cpu/kernels/amx/operands.h"
+#include "cpu/kernels/gemm_tiles.h"
+
+namespace lrqat::cpu::LRQAT_ISA {
+
+namespace {
+
+static_assert(kProductBlock == blockEdge && kProductBlock == tileDepth);
+
+void packPanel(const uint16_t* b, bool transposed, int64_t stride, int64_t columns, int64_t depth, uint16_t* panel) {
+  if (transposed) {
+    packOperands(b, stride, columns, depth, {.rightTransposed = panel});
+  } else {
+    packOperands(b, stride, depth, columns, {.right = panel});
+  }
+}
+
+/// Tiles 0 to 3 += 32 rows at `a` times a panel, whose two columns of tiles lie `depthTiles` tiles apart. between(k)
+/// runs once for each tile of the depth, while the tiles multiply.
+template <typename Between>
+inline void addProducts(const uint16_t* a, int64_t strideBytes, const uint16_t* panel, int64_t depthTiles,
+                        Between between) {
+  const uint16_t* lower = a + tileEdge * strideBytes / 2;
+  const uint16_t* second = panel + depthTiles * operandTile;
+  for (int64_t k = 0; k < depthTiles; ++k) {
+    loadTile<4>(a + k * tileDepth, strideBytes);
+    loadTile<6>(panel + k * operandTile, 64);
+    loadTile<7>(second + k * operandTile, 64);
+    addProduct<0, 4, 6>();
+    addProduct<1, 4, 7>();
+    loadTile<5>(lower + k * tileDepth, strideBytes);
+    addProduct<2, 5, 6>();
+    addProduct<3, 5, 7>();
+    between(k);
+  }
+}
+
+inline void clearResult() {
+  clearTile<0>();
+  clearTile<1>();
+  clearTile<2>();
+  clearTile<3>();
+}
+
+inline void loadResult(const float* c, int64_t stride) {
+  loadTile<0>(c, 4 * stride);
+  loadTile<1>(c + tileEdge, 4 * stride);
+  loadTile<2>(c + tileEdge * stride, 4 * stride);
+  loadTile<3>(c + tileEdge * stride + tileEdge, 4 * stride);
+}
+
+inline void storeResult(float* c, int64_t stride) {
+  storeTile<0>(c, 4 * stride);
+  storeTile<1>(c + tileEdge, 4 * stride);
+  storeTile<2>(c + tileEdge * stride, 4 * stride);
+  storeTile<3>(c + tileEdge * stride + tileEdge, 4 * stride);
+}
+
+inline Vec widened(__mmask16 mask, const uint16_t* memory) {
+  const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, memory));
+  return __builtin_bit_cast(Vec, _mm512_slli_epi32(bits, 16));
+}
+
+/// Sums of a block that still have to go to C.
+struct FinishedBlock {
+  const float* sums = nullptr;
+  void* c = nullptr;
+  int64_t rows = 0;
+  int64_t columns = 0;
+};
+
+/// Rows [from, to) of `block` to C in either type.
+inline void finishRows(const TileProduct& p, const FinishedBlock& block, int64_t from, int64_t to) {
+  const __mmask16 masks[2] = {firstLanes(block.columns),
+                              block.columns > tileEdge ? firstLanes(block.columns - tileEdge) : __mmask16{0}};
+  for (int64_t r = from; r < to && r < block.rows; ++r) {
+    Vec v[2] = {load(block.sums + r * blockEdge), load(block.sums + r * blockEdge + tileEdge)};
+    if (p.cBf16) {
+      auto* row = static_cast<uint16_t*>(block.c) + r * p.cStride;
+      if (p.add) {
+        for (int h = 0; h < 2; ++h) v[h] = widened(masks[h], row + h * tileEdge) + v[h];
+      }
+      const __mmask32 both = masks[0] | static_cast<__mmask32>(masks[1]) << tileEdge;
+      _mm512_mask_storeu_epi16(row, both, roundPair(v[0], v[1]));
+    } else {
+      float* row = static_cast<float*>(block.c) + r * p.cStride;
+      for (int h = 0; h < 2; ++h) {
+        float* place = row + h * tileEdge;
+        if (p.add) v[h] = Vec(_mm512_maskz_loadu_ps(masks[h], place)) + v[h];
+        _mm512_mask_storeu_ps(place, masks[h], v[h]);
+      }
+    }
+  }
+}
+
+/// Rows of A padded with zeros to whole tiles: what lies behind them may be no number, and 0 times that is none either.
+const uint16_t* paddedRows(const TileProduct& p) {
+  const int64_t width = gemm_tiles::padded(p.depth);
+  for (int64_t r = 0; r < blockEdge; ++r) {
+    uint16_t* row = p.copy + r * width;
+    const int64_t filled = r < p.rows ? p.depth : 0;
+    if (filled > 0) std::memcpy(row, p.a + r * p.aStride, static_cast<size_t>(filled) * sizeof(uint16_t));
+    std::memset(row + filled, 0, static_cast<size_t>(width - filled) * sizeof(uint16_t));
+  }
+  return p.copy;
+}
+
+void multiply(const TileProduct& p) {
+  const TileRegisters registers;
+  const int64_t width = gemm_tiles::padded(p.depth);
+  const int64_t depthTiles = width / tileDepth;
+  const bool whole = p.rows == blockEdge && p.depth == width;
+  const uint16_t* a = whole ? p.a : paddedRows(p);
+  const int64_t strideBytes = 2 * (whole ? p.aStride : width);
+  alignas(64) float sums[2][blockEdge * blockEdge];
+  FinishedBlock finished;  // is rounded and written while the next block is multiplied
+  for (int64_t first = 0; first < p.columns; first += blockEdge) {
+    const int64_t columns = p.columns - first < blockEdge ? p.columns - first : blockEdge;
+    const uint16_t* panel = p.panels + first * width;
+    if (!p.cBf16 && p.rows == blockEdge && columns == blockEdge) {
+      float* c = static_cast<float*>(p.c) + first;
+      if (p.add) {
+        loadResult(c, p.cStride);
+      } else {
+        clearResult();
+      }
+      addProducts(a, strideBytes, panel, depthTiles, [](int64_t) {});
+      storeResult(c, p.cStride);
+      continue;
+    }
+    clearResult();
+    addProducts(a, strideBytes, panel, depthTiles, [&](int64_t k) {
+      finishRows(p, finished, k * blockEdge / depthTiles, (k + 1) * blockEdge / depthTiles);
+    });
+    float* place = sums[first / blockEdge % 2];
+    storeResult(place, blockEdge);
+    finished = {place,
+                p.cBf16 ? static_cast<void*>(static_cast<uint16_t*>(p.c) + first) : static_cast<float*>(p.c) + first,
+                p.rows, columns};
+  }
+  finishRows(p, finished, 0, blockEdge);
+}
+
+}  // namespace
+
+extern const GemmTileKernels gemmTileKernels = {packPanel, multiply};
+
+}  // namespace lrqat::cpu::LRQAT_ISA
