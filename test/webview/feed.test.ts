@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { effectiveEvents, type LayersEvent, type MetricsEvent } from '../../src/runs';
-import { RunFeed } from '../../webview/charts/feed';
+import { PIECE, RunFeed } from '../../webview/charts/feed';
 import { Data, LAYER_COLUMNS, ROW_COLUMNS, type RunDelta } from '../../webview/charts/protocol';
 import { Columns } from '../../webview/shared/series/columns';
 import { randomRun, startEvent, stepEvent } from './events';
@@ -168,14 +168,14 @@ void describe('RunFeed', () => {
 
   it('sends a long run in pieces, each of which builds on the one before', () => {
     const feed = new RunFeed('run');
-    const steps = 450_000;
-    for (let first = 1; first <= steps; first += 50_000) {
-      feed.add({ ...none, events: Array.from({ length: 50_000 }, (_, at) => stepEvent(first + at, first + at)) });
+    const steps = 2.5 * PIECE;
+    for (let first = 1; first <= steps; first += PIECE / 2) {
+      feed.add({ ...none, events: Array.from({ length: PIECE / 2 }, (_, at) => stepEvent(first + at, first + at)) });
     }
     const pieces = [...feed.snapshot()];
     assert.deepEqual(
       pieces.map((piece) => piece.rows?.count),
-      [200_000, 200_000, 50_000],
+      [PIECE, PIECE, PIECE / 2],
     );
     assert.deepEqual(
       pieces.map((piece) => piece.base),

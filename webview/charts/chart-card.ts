@@ -56,6 +56,8 @@ export class ChartCard {
   private pointer: PointerPlace | null = null;
   private box = { width: 0, height: 0 };
   private legendKey = '';
+  /** What stands around the plot. */
+  private said = '';
   private height = 0;
 
   constructor(
@@ -90,6 +92,7 @@ export class ChartCard {
         })
       : null;
     this.tableButton = tool(text.table(title), 'table', () => host.onTable(id, !this.tableShown));
+    for (const each of [this.logButton, this.tableButton]) if (each !== null) setPressed(each, false);
     this.root = element(
       'section',
       { class: definition.wide ? 'card wide' : 'card', 'data-chart': id, 'aria-labelledby': `title-${id}` },
@@ -155,8 +158,11 @@ export class ChartCard {
   }
 
   render(scene: Scene, { logY, tableShown }: { readonly logY: boolean; readonly tableShown: boolean }): void {
-    if (logY !== this.logY) this.y = null;
-    this.logY = logY;
+    if (logY !== this.logY) {
+      this.y = null;
+      this.logY = logY;
+      if (this.logButton !== null) setPressed(this.logButton, logY);
+    }
     const height = this.definition.height(scene);
     if (height !== this.height) {
       this.height = height;
@@ -177,7 +183,6 @@ export class ChartCard {
       scene.theme,
     );
     this.renderAround(scene, picture);
-    if (this.logButton !== null) setPressed(this.logButton, logY);
     this.renderTable(picture, tableShown);
   }
 
@@ -194,18 +199,6 @@ export class ChartCard {
   }
 
   private renderAround(scene: Scene, picture: Picture): void {
-    const title = this.definition.title();
-    setText(this.unit, this.definition.unit(scene));
-    setText(this.latest, picture.latest ?? '');
-    setText(this.notes, picture.notes.join(' · '));
-    this.notes.hidden = picture.notes.length === 0;
-    setText(this.empty, picture.empty ?? '');
-    this.empty.hidden = picture.empty === null;
-    const summary =
-      picture.latest === null || scene.focus === null
-        ? text.nothingYet()
-        : text.latest(scene.focus.info.name, picture.latest, reading(picture.lastStep, 'step'));
-    setAttributes(this.plotBox, { 'aria-label': text.chartSummary(title, summary) });
     setAttributes(this.root, {
       'data-points': picture.points,
       'data-drawn': picture.drawn,
@@ -213,6 +206,22 @@ export class ChartCard {
       'data-y-min': picture.y.axis.min,
       'data-y-max': picture.y.axis.max,
     });
+    const unit = this.definition.unit(scene);
+    const named = scene.focus?.info.name ?? null;
+    const { latest, lastStep, notes, empty } = picture;
+    const said = JSON.stringify([unit, named, latest, lastStep, notes, empty]);
+    if (said !== this.said) {
+      this.said = said;
+      setText(this.unit, unit);
+      setText(this.latest, latest ?? '');
+      setText(this.notes, notes.join(' · '));
+      this.notes.hidden = notes.length === 0;
+      setText(this.empty, empty ?? '');
+      this.empty.hidden = empty === null;
+      const summary =
+        latest === null || named === null ? text.nothingYet() : text.latest(named, latest, reading(lastStep, 'step'));
+      setAttributes(this.plotBox, { 'aria-label': text.chartSummary(this.definition.title(), summary) });
+    }
     const key = JSON.stringify([picture.legend, picture.scale, scene.theme.kind, window.devicePixelRatio]);
     if (key !== this.legendKey) {
       this.legendKey = key;
@@ -224,13 +233,13 @@ export class ChartCard {
   }
 
   private renderTable(picture: Picture, tableShown: boolean): void {
-    this.tableShown = tableShown;
-    setPressed(this.tableButton, tableShown);
-    this.table.hidden = !tableShown;
-    if (!tableShown) {
-      this.table.replaceChildren();
-      return;
+    if (tableShown !== this.tableShown) {
+      this.tableShown = tableShown;
+      setPressed(this.tableButton, tableShown);
+      this.table.hidden = !tableShown;
+      if (!tableShown) this.table.replaceChildren();
     }
+    if (!tableShown) return;
     const data = picture.table();
     const title = this.definition.title();
     const caption = text.tableCaption(title, reading(data.rows.length, 'step'), reading(data.total, 'step'));

@@ -1,6 +1,6 @@
 // What the cursor shows in a chart: an upright line and dots on a canvas of its own (the chart itself is not drawn anew), and in
 // the chart that it is in one tool tip with the values of all series at that x.
-import { cssColour } from '../shared/colour';
+import { cssColour, type Rgb } from '../shared/colour';
 import { element } from '../shared/dom';
 import type { PlotArea } from '../shared/plot';
 import type { Theme } from '../shared/theme';
@@ -26,7 +26,8 @@ export class CursorLayer {
   readonly canvas = element('canvas', { class: 'overlay', 'aria-hidden': 'true' });
   readonly tooltip = element('div', { class: 'tooltip', hidden: true, 'aria-hidden': 'true' });
   private shown = '';
-  private isClear = true;
+  /** What the canvas shows; empty: nothing. */
+  private drawn = '';
   /** Of the tool tip with what it says now: measuring it makes the browser lay out the page. */
   private tooltipWidth = 0;
 
@@ -39,8 +40,12 @@ export class CursorLayer {
   }
 
   private drawOverlay(readout: Readout | null, { area, theme, size, near }: CursorOptions): void {
-    if (readout === null && this.isClear) return;
+    const mark = readout === null || area === null ? null : markOf(readout, area, near);
+    // Handing a canvas over costs as much as drawing it: one that would not change is left alone.
     const ratio = Math.max(1, window.devicePixelRatio);
+    const key = mark === null ? '' : JSON.stringify([mark, size, ratio, theme.kind, theme.background, theme.muted]);
+    if (key === this.drawn) return;
+    this.drawn = key;
     const { canvas } = this;
     const width = Math.round(size.width * ratio);
     const height = Math.round(size.height * ratio);
@@ -52,29 +57,20 @@ export class CursorLayer {
     if (context === null) return;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, size.width, size.height);
-    this.isClear = true;
-    if (readout === null || area === null) return;
-    const x = area.toX(readout.x);
-    if (!(x >= area.left - 1 && x <= area.right + 1)) return;
-    this.isClear = false;
+    if (mark === null) return;
     context.strokeStyle = cssColour(theme.muted, 0.7);
     context.lineWidth = 1;
     context.beginPath();
-    context.moveTo(Math.round(x) + 0.5, area.top);
-    context.lineTo(Math.round(x) + 0.5, area.bottom);
+    context.moveTo(mark.x, mark.top);
+    context.lineTo(mark.x, mark.bottom);
     context.stroke();
-    for (const row of readout.rows) {
-      const { at, sign } = row;
-      if (at === null || sign === null) continue;
-      const dotX = area.toX(at.x);
-      const dotY = area.toY(at.y);
-      if (Number.isNaN(dotY) || dotY < area.top - 3 || dotY > area.bottom + 3) continue;
+    for (const { x, y, colour, size: radius } of mark.dots) {
       context.beginPath();
-      context.arc(dotX, dotY, row === near ? 4.5 : 3.5, 0, 2 * Math.PI);
+      context.arc(x, y, radius, 0, 2 * Math.PI);
       context.fillStyle = cssColour(theme.background);
       context.fill();
       context.lineWidth = 1.75;
-      context.strokeStyle = cssColour(sign.colour);
+      context.strokeStyle = cssColour(colour);
       context.stroke();
     }
   }
@@ -117,4 +113,34 @@ export class CursorLayer {
 function rowsToShow(rows: readonly ReadoutRow[], near: ReadoutRow | null): readonly ReadoutRow[] {
   const first = rows.slice(0, MOST_ROWS);
   return near === null || first.includes(near) ? first : [...first.slice(0, -1), near];
+}
+
+/** The cursor in a chart, in pixels. */
+interface CursorMark {
+  readonly x: number;
+  readonly top: number;
+  readonly bottom: number;
+  readonly dots: readonly { readonly x: number; readonly y: number; readonly colour: Rgb; readonly size: number }[];
+}
+
+/** null: it lies outside. */
+function markOf(readout: Readout, area: PlotArea, near: ReadoutRow | null): CursorMark | null {
+  const x = area.toX(readout.x);
+  if (!(x >= area.left - 1 && x <= area.right + 1)) return null;
+  return {
+    x: Math.round(x) + 0.5,
+    top: area.top,
+    bottom: area.bottom,
+    dots: readout.rows.flatMap((row) => {
+      if (row.at === null || row.sign === null) return [];
+      const y = area.toY(row.at.y);
+      if (Number.isNaN(y) || y < area.top - 3 || y > area.bottom + 3) return [];
+      return [{ x: tenths(area.toX(row.at.x)), y: tenths(y), colour: row.sign.colour, size: row === near ? 4.5 : 3.5 }];
+    }),
+  };
+}
+
+/** Less than a tenth of a pixel is not seen. */
+function tenths(at: number): number {
+  return Math.round(at * 10) / 10;
 }

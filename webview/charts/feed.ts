@@ -15,8 +15,8 @@ import {
 import { Columns, lowerBound } from '../shared/series/columns';
 import { Outbox } from '../shared/series/outbox';
 
-/** Rows a message: some twenty megabytes, so that a long snapshot neither blocks the channel nor is copied whole at once. */
-const PIECE = 200_000;
+/** Rows a message: some two megabytes, which the page takes in within a fraction of a frame. */
+export const PIECE = 25_000;
 
 export class RunFeed {
   private readonly rows = new Columns(ROW_COLUMNS);

@@ -38,7 +38,7 @@ export function drawHeat(
   context.save();
   context.imageSmoothingEnabled = false;
   const picture = pictureOf(grid, strips, theme);
-  context.drawImage(picture, left, top, right - left, bottom - top);
+  context.drawImage(picture, 0, 0, right - left, rows, left, top, right - left, bottom - top);
   context.restore();
   if (!gaps) return;
   context.fillStyle = cssColour(theme.background);
@@ -67,7 +67,8 @@ function stripsOf(columns: readonly HeatColumn[], area: PlotArea): Strip[] {
     const to = clampedX(area, right);
     if (!(to > from)) continue;
     const before = strips.at(-1);
-    if (before !== undefined && to - before.from < 1) strips[strips.length - 1] = { ...before, end: column + 1, to };
+    if (before !== undefined && to - before.from < 1)
+      strips[strips.length - 1] = { ...before, end: column + 1, to: Math.max(before.to, Math.round(to)) };
     else
       strips.push({
         first: column,
@@ -84,49 +85,69 @@ function clampedX(area: PlotArea, x: number): number {
   return Number.isNaN(at) ? area.left : Math.min(area.right, Math.max(area.left, at));
 }
 
-/** One line of pixels a row, as wide as the strips together. Of several measurements on one strip the greatest shows, so that
- *  nothing that stands out is lost. */
-function pictureOf(
-  { names, steps, values, most }: HeatGrid,
-  strips: readonly Strip[],
-  theme: Theme,
-): HTMLCanvasElement {
+/** Where the picture is painted before it is stretched: kept, because a frame has no time to allocate megabytes. */
+let canvas: HTMLCanvasElement | null = null;
+let image: ImageData | null = null;
+
+/** One line of pixels a row, as wide as the strips together, in the top left corner of a canvas. Of several measurements on one
+ *  strip the greatest shows, so that nothing that stands out is lost. */
+function pictureOf(grid: HeatGrid, strips: readonly Strip[], theme: Theme): HTMLCanvasElement {
   const left = strips[0]?.from ?? 0;
   const width = (strips.at(-1)?.to ?? 0) - left;
-  const canvas = document.createElement('canvas');
-  canvas.width = width;
-  canvas.height = names.length;
+  const rows = grid.names.length;
+  canvas ??= document.createElement('canvas');
   const context = canvas.getContext('2d');
   if (context === null) return canvas;
-  const image = context.createImageData(width, names.length);
+  if (canvas.width < width || canvas.height < rows) {
+    canvas.width = Math.max(canvas.width, width);
+    canvas.height = Math.max(canvas.height, rows);
+  }
+  if (image?.width !== width || image.height !== rows) image = context.createImageData(width, rows);
   const pixels = new Uint32Array(image.data.buffer);
   const palette = paletteOf(theme);
-  for (let row = 0; row < names.length; row++) {
+  const shades = shadesOf(grid);
+  const columns = grid.steps.length;
+  pixels.fill(0);
+  for (let row = 0; row < rows; row++) {
+    const start = row * width - left;
     for (const { first, end, from, to } of strips) {
-      let value = NaN;
-      for (let column = first; column < end; column++) {
-        const each = values[row * steps.length + column] ?? NaN;
-        if (!Number.isNaN(each) && !(each <= value)) value = each;
+      let shade = shades[row * columns + first] ?? 0;
+      for (let column = first + 1; column < end; column++) {
+        shade = Math.max(shade, shades[row * columns + column] ?? 0);
       }
-      // Nothing was measured: the background shows through.
-      if (Number.isNaN(value)) continue;
-      const shade = most === 0 ? 0 : Math.round((value / most) * (SHADES - 1));
-      pixels.fill(palette[Math.max(0, shade)] ?? 0, row * width + from - left, row * width + to - left);
+      const colour = palette[shade] ?? 0;
+      for (let pixel = start + from; pixel < start + to; pixel++) pixels[pixel] = colour;
     }
   }
   context.putImageData(image, 0, 0);
   return canvas;
 }
 
+const shadesByGrid = new WeakMap<HeatGrid, Uint16Array>();
+
+/** The grid's values as indices into the palette. */
+function shadesOf(grid: HeatGrid): Uint16Array {
+  let shades = shadesByGrid.get(grid);
+  if (shades === undefined) {
+    const { values, most } = grid;
+    shades = Uint16Array.from(values, (value) =>
+      Number.isNaN(value) ? 0 : 1 + (most === 0 ? 0 : Math.max(0, Math.round((value / most) * (SHADES - 1)))),
+    );
+    shadesByGrid.set(grid, shades);
+  }
+  return shades;
+}
+
 const palettes = new WeakMap<Theme, Uint32Array>();
 
-/** Shades as pixels of an image, in the byte order of the machine. */
+/** Shades as pixels of an image, in the byte order of the machine. The first is for what was not measured: there the background
+ *  shows through. */
 function paletteOf(theme: Theme): Uint32Array {
   let palette = palettes.get(theme);
   if (palette === undefined) {
-    const bytes = new Uint8ClampedArray(4 * SHADES);
+    const bytes = new Uint8ClampedArray(4 * (SHADES + 1));
     for (let shade = 0; shade < SHADES; shade++)
-      bytes.set([...heatColour(theme, shade / (SHADES - 1)), 255], 4 * shade);
+      bytes.set([...heatColour(theme, shade / (SHADES - 1)), 255], 4 * (shade + 1));
     palette = new Uint32Array(bytes.buffer);
     palettes.set(theme, palette);
   }

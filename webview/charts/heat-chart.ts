@@ -62,7 +62,6 @@ function picture(scene: Scene, options: CardOptions): Picture {
       axis,
       ticks: labelledRows(grid, axis, rowHeight).map((row) => row + 0.5),
       label: (value) => rowLabel(grid.names[Math.floor(value)] ?? '', rowHeight < LABEL_HEIGHT),
-      title: null,
       downwards: true,
       grid: false,
     },

@@ -66,7 +66,6 @@ function linePicture(spec: LineChartSpec, scene: Scene, options: CardOptions): P
       axis: y,
       ticks: ticks(y, 6, spec.tickUnit),
       label: (value) => tickLabel(value, spec.quantity),
-      title: null,
     },
     draw: (context, area) => {
       drawMarks(context, area, scene, { checkpoints: spec.marks, named: true });

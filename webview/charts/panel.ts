@@ -62,6 +62,8 @@ export class Panel {
   private readonly kindBox = element('span');
   private kindKey = '';
 
+  /** The header is older than what it tells of. */
+  private headerOutdated = true;
   private full: Axis = { kind: 'linear', min: 0, max: 1 };
   /** The run that is pointed at, in the list or in a chart. */
   private pointed: string | null = null;
@@ -203,6 +205,7 @@ export class Panel {
 
   private takeRuns(infos: readonly RunInfo[], controls: Controls): void {
     this.received = true;
+    this.headerOutdated = true;
     this.controls = controls;
     this.runs.take(infos);
     const runs = this.runs.ids;
@@ -218,6 +221,7 @@ export class Panel {
     const data = this.runs.apply(delta);
     if (data === 'ask') this.bridge.send(RequestSnapshot, { run: delta.run });
     if (data === 'ask' || data === 'wait') return;
+    this.headerOutdated = true;
     if (delta.rows !== null && delta.rows.count > 0) this.stage.arrived(data.rows.column('time').at(-1) ?? null);
     this.stage.invalidate();
   }
@@ -226,6 +230,7 @@ export class Panel {
 
   /** @param concerns the cards that must be drawn anew; all by default */
   private change(change: Partial<PanelState>, concerns?: (card: ChartCard) => boolean): void {
+    if (change.focus !== undefined) this.headerOutdated = true;
     this.state = { ...this.state, ...change };
     clearTimeout(this.saveTimer);
     // Not at every pixel of a pan.
@@ -271,7 +276,7 @@ export class Panel {
       pointed: several ? pointed : null,
       ...{ x, axis, smoothing, kind, heat, several, theme: this.theme },
     };
-    this.renderHeader();
+    if (this.headerOutdated) this.renderHeader();
     this.runList.render(runs, hidden, picked?.info.id ?? null);
     this.toolbar.render(this.state, zoom !== null);
     this.renderKinds(scene);
@@ -295,6 +300,7 @@ export class Panel {
   }
 
   private renderHeader(): void {
+    this.headerOutdated = false;
     const focus = this.runs.focus(this.state.focus);
     this.header.render(focus?.info ?? null, focus?.data ?? null, this.controls, Date.now());
   }

@@ -86,7 +86,7 @@ function picture(scene: Scene, options: CardOptions): Picture {
   const drawn = visible.reduce((sum, each) => sum + each.length, 0);
   const font = `${String(scene.theme.fontSize)}px ${scene.theme.font}`;
   return {
-    y: { axis: y, ticks: ticks(y, 6, 'decimal'), label: (value) => tickLabel(value, 'perplexity'), title: null },
+    y: { axis: y, ticks: ticks(y, 6, 'decimal'), label: (value) => tickLabel(value, 'perplexity') },
     draw: (context, area) => {
       // The names of the references stand where its word would.
       drawMarks(context, area, scene, { checkpoints: false, named: false });

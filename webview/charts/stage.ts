@@ -8,7 +8,10 @@ import type { Scene } from './picture';
 
 /** Milliseconds of a frame's 16 for averages, and until when charts begin to be drawn: the browser needs the rest for painting. */
 const AVERAGES = 4;
-const DRAWING = 8;
+const DRAWING = 5;
+/** Charts a frame at most: the browser takes about as long to paint one and hand it over as we take to draw it, and no clock here
+ *  shows it. */
+const MOST = 3;
 
 export interface StageHost {
   /** What the charts are to show now. Called once a frame in which something is drawn. */
@@ -26,6 +29,8 @@ export class Stage {
   private readonly stale = new Set<ChartCard>();
   /** The card that the user moves. */
   private acting: ChartCard | null = null;
+  /** The user has moved it since all charts were last drawn. */
+  private moving = false;
   private cursor: { readonly card: ChartCard; readonly x: number } | null = null;
   /** Time of the newest step that has arrived and is not drawn yet. */
   private newest: number | null = null;
@@ -72,6 +77,7 @@ export class Stage {
   /** The user zooms or moves this card, and with it all others. */
   act(card: ChartCard): void {
     this.acting = card;
+    this.moving = true;
   }
 
   setCursor(cursor: { readonly card: ChartCard; readonly x: number } | null): void {
@@ -94,13 +100,16 @@ export class Stage {
     if (this.slices.proceed()) for (const card of this.cards) if (card.definition.smooths) this.stale.add(card);
     const scene = this.scenery();
     if (scene !== null) this.draw(scene, started + DRAWING);
-    this.drawCursor();
     const behind = this.toDraw().length > 0;
+    // While everything moves the cursor would have to be drawn anew in all charts; it comes back in the first frame at rest.
+    const resting = scene === null && !behind;
+    if (resting) this.moving = false;
+    this.drawCursor();
     if (!behind && this.newest !== null) {
       setAttributes(this.root, { 'data-event-to-frame-ms': Date.now() - this.newest });
       this.newest = null;
     }
-    const busy = behind || this.slices.pending;
+    const busy = behind || this.moving || this.slices.pending;
     setAttributes(this.root, { 'data-busy': String(busy), 'data-frame-ms': (performance.now() - started).toFixed(1) });
     if (busy) this.schedule();
   }
@@ -119,7 +128,7 @@ export class Stage {
   }
 
   private draw(scene: Scene, end: number): void {
-    for (const card of this.toDraw()) {
+    for (const card of this.toDraw().slice(0, MOST)) {
       card.render(scene, this.host.options(card));
       this.stale.delete(card);
       // At least one a frame.
@@ -136,6 +145,7 @@ export class Stage {
   }
 
   private drawCursor(): void {
-    for (const card of this.inSight) card.showCursor(this.cursor?.x ?? null, this.cursor?.card === card);
+    const cursor = this.moving ? null : this.cursor;
+    for (const card of this.inSight) card.showCursor(cursor?.x ?? null, cursor?.card === card);
   }
 }

@@ -24,7 +24,6 @@ export function xPlotAxis(kind: XAxis, axis: Axis, width: number): PlotAxis {
     axis,
     ticks: ticks(axis, Math.max(2, Math.floor(width / LABEL_WIDTH)), unit),
     label: (value) => tickLabel(value, quantity),
-    title: null,
     grid: false,
   };
 }
@@ -51,11 +50,10 @@ export function extentOfX(
   let least = Infinity;
   for (const { data } of runs) {
     const x = data.x(axis);
-    const marks = data.evaluations.map((each) => positionOf(each, axis));
     const steps = data.layers.column('step');
-    for (const value of [x.at(-1), ...marks, steps.length > 0 ? data.xOfStep(steps.at(-1) ?? 0, axis) : undefined]) {
-      if (value !== undefined && value > max) max = value;
-    }
+    const last = steps.at(-1);
+    max = Math.max(max, x.at(-1) ?? -Infinity, last === undefined ? -Infinity : data.xOfStep(last, axis));
+    for (const each of data.evaluations) max = Math.max(max, positionOf(each, axis));
     const first = x[after(x, 0)];
     if (first !== undefined && first < least) least = first;
   }

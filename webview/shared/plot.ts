@@ -1,37 +1,20 @@
-// One chart: Chart.js for axes, layout and gestures, and our own strokes for the data.
+// One chart: Chart.js for size, scales and gestures, and our own strokes for data and axes.
 //
-// Chart.js's own line elements keep an object a point, which costs more than drawing: a frame of panning over a dozen thinned
-// series would not keep up with the mouse. The plot therefore has no Chart.js data sets; a plugin strokes typed arrays into the
-// area that Chart.js lays out. What a frame shows is given whole each time (`render`), so there is no state to fall behind.
+// Chart.js's own elements keep an object a point and options a mark, which costs more than drawing: a frame of panning over a dozen
+// thinned series would not keep up with the mouse. The plot therefore has no Chart.js data sets and shows none of its axes; a plugin
+// strokes typed arrays into the area that Chart.js lays out. What a frame shows is given whole each time (`render`), so there is no
+// state to fall behind; where nothing but the axes' ends have changed, Chart.js only paints.
 import { Chart, LinearScale, LineController, LogarithmicScale, type ChartConfiguration, type Scale } from 'chart.js';
 import zoomPlugin from 'chartjs-plugin-zoom';
 import type { ZoomPluginOptions } from 'chartjs-plugin-zoom/types/options';
-import { fractionOf, valueAt, type Axis, type Range } from './series/axis';
 import { cssColour } from './colour';
+import { drawGrid, drawLabels, labelHeight, type PlotArea, type PlotAxis } from './plot-axes';
+import { fractionOf, valueAt, type Axis, type Range } from './series/axis';
 import type { Theme } from './theme';
 
+export type { PlotArea, PlotAxis };
+
 Chart.register(LineController, LinearScale, LogarithmicScale, zoomPlugin);
-
-export interface PlotAxis {
-  readonly axis: Axis;
-  readonly ticks: readonly number[];
-  readonly label: (value: number) => string;
-  /** Beside the axis; null: none. */
-  readonly title: string | null;
-  /** Values grow downwards (the rows of a heat map). */
-  readonly downwards?: boolean;
-  readonly grid?: boolean;
-}
-
-/** The rectangle of the data, in CSS pixels of the canvas. */
-export interface PlotArea {
-  readonly left: number;
-  readonly right: number;
-  readonly top: number;
-  readonly bottom: number;
-  readonly toX: (value: number) => number;
-  readonly toY: (value: number) => number;
-}
 
 export interface PlotFrame {
   readonly x: PlotAxis;
@@ -56,11 +39,14 @@ const PADDING_TOP = 8;
 
 export class Plot {
   private readonly chart: Chart;
-  private frame: PlotFrame | null = null;
+  private shown: { readonly frame: PlotFrame; readonly theme: Theme } | null = null;
+  /** What Chart.js was last told of the frame beside the ends of its axes. */
+  private told = '';
+  private toldTheme: Theme | null = null;
   /** The gesture under way began with a press (a box), not with the wheel. */
   private box = true;
-  /** While the plot is dragged along only our own frames are painted: Chart.js would paint one more at every move of the mouse. */
-  private panning = false;
+  /** While the plot is moved only our own frames are painted: Chart.js would paint one more at every move of the mouse. */
+  private moving = false;
   private rendering = false;
 
   /** @param canvas alone in an element of its own, whose size it takes. */
@@ -69,9 +55,9 @@ export class Plot {
     private readonly axisWidth: number,
     private readonly events: PlotEvents,
   ) {
-    const mayDraw = () => this.rendering || !this.panning;
+    const mayDraw = () => this.rendering || !this.moving;
     this.chart = new Chart(canvas, {
-      ...withData(() => this.frame, mayDraw),
+      ...withData(() => this.shown, mayDraw),
       options: { responsive: true, events: [] },
     });
     canvas.addEventListener('dblclick', () => this.events.onReset());
@@ -84,20 +70,29 @@ export class Plot {
 
   /** null before the first frame. */
   get area(): PlotArea | null {
-    return this.frame === null ? null : areaOf(this.chart, this.frame);
+    return this.shown === null ? null : areaOf(this.chart, this.shown.frame);
   }
 
   render(frame: PlotFrame, theme: Theme): void {
-    this.frame = frame;
-    // Options are given whole, as the frame is: Chart.js keeps what it has resolved from the ones before.
-    this.chart.options = {
-      ...optionsOf(frame, theme, this.axisWidth),
-      responsive: true,
-      onResize: () => this.events.onResize(),
-      plugins: { zoom: this.gestures(theme) },
-    };
+    this.shown = { frame, theme };
     this.rendering = true;
-    this.chart.update('none');
+    const told = `${frame.x.axis.kind} ${frame.y.axis.kind} ${String(frame.y.downwards)}`;
+    const { x, y } = this.chart.scales;
+    if (told === this.told && theme === this.toldTheme && x !== undefined && y !== undefined) {
+      moveScale(x, frame.x.axis);
+      moveScale(y, frame.y.axis);
+      this.chart.draw();
+    } else {
+      this.told = told;
+      this.toldTheme = theme;
+      this.chart.options = {
+        ...optionsOf(frame, theme, this.axisWidth),
+        responsive: true,
+        onResize: () => this.events.onResize(),
+        plugins: { zoom: this.gestures(theme) },
+      };
+      this.chart.update('none');
+    }
     this.rendering = false;
   }
 
@@ -106,15 +101,14 @@ export class Plot {
     const canvas = document.createElement('canvas');
     canvas.width = width;
     canvas.height = height;
-    const { frame } = this;
-    if (frame === null) return canvas;
-    const options = optionsOf(frame, theme, this.axisWidth);
+    const { shown } = this;
+    if (shown === null) return canvas;
     const chart = new Chart(canvas, {
       ...withData(
-        () => frame,
+        () => ({ frame: shown.frame, theme }),
         () => true,
       ),
-      options: { ...options, responsive: false, devicePixelRatio: ratio },
+      options: { ...optionsOf(shown.frame, theme, this.axisWidth), responsive: false, devicePixelRatio: ratio },
     });
     chart.update('none');
     const copy = document.createElement('canvas');
@@ -151,21 +145,25 @@ export class Plot {
         pinch: { enabled: true },
         onZoomStart: ({ event }) => {
           this.box = event.type === 'mousedown';
+          this.moving = !this.box;
           return true;
         },
-        onZoom: () => this.moved(this.box ? 'box' : 'wheel'),
+        onZoom: () => {
+          this.moving = false;
+          this.moved(this.box ? 'box' : 'wheel');
+        },
       },
       pan: {
         enabled: true,
-        mode: () => (this.frame?.panY === true ? 'xy' : 'x'),
+        mode: () => (this.shown?.frame.panY === true ? 'xy' : 'x'),
         modifierKey: 'shift',
         threshold: 2,
         onPanStart: () => {
-          this.panning = true;
+          this.moving = true;
           return true;
         },
         onPanComplete: () => {
-          this.panning = false;
+          this.moving = false;
         },
         onPan: () => this.moved('pan'),
       },
@@ -173,9 +171,9 @@ export class Plot {
   }
 }
 
-/** The plugin that strokes the frame's data. */
+/** The plugin that strokes axes and data of a frame. */
 function withData(
-  frame: () => PlotFrame | null,
+  shown: () => { readonly frame: PlotFrame; readonly theme: Theme } | null,
   mayDraw: () => boolean,
 ): Pick<ChartConfiguration<'line'>, 'type' | 'data' | 'plugins'> {
   return {
@@ -186,16 +184,19 @@ function withData(
         id: 'data',
         beforeDraw: () => (mayDraw() ? undefined : false),
         beforeDatasetsDraw: (chart) => {
-          const shown = frame();
-          if (shown === null) return;
-          const area = areaOf(chart, shown);
+          const now = shown();
+          if (now === null) return;
+          const { frame, theme } = now;
+          const area = areaOf(chart, frame);
           const { ctx } = chart;
+          drawGrid(ctx, area, frame, theme);
+          drawLabels(ctx, area, frame, theme, chart.width);
           ctx.save();
           ctx.beginPath();
           // Half of a line's width and the markers may stand over the edge.
           ctx.rect(area.left - 1, area.top - 2, area.right - area.left + 3, area.bottom - area.top + 4);
           ctx.clip();
-          shown.draw(ctx, area);
+          frame.draw(ctx, area);
           ctx.restore();
         },
       },
@@ -208,52 +209,39 @@ function optionsOf(
   theme: Theme,
   axisWidth: number,
 ): NonNullable<ChartConfiguration<'line'>['options']> {
-  const y = scaleOf(frame.y, theme);
   return {
     maintainAspectRatio: false,
     animation: false,
     // Hovering is ours: it looks at the data, not at drawn points.
     events: [],
-    layout: { padding: { right: PADDING_RIGHT, top: PADDING_TOP } },
-    scales: {
-      x: scaleOf(frame.x, theme),
-      y: {
-        ...y,
-        afterFit: (scale) => {
-          scale.width = axisWidth;
-        },
-      },
-    },
+    layout: { padding: { left: axisWidth, right: PADDING_RIGHT, top: PADDING_TOP, bottom: labelHeight(theme) } },
+    scales: { x: scaleOf(frame.x), y: scaleOf(frame.y) },
   };
 }
 
-function scaleOf({ axis, ticks, label, title, downwards = false, grid = true }: PlotAxis, theme: Theme) {
-  const font = { family: theme.font, size: theme.fontSize };
+function scaleOf({ axis, downwards = false }: PlotAxis) {
   const common = {
+    display: false,
     bounds: 'data' as const,
     min: axis.min,
     max: axis.max,
     reverse: downwards,
-    border: { color: cssColour(theme.grid) },
-    grid: { color: cssColour(theme.grid), drawTicks: false, display: grid },
-    title: { display: title !== null, text: title ?? '', color: cssColour(theme.muted), font, padding: 2 },
-    ticks: {
-      color: cssColour(theme.muted),
-      font,
-      padding: 6,
-      autoSkip: false,
-      maxRotation: 0,
-      callback: (value: number | string) => label(Number(value)),
-    },
+    // Chart.js would make and measure marks of its own at each of its updates.
+    ticks: { display: false, autoSkip: false },
     afterBuildTicks: (scale: Scale) => {
-      // During a gesture the scale is ahead of the frame; a mark outside of it would take all room for its label.
-      const slack = (scale.max - scale.min) * 1e-9;
-      scale.ticks = ticks
-        .filter((value) => value >= scale.min - slack && value <= scale.max + slack)
-        .map((value) => ({ value }));
+      scale.ticks = [];
     },
   };
   return axis.kind === 'log' ? { ...common, type: 'logarithmic' as const } : { ...common, type: 'linear' as const };
+}
+
+/** New ends for a scale that is otherwise as it was. The options are what gestures start from and what an update goes by. */
+function moveScale(scale: Scale, { min, max }: Axis): void {
+  scale.options.min = min;
+  scale.options.max = max;
+  scale.min = min;
+  scale.max = max;
+  scale.configure();
 }
 
 function areaOf(chart: Chart, frame: PlotFrame): PlotArea {

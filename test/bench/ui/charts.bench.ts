@@ -5,13 +5,13 @@
 //   --runs N     runs laid over each other (default 1 and then 3)
 import os from 'node:os';
 import type { Browser, Page } from 'playwright-core';
+import { PIECE } from '../../../webview/charts/feed';
 import { LAYER_COLUMNS, ROW_COLUMNS, Runs } from '../../../webview/charts/protocol';
 import { ChartsPage, launchBrowser, runInfo, serve } from '../../webview/browser/page';
 import { recordedRun } from '../../webview/browser/recorded';
 import { framesDuring } from './frames';
 import { report, type Goal } from './report';
 
-const PIECE = 200_000;
 /** Moves of the mouse in each gesture. */
 const MOVES = 120;
 const FRAME: readonly Goal[] = [
@@ -44,12 +44,14 @@ async function measure(chromium: Browser, url: string, runs: number): Promise<vo
   );
   await charts.send([Runs.of({ runs: infos, controls: { allowed: true, reason: null } })]);
 
+  for (const { id } of infos) await prepare(charts.page, id);
   const first: number[] = [];
   const loading = await framesDuring(chromium, charts.page, async () => {
     for (const { id } of infos) first.push(await firstPicture(charts.page, id));
   });
   report('first picture of a run, last message to frame', first);
-  report('  frames while it comes, main thread', loading.work);
+  report('  frames while it comes: work a frame', loading.cpu, [{ of: 'max', limit: 50 }]);
+  report('    by the clock', loading.work);
   await settled(charts.page);
   const { drawn } = await charts.facts('loss');
   console.log(`  points drawn in the loss chart: ${String(drawn)}`);
@@ -77,7 +79,9 @@ async function measure(chromium: Browser, url: string, runs: number): Promise<vo
 
   const steps: number[] = [];
   const growing = await framesDuring(chromium, charts.page, async () => {
-    steps.push(...(await charts.page.evaluate(appended, { columns: [...ROW_COLUMNS], count: 60, points })));
+    steps.push(
+      ...(await charts.page.evaluate(appended, { columns: [...ROW_COLUMNS], count: 60, points, piece: PIECE })),
+    );
   });
   report('a step more: message to frame', steps, [{ of: 'p95', limit: 50 }]);
   report('  work a frame', growing.cpu, FRAME);
@@ -89,8 +93,30 @@ function option(name: string, otherwise: readonly number[]): readonly number[] {
   return at < 0 ? otherwise : [Number(process.argv[at + 1])];
 }
 
+declare global {
+  interface Window {
+    /** Messages of the runs that are to be sent, by run. */
+    prepared?: Map<string, object[]>;
+  }
+}
+
 /** Sends a run; milliseconds from the last message of its snapshot until the frame that shows it has been painted. */
-async function firstPicture(page: Page, run: string): Promise<number> {
+function firstPicture(page: Page, run: string): Promise<number> {
+  return page.evaluate(async (id) => {
+    const painted = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    let started = 0;
+    for (const params of window.prepared?.get(id) ?? []) {
+      started = performance.now();
+      window.dispatchEvent(new MessageEvent('message', { data: { method: 'charts/data', params } }));
+      await painted();
+    }
+    window.prepared?.delete(id);
+    return performance.now() - started;
+  }, run);
+}
+
+/** Makes a run's messages in the page. */
+async function prepare(page: Page, run: string): Promise<void> {
   const rows = recordedRun('w2-rank32').events.filter((event) => event.type === 'step');
   const recorded = rows.map(({ loss, learningRate, gradientNorm, tokens, tokensPerSecond, memory }) => ({
     loss: loss ?? NaN,
@@ -102,11 +128,10 @@ async function firstPicture(page: Page, run: string): Promise<number> {
     memoryEngine: memory.engine,
     memoryResident: memory.resident,
   }));
-  return page.evaluate(
-    async ({ run: id, columns, layerColumns, piece, total, recorded: values }) => {
-      const painted = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+  await page.evaluate(
+    ({ run: id, columns, layerColumns, piece, total, recorded: values }) => {
+      const messages: object[] = [];
       const none = { evaluations: null, checkpoints: null, resumes: null, layers: null };
-      let started = 0;
       for (let from = 0; from < total; from += piece) {
         const count = Math.min(piece, total - from);
         const made = Object.fromEntries(columns.map((name) => [name, new Float64Array(count)]));
@@ -156,11 +181,9 @@ async function firstPicture(page: Page, run: string): Promise<number> {
           const layers = { names, rows: { keep: 0, count: steps.length * names.length, columns: buffersOfCells } };
           params = { ...params, layers, evaluations: { keep: 0, items: evaluations } };
         }
-        started = performance.now();
-        window.dispatchEvent(new MessageEvent('message', { data: { method: 'charts/data', params } }));
-        await painted();
+        messages.push(params);
       }
-      return performance.now() - started;
+      (window.prepared ??= new Map()).set(id, messages);
     },
     {
       ...{ run, columns: [...ROW_COLUMNS], layerColumns: [...LAYER_COLUMNS] },
@@ -228,13 +251,18 @@ async function hover(charts: ChartsPage): Promise<void> {
 }
 
 /** Sends one step after the other; milliseconds until each is painted. Runs in the page. */
-async function appended(wanted: { columns: string[]; count: number; points: number }): Promise<number[]> {
+async function appended(wanted: {
+  columns: string[];
+  count: number;
+  points: number;
+  piece: number;
+}): Promise<number[]> {
   const times: number[] = [];
   for (let index = 0; index < wanted.count; index++) {
     const step = wanted.points + index;
     const row: Record<string, number> = { step: step + 1, elapsed: 100 * step, tokens: 2040 * (step + 1), loss: 2 };
     const columns = Object.fromEntries(wanted.columns.map((name) => [name, Float64Array.of(row[name] ?? 1).buffer]));
-    const revision = Math.ceil(wanted.points / 200_000) + 1 + index;
+    const revision = Math.ceil(wanted.points / wanted.piece) + 1 + index;
     const rows = { keep: step, count: 1, columns };
     const none = { evaluations: null, checkpoints: null, resumes: null, layers: null };
     const params = { run: 'run0', revision, base: revision - 1, rows, ...none };

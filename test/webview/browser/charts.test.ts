@@ -294,7 +294,7 @@ void describe('live charts in a browser', { skip }, () => {
       await charts.frame();
       assert.equal(await subject(), 'w2-rank8', 'while the pointer is at it');
       assert.equal(await charts.page.locator('h1').first().innerText(), 'w2-rank32', 'the header stays');
-      assert.equal((await charts.pixels('loss', blue('dark'))).columns, 0, 'the other run steps back');
+      assert.ok((await charts.pixels('loss', blue('dark'))).columns < 0.02, 'the other run steps back');
       assert.ok((await charts.pixels('loss', orange('dark'))).columns > 0.5);
       await charts.page.mouse.move(5, 5);
       await charts.frame();

@@ -1,16 +1,18 @@
 // Growing columns of numbers: what the series of a run are kept in on both sides of the message channel.
 
+/** Rows from which on columns grow ahead of need, and how many at a time. */
+const LONG = 1 << 17;
+const AT_ONCE = 2;
+
 /** Equally long columns of float64 that grow at the end and are cut at the end. NaN stands for what is not known. */
 export class Columns<Name extends string> {
   private readonly arrays: Record<Name, Float64Array>;
   private used = 0;
-  private capacity: number;
 
   constructor(
     readonly names: readonly Name[],
     capacity = 256,
   ) {
-    this.capacity = capacity;
     this.arrays = Object.fromEntries(names.map((name) => [name, new Float64Array(capacity)])) as Record<
       Name,
       Float64Array
@@ -52,16 +54,29 @@ export class Columns<Name extends string> {
     this.reserve(this.used + count);
     for (const name of this.names) this.arrays[name].set(new Float64Array(columns[name], 0, count), this.used);
     this.used += count;
+    if (this.used >= LONG) this.growAhead();
   }
 
   private reserve(rows: number): void {
-    if (rows <= this.capacity) return;
-    this.capacity = Math.max(rows, this.capacity * 2);
+    for (const name of this.names) if (this.arrays[name].length < rows) this.grow(name, rows);
+  }
+
+  /** Copying all columns of a long run at once takes longer than a frame. So a few of them are made larger at each message, from
+   *  when the room that is left is a quarter. Memory that has not been written to is not taken from the machine. */
+  private growAhead(): void {
+    let grown = 0;
     for (const name of this.names) {
-      const larger = new Float64Array(this.capacity);
-      larger.set(this.arrays[name].subarray(0, this.used));
-      this.arrays[name] = larger;
+      if (this.arrays[name].length * 0.75 >= this.used) continue;
+      this.grow(name, this.used);
+      if (++grown === AT_ONCE) return;
     }
+  }
+
+  private grow(name: Name, rows: number): void {
+    const old = this.arrays[name];
+    const larger = new Float64Array(Math.max(rows, old.length * 2));
+    larger.set(old.subarray(0, this.used));
+    this.arrays[name] = larger;
   }
 }
 

@@ -1,7 +1,7 @@
 // Fewer points for the same picture: of the points that fall on one pixel only the least and the greatest are kept, in their
 // order. A spike of a single step stays visible however many steps a pixel covers; zooming in thins anew and shows more.
 import { lowerBound } from './columns';
-import type { Extremes, Pyramid } from './pyramid';
+import { bucketWithin, type Extremes, type Pyramid } from './pyramid';
 
 /** Points to draw, as two columns of which `length` rows count. A NaN in `y` is a gap in the line. */
 export interface Thinned {
@@ -19,8 +19,11 @@ export interface PixelRows {
   readonly stops: Uint32Array;
 }
 
-/** Rows a pixel from which on its ends may be moved: by a sixteenth of a pixel at most. */
-const COARSE = 16 * 16;
+/** The ends of a pixel's rows may be moved by this share of them. */
+const COARSE = 1 / 16;
+/** Rows a pixel from which on a point's x is told from its row, between those of the pixel's first and last: reading it misses the
+ *  cache each time, and nobody sees the difference. */
+const MANY = 64;
 
 /** @param x never decreases.
  *  @param borders of the pixels, in units of x, ascending (pixelBorders). */
@@ -37,7 +40,7 @@ export function pixelRows(x: Float64Array, borders: Float64Array): PixelRows {
     if (pixel < pixels - 1) {
       stop = lowerBound(x, borders[pixel + 1] ?? right, start, end);
       // To where the pyramid has a bucket's end, so that few values must be looked at one by one.
-      if (stop - start >= COARSE && stop < end) stop -= stop % 16;
+      if (stop < end) stop -= stop % bucketWithin((stop - start) * COARSE);
     }
     stops[pixel] = stop;
     start = stop;
@@ -67,26 +70,40 @@ export function thinRows(
   const thinX = new Float64Array(2 * pixels + 2);
   const thinY = new Float64Array(2 * pixels + 2);
   let length = 0;
-  const keep = (at: number) => {
-    thinX[length] = x[at] ?? NaN;
-    thinY[length] = y[at] ?? NaN;
-    length++;
-  };
   const found: Extremes = { least: -1, greatest: -1 };
-  if (first > 0) keep(first - 1);
+  if (first > 0) {
+    thinX[length] = x[first - 1] ?? NaN;
+    thinY[length++] = y[first - 1] ?? NaN;
+  }
   let start = first;
-  for (const stop of stops) {
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    const stop = stops[pixel] ?? end;
     if (stop <= start) continue;
     pyramid.extremes(start, stop, found);
-    // Nothing but gaps on this pixel: one of them stands for all.
-    if (found.least < 0) keep(start);
-    else {
-      keep(Math.min(found.least, found.greatest));
-      if (found.least !== found.greatest) keep(Math.max(found.least, found.greatest));
+    const rows = stop - start;
+    const left = x[start] ?? NaN;
+    const along = rows < MANY ? 0 : ((x[stop - 1] ?? NaN) - left) / (rows - 1);
+    if (found.least < 0) {
+      // Nothing but gaps on this pixel: one of them stands for all.
+      thinX[length] = x[start] ?? NaN;
+      thinY[length++] = NaN;
+    } else {
+      const rising = found.least <= found.greatest;
+      const one = rising ? found.least : found.greatest;
+      const other = rising ? found.greatest : found.least;
+      thinX[length] = along === 0 ? (x[one] ?? NaN) : left + (one - start) * along;
+      thinY[length++] = rising ? pyramid.lowest : pyramid.highest;
+      if (one !== other) {
+        thinX[length] = along === 0 ? (x[other] ?? NaN) : left + (other - start) * along;
+        thinY[length++] = rising ? pyramid.highest : pyramid.lowest;
+      }
     }
     start = stop;
   }
-  if (end < x.length) keep(end);
+  if (end < x.length) {
+    thinX[length] = x[end] ?? NaN;
+    thinY[length++] = y[end] ?? NaN;
+  }
   return { x: thinX, y: thinY, length };
 }
 
