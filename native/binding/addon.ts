@@ -39,6 +39,10 @@ export interface LinearQuantization {
   /** Numbers that the scales are kept to; absent: fp32. */
   readonly scaleFormat?: 'fp32' | 'bf16' | 'fp16';
   readonly learnScales: boolean;
+  /** false: every scale has a zero point; absent: true. */
+  readonly symmetric?: boolean;
+  /** Of asymmetric grids; absent: false. */
+  readonly learnZeroPoints?: boolean;
   /** 0: no low-rank term. */
   readonly rank: number;
   readonly alpha: number;
@@ -46,9 +50,9 @@ export interface LinearQuantization {
 
 /** Bytes the engine allocates, by part; computed by the planner, asserted by the engine (PlanMismatch). */
 export interface MemoryParts {
-  /** Φ0 (packed) and s0 of every quantized linear. */
+  /** Φ0 (packed), s0 and zero points of every quantized linear. */
   readonly quantizedWeights: number;
-  /** A, B and trained scales, float32. */
+  /** A, B, trained scales and zero points, float32. */
   readonly parameters: number;
   readonly gradients: number;
   /** Two moments per trained number; 0 when not training. */
@@ -120,7 +124,8 @@ export interface TokenBatch {
 }
 
 export interface OptimizerSettings {
-  readonly learningRate: { readonly lowRank: number; readonly scales: number };
+  /** `zeroPoints` absent or null: that of the scales. */
+  readonly learningRate: { readonly lowRank: number; readonly scales: number; readonly zeroPoints?: number | null };
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
@@ -158,10 +163,12 @@ export interface LayerStatistics {
   readonly weights: number;
   /** Mean |s − s0| / s0. */
   readonly scaleDrift: number;
+  /** Mean |z − z0| of the integer zero points; absent where the grid is symmetric. */
+  readonly zeroPointDrift?: number;
 }
 
-/** `a` [m, r], `b` [r, n], `scale` [scaleCount] as trained (log s in the log domain). */
-export type ParameterKind = 'a' | 'b' | 'scale';
+/** `a` [m, r], `b` [r, n], `scale` [scaleCount] as trained (log s in the log domain), `zeroPoint` [scaleCount] unrounded. */
+export type ParameterKind = 'a' | 'b' | 'scale' | 'zeroPoint';
 export type StateKind = 'value' | 'moment1' | 'moment2' | 'gradient';
 
 export interface ParameterInfo {
@@ -177,10 +184,11 @@ export interface LoadProgress {
 }
 
 export interface Engine {
-  /** Maps the checkpoint, finds ranges and builds Φ0, linear by linear. `scales`: s0 by linear from an earlier run, instead
-   *  of searching. Must be called once before anything below. */
+  /** Maps the checkpoint, finds ranges and builds Φ0, linear by linear. `scales` and, for asymmetric grids, `zeroPoints`: s0
+   *  and z0 by linear from an earlier run, instead of searching. Must be called once before anything below. */
   load(options?: {
     readonly scales?: Readonly<Record<string, Float32Array>>;
+    readonly zeroPoints?: Readonly<Record<string, Float32Array>>;
     readonly onProgress?: (progress: LoadProgress) => void;
   }): Promise<void>;
   /** One optimiser step: forward and backward of all micro-batches in `batch` (a multiple of microBatchSize sequences),
@@ -214,17 +222,30 @@ export interface Engine {
   initialScales(linear: string): Promise<Float32Array>;
   /** Current scales in the linear domain, floored, as the forward uses them. */
   scales(linear: string): Promise<Float32Array>;
-  /** SHA-256 over all Φ0 and s0: two runs with equal digests start from the same base. */
+  /** z0 of a linear as the range search left it, unrounded; empty where the grid is symmetric. */
+  initialZeroPoints(linear: string): Promise<Float32Array>;
+  /** Current zero points as the forward uses them, integers in 0 … 2^bits − 1; empty where the grid is symmetric. */
+  zeroPoints(linear: string): Promise<Uint8Array>;
+  /** SHA-256 over all Φ0, s0 and z0: two runs with equal digests start from the same base. */
   baseDigest(): Promise<string>;
   /** Packed Φ0 rows of a linear as stored. */
   phi0(linear: string): Promise<Uint8Array>;
   /** Merged integers of a linear, packed offset codes [m, packedRowBytes(bits, n)] (little-endian bit stream, rows padded to
-   *  32 codes, code = Q + 2^(bits-1)). */
+   *  32 codes, code = Q + 2^(bits-1); asymmetric: code = Q, and Ŵ = s·(Q − z)). */
   merge(linear: string): Promise<Uint8Array>;
   /** Maps merged codes and scales written earlier, by linear; evaluate(…, 'merged') reads them from the files. */
   attachMerged(
     codes: Readonly<
-      Record<string, { readonly file: string; readonly codesOffset: number; readonly scalesOffset: number }>
+      Record<
+        string,
+        {
+          readonly file: string;
+          readonly codesOffset: number;
+          readonly scalesOffset: number;
+          /** One byte a scale; asymmetric grids only. */
+          readonly zeroPointsOffset?: number;
+        }
+      >
     >,
   ): Promise<void>;
   layerStatistics(): Promise<LayerStatistics[]>;

@@ -67,6 +67,8 @@ QuantSpec parseQuantSpec(const Napi::Value& value, const std::string& path) {
         "scaleFormat", {{"fp32", ScaleFormat::F32}, {"bf16", ScaleFormat::BF16}, {"fp16", ScaleFormat::F16}});
   }
   spec.learnScales = r.boolean("learnScales");
+  if (!r.isNull("symmetric")) spec.symmetric = r.boolean("symmetric");
+  spec.learnZeroPoints = !r.isNull("learnZeroPoints") && r.boolean("learnZeroPoints");
   spec.rank = static_cast<int>(r.integer("rank", 0, 1 << 16));
   spec.alpha = r.real("alpha");
   return spec;

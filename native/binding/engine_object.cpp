@@ -1,6 +1,7 @@
 // class Engine of addon.ts.
 #include <chrono>
 #include <memory>
+#include <span>
 
 #include "binding/engine_config.h"
 #include "binding/register.h"
@@ -40,7 +41,36 @@ ParameterKind parseKind(const Napi::Value& value) {
   if (text == "a") return ParameterKind::A;
   if (text == "b") return ParameterKind::B;
   if (text == "scale") return ParameterKind::Scale;
-  badValue("kind", "one of a, b, scale");
+  if (text == "zeroPoint") return ParameterKind::ZeroPoint;
+  badValue("kind", "one of a, b, scale, zeroPoint");
+}
+
+const char* nameOf(ParameterKind kind) {
+  switch (kind) {
+    case ParameterKind::A:
+      return "a";
+    case ParameterKind::B:
+      return "b";
+    case ParameterKind::Scale:
+      return "scale";
+    case ParameterKind::ZeroPoint:
+      return "zeroPoint";
+  }
+  return "";
+}
+
+/// An object of Float32Arrays by linear name; absent: empty.
+std::map<std::string, std::vector<float>> floatsByLinear(const Napi::Object& options, const char* key) {
+  std::map<std::string, std::vector<float>> out;
+  const Napi::Value given = options.Get(key);
+  if (!given.IsObject()) return out;
+  const auto object = given.As<Napi::Object>();
+  const auto names = object.GetPropertyNames();
+  for (uint32_t i = 0; i < names.Length(); ++i) {
+    const std::string linear = names.Get(i).As<Napi::String>().Utf8Value();
+    out[linear] = floats(object.Get(linear), std::string(key) + "." + linear);
+  }
+  return out;
 }
 
 StateKind parseState(const Napi::Value& value) {
@@ -86,6 +116,7 @@ OptimizerSettings parseSettings(const Napi::Value& value) {
   const Reader rate = r.object("learningRate");
   OptimizerSettings settings{.lowRankLearningRate = rate.number("lowRank"),
                              .scaleLearningRate = rate.number("scales"),
+                             .zeroPointLearningRate = rate.number(rate.isNull("zeroPoints") ? "scales" : "zeroPoints"),
                              .beta1 = r.number("beta1"),
                              .beta2 = r.number("beta2"),
                              .epsilon = r.number("epsilon"),
@@ -119,6 +150,8 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
                                        InstanceMethod<&EngineObject::setOptimizerStep>("setOptimizerStep"),
                                        InstanceMethod<&EngineObject::initialScales>("initialScales"),
                                        InstanceMethod<&EngineObject::scales>("scales"),
+                                       InstanceMethod<&EngineObject::initialZeroPoints>("initialZeroPoints"),
+                                       InstanceMethod<&EngineObject::zeroPoints>("zeroPoints"),
                                        InstanceMethod<&EngineObject::baseDigest>("baseDigest"),
                                        InstanceMethod<&EngineObject::phi0>("phi0"),
                                        InstanceMethod<&EngineObject::merge>("merge"),
@@ -170,25 +203,18 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
 
   Napi::Value load(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
-      std::map<std::string, std::vector<float>> scales;
+      StoredRanges ranges;
       bool reports = false;
       if (info[0].IsObject()) {
         const auto options = info[0].As<Napi::Object>();
-        if (const auto given = options.Get("scales"); given.IsObject()) {
-          const auto object = given.As<Napi::Object>();
-          const auto keys = object.GetPropertyNames();
-          for (uint32_t i = 0; i < keys.Length(); ++i) {
-            const std::string key = keys.Get(i).As<Napi::String>().Utf8Value();
-            scales[key] = floats(object.Get(key), "scales." + key);
-          }
-        }
+        ranges = {floatsByLinear(options, "scales"), floatsByLinear(options, "zeroPoints")};
         if (const auto callback = options.Get("onProgress"); callback.IsFunction()) {
           progress_ = Napi::Persistent(callback.As<Napi::Function>());
           reports = true;
         }
       }
-      return queue(info.Env(), [this, scales = std::move(scales), reports](Engine& engine) -> WorkerThread::Finish {
-        engine.load(scales, [&](const std::string& linear, int64_t done, int64_t total) {
+      return queue(info.Env(), [this, ranges = std::move(ranges), reports](Engine& engine) -> WorkerThread::Finish {
+        engine.load(ranges, [&](const std::string& linear, int64_t done, int64_t total) {
           if (!reports) return;
           worker_->post([this, linear, done, total](Napi::Env env) {
             const Napi::HandleScope scope(env);
@@ -297,9 +323,10 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
         const ParameterInfo& p = parameters[i];
         auto item = Napi::Object::New(info.Env());
         item.Set("linear", engine().linearName(p.linear));
-        item.Set("kind", p.kind == ParameterKind::A ? "a" : p.kind == ParameterKind::B ? "b" : "scale");
+        item.Set("kind", nameOf(p.kind));
         auto shape = Napi::Array::New(info.Env());
-        if (p.kind != ParameterKind::Scale) shape.Set(shape.Length(), static_cast<double>(p.rows));
+        if (p.kind == ParameterKind::A || p.kind == ParameterKind::B)
+          shape.Set(shape.Length(), static_cast<double>(p.rows));
         shape.Set(shape.Length(), static_cast<double>(p.cols));
         item.Set("shape", shape);
         out.Set(static_cast<uint32_t>(i), item);
@@ -365,6 +392,28 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
     });
   }
 
+  Napi::Value initialZeroPoints(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const size_t linear = engine().linearIndex(parseName(info[0]));
+      return queue(info.Env(), [linear](Engine& engine) -> WorkerThread::Finish {
+        return [values = engine.initialZeroPoints(linear)](Napi::Env env) { return float32Array(env, values); };
+      });
+    });
+  }
+
+  Napi::Value zeroPoints(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const size_t linear = engine().linearIndex(parseName(info[0]));
+      return queue(info.Env(), [linear](Engine& engine) -> WorkerThread::Finish {
+        const std::vector<uint8_t> values = engine.zeroPoints(linear);
+        const auto bytes = std::as_bytes(std::span(values));
+        return [codes = std::vector<std::byte>(bytes.begin(), bytes.end())](Napi::Env env) {
+          return uint8Array(env, codes);
+        };
+      });
+    });
+  }
+
   Napi::Value baseDigest(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
       return queue(info.Env(), [](Engine& engine) -> WorkerThread::Finish {
@@ -400,7 +449,8 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
       for (uint32_t i = 0; i < keys.Length(); ++i) {
         const std::string key = keys.Get(i).As<Napi::String>().Utf8Value();
         const Reader r(object.Get(key), "codes." + key);
-        sources[key] = {r.string("file"), r.integer("codesOffset", 0), r.integer("scalesOffset", 0)};
+        sources[key] = {r.string("file"), r.integer("codesOffset", 0), r.integer("scalesOffset", 0),
+                        r.isNull("zeroPointsOffset") ? 0 : r.integer("zeroPointsOffset", 0)};
       }
       return queue(info.Env(), [sources = std::move(sources)](Engine& engine) -> WorkerThread::Finish {
         engine.attachMerged(sources);
@@ -422,6 +472,7 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
             item.Set("flipped", static_cast<double>(layers[i].statistics.flipped));
             item.Set("weights", static_cast<double>(layers[i].weights));
             item.Set("scaleDrift", layers[i].statistics.scaleDrift);
+            if (layers[i].asymmetric) item.Set("zeroPointDrift", layers[i].statistics.zeroPointDrift);
             out.Set(static_cast<uint32_t>(i), item);
           }
           return out;

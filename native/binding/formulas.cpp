@@ -51,19 +51,23 @@ Napi::Value estimateRange(const Napi::CallbackInfo& info) {
                                                                    {"lp-3.5", RangeMethod::Lp35},
                                                                    {"lp-4", RangeMethod::Lp4},
                                                                    {"lp-5", RangeMethod::Lp5}}),
-                                  r.real("qmin"), r.real("qmax"), r.real("margin")};
+                                  r.real("qmin"), r.real("qmax"), r.real("margin"),
+                                  static_cast<int>(r.isNull("levels") ? 0 : r.integer("levels", 0, 255))};
     std::vector<cpu::RangeResult> results(static_cast<size_t>(spec.scaleCount(m, n)));
     cpu::searchRanges({weight.data(), DType::F32, m, n}, spec.granularity, spec.groupSize, search, 2, results);
     std::vector<float> scales;
+    std::vector<float> zeroPoints;
     std::vector<int32_t> candidates;
     std::vector<double> losses;
     for (const cpu::RangeResult& result : results) {
       scales.push_back(result.scale);
+      zeroPoints.push_back(result.zero);
       candidates.push_back(result.candidate);
       losses.push_back(result.loss);
     }
     Napi::Object out = Napi::Object::New(info.Env());
     out.Set("scales", typedArray<Napi::Float32Array>(info.Env(), scales));
+    out.Set("zeroPoints", typedArray<Napi::Float32Array>(info.Env(), zeroPoints));
     out.Set("candidates", typedArray<Napi::Int32Array>(info.Env(), candidates));
     out.Set("losses", typedArray<Napi::Float64Array>(info.Env(), losses));
     return out;
@@ -91,6 +95,7 @@ Napi::Value asymmetric(const Napi::CallbackInfo& info) {
 struct OwnedWeight {
   std::vector<float> source;
   std::vector<float> scale0;
+  std::vector<float> zero0;  // empty: symmetric
   std::vector<std::byte> phi0;
   LinearWeight weight;
 
@@ -102,6 +107,11 @@ struct OwnedWeight {
     source = floatsOf(r, "weight", weight.m * weight.n);
     scale0.resize(static_cast<size_t>(weight.spec.scaleCount(weight.m, weight.n)));
     if (!r.isNull("scales")) scale0 = floatsOf(r, "scales", static_cast<int64_t>(scale0.size()));
+    if (!weight.spec.symmetric) {
+      zero0.resize(scale0.size());
+      if (!r.isNull("scales")) zero0 = floatsOf(r, "zeroPoints", static_cast<int64_t>(scale0.size()));
+      weight.zero0 = zero0.data();
+    }
     phi0.resize(static_cast<size_t>(weight.m * packedRowBytes(weight.spec.codeBits(), weight.n)));
     weight.source = {source.data(), DType::F32, weight.m, weight.n};
     weight.scale0 = scale0.data();
@@ -161,6 +171,7 @@ Napi::Value quantize(const Napi::CallbackInfo& info) {
     backend->rebuildWeight(w, {}, WeightForm::RoundToNearest, nearest.matrix, nullptr);
     Napi::Object out = Napi::Object::New(info.Env());
     out.Set("scales", float32Array(info.Env(), owned.scale0));
+    out.Set("zeroPoints", float32Array(info.Env(), owned.zero0));
     out.Set("phi0", uint8Array(info.Env(), owned.phi0));
     out.Set("roundToNearest", float32Array(info.Env(), nearest.floats()));
     return out;
@@ -179,7 +190,10 @@ class LinearPass {
         b_(floatsOf(r, "b", w_.spec.rank * w_.n)),
         x_(type_, tokens_, w_.n, floatsOf(r, "x", tokens_ * w_.n)),
         dY_(DType::F32, tokens_, w_.m, floatsOf(r, "dY", tokens_ * w_.m)),
+        zeroTheta_(w_.spec.symmetric ? std::vector<float>{}
+                                     : floatsOf(r, "zeroTheta", static_cast<int64_t>(owned.scale0.size()))),
         scale_(theta_.size()),
+        zero_(zeroTheta_.size()),
         rowScale_(static_cast<size_t>(w_.m)) {
     const auto threads = static_cast<int>(r.integer("threads", 1, 256));
     const int64_t scratch =
@@ -188,7 +202,12 @@ class LinearPass {
                   cpu::CpuBackend::elementwiseScratchBytes(tokens_, w_.m, threads)});
     backend_ = backendFor({.threads = threads, .computeType = type_, .oneDnnPath = {}}, scratch);
     backend_->encode(w_);
-    const ScaleTask scales{&w_, theta_.data(), scale_.data(), group() ? nullptr : rowScale_.data()};
+    const ScaleTask scales{&w_,
+                           theta_.data(),
+                           scale_.data(),
+                           group() ? nullptr : rowScale_.data(),
+                           zero_.empty() ? nullptr : zeroTheta_.data(),
+                           zero_.data()};
     backend_->materializeScales(std::span(&scales, 1));
   }
 
@@ -222,7 +241,7 @@ class LinearPass {
 
  private:
   bool group() const { return w_.spec.granularity == Granularity::Group; }
-  LowRank lowRank() const { return {a_.data(), b_.data(), scale_.data()}; }
+  LowRank lowRank() const { return {a_.data(), b_.data(), scale_.data(), zero_.empty() ? nullptr : zero_.data()}; }
   RawOutput raw(Matrix p) const { return {p, group() ? nullptr : rowScale_.data(), nullptr}; }
 
   OwnedMatrix product(Matrix weight) {
@@ -253,18 +272,21 @@ class LinearPass {
       const ScaleGradientTask scales{&w_, theta_.data(), scale_.data(), dTheta.data()};
       backend_->finishScaleGradients(std::span(&scales, 1));
     }
+    std::vector<float> dZero(zero_.size());
     const LowRankTask task{.weight = &w_,
                            .lowRank = lowRank(),
                            .theta = theta_.data(),
                            .dYs = dYs.matrix,
+                           .zeroTheta = zeroTheta_.data(),
                            .clipped = clipped,
                            .gradient = {dA.empty() ? nullptr : dA.data(), dB.empty() ? nullptr : dB.data(),
-                                        group() ? dTheta.data() : nullptr}};
-    if (group() || w_.spec.rank > 0) backend_->lowRankGradient(x_.matrix, std::span(&task, 1));
+                                        group() ? dTheta.data() : nullptr, dZero.empty() ? nullptr : dZero.data()}};
+    if (group() || w_.spec.rank > 0 || !dZero.empty()) backend_->lowRankGradient(x_.matrix, std::span(&task, 1));
     out.Set("dX", float32Array(env, dX.floats()));
     out.Set("dA", float32Array(env, dA));
     out.Set("dB", float32Array(env, dB));
     out.Set("dTheta", float32Array(env, dTheta));
+    out.Set("dZeroPoints", float32Array(env, dZero));
   }
 
   LinearWeight& w_;
@@ -272,7 +294,7 @@ class LinearPass {
   int64_t tokens_;
   std::vector<float> theta_, a_, b_;
   OwnedMatrix x_, dY_;
-  std::vector<float> scale_, rowScale_;
+  std::vector<float> zeroTheta_, scale_, zero_, rowScale_;
   std::unique_ptr<cpu::CpuBackend> backend_;
 };
 

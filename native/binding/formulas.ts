@@ -15,10 +15,14 @@ export interface RangeRequest {
   readonly qmax: number;
   /** Added to max|x| before the candidates are formed; the product uses 0. */
   readonly margin: number;
+  /** Steps of an asymmetric grid, 2^bits − 1; absent or 0: symmetric. */
+  readonly levels?: number;
 }
 
 export interface RangeEstimate {
   readonly scales: Float32Array;
+  /** Unrounded; 0 where the grid is symmetric. */
+  readonly zeroPoints: Float32Array;
   /** Winner of the grid, 1…100; 0 for min/max. */
   readonly candidates: Int32Array;
   readonly losses: Float64Array;
@@ -37,13 +41,17 @@ export interface QuantizeRequest {
   readonly quantization: LinearQuantization;
   /** Encode with these scales instead of searching. */
   readonly scales?: Float32Array;
+  /** z0 to go with them, where the grid is asymmetric. */
+  readonly zeroPoints?: Float32Array;
 }
 
 export interface QuantizedWeight {
   readonly scales: Float32Array;
+  /** Unrounded; empty where the grid is symmetric. */
+  readonly zeroPoints: Float32Array;
   /** Packed rows as the engine stores them. */
   readonly phi0: Uint8Array;
-  /** clip(round(W/s0)) [rows, columns], times s0 for group scales. */
+  /** clip(round(W/s0)) [rows, columns] (asymmetric: Q − z0), times s0 for group scales. */
   readonly roundToNearest: Float32Array;
 }
 
@@ -51,6 +59,8 @@ export interface LinearRequest extends QuantizeRequest {
   readonly scales: Float32Array;
   /** Trained numbers behind the scales of this step (log s in the log domain). */
   readonly theta: Float32Array;
+  /** Unrounded zero points of this step, where the grid is asymmetric. */
+  readonly zeroTheta?: Float32Array;
   /** [rows, rank] and [rank, columns]; empty for rank 0. */
   readonly a: Float32Array;
   readonly b: Float32Array;
@@ -71,7 +81,9 @@ export interface LinearResult {
   readonly dB: Float32Array;
   /** With respect to theta. */
   readonly dTheta: Float32Array;
-  /** Merged integers as packed offset codes. */
+  /** With respect to zeroTheta; empty where the grid is symmetric. */
+  readonly dZeroPoints: Float32Array;
+  /** Merged integers as packed offset codes; asymmetric: Q itself. */
   readonly merged: Uint8Array;
   /** 1 where the gradient passes. */
   readonly mask: Uint8Array;

@@ -57,18 +57,21 @@ struct HeadTransform {
 struct LowRankTask {
   const LinearWeight* weight = nullptr;
   LowRank lowRank;
-  const float* theta = nullptr;  // [scaleCount] trained numbers behind lowRank.scale (group scales)
-  Matrix dYs;                    // [T, m]: dY∘s for tensor and channel scales, plain dY for group scales
-  ClippedSet clipped;            // of the weight as the forward used it
+  const float* theta = nullptr;      // [scaleCount] trained numbers behind lowRank.scale (group scales)
+  Matrix dYs;                        // [T, m]: dY∘s for tensor and channel scales, plain dY for group scales
+  const float* zeroTheta = nullptr;  // [scaleCount] unrounded zero points behind lowRank.zero, where they are learned
+  ClippedSet clipped;                // of the weight as the forward used it
   LinearGradient gradient;
 };
 
 /// The scales of one linear; see Backend::materializeScales.
 struct ScaleTask {
   const LinearWeight* weight = nullptr;
-  const float* theta = nullptr;  // [scaleCount] trained numbers; null: `scale` already holds what they would give
-  float* scale = nullptr;        // [scaleCount]
-  float* rowScale = nullptr;     // [m]; null for groups, or where it is not wanted
+  const float* theta = nullptr;      // [scaleCount] trained numbers; null: `scale` already holds what they would give
+  float* scale = nullptr;            // [scaleCount]
+  float* rowScale = nullptr;         // [m]; null for groups, or where it is not wanted
+  const float* zeroTheta = nullptr;  // [scaleCount] unrounded zero points; null: `zero` needs nothing
+  float* zero = nullptr;             // [scaleCount] integers in 0 … levels
 };
 
 /// The scale gradient of one linear; see Backend::finishScaleGradients.
@@ -104,9 +107,10 @@ struct AdamWTensor {
 enum class MemoryPlace : uint8_t { Device, Host };
 
 struct WeightStatistics {
-  int64_t clipped = 0;    // entries outside the grid before clipping
-  int64_t flipped = 0;    // integers that differ from those of step 0, clip(round(Φ0)) (A = 0 there)
-  double scaleDrift = 0;  // mean |s - s0| / s0
+  int64_t clipped = 0;        // entries outside the grid before clipping
+  int64_t flipped = 0;        // integers that differ from those of step 0, clip(round(Φ0)) (A = 0 there)
+  double scaleDrift = 0;      // mean |s - s0| / s0
+  double zeroPointDrift = 0;  // mean |z - z0|, integers; 0 where the grid is symmetric
 };
 
 class Backend {
@@ -129,21 +133,24 @@ class Backend {
 
   // -- quantized weights
   // ------------------------------------------------------------------------------------------------
-  /// Range search over `weight.source` (fills scale0), then φ (fills phi0). A weight with NaN or infinity throws
-  /// InputFile.
+  /// Range search over `weight.source` (fills scale0, and zero0 where it has memory), then φ (fills phi0). A weight
+  /// with NaN or infinity throws InputFile.
   virtual void quantize(LinearWeight& weight) = 0;
-  /// φ alone, from scale0 that is already there (resume).
+  /// φ alone, from scale0 and zero0 that are already there (resume).
   virtual void encode(LinearWeight& weight) = 0;
-  /// Produces the weight in `out` [m, n]: integers Q for tensor/channel granularity, s∘Q (float32 product, then rounded
-  /// to out.type) for groups, the plain weight for WeightForm::Float. With `clipped`, lists the masked entries as well.
+  /// Produces the weight in `out` [m, n]: integers Q (asymmetric: Q − z, magnitudes up to 255, still exact in bf16) for
+  /// tensor/channel granularity, s times that (float32 product, then rounded to out.type) for groups, the plain weight
+  /// for WeightForm::Float. With `clipped`, lists the masked entries as well.
   virtual void rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightForm form, Matrix out,
                              ClippedSet* clipped) = 0;
-  /// Merged integers as packed offset codes (code = Q + 2^(bits-1)), host memory of m·packedRowBytes(bits, n).
+  /// Merged integers as packed offset codes (code = Q + 2^(bits-1); asymmetric: Q itself), host memory of
+  /// m·packedRowBytes(bits, n).
   /// Identical to the Q of rebuildWeight(Trained).
   virtual void merge(const LinearWeight& weight, const LowRank& lowRank, void* hostCodes) = 0;
   virtual WeightStatistics weightStatistics(const LinearWeight& weight, const LowRank& lowRank) = 0;
   /// scale[i] = max(theta, 1e-8) or exp(theta); Integer storage always max-free and linear (lr-qat.md §11.2). Then
-  /// rowScale [m] from scale (tensor: broadcast, channel: copy). For all linears of a model in one call.
+  /// rowScale [m] from scale (tensor: broadcast, channel: copy). zero[i] = zeroPoint(zeroTheta[i]), see grid.h. For all
+  /// linears of a model in one call.
   virtual void materializeScales(std::span<const ScaleTask> tasks) = 0;
   /// Tensor scales: scaleGradient [1] += Σ_i rowScaleGradient_i [m]. Channel scales need none of it: their gradient is
   /// itself the rowScaleGradient of every operation.
@@ -151,8 +158,8 @@ class Backend {
   /// Tensor and channel scales: a gradient with respect to the scale, summed over a step, becomes that of the trained
   /// number, in place (the 1e-8 floor passes none; log: times s; Integer storage: unchanged).
   virtual void finishScaleGradients(std::span<const ScaleGradientTask> tasks) = 0;
-  /// dA, dB (and, for groups, ds in the trained domain) of all linears that
-  /// read X [T, n], accumulated. Closed form with sparse correction; dense tiles where groups or |K| > capacity need
+  /// dA, dB (for groups also ds in the trained domain; where learned, dz = −s·Σ_clipped G) of all linears that read
+  /// X [T, n], accumulated. Closed form with sparse correction; dense tiles where groups or |K| > capacity need
   /// it.
   virtual void lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) = 0;
 

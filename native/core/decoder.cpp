@@ -291,7 +291,7 @@ void Decoder::backpropagateLinear(int64_t layer, Linear which, Matrix dYs, Matri
   const LinearLayer& l = linear(layer, which);
   const Matrix w = workspaceWeight(layer, which);
   const bool trained = l.formIn(form_) == WeightForm::Trained;
-  const bool needsClipped = trained && l.weight.spec.rank > 0;
+  const bool needsClipped = trained && (l.weight.spec.rank > 0 || l.buffers.gradient.zero);
   if (!dx.data && !needsClipped) return;
   backend_.rebuildWeight(l.weight, l.lowRank(), l.formIn(form_), w, needsClipped ? &workspace_.clipped[slot] : nullptr);
   if (dx.data) backend_.gemm(dYs, false, w, false, dx, accumulate);
@@ -312,13 +312,14 @@ void Decoder::accumulateGradients(int64_t layer, Matrix x, std::span<const Linea
     if (gradient.theta && l.weight.spec.granularity == Granularity::Tensor) {
       backend_.sumRowScaleGradient(l.weight.m, workspace_.rowScaleGradient[slot], gradient.theta);
     }
-    if (l.weight.spec.rank == 0 && !(groupScales && gradient.theta)) continue;
+    if (l.weight.spec.rank == 0 && !(groupScales && gradient.theta) && !gradient.zero) continue;
     tasks[count++] = {.weight = &l.weight,
                       .lowRank = l.lowRank(),
                       .theta = l.buffers.value.theta,
                       .dYs = dYs,
+                      .zeroTheta = l.buffers.value.zero,
                       .clipped = workspace_.clipped[slot],
-                      .gradient = {gradient.a, gradient.b, groupScales ? gradient.theta : nullptr}};
+                      .gradient = {gradient.a, gradient.b, groupScales ? gradient.theta : nullptr, gradient.zero}};
   }
   if (count > 0) backend_.lowRankGradient(x, std::span(tasks.data(), count));
 }

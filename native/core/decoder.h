@@ -20,7 +20,9 @@ struct LinearLayer {
   LinearBuffers buffers;
 
   WeightForm formIn(WeightForm form) const { return quantized && selected ? form : WeightForm::Float; }
-  LowRank lowRank() const { return {buffers.value.a, buffers.value.b, buffers.scale}; }
+  LowRank lowRank() const { return {buffers.value.a, buffers.value.b, buffers.scale, buffers.zero}; }
+  /// What the integer zero points of a step are made of; null: the grid is symmetric.
+  const float* trainedZeroPoints() const { return buffers.value.zero ? buffers.value.zero : weight.zero0; }
 };
 
 /// Token sequences of one micro-batch, host memory.

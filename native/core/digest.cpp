@@ -14,6 +14,8 @@ std::string Engine::baseDigest() const {
     hash.update(codes.data(), codes.size());
     const auto scale = initialScales(i);
     hash.update(scale.data(), scale.size() * sizeof(float));
+    const auto zero = initialZeroPoints(i);
+    hash.update(zero.data(), zero.size() * sizeof(float));
   }
   return hash.finish();
 }

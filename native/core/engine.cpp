@@ -17,6 +17,11 @@ Engine::Engine(EngineConfig config, std::unique_ptr<Backend> backend)
   for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
     for (const Linear linear : allLinears) names_.push_back(layerPrefix(layer) + name(linear));
   }
+  if (shape.device == Device::Cuda &&
+      std::ranges::any_of(shape.linears, [](const auto& spec) { return spec && !spec->symmetric; })) {
+    throw Error(ErrorCode::Unsupported, "asymmetric weights are not computed on CUDA",
+                "use the CPU, or quantization.weights.symmetric true");
+  }
   mapTensors();
   for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
     for (const Linear linear : allLinears) {
@@ -82,13 +87,16 @@ void Engine::allocate() {
     l.buffers = buffers[i];
     l.weight.phi0 = buffers[i].phi0;
     l.weight.scale0 = buffers[i].scale0;
+    l.weight.zero0 = buffers[i].zero0;
     if (!l.quantized) continue;
     const QuantSpec& spec = l.weight.spec;
     if (spec.rank > 0) {
       parameters_.push_back({i, ParameterKind::A, l.weight.m, spec.rank});
       parameters_.push_back({i, ParameterKind::B, spec.rank, l.weight.n});
     }
-    if (spec.learnScales) parameters_.push_back({i, ParameterKind::Scale, 1, spec.scaleCount(l.weight.m, l.weight.n)});
+    const int64_t scaleCount = spec.scaleCount(l.weight.m, l.weight.n);
+    if (spec.learnScales) parameters_.push_back({i, ParameterKind::Scale, 1, scaleCount});
+    if (spec.trainsZeroPoints()) parameters_.push_back({i, ParameterKind::ZeroPoint, 1, scaleCount});
   }
 }
 
@@ -143,21 +151,28 @@ void Engine::prepareScales(WeightForm form) {
     LinearLayer& l = linears_[i];
     if (!l.quantized || form == WeightForm::Float) continue;
     const int64_t bytes = l.weight.spec.scaleCount(l.weight.m, l.weight.n) * 4;
-    tasks.push_back({&l.weight, nullptr, l.buffers.scale, l.buffers.rowScale});
+    tasks.push_back({&l.weight, nullptr, l.buffers.scale, l.buffers.rowScale, nullptr, l.buffers.zero});
     switch (form) {
       case WeightForm::Trained:
         tasks.back().theta = l.buffers.value.theta;
+        tasks.back().zeroTheta = l.trainedZeroPoints();
         break;
       case WeightForm::RoundToNearest:
         backend_->copy(l.buffers.scale, l.weight.scale0, bytes);
+        tasks.back().zeroTheta = l.weight.zero0;
         break;
       case WeightForm::Merged: {
         const auto found = merged_.find(names_[i]);
         if (found == merged_.end()) {
           throw Error(ErrorCode::InvalidArgument, "no merged integers attached for " + names_[i]);
         }
-        backend_->upload(l.buffers.scale, mergedFiles_.at(found->second.file).data() + found->second.scalesOffset,
-                         bytes);
+        const auto* file = mergedFiles_.at(found->second.file).data();
+        backend_->upload(l.buffers.scale, file + found->second.scalesOffset, bytes);
+        if (l.buffers.zero) {
+          const auto* codes = reinterpret_cast<const uint8_t*>(file + found->second.zeroPointsOffset);
+          const std::vector<float> zeroPoints(codes, codes + bytes / 4);
+          backend_->upload(l.buffers.zero, zeroPoints.data(), bytes);
+        }
         break;
       }
       case WeightForm::Float:
@@ -232,13 +247,14 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   std::vector<AdamWTensor> tensors;
   tensors.reserve(parameters_.size());
   for (const ParameterInfo& p : parameters_) {
-    tensors.push_back(
-        {.value = state(p.linear, p.kind, StateKind::Value).data(),
-         .gradient = state(p.linear, p.kind, StateKind::Gradient).data(),
-         .moment1 = state(p.linear, p.kind, StateKind::Moment1).data(),
-         .moment2 = state(p.linear, p.kind, StateKind::Moment2).data(),
-         .count = p.count(),
-         .learningRate = p.kind == ParameterKind::Scale ? settings.scaleLearningRate : settings.lowRankLearningRate});
+    tensors.push_back({.value = state(p.linear, p.kind, StateKind::Value).data(),
+                       .gradient = state(p.linear, p.kind, StateKind::Gradient).data(),
+                       .moment1 = state(p.linear, p.kind, StateKind::Moment1).data(),
+                       .moment2 = state(p.linear, p.kind, StateKind::Moment2).data(),
+                       .count = p.count(),
+                       .learningRate = p.kind == ParameterKind::Scale       ? settings.scaleLearningRate
+                                       : p.kind == ParameterKind::ZeroPoint ? settings.zeroPointLearningRate
+                                                                            : settings.lowRankLearningRate});
   }
   backend_->adamw(adam, tensors);
   return result;
@@ -330,7 +346,10 @@ std::span<float> Engine::state(size_t index, ParameterKind kind, StateKind which
                               : which == StateKind::Moment1 ? buffers.moment1
                               : which == StateKind::Moment2 ? buffers.moment2
                                                             : buffers.gradient;
-  float* data = kind == ParameterKind::A ? p.a : kind == ParameterKind::B ? p.b : p.theta;
+  float* data = kind == ParameterKind::A       ? p.a
+                : kind == ParameterKind::B     ? p.b
+                : kind == ParameterKind::Scale ? p.theta
+                                               : p.zero;
   const int64_t rank = l.weight.spec.rank;
   const int64_t count = kind == ParameterKind::A   ? l.weight.m * rank
                         : kind == ParameterKind::B ? rank * l.weight.n
@@ -362,8 +381,26 @@ std::vector<float> Engine::initialScales(size_t index) const {
   return out;
 }
 
+std::vector<float> Engine::initialZeroPoints(size_t index) const {
+  const LinearWeight& w = linears_[index].weight;
+  std::vector<float> out(w.zero0 ? static_cast<size_t>(w.spec.scaleCount(w.m, w.n)) : 0);
+  if (w.zero0) backend_->download(out.data(), w.zero0, static_cast<int64_t>(out.size()) * 4);
+  return out;
+}
+
+std::vector<uint8_t> Engine::zeroPoints(size_t index) {
+  requireLoaded();
+  LinearLayer& l = linears_[index];
+  if (!l.buffers.zero) return {};
+  materializeScales(l);
+  std::vector<float> values(static_cast<size_t>(l.weight.spec.scaleCount(l.weight.m, l.weight.n)));
+  backend_->download(values.data(), l.buffers.zero, static_cast<int64_t>(values.size()) * 4);
+  return {values.begin(), values.end()};
+}
+
 void Engine::materializeScales(const LinearLayer& l) {
-  const ScaleTask task{&l.weight, l.buffers.value.theta, l.buffers.scale, nullptr};
+  const ScaleTask task{&l.weight, l.buffers.value.theta, l.buffers.scale,
+                       nullptr,   l.trainedZeroPoints(), l.buffers.zero};
   backend_->materializeScales(std::span(&task, 1));
 }
 
@@ -402,7 +439,8 @@ void Engine::attachMerged(const std::map<std::string, MergedSource>& sources) {
     const int64_t scaleBytes = w.spec.scaleCount(w.m, w.n) * 4;
     const int64_t size = found->second.size();
     if (merged.codesOffset < 0 || merged.codesOffset > size - codeBytes || merged.scalesOffset < 0 ||
-        merged.scalesOffset > size - scaleBytes) {
+        merged.scalesOffset > size - scaleBytes || merged.zeroPointsOffset < 0 ||
+        (!w.spec.symmetric && merged.zeroPointsOffset > size - scaleBytes / 4)) {
       throw Error(ErrorCode::InputFile, merged.file + ": the merged integers of " + linear + " do not fit the file");
     }
     w.merged = found->second.data() + merged.codesOffset;
@@ -417,7 +455,8 @@ std::vector<LayerStatistics> Engine::layerStatistics() {
   for (size_t i = 0; i < linears_.size(); ++i) {
     const LinearLayer& l = linears_[i];
     if (!l.quantized) continue;
-    out.push_back({names_[i], backend_->weightStatistics(l.weight, l.lowRank()), l.weight.m * l.weight.n});
+    out.push_back({names_[i], backend_->weightStatistics(l.weight, l.lowRank()), l.weight.m * l.weight.n,
+                   !l.weight.spec.symmetric});
   }
   return out;
 }

@@ -36,6 +36,7 @@ struct EngineConfig {
 struct OptimizerSettings {
   double lowRankLearningRate = 0;
   double scaleLearningRate = 0;
+  double zeroPointLearningRate = 0;
   double beta1 = 0.9;
   double beta2 = 0.95;
   double epsilon = 1e-8;
@@ -68,9 +69,10 @@ struct LayerStatistics {
   std::string name;
   WeightStatistics statistics;
   int64_t weights = 0;
+  bool asymmetric = false;
 };
 
-enum class ParameterKind { A, B, Scale };
+enum class ParameterKind { A, B, Scale, ZeroPoint };
 enum class StateKind { Value, Moment1, Moment2, Gradient };
 
 struct ParameterInfo {
@@ -86,6 +88,13 @@ struct MergedSource {
   std::string file;
   int64_t codesOffset = 0;
   int64_t scalesOffset = 0;
+  int64_t zeroPointsOffset = 0;  // one byte a scale; asymmetric grids only
+};
+
+/// What the range search found, by linear name: s0 and, for asymmetric grids, the unrounded z0.
+struct StoredRanges {
+  std::map<std::string, std::vector<float>> scales;
+  std::map<std::string, std::vector<float>> zeroPoints;
 };
 
 class Engine {
@@ -94,8 +103,8 @@ class Engine {
   Engine(EngineConfig config, std::unique_ptr<Backend> backend);
 
   using Progress = std::function<void(const std::string& linear, int64_t done, int64_t total)>;
-  /// Range search (or given s0 by linear name) and Φ0, linear by linear; initializes A = 0 and B ~ U(±1/√n).
-  void load(const std::map<std::string, std::vector<float>>& scales, const Progress& progress);
+  /// Range search (or given ranges) and Φ0, linear by linear; initializes A = 0 and B ~ U(±1/√n).
+  void load(const StoredRanges& given, const Progress& progress);
 
   StepResult trainStep(const TokenBatch& batch, const OptimizerSettings& settings);
   /// `only`: quantized linears that `form` is meant for, by name; the others are float. Default: all.
@@ -119,6 +128,9 @@ class Engine {
 
   std::vector<float> initialScales(size_t linear) const;
   std::vector<float> scales(size_t linear);
+  /// z0 unrounded, and the integers of this step; empty for symmetric grids.
+  std::vector<float> initialZeroPoints(size_t linear) const;
+  std::vector<uint8_t> zeroPoints(size_t linear);
   std::string baseDigest() const;
   std::vector<std::byte> phi0(size_t linear) const;
   std::vector<std::byte> merge(size_t linear);
@@ -138,6 +150,10 @@ class Engine {
   void allocate();
   void loadEmbeddings();
   void initializeLowRank(size_t linear);
+  /// Ranges of a linear from an earlier search. Throws InvalidArgument unless there are as many as it has scales.
+  void uploadRanges(size_t linear, const StoredRanges& given);
+  /// The trained scales and zero points start at those of the range search.
+  void initializeRanges(LinearLayer& l);
   /// Brings s0 to the scale format and codes Φ0 again with it.
   void snapScales(LinearWeight& weight);
   void checkBatch(const TokenBatch& batch) const;

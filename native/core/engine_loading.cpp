@@ -144,7 +144,7 @@ void Engine::loadEmbeddings() {
   }
 }
 
-void Engine::load(const std::map<std::string, std::vector<float>>& scales, const Progress& progress) {
+void Engine::load(const StoredRanges& given, const Progress& progress) {
   const auto total = static_cast<int64_t>(
       std::count_if(linears_.begin(), linears_.end(), [](const LinearLayer& l) { return l.quantized; }));
   int64_t done = 0;
@@ -152,14 +152,9 @@ void Engine::load(const std::map<std::string, std::vector<float>>& scales, const
     LinearLayer& l = linears_[i];
     if (!l.quantized) continue;
     if (cancel_.load()) throw Error(ErrorCode::Cancelled, "cancelled");
-    const int64_t scaleCount = l.weight.spec.scaleCount(l.weight.m, l.weight.n);
     try {
-      if (const auto given = scales.find(names_[i]); given != scales.end()) {
-        if (static_cast<int64_t>(given->second.size()) != scaleCount) {
-          throw Error(ErrorCode::InvalidArgument, names_[i] + ": " + std::to_string(given->second.size()) +
-                                                      " stored scales, " + std::to_string(scaleCount) + " needed");
-        }
-        backend_->upload(l.weight.scale0, given->second.data(), scaleCount * 4);
+      if (given.scales.contains(names_[i])) {
+        uploadRanges(i, given);
         backend_->encode(l.weight);
       } else {
         backend_->quantize(l.weight);
@@ -171,17 +166,40 @@ void Engine::load(const std::map<std::string, std::vector<float>>& scales, const
       throw Error(error.code(), tensors_.at(weightName).file + ": tensor " + weightName + ": " + error.what(),
                   error.hint());
     }
-    std::vector<float> theta(static_cast<size_t>(scaleCount));
-    backend_->download(theta.data(), l.weight.scale0, scaleCount * 4);
-    if (l.weight.spec.scaleDomain == ScaleDomain::Log && l.weight.spec.storage != Storage::Integer) {
-      for (float& value : theta) value = std::log(value);
-    }
-    backend_->upload(l.buffers.value.theta, theta.data(), scaleCount * 4);
+    initializeRanges(l);
     initializeLowRank(i);
     if (progress) progress(names_[i], ++done, total);
   }
   optimizerStep_ = 0;
   loaded_ = true;
+}
+
+void Engine::uploadRanges(size_t index, const StoredRanges& given) {
+  LinearWeight& w = linears_[index].weight;
+  const int64_t count = w.spec.scaleCount(w.m, w.n);
+  const auto put = [&](const std::map<std::string, std::vector<float>>& values, const char* what, float* target) {
+    const auto found = values.find(names_[index]);
+    const int64_t stored = found == values.end() ? 0 : static_cast<int64_t>(found->second.size());
+    if (stored != count) {
+      throw Error(ErrorCode::InvalidArgument, names_[index] + ": " + std::to_string(stored) + " stored " + what + ", " +
+                                                  std::to_string(count) + " needed");
+    }
+    backend_->upload(target, found->second.data(), count * 4);
+  };
+  put(given.scales, "scales", w.scale0);
+  if (w.zero0) put(given.zeroPoints, "zero points", w.zero0);
+}
+
+void Engine::initializeRanges(LinearLayer& l) {
+  const QuantSpec& spec = l.weight.spec;
+  const int64_t count = spec.scaleCount(l.weight.m, l.weight.n);
+  std::vector<float> theta(static_cast<size_t>(count));
+  backend_->download(theta.data(), l.weight.scale0, count * 4);
+  if (spec.scaleDomain == ScaleDomain::Log && spec.storage != Storage::Integer) {
+    for (float& value : theta) value = std::log(value);
+  }
+  backend_->upload(l.buffers.value.theta, theta.data(), count * 4);
+  if (l.buffers.value.zero) backend_->copy(l.buffers.value.zero, l.weight.zero0, count * 4);
 }
 
 void Engine::snapScales(LinearWeight& weight) {

@@ -43,9 +43,9 @@ void checkSpec(const QuantSpec& spec, int64_t m, int64_t n) {
 }
 
 CodeDecoding codeDecoding(const QuantSpec& spec) {
-  if (spec.storage == Storage::Integer) return {1.0F, static_cast<float>(spec.qmin())};
+  if (spec.storage == Storage::Integer) return {1.0F, spec.symmetric ? static_cast<float>(spec.qmin()) : 0.0F};
   const float step = std::ldexp(1.0F, -spec.fractionBits);
-  const float offset = -std::ldexp(1.0F, spec.bits - 1);
+  const float offset = spec.symmetric ? -std::ldexp(1.0F, spec.bits - 1) : 0.0F;
   return {step, spec.code == FixedPointCode::Centred ? offset + step / 2 : offset};
 }
 
@@ -57,8 +57,17 @@ AsymmetricRange asymmetricMinMax(float lowest, float highest, int bits) {
   const float step = (hi - lo) / steps;  // the floor enters the scale alone, not the zero point
   range.scale = std::max(step, kScaleFloor);
   range.zeroPointUnrounded = -lo / step;
-  range.zeroPoint = std::clamp(std::nearbyint(range.zeroPointUnrounded), 0.0F, steps);
+  range.zeroPoint = zeroPoint(range.zeroPointUnrounded, (1 << bits) - 1);
   return range;
+}
+
+float zeroPoint(float unrounded, int levels) {
+  return std::clamp(std::nearbyint(unrounded), 0.0F, static_cast<float>(levels));
+}
+
+bool zeroPointPasses(float unrounded, int levels) {
+  const float rounded = std::nearbyint(unrounded);
+  return rounded >= 0 && rounded <= static_cast<float>(levels);
 }
 
 float symmetricMinMax(float lowest, float highest, float qmax) {

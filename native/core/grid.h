@@ -11,7 +11,8 @@ namespace lrqat {
 /// Throws InvalidArgument, naming the value and what is allowed, unless an m × n linear can be quantized like this.
 void checkSpec(const QuantSpec& spec, int64_t m, int64_t n);
 
-/// Value of an offset code u: u·scale + bias (integer and fixed-point storage; exact in float32).
+/// Value of an offset code u: u·scale + bias (integer and fixed-point storage; exact in float32). Asymmetric: of which
+/// the zero point of the range search must still be taken away.
 struct CodeDecoding {
   float scale = 1;
   float bias = 0;
@@ -25,6 +26,12 @@ struct AsymmetricRange {
   float zeroPoint = 0;
 };
 AsymmetricRange asymmetricMinMax(float lowest, float highest, int bits);
+
+/// The zero point that a trained number stands for: rounded half to even into 0 … levels. Integers stay as they are.
+float zeroPoint(float unrounded, int levels);
+
+/// The rounding of a zero point passes the gradient where it stays on the grid before clipping.
+bool zeroPointPasses(float unrounded, int levels);
 
 /// Scale of a symmetric min/max range: max(−lo, hi)/qmax with lo ≤ 0, hi ≥ 1e-8, floored at 1e-8.
 float symmetricMinMax(float lowest, float highest, float qmax);

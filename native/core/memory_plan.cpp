@@ -24,6 +24,7 @@ void layoutTrained(Layout& layout, const QuantSpec& spec, int64_t m, int64_t n, 
     out.b = layout.floats(spec.rank * n);
   }
   if (scales) out.theta = layout.floats(spec.scaleCount(m, n));
+  if (spec.trainsZeroPoints()) out.zero = layout.floats(spec.scaleCount(m, n));
 }
 
 /// What element-wise operations make: kept by each block, or shared by all when it is made again in the backward.
@@ -65,6 +66,7 @@ int64_t layoutQuantizedWeights(const EngineShape& shape, Layout& layout, std::ve
   forEachQuantized(shape, [&](size_t index, const QuantSpec& spec, int64_t m, int64_t n) {
     out[index].phi0 = layout.bytes(m * packedRowBytes(spec.codeBits(), n));
     out[index].scale0 = layout.floats(spec.scaleCount(m, n));
+    if (!spec.symmetric) out[index].zero0 = layout.floats(spec.scaleCount(m, n));
   });
   return layout.highest();
 }
@@ -74,6 +76,7 @@ int64_t layoutParameters(const EngineShape& shape, Layout& layout, std::vector<L
   forEachQuantized(shape, [&](size_t index, const QuantSpec& spec, int64_t m, int64_t n) {
     layoutTrained(layout, spec, m, n, true, out[index].value);
     out[index].scale = layout.floats(spec.scaleCount(m, n));
+    if (!spec.symmetric) out[index].zero = layout.floats(spec.scaleCount(m, n));
     if (spec.granularity != Granularity::Group) out[index].rowScale = layout.floats(m);
   });
   return layout.highest();

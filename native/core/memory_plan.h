@@ -62,13 +62,16 @@ struct ParameterBuffers {
   float* a = nullptr;      // [m, r]
   float* b = nullptr;      // [r, n]
   float* theta = nullptr;  // [scaleCount] the trained number: s, or log s
+  float* zero = nullptr;   // [scaleCount] the unrounded zero point, where it is learned
 };
 
 struct LinearBuffers {
   void* phi0 = nullptr;
   float* scale0 = nullptr;
+  float* zero0 = nullptr;  // asymmetric only
   ParameterBuffers value;
   float* scale = nullptr;     // [scaleCount] linear domain, floored
+  float* zero = nullptr;      // [scaleCount] integer zero points, asymmetric only
   float* rowScale = nullptr;  // [m]; null for groups
   ParameterBuffers gradient;  // theta null unless learned
   ParameterBuffers moment1;

@@ -57,8 +57,13 @@ enum class RangeMethod : uint8_t { MinMax, Mse, Lp24, Lp3, Lp35, Lp4, Lp5 };
 enum class FixedPointCode : uint8_t { Reference, Centred };
 
 /// Everything that decides the arithmetic of one quantized linear.
+///
+/// A symmetric grid holds the integers qmin … qmax. An asymmetric one has a zero point z a scale, an integer in 0 …
+/// levels; everything is computed with V = Q − z, which lies in −z … levels − z, so that Ŵ = s∘V as in the symmetric
+/// case.
 struct QuantSpec {
   int bits = 4;
+  bool symmetric = true;
   Granularity granularity = Granularity::Channel;
   int64_t groupSize = 0;  // Granularity::Group only; divides the input width
   Storage storage = Storage::FixedPoint;
@@ -68,11 +73,15 @@ struct QuantSpec {
   ScaleDomain scaleDomain = ScaleDomain::Linear;
   ScaleFormat scaleFormat = ScaleFormat::F32;
   bool learnScales = true;
-  int rank = 0;     // 0: no low-rank term
-  float alpha = 1;  // γ = alpha / rank
+  bool learnZeroPoints = true;  // asymmetric only
+  int rank = 0;                 // 0: no low-rank term
+  float alpha = 1;              // γ = alpha / rank
 
   int qmin() const { return -(1 << (bits - 1)); }
   int qmax() const { return (1 << (bits - 1)) - 1; }
+  /// Steps of the grid: codes are 0 … levels.
+  int levels() const { return (1 << bits) - 1; }
+  bool trainsZeroPoints() const { return !symmetric && learnZeroPoints; }
   float gamma() const { return rank > 0 ? alpha / static_cast<float>(rank) : 0.0F; }
   int64_t scaleCount(int64_t m, int64_t n) const {
     return granularity == Granularity::Tensor ? 1 : granularity == Granularity::Channel ? m : m * (n / groupSize);
@@ -107,6 +116,7 @@ struct LinearWeight {
   QuantSpec spec;
   void* phi0 = nullptr;     // [m] packed rows of packedRowBytes(spec.codeBits(), n)
   float* scale0 = nullptr;  // [scaleCount] scale of the range search; defines Φ0 = φ(W/s0); never changes
+  float* zero0 = nullptr;   // [scaleCount] asymmetric: its zero point, unrounded; null: symmetric
   HostTensor source;        // pretrained weight [m, n] in the mapped checkpoint
   const void* merged =
       nullptr;  // host memory: [m] packed rows of packedRowBytes(bits, n), offset codes; null before merge
@@ -118,6 +128,7 @@ struct LowRank {
   const float* b = nullptr;  // [r, n]
   const float* scale =
       nullptr;  // [scaleCount] scales of this step, linear domain, floored (see Backend::materializeScales)
+  const float* zero = nullptr;  // [scaleCount] integer zero points of this step; null: symmetric
 };
 
 /// Which weight a rebuild produces.
@@ -145,6 +156,7 @@ struct LinearGradient {
   float* b = nullptr;  // [r, n]
   float* scale =
       nullptr;  // [scaleCount] with respect to the trained number (log s in the log domain); null: not learned
+  float* zero = nullptr;  // [scaleCount] with respect to the unrounded zero point; null: not learned
 };
 
 }  // namespace lrqat

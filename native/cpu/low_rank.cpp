@@ -24,8 +24,23 @@ constexpr int64_t padded(int64_t bytes) {
 bool isDense(const LowRankTask& task) {
   const LinearWeight& w = *task.weight;
   if (w.spec.granularity == Granularity::Group) return true;
-  if (w.spec.rank == 0) return false;
+  if (w.spec.rank == 0 && !task.gradient.zero) return false;
   return task.clipped.rowStart[w.m] > std::min(task.clipped.capacity, clippedCapacity(w.m, w.n));
+}
+
+/// Adds −Σ D to the gradients of the zero points of rows [firstRow, …), one sum a row.
+void subtractFromZeroPoints(const LowRankTask& task, int64_t firstRow, std::span<const double> rowSums) {
+  const QuantSpec& spec = task.weight->spec;
+  const auto add = [&](int64_t index, double sum) {
+    if (zeroPointPasses(task.zeroTheta[index], spec.levels())) task.gradient.zero[index] -= static_cast<float>(sum);
+  };
+  if (spec.granularity == Granularity::Tensor) {
+    double total = 0;
+    for (const double sum : rowSums) total += sum;
+    add(0, total);
+    return;
+  }
+  for (size_t i = 0; i < rowSums.size(); ++i) add(firstRow + static_cast<int64_t>(i), rowSums[i]);
 }
 
 }  // namespace
@@ -119,7 +134,7 @@ void SparseCorrection::subtract(CpuBackend& backend, Matrix x, const LowRankTask
   const int64_t rank = w.spec.rank;
   const int64_t* rowStart = task.clipped.rowStart;
   const int64_t entries = rowStart[m];
-  if (entries == 0 || rank == 0) return;
+  if (entries == 0 || (rank == 0 && !task.gradient.zero)) return;
   const int threads = backend.threads();
   const LowRankKernels& kernels = LRQAT_SELECT_KERNELS(lowRankKernels);
   CpuBackend::Scratch scratch(backend);
@@ -177,6 +192,15 @@ void SparseCorrection::subtract(CpuBackend& backend, Matrix x, const LowRankTask
     }
   }
 
+  if (task.gradient.zero) {
+    for (int64_t i = 0; i < m; ++i) {
+      double sum = 0;
+      for (int64_t e = rowStart[i]; e < rowStart[i + 1]; ++e) sum += static_cast<double>(d[e]);
+      subtractFromZeroPoints(task, i, std::span(&sum, 1));
+    }
+  }
+  if (rank == 0) return;
+
   // dA −= γ·D·Bᵀ, row by row; dB −= γ·Aᵀ·D, column by column: both on columns of B and dB that lie together.
   auto* bColumns = scratch.take<float>(rank * n);
   auto* dBColumns = scratch.take<float>(rank * n);
@@ -233,7 +257,8 @@ void DenseTiles::add(CpuBackend& backend, Matrix x, const LowRankTask& task) {
   const int64_t rank = task.gradient.a ? spec.rank : 0;
   const bool group = spec.granularity == Granularity::Group;
   const bool wantsScale = group && task.gradient.scale;
-  if (rank == 0 && !wantsScale) return;
+  const bool wantsZero = task.gradient.zero;
+  if (rank == 0 && !wantsScale && !wantsZero) return;
   const int threads = backend.threads();
   const int64_t e = byteSize(x.type);
   const WeightKernels& kernels = LRQAT_SELECT_KERNELS(weightKernels);
@@ -256,22 +281,27 @@ void DenseTiles::add(CpuBackend& backend, Matrix x, const LowRankTask& task) {
     scaledCopy(task.lowRank.a, spec.gamma(), a, threads);
     scaledCopy(task.lowRank.b, spec.gamma(), b, threads);
   }
-  const auto qmin = static_cast<float>(spec.qmin());
-  const auto qmax = static_cast<float>(spec.qmax());
   const int64_t groups = group ? n / spec.groupSize : 1;
   const bool logDomain = spec.scaleDomain == ScaleDomain::Log && spec.storage != Storage::Integer;
   const bool floored = spec.scaleDomain == ScaleDomain::Linear && spec.storage != Storage::Integer;
 
-  // ds of one chunk of row i: group by group, in the domain that is trained.
-  const auto addScaleGradient = [&](int64_t i, int64_t first, int columns, const float* gradient, const float* values) {
+  // ds and dz of one chunk of row i: group by group, in the domain that is trained.
+  const auto addGroupGradients = [&](int64_t i, int64_t first, int columns, const float* gradient,
+                                     const float* values) {
     for (int64_t j = 0; j < columns;) {
       const int64_t k = (first + j) / spec.groupSize;
-      const int64_t end = std::min<int64_t>(columns, (k + 1) * spec.groupSize - first);
+      const auto end = static_cast<int>(std::min<int64_t>(columns, (k + 1) * spec.groupSize - first));
       const int64_t index = i * groups + k;
-      if (!floored || task.theta[index] >= kScaleFloor) {
-        const float product = kernels.gradientProduct(gradient + j, values + j, end - j, qmin, qmax);
-        task.gradient.scale[index] += logDomain ? product * task.lowRank.scale[index] : product;
-      }
+      rounded.grids().forParts(i, first + j, end - static_cast<int>(j), [&](int, int count, float low, float high) {
+        if (wantsScale && (!floored || task.theta[index] >= kScaleFloor)) {
+          const float product = kernels.gradientProduct(gradient + j, values + j, count, low, high);
+          task.gradient.scale[index] += logDomain ? product * task.lowRank.scale[index] : product;
+        }
+        if (wantsZero && zeroPointPasses(task.zeroTheta[index], spec.levels())) {
+          task.gradient.zero[index] -=
+              task.lowRank.scale[index] * kernels.outsideSum(gradient + j, values + j, count, low, high);
+        }
+      });
       j = end;
     }
   };
@@ -288,6 +318,7 @@ void DenseTiles::add(CpuBackend& backend, Matrix x, const LowRankTask& task) {
     backend.gemm(dYTile, true, x, false, gTile, false);
 
     const int64_t blocks = (rows + kRowBlock - 1) / kRowBlock;
+    double outsideSums[kDenseRows] = {};
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t block = 0; block < blocks; ++block) {
       alignas(64) float values[kRowBlock * kChunkColumns];
@@ -301,15 +332,26 @@ void DenseTiles::add(CpuBackend& backend, Matrix x, const LowRankTask& task) {
           const int64_t row = firstRow + blockRow + i;
           float* gradient = static_cast<float*>(g.data) + (blockRow + i) * n + first;
           const float* r = values + i * kChunkColumns;
-          if (wantsScale) addScaleGradient(row, first, columns, gradient, r);
+          if (wantsScale || (group && wantsZero)) addGroupGradients(row, first, columns, gradient, r);
+          if (wantsZero && !group) {
+            rounded.grids().forParts(row, first, columns, [&](int, int count, float low, float high) {
+              outsideSums[blockRow + i] += static_cast<double>(kernels.outsideSum(gradient, r, count, low, high));
+            });
+          }
           if (rank == 0) continue;
           if (group) expandColumnScales(spec, n, task.lowRank.scale, row, first, columns, scales);
-          kernels.maskGradient(gradient, r, group ? scales : nullptr, columns, qmin, qmax, gradient);
+          rounded.grids().forParts(row, first, columns, [&](int offset, int count, float low, float high) {
+            kernels.maskGradient(gradient + offset, r + offset, group ? scales + offset : nullptr, count, low, high,
+                                 gradient + offset);
+          });
           if (x.type == DType::BF16) {
             kernels.narrowBf16(gradient, columns, static_cast<uint16_t*>(dZ.data) + (blockRow + i) * n + first);
           }
         }
       }
+    }
+    if (wantsZero && !group) {
+      subtractFromZeroPoints(task, firstRow, std::span(outsideSums, static_cast<size_t>(rows)));
     }
     if (rank == 0) continue;
     const Matrix dA{task.gradient.a + firstRow * rank, DType::F32, rows, rank};
@@ -339,9 +381,12 @@ void CpuBackend::lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) {
   }
   const std::span<const LowRankTask* const> thinTasks(thin.data(), thinCount);
   if (!ThinTiles::add(*this, x, thinTasks)) ThinProducts::add(*this, x, thinTasks);
-  for (size_t i = 0; i < thinCount; ++i) SparseCorrection::subtract(*this, x, *thin[i]);
   for (const LowRankTask& task : tasks) {
-    if (isDense(task)) DenseTiles::add(*this, x, task);
+    if (isDense(task)) {
+      DenseTiles::add(*this, x, task);
+    } else if (task.weight->spec.rank > 0 || task.gradient.zero) {
+      SparseCorrection::subtract(*this, x, task);
+    }
   }
 }
 

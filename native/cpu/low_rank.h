@@ -2,8 +2,8 @@
 // algebra allows it (lr-qat.md §2.1). Three steps, each a class with its own part of the scratch:
 //   ThinProducts      as if nothing were clipped: dA += γ·dYsᵀ·(X·Bᵀ), dB += (γ·dYs·A)ᵀ·X, stacked over the linears
 //                     (ThinTiles where there are AMX tiles)
-//   SparseCorrection  subtracts what the clipped entries K contributed: D = dYsᵀX sampled at K
-//   DenseTiles        G = dYᵀX a block of rows at a time, for group scales and for |K| above the capacity
+//   SparseCorrection  subtracts what the clipped entries K contributed: D = dYsᵀX sampled at K; dz −= Σ D over a
+//   scale's DenseTiles        G = dYᵀX a block of rows at a time, for group scales and for |K| above the capacity
 #pragma once
 
 #include <span>

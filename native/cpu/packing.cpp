@@ -13,12 +13,12 @@ namespace lrqat::cpu {
 
 namespace {
 
-/// x = W/s0 of one chunk, in place → packed codes or floats at their place in `row`.
-void encodeChunk(const QuantSpec& spec, float* x, int64_t firstColumn, int columns, std::byte* row) {
+/// x = W/s0 of one chunk of row i, in place → packed codes or floats at their place in `row`.
+void encodeChunk(const LinearWeight& weight, float* x, int64_t i, int64_t firstColumn, int columns, std::byte* row) {
   const WeightKernels& kernels = LRQAT_SELECT_KERNELS(weightKernels);
+  const QuantSpec& spec = weight.spec;
+  const RowGrids grids(weight, weight.zero0);
   const int width = spec.codeBits();
-  const auto qmin = static_cast<float>(spec.qmin());
-  const auto qmax = static_cast<float>(spec.qmax());
   auto* codes = reinterpret_cast<uint8_t*>(row) + firstColumn / 8 * width;
   switch (spec.storage) {
     case Storage::F32:
@@ -31,14 +31,19 @@ void encodeChunk(const QuantSpec& spec, float* x, int64_t firstColumn, int colum
       kernels.narrowHalf(x, columns, reinterpret_cast<uint16_t*>(row) + firstColumn);
       break;
     case Storage::FixedPoint:
-      kernels.fixedPointCode(x, columns, qmin, qmax, std::ldexp(1.0F, spec.fractionBits),
-                             spec.code == FixedPointCode::Centred);
-      kernels.pack(x, columns, std::ldexp(1.0F, width - 1), width, codes);
+    case Storage::Integer: {
+      const float steps = std::ldexp(1.0F, spec.storage == Storage::FixedPoint ? spec.fractionBits : 0);
+      grids.forParts(i, firstColumn, columns, [&](int offset, int count, float low, float high) {
+        if (spec.storage == Storage::Integer) {
+          kernels.roundInside(x + offset, count, low, high);
+        } else {
+          kernels.fixedPointCode(x + offset, count, low, high, steps, spec.code == FixedPointCode::Centred);
+        }
+      });
+      if (!spec.symmetric) grids.fromLowerEnd(x, i, firstColumn, columns, steps);
+      kernels.pack(x, columns, spec.symmetric ? std::ldexp(1.0F, width - 1) : 0.0F, width, codes);
       break;
-    case Storage::Integer:
-      kernels.roundInside(x, columns, qmin, qmax);
-      kernels.pack(x, columns, -qmin, width, codes);
-      break;
+    }
   }
 }
 
@@ -58,7 +63,7 @@ void CpuBackend::encode(LinearWeight& weight) {
       readSource(weight.source, i, first, columns, x);
       expandColumnScales(spec, weight.n, weight.scale0, i, first, columns, scales);
       kernels.divide(x, scales, columns);
-      encodeChunk(spec, x, first, columns, static_cast<std::byte*>(weight.phi0) + i * rowBytes);
+      encodeChunk(weight, x, i, first, columns, static_cast<std::byte*>(weight.phi0) + i * rowBytes);
     }
   }
 }

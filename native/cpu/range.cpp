@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -19,6 +20,8 @@ namespace lrqat::cpu {
 namespace {
 
 constexpr int64_t kVector = 16;
+/// Rows whose losses are added up before they are added to those of other rows.
+constexpr int64_t kTensorBlock = 64;
 
 int64_t padded(int64_t count) {
   return (count + kVector - 1) / kVector * kVector;
@@ -76,10 +79,8 @@ class RangeFinder {
     refuseNotFinite();
   }
 
-  /// One scale for the whole matrix: losses summed over blocks of 64 rows, then over the blocks.
+  /// One scale for the whole matrix.
   RangeResult wholeTensor() {
-    constexpr int64_t blockRows = 64;
-    const int64_t blocks = (weight_.rows + blockRows - 1) / blockRows;
     const int64_t width = padded(weight_.cols);
     std::vector<Extent> extents(static_cast<size_t>(weight_.rows));
 #pragma omp parallel for num_threads(threads_) schedule(static)
@@ -97,28 +98,104 @@ class RangeFinder {
     if (search_.method == RangeMethod::MinMax) return minMax(all);
 
     const float range = std::max(-all.lowest, all.highest) + search_.margin;
-    std::vector<double> losses(static_cast<size_t>(blocks * kCandidates), 0.0);
-#pragma omp parallel for num_threads(threads_) schedule(static)
-    for (int64_t block = 0; block < blocks; ++block) {
-      const int64_t end = std::min(weight_.rows, (block + 1) * blockRows);
-      for (int64_t i = block * blockRows; i < end; ++i) {
-        const float* row = read(i, static_cast<size_t>(omp_get_thread_num()));
-        kernels_.accumulate(arguments(row, width, range), &losses[static_cast<size_t>(block * kCandidates)]);
-      }
-    }
+    if (search_.levels > 0) return wholeTensorPairs(all, range);
+    const std::vector<double> losses = tensorLosses(
+        kCandidates, [&](const float* row, double* sums) { kernels_.accumulate(arguments(row, width, range), sums); });
     RangeResult best;
     for (int candidate = 1; candidate <= kCandidates; ++candidate) {
-      double loss = 0;
-      for (int64_t block = 0; block < blocks; ++block) {
-        loss += losses[static_cast<size_t>(block * kCandidates + candidate - 1)];
-      }
+      const double loss = losses[static_cast<size_t>(candidate - 1)];
       if (best.candidate == 0 || loss < best.loss)
-        best = {candidateScale(range, candidate, search_.qmax), candidate, loss};
+        best = {candidateScale(range, candidate, search_.qmax), 0, candidate, loss};
     }
     return best;
   }
 
  private:
+  /// Zero points of one scale that are still in question.
+  struct Bracket {
+    float scale = 0;
+    float centre = 0;  // of equal losses the nearest to it is taken
+    int low = 0;
+    int high = 0;
+    float zero = 0;
+    double loss = HUGE_VAL;
+  };
+
+  /// Sums of `count` losses over the tensor: over blocks of 64 rows, then over the blocks. add(row, sums) adds a row's.
+  template <typename Add>
+  std::vector<double> tensorLosses(int64_t count, Add add) {
+    const int64_t blocks = (weight_.rows + kTensorBlock - 1) / kTensorBlock;
+    std::vector<double> parts(static_cast<size_t>(blocks * count), 0.0);
+#pragma omp parallel for num_threads(threads_) schedule(static)
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t end = std::min(weight_.rows, (block + 1) * kTensorBlock);
+      for (int64_t i = block * kTensorBlock; i < end; ++i) {
+        add(read(i, static_cast<size_t>(omp_get_thread_num())), &parts[static_cast<size_t>(block * count)]);
+      }
+    }
+    std::vector<double> sums(static_cast<size_t>(count), 0.0);
+    for (int64_t block = 0; block < blocks; ++block) {
+      for (int64_t k = 0; k < count; ++k) sums[static_cast<size_t>(k)] += parts[static_cast<size_t>(block * count + k)];
+    }
+    return sums;
+  }
+
+  /// The best zero point of every scale at once: each pass over the tensor tries nine of those in question and leaves
+  /// what lies around the best of them.
+  RangeResult wholeTensorPairs(const Extent& all, float range) {
+    constexpr int kPoints = 9;
+    const int64_t width = padded(weight_.cols);
+    std::vector<Bracket> brackets(kCandidates);
+    for (int c = 0; c < kCandidates; ++c) {
+      const float scale = candidateScale(range, c + 1, search_.qmax);
+      brackets[static_cast<size_t>(c)] = {
+          .scale = scale,
+          .centre = centredZero((all.lowest + all.highest) * 0.5F, scale, search_.levels),
+          .low = 0,
+          .high = search_.levels};
+    }
+    for (bool open = true; open;) {
+      open = false;
+      std::vector<GridCandidate> grids;
+      std::vector<size_t> ends;
+      std::vector<int> zeros;
+      for (const Bracket& b : brackets) {
+        const int step = std::max(1, (b.high - b.low + kPoints - 2) / (kPoints - 1));
+        for (int zero = b.low;; zero = std::min(b.high, zero + step)) {
+          zeros.push_back(zero);
+          const auto low = static_cast<float>(-zero);
+          grids.push_back({b.scale, low, low + static_cast<float>(search_.levels)});
+          if (zero == b.high) break;
+        }
+        ends.push_back(grids.size());
+        open = open || step > 1;
+      }
+      const auto count = static_cast<int64_t>(grids.size());
+      const std::vector<double> losses = tensorLosses(count, [&](const float* row, double* sums) {
+        kernels_.accumulateGrids(arguments(row, width, range), grids.data(), static_cast<int>(count), sums);
+      });
+      size_t begin = 0;
+      for (size_t c = 0; c < brackets.size(); begin = ends[c++]) {
+        Bracket& b = brackets[c];
+        size_t best = begin;
+        const auto distance = [&](size_t k) { return std::abs(static_cast<float>(zeros[k]) - b.centre); };
+        for (size_t k = begin + 1; k < ends[c]; ++k) {
+          if (losses[k] < losses[best] || (losses[k] == losses[best] && distance(k) < distance(best))) best = k;
+        }
+        b.zero = static_cast<float>(zeros[best]);
+        b.loss = losses[best];
+        b.low = zeros[best == begin ? best : best - 1];
+        b.high = zeros[best + 1 == ends[c] ? best : best + 1];
+      }
+    }
+    size_t best = 0;
+    for (size_t c = 1; c < brackets.size(); ++c) {
+      if (brackets[c].loss < brackets[best].loss) best = c;
+    }
+    const Bracket& b = brackets[best];
+    return {b.scale, b.zero, static_cast<int>(best) + 1, b.loss};
+  }
+
   const float* read(int64_t i, size_t thread) {
     readSource(weight_, i, 0, weight_.cols, row_[thread].data());
     return row_[thread].data();
@@ -129,7 +206,10 @@ class RangeFinder {
   }
 
   RangeResult minMax(const Extent& extent) const {
-    return {symmetricMinMax(extent.lowest, extent.highest, search_.qmax), 0, 0};
+    if (search_.levels == 0) return {symmetricMinMax(extent.lowest, extent.highest, search_.qmax), 0, 0, 0};
+    const AsymmetricRange range =
+        asymmetricMinMax(extent.lowest, extent.highest, std::bit_width(static_cast<unsigned>(search_.levels)));
+    return {range.scale, range.zeroPointUnrounded, 0, 0};
   }
 
   RangeResult one(const float* x, int64_t count, int64_t row) {
@@ -140,8 +220,13 @@ class RangeFinder {
     }
     if (search_.method == RangeMethod::MinMax) return minMax(extent);
     const float range = std::max(-extent.lowest, extent.highest) + search_.margin;
+    if (search_.levels > 0) {
+      const PairResult found =
+          kernels_.searchPairs({arguments(x, count, range), extent.lowest, extent.highest, search_.levels});
+      return {candidateScale(range, found.candidate, search_.qmax), found.zero, found.candidate, found.loss};
+    }
     const SearchResult found = kernels_.search(arguments(x, count, range));
-    return {candidateScale(range, found.candidate, search_.qmax), found.candidate, found.loss};
+    return {candidateScale(range, found.candidate, search_.qmax), 0, found.candidate, found.loss};
   }
 
   void reportNotFinite(int64_t row) {
@@ -192,9 +277,13 @@ void CpuBackend::quantize(LinearWeight& weight) {
   const QuantSpec& spec = weight.spec;
   checkSpec(spec, weight.m, weight.n);
   std::vector<RangeResult> results(static_cast<size_t>(spec.scaleCount(weight.m, weight.n)));
-  const RangeSearch search{spec.range, static_cast<float>(spec.qmin()), static_cast<float>(spec.qmax()), 0.0F};
+  const RangeSearch search{spec.range, static_cast<float>(spec.qmin()), static_cast<float>(spec.qmax()), 0.0F,
+                           spec.symmetric ? 0 : spec.levels()};
   searchRanges(weight.source, spec.granularity, spec.groupSize, search, threads_, results);
-  for (size_t i = 0; i < results.size(); ++i) weight.scale0[i] = results[i].scale;
+  for (size_t i = 0; i < results.size(); ++i) {
+    weight.scale0[i] = results[i].scale;
+    if (weight.zero0) weight.zero0[i] = results[i].zero;
+  }
   encode(weight);
 }
 

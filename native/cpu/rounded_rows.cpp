@@ -44,16 +44,15 @@ RoundedRows::RoundedRows(const LinearWeight& weight, const LowRank& lowRank, Wei
       lowRank_(lowRank),
       form_(form),
       panel_(form == WeightForm::Trained && weight.spec.rank > 0 ? panel : nullptr),
+      grids_(weight, form == WeightForm::RoundToNearest ? weight.zero0 : lowRank.zero),
+      grids0_(weight, weight.zero0),
       kernels_(LRQAT_SELECT_KERNELS(weightKernels)) {}
 
 void RoundedRows::decode(int64_t row, int64_t firstColumn, int columns, float* out) const {
   const QuantSpec& spec = weight_.spec;
-  const int64_t tiles = (columns + kTileColumns - 1) / kTileColumns;
-  const auto codes = [&](const void* memory, int width) {
-    return static_cast<const uint8_t*>(memory) + row * packedRowBytes(width, weight_.n) + firstColumn / 8 * width;
-  };
   if (form_ == WeightForm::Merged) {
-    kernels_.unpack(codes(weight_.merged, spec.bits), spec.bits, tiles, 1.0F, static_cast<float>(spec.qmin()), out);
+    const CodeDecoding decoding{1.0F, spec.symmetric ? static_cast<float>(spec.qmin()) : 0.0F};
+    unpack(weight_.merged, spec.bits, decoding, grids_, row, firstColumn, columns, out);
     return;
   }
   if (form_ == WeightForm::RoundToNearest) {
@@ -75,19 +74,39 @@ void RoundedRows::decode(int64_t row, int64_t firstColumn, int columns, float* o
       kernels_.widenHalf(static_cast<const uint16_t*>(weight_.phi0) + element, columns, out);
       break;
     case Storage::FixedPoint:
-    case Storage::Integer: {
-      const CodeDecoding decoding = codeDecoding(spec);
-      kernels_.unpack(codes(weight_.phi0, spec.codeBits()), spec.codeBits(), tiles, decoding.scale, decoding.bias, out);
+    case Storage::Integer:
+      unpack(weight_.phi0, spec.codeBits(), codeDecoding(spec), grids0_, row, firstColumn, columns, out);
       break;
-    }
   }
+}
+
+void RoundedRows::unpack(const void* memory, int width, CodeDecoding decoding, const RowGrids& grids, int64_t row,
+                         int64_t firstColumn, int columns, float* out) const {
+  const QuantSpec& spec = weight_.spec;
+  const auto* codes =
+      static_cast<const uint8_t*>(memory) + row * packedRowBytes(width, weight_.n) + firstColumn / 8 * width;
+  const auto tiles = [](int count) { return (count + kTileColumns - 1) / kTileColumns; };
+  if (spec.symmetric) {
+    kernels_.unpack(codes, width, tiles(columns), decoding.scale, decoding.bias, out);
+    return;
+  }
+  const bool wholeTiles = spec.granularity != Granularity::Group || spec.groupSize % kTileColumns == 0;
+  if (!wholeTiles) kernels_.unpack(codes, width, tiles(columns), decoding.scale, decoding.bias, out);
+  grids.forParts(row, firstColumn, columns, [&](int offset, int count, float low, float) {
+    if (wholeTiles) {
+      kernels_.unpack(codes + offset / 8 * width, width, tiles(count), decoding.scale, decoding.bias + low,
+                      out + offset);
+    } else {
+      for (int j = offset; j < offset + count; ++j) out[j] += low;
+    }
+  });
 }
 
 void RoundedRows::compute(int64_t firstRow, int rows, int64_t firstColumn, int columns, float* out) const {
   const QuantSpec& spec = weight_.spec;
   const int tiles = (columns + kTileColumns - 1) / kTileColumns;
-  const float low = static_cast<float>(spec.qmin() - 1);
-  const float high = static_cast<float>(spec.qmax() + 1);
+  const float low = static_cast<float>(spec.symmetric ? spec.qmin() - 1 : -spec.levels() - 1);
+  const float high = static_cast<float>(spec.symmetric ? spec.qmax() + 1 : spec.levels() + 1);
   for (int i = 0; i < rows; ++i) {
     float* row = out + static_cast<int64_t>(i) * kChunkColumns;
     decode(firstRow + i, firstColumn, columns, row);

@@ -5,6 +5,7 @@
 
 #include "core/types.h"
 #include "cpu/kernels/weights.h"
+#include "cpu/row_grids.h"
 
 namespace lrqat::cpu {
 
@@ -32,18 +33,26 @@ class RoundedRows {
   /// `panel` may be null where the rank is 0 or the form is not Trained.
   RoundedRows(const LinearWeight& weight, const LowRank& lowRank, WeightForm form, const LowRankPanel* panel);
 
-  /// Rows [firstRow, firstRow + rows), columns [firstColumn, firstColumn + columns): R limited to [qmin − 1, qmax + 1]
-  /// → out [rows, kChunkColumns]. rows ≤ kRowBlock, columns ≤ kChunkColumns, firstColumn a multiple of kTileColumns.
-  /// What lies behind `columns` in a row of `out` is undefined up to the end of its tile.
+  /// Rows [firstRow, firstRow + rows), columns [firstColumn, firstColumn + columns): R limited to one more than the
+  /// grid at either end (asymmetric: than any zero point allows) → out [rows, kChunkColumns]. rows ≤ kRowBlock, columns
+  /// ≤ kChunkColumns, firstColumn a multiple of kTileColumns. What lies behind `columns` in a row of `out` is undefined
+  /// up to the end of its tile.
   void compute(int64_t firstRow, int rows, int64_t firstColumn, int columns, float* out) const;
+  /// What R is clipped to in this form.
+  const RowGrids& grids() const { return grids_; }
 
  private:
   void decode(int64_t row, int64_t firstColumn, int columns, float* out) const;
+  /// Codes counted from the lower end of `grids` → values.
+  void unpack(const void* memory, int width, CodeDecoding decoding, const RowGrids& grids, int64_t row,
+              int64_t firstColumn, int columns, float* out) const;
 
   const LinearWeight& weight_;
   LowRank lowRank_;
   WeightForm form_;
   const LowRankPanel* panel_;
+  RowGrids grids_;
+  RowGrids grids0_;  // those of Φ0
   const WeightKernels& kernels_;
 };
 

@@ -35,6 +35,10 @@ void CpuBackend::materializeScales(std::span<const ScaleTask> tasks) {
         scale[i] = scaleOnGrid(weight.spec.scaleFormat, value);
       }
     }
+    if (task.zeroTheta) {
+      const int64_t count = weight.spec.scaleCount(weight.m, weight.n);
+      for (int64_t i = 0; i < count; ++i) task.zero[i] = zeroPoint(task.zeroTheta[i], weight.spec.levels());
+    }
     if (!task.rowScale) continue;
     const bool tensor = weight.spec.granularity == Granularity::Tensor;
     for (int64_t i = 0; i < weight.m; ++i) task.rowScale[i] = scale[tensor ? 0 : i];

@@ -119,8 +119,6 @@ void CpuBackend::rebuildWeight(const LinearWeight& weight, const LowRank& lowRan
   const float* groupScale = spec.granularity == Granularity::Group
                                 ? (form == WeightForm::RoundToNearest ? weight.scale0 : lowRank.scale)
                                 : nullptr;
-  const auto qmin = static_cast<float>(spec.qmin());
-  const auto qmax = static_cast<float>(spec.qmax());
 
   forRowBlocks(m, threads_, [&](int64_t firstRow, int rows) {
     alignas(64) float values[kRowBlock * kChunkColumns];
@@ -131,14 +129,19 @@ void CpuBackend::rebuildWeight(const LinearWeight& weight, const LowRank& lowRan
       for (int i = 0; i < rows; ++i) {
         const float* row = values + i * kChunkColumns;
         if (groupScale) expandColumnScales(spec, n, groupScale, firstRow + i, first, columns, scales);
-        void* target = elementAt(out, firstRow + i, first);
-        if (out.type == DType::F32) {
-          kernels.emitFloat(row, groupScale ? scales : nullptr, columns, qmin, qmax, static_cast<float*>(target));
-        } else {
-          kernels.emitBf16(row, groupScale ? scales : nullptr, columns, qmin, qmax, static_cast<uint16_t*>(target));
+        rounded.grids().forParts(firstRow + i, first, columns, [&](int offset, int part, float low, float high) {
+          void* target = elementAt(out, firstRow + i, first + offset);
+          const float* columnScale = groupScale ? scales + offset : nullptr;
+          if (out.type == DType::F32) {
+            kernels.emitFloat(row + offset, columnScale, part, low, high, static_cast<float*>(target));
+          } else {
+            kernels.emitBf16(row + offset, columnScale, part, low, high, static_cast<uint16_t*>(target));
+          }
+        });
+        if (collector) {
+          count[i] += rounded.grids().outsideMasks(kernels, row, firstRow + i, first, columns,
+                                                   collector->masks(firstRow + i, first));
         }
-        if (collector)
-          count[i] += kernels.outsideMasks(row, columns, qmin, qmax, collector->masks(firstRow + i, first));
       }
     });
     if (collector) {
@@ -159,16 +162,16 @@ void CpuBackend::merge(const LinearWeight& weight, const LowRank& lowRank, void*
   }
   const RoundedRows rounded(weight, lowRank, WeightForm::Trained, panel ? &*panel : nullptr);
   const int64_t rowBytes = packedRowBytes(spec.bits, weight.n);
-  const auto qmin = static_cast<float>(spec.qmin());
-  const auto qmax = static_cast<float>(spec.qmax());
+  const float offset = spec.symmetric ? static_cast<float>(-spec.qmin()) : 0.0F;
   forRowBlocks(weight.m, threads_, [&](int64_t firstRow, int rows) {
     alignas(64) float values[kRowBlock * kChunkColumns];
     forChunks(weight.n, [&](int64_t first, int columns) {
       rounded.compute(firstRow, rows, first, columns, values);
       for (int i = 0; i < rows; ++i) {
         float* row = values + i * kChunkColumns;
-        kernels.roundInside(row, columns, qmin, qmax);
-        kernels.pack(row, columns, -qmin, spec.bits,
+        rounded.grids().clip(kernels, row, firstRow + i, first, columns);
+        if (!spec.symmetric) rounded.grids().fromLowerEnd(row, firstRow + i, first, columns, 1.0F);
+        kernels.pack(row, columns, offset, spec.bits,
                      static_cast<uint8_t*>(hostCodes) + (firstRow + i) * rowBytes + first / 8 * spec.bits);
       }
     });
@@ -185,9 +188,12 @@ WeightStatistics CpuBackend::weightStatistics(const LinearWeight& weight, const 
                   threads_);
   }
   const RoundedRows rounded(weight, lowRank, WeightForm::Trained, panel ? &*panel : nullptr);
-  const RoundedRows initial(weight, lowRank, WeightForm::Trained, nullptr);
-  const auto qmin = static_cast<float>(spec.qmin());
-  const auto qmax = static_cast<float>(spec.qmax());
+  LowRank start0 = lowRank;
+  start0.zero = weight.zero0;
+  const RoundedRows initial(weight, start0, WeightForm::Trained, nullptr);
+  const bool mayDiffer = panel || !spec.symmetric;
+  // Wide enough for every zero point.
+  const auto widest = static_cast<float>(spec.levels());
   std::atomic<int64_t> clipped = 0;
   std::atomic<int64_t> flipped = 0;
   forRowBlocks(weight.m, threads_, [&](int64_t firstRow, int rows) {
@@ -196,22 +202,29 @@ WeightStatistics CpuBackend::weightStatistics(const LinearWeight& weight, const 
     uint16_t masks[kChunkColumns / 16];
     forChunks(weight.n, [&](int64_t first, int columns) {
       rounded.compute(firstRow, rows, first, columns, values);
-      if (panel) initial.compute(firstRow, rows, first, columns, start);
+      if (mayDiffer) initial.compute(firstRow, rows, first, columns, start);
       for (int i = 0; i < rows; ++i) {
-        const float* row = values + i * kChunkColumns;
-        clipped += kernels.outsideMasks(row, columns, qmin, qmax, masks);
-        if (panel) flipped += kernels.flipped(row, start + i * kChunkColumns, columns, qmin, qmax);
+        float* row = values + i * kChunkColumns;
+        clipped += rounded.grids().outsideMasks(kernels, row, firstRow + i, first, columns, masks);
+        if (!mayDiffer) continue;
+        float* before = start + i * kChunkColumns;
+        rounded.grids().clip(kernels, row, firstRow + i, first, columns);
+        initial.grids().clip(kernels, before, firstRow + i, first, columns);
+        flipped += kernels.flipped(row, before, columns, -widest, widest);
       }
     });
   });
 
   const int64_t scales = spec.scaleCount(weight.m, weight.n);
   double drift = 0;
+  double zeroPointDrift = 0;
   for (int64_t i = 0; i < scales; ++i) {
     const double s0 = weight.scale0[i];
     drift += std::abs(static_cast<double>(lowRank.scale[i]) - s0) / s0;
+    if (spec.symmetric) continue;
+    zeroPointDrift += std::abs(static_cast<double>(lowRank.zero[i] - zeroPoint(weight.zero0[i], spec.levels())));
   }
-  return {clipped, flipped, drift / static_cast<double>(scales)};
+  return {clipped, flipped, drift / static_cast<double>(scales), zeroPointDrift / static_cast<double>(scales)};
 }
 
 }  // namespace lrqat::cpu

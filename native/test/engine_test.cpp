@@ -116,6 +116,113 @@ void everyStorage() {
   }
 }
 
+/// A file with the merged integers, scales and zero points of a linear, as a run leaves them.
+class MergedFile {
+ public:
+  MergedFile(Engine& engine, size_t linear)
+      : path_(std::filesystem::temp_directory_path() / ("lrqat-merged-" + std::to_string(::getpid()))) {
+    const auto codes = engine.merge(linear);
+    const auto scales = engine.scales(linear);
+    const auto zeroPoints = engine.zeroPoints(linear);
+    source_ = {.file = path_.string(),
+               .codesOffset = 3,
+               .scalesOffset = 3 + static_cast<int64_t>(codes.size()),
+               .zeroPointsOffset = 3 + static_cast<int64_t>(codes.size() + scales.size() * 4)};
+    std::ofstream out(path_, std::ios::binary);
+    out.write("abc", 3);
+    out.write(reinterpret_cast<const char*>(codes.data()), static_cast<std::streamsize>(codes.size()));
+    out.write(reinterpret_cast<const char*>(scales.data()), static_cast<std::streamsize>(scales.size() * 4));
+    out.write(reinterpret_cast<const char*>(zeroPoints.data()), static_cast<std::streamsize>(zeroPoints.size()));
+  }
+  ~MergedFile() { std::filesystem::remove(path_); }
+  MergedFile(const MergedFile&) = delete;
+  MergedFile& operator=(const MergedFile&) = delete;
+  const MergedSource& source() const { return source_; }
+
+ private:
+  std::filesystem::path path_;
+  MergedSource source_;
+};
+
+/// One linear has zero points that training moves; merging loses nothing, and a resumed engine goes on with the same
+/// bits.
+void asymmetricWeights() {
+  const ModelShape model = smallModel();
+  const RandomCheckpoint weights(model);
+  for (const int64_t group : {int64_t{0}, int64_t{-1}, int64_t{4}}) {
+    for (const Storage storage : {Storage::FixedPoint, Storage::Integer, Storage::F16}) {
+      // Each kind of scale with two of the storages, each storage with two of the scales.
+      const Storage leftOut = group == 0 ? Storage::Integer : group < 0 ? Storage::F16 : Storage::FixedPoint;
+      if (storage == leftOut) continue;
+      QuantSpec spec;
+      spec.bits = 2;
+      spec.fractionBits = 6;
+      spec.storage = storage;
+      spec.symmetric = false;
+      spec.granularity = group == 0 ? Granularity::Tensor : group < 0 ? Granularity::Channel : Granularity::Group;
+      spec.groupSize = group > 0 ? group : 0;
+      spec.range = RangeMethod::Lp24;
+      spec.rank = 4;
+      spec.alpha = 4;
+      EngineConfig config = configure(weights, model, spec);
+      config.shape.checkpointBlocks = group == 0;
+      config.shape.threads = 1;
+      context = "asymmetric, storage " + std::to_string(static_cast<int>(storage)) + ", group " + std::to_string(group);
+      trainEvaluateMerge(config);
+
+      config.shape.linears.assign(config.shape.linears.size(), std::nullopt);
+      constexpr size_t linear = 4;
+      config.shape.linears[linear] = spec;
+      OptimizerSettings settings = optimizer;
+      settings.zeroPointLearningRate = 0.6;
+      // Φ0 of fixed point and integers starts inside the grid: only what A·B pushes out of it moves a zero point.
+      settings.lowRankLearningRate = 0.2;
+      const RandomTokens four = tokensOf(4, model);
+      Engine engine = open(config);
+      engine.load({}, {});
+      const auto before = engine.zeroPoints(linear);
+      bool moved = false;
+      for (int step = 0; step < 6; ++step) {
+        engine.trainStep(four.batch(), settings);
+        const bool apart = engine.zeroPoints(linear) != before;
+        expectEqual(engine.layerStatistics().front().statistics.zeroPointDrift > 0, apart, "drift");
+        moved = moved || apart;
+      }
+      expect(moved, "zero points move");
+      const MergedFile merged(engine, linear);
+      engine.attachMerged({{engine.linearName(linear), merged.source()}});
+      expectEqual(engine.evaluate(four.batch(), WeightForm::Merged).lossSum,
+                  engine.evaluate(four.batch(), WeightForm::Trained).lossSum, "merged loss");
+
+      Engine again = open(config);
+      const auto stored = engine.initialScales(linear);
+      expectThrows<Error>([&] { again.load({{{again.linearName(linear), stored}}, {}}, {}); }, "no zero points");
+      again.load({{{again.linearName(linear), stored}}, {{again.linearName(linear), engine.initialZeroPoints(linear)}}},
+                 {});
+      expect(again.baseDigest() == engine.baseDigest(), "the same base");
+      for (const ParameterInfo& p : engine.parameters()) {
+        for (const StateKind kind : {StateKind::Value, StateKind::Moment1, StateKind::Moment2}) {
+          again.writeState(p.linear, p.kind, kind, engine.readState(p.linear, p.kind, kind));
+        }
+      }
+      again.setOptimizerStep(engine.optimizerStep());
+      engine.trainStep(four.batch(), settings);
+      again.trainStep(four.batch(), settings);
+      for (const ParameterInfo& p : engine.parameters()) {
+        expect(
+            engine.readState(p.linear, p.kind, StateKind::Value) == again.readState(p.linear, p.kind, StateKind::Value),
+            "the same bits after a resume");
+      }
+    }
+  }
+  QuantSpec spec;
+  spec.symmetric = false;
+  EngineConfig config = configure(weights, model, spec);
+  config.shape.device = Device::Cuda;
+  const std::string message = expectThrows<Error>([&] { open(config); }, "asymmetric weights on CUDA");
+  expect(message.find("asymmetric") != std::string::npos, "named: " + message);
+}
+
 void everyFeature() {
   ModelShape model = smallModel();
   model.qkvBias = model.outputBias = model.mlpBias = model.qkNorm = model.tiedEmbeddings = true;
@@ -209,6 +316,7 @@ void digests() {
 int main(int argc, char** argv) {
   return run({{"SHA-256 of the standard's examples", digests},
               {"training, evaluation and merging for every storage", everyStorage},
+              {"asymmetric weights: training, merging, resuming", asymmetricWeights},
               {"biases, norms, windows and float linears", everyFeature},
               {"cancellation from another thread", cancelledFromAnotherThread},
               {"bad input is refused", badInput}},

@@ -24,7 +24,7 @@ struct Layer {
   std::vector<uint16_t> dYsNarrow;
   std::vector<int64_t> rowStart;
   std::vector<int32_t> columns;
-  std::vector<float> dA, dB, dScale;
+  std::vector<float> dA, dB, dScale, dZero;
 };
 
 /// Rounds to bf16 where the compute type is.
@@ -72,6 +72,8 @@ int64_t check(const std::vector<std::pair<QuantSpec, int64_t>>& linears, const S
     if (spec.scaleDomain == ScaleDomain::Linear && l == 0) layer.theta[0] = 0.0F;  // below the floor
     const ScaleTask scales{&t.weight, layer.theta.data(), t.scale.data(), nullptr};
     backend->materializeScales(std::span(&scales, 1));
+    if (!spec.symmetric && l == 0) t.zeroTheta[0] = -0.7F;  // off the grid: no gradient
+    t.useZeroPoints();
 
     const bool group = spec.granularity == Granularity::Group;
     layer.dY = randomNormal(static_cast<size_t>(tokens * m), seed + 900 + static_cast<uint32_t>(l));
@@ -96,20 +98,24 @@ int64_t check(const std::vector<std::pair<QuantSpec, int64_t>>& linears, const S
     layer.dA = randomNormal(t.a.size(), 77, 0.01F);
     layer.dB = randomNormal(t.b.size(), 78, 0.01F);
     layer.dScale = randomNormal(t.scale.size(), 79, 0.01F);
+    layer.dZero = randomNormal(t.zero0.size(), 80, 0.01F);
     tasks[l] = {
         .weight = &t.weight,
         .lowRank = t.lowRank(),
         .theta = layer.theta.data(),
         .dYs = {narrow ? static_cast<void*>(layer.dYsNarrow.data()) : layer.dYs.data(), setting.type, tokens, m},
+        .zeroTheta = t.zeroTheta.data(),
         .clipped = clipped,
         .gradient = {spec.rank > 0 ? layer.dA.data() : nullptr, spec.rank > 0 ? layer.dB.data() : nullptr,
-                     group && spec.learnScales ? layer.dScale.data() : nullptr}};
+                     group && spec.learnScales ? layer.dScale.data() : nullptr,
+                     spec.trainsZeroPoints() ? layer.dZero.data() : nullptr}};
   }
   std::vector<Layer> before(linears.size());
   for (size_t l = 0; l < linears.size(); ++l) {
     before[l].dA = layers[l].dA;
     before[l].dB = layers[l].dB;
     before[l].dScale = layers[l].dScale;
+    before[l].dZero = layers[l].dZero;
   }
   backend->lowRankGradient(xMatrix, tasks);
 
@@ -123,6 +129,7 @@ int64_t check(const std::vector<std::pair<QuantSpec, int64_t>>& linears, const S
     std::vector<double> dA(before[l].dA.begin(), before[l].dA.end());
     std::vector<double> dB(before[l].dB.begin(), before[l].dB.end());
     std::vector<double> dScale(before[l].dScale.begin(), before[l].dScale.end());
+    std::vector<double> dZero(before[l].dZero.begin(), before[l].dZero.end());
     for (int64_t i = 0; i < m; ++i) {
       for (int64_t j = 0; j < n; ++j) {
         double g = 0;
@@ -135,7 +142,13 @@ int64_t check(const std::vector<std::pair<QuantSpec, int64_t>>& linears, const S
         if (group && spec.learnScales && !(floored && layers[l].theta[s] < 1e-8F)) {
           dScale[s] += g * r.q * (log ? static_cast<double>(t.scale[s]) : 1.0);
         }
-        if (!r.inside) continue;
+        // G: dYs has s in it already, but for groups.
+        const double sG = g * (group ? static_cast<double>(t.scale[s]) : 1.0);
+        if (!r.inside) {
+          const float z = spec.symmetric ? 0.0F : std::nearbyint(t.zeroTheta[s]);
+          if (spec.trainsZeroPoints() && z >= 0 && z <= static_cast<float>(spec.levels())) dZero[s] -= sG;
+          continue;
+        }
         const double dZ = static_cast<double>(spec.gamma()) * g * (group ? static_cast<double>(t.scale[s]) : 1.0);
         for (int64_t k = 0; k < spec.rank; ++k) {
           const auto atA = static_cast<size_t>(i * spec.rank + k);
@@ -152,6 +165,10 @@ int64_t check(const std::vector<std::pair<QuantSpec, int64_t>>& linears, const S
       expectNear(relativeError(layers[l].dB, dB), 0, tolerance, "dB");
     }
     expectNear(relativeError(layers[l].dScale, dScale), 0, group && spec.learnScales ? tolerance : 0, "ds");
+    // Few entries a zero point: nothing averages out.
+    if (!spec.symmetric) {
+      expectNear(relativeError(layers[l].dZero, dZero), 0, spec.trainsZeroPoints() ? 2 * tolerance : 0, "dz");
+    }
   }
   context.clear();
   return clippedEntries;
@@ -236,6 +253,43 @@ void groupScales() {
   }
 }
 
+/// Zero points are learned beside and without A and B, by all three ways to the gradient.
+void zeroPoints() {
+  uint32_t seed = 101;
+  const auto asymmetric = [](Granularity granularity, int64_t group, int rank, Storage storage) {
+    QuantSpec spec = makeSpec(granularity, group, rank, storage);
+    spec.symmetric = false;
+    return spec;
+  };
+  for (const Storage storage : {Storage::FixedPoint, Storage::Integer, Storage::F32, Storage::BF16, Storage::F16}) {
+    for (const int rank : {0, 5}) {
+      for (const Granularity granularity : {Granularity::Tensor, Granularity::Channel}) {
+        const QuantSpec spec = asymmetric(granularity, 0, rank, storage);
+        Setting setting;
+        setting.tokens = 60;
+        expect(check({{spec, 40}}, setting, ++seed) > 20, "some entries are clipped");
+        setting.countOnly = true;
+        check({{spec, 150}}, setting, ++seed);
+      }
+      for (const int64_t group : {int64_t{4}, int64_t{43}, int64_t{172}}) {
+        QuantSpec spec = asymmetric(Granularity::Group, group, rank, storage);
+        Setting setting;
+        setting.tokens = 40;
+        check({{spec, 13}}, setting, ++seed);
+        spec.learnScales = spec.learnZeroPoints = false;
+        check({{spec, 13}}, setting, ++seed);
+      }
+    }
+  }
+  Setting setting;
+  setting.tokens = 40;
+  setting.type = DType::BF16;
+  check({{asymmetric(Granularity::Channel, 0, 5, Storage::FixedPoint), 40},
+         {asymmetric(Granularity::Group, 43, 5, Storage::FixedPoint), 24},
+         {makeSpec(Granularity::Channel, 0, 3), 20}},
+        setting, ++seed);
+}
+
 void wideRows() {
   // Rows longer than one chunk, groups that straddle its end.
   Setting setting;
@@ -274,6 +328,7 @@ int main(int argc, char** argv) {
               {"several linears share the input", severalLinearsShareTheInput},
               {"above the capacity: dense tiles", aboveTheCapacity},
               {"group scales: dense tiles", groupScales},
+              {"zero points", zeroPoints},
               {"rows longer than a chunk", wideRows},
               {"bf16 operands", bf16Operands}},
              argc, argv);

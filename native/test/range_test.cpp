@@ -90,6 +90,88 @@ void againstPlainSearch() {
   }
 }
 
+/// Against every zero point of every scale in double; and no worse than the symmetric search, whose grids are among
+/// these.
+void pairsAgainstPlainSearch() {
+  uint32_t seed = 1000;
+  for (const auto& [m, n, group] : {std::array<int64_t, 3>{5, 96, 24}, {70, 32, 8}}) {
+    for (const Granularity granularity : {Granularity::Tensor, Granularity::Channel, Granularity::Group}) {
+      for (const int bits : {2, 3, 4, 8}) {
+        for (size_t method = 1; method < std::size(kMethods); ++method) {
+          // Enough of each, without all of their products.
+          if ((++seed + method) % 3 == 0) continue;
+          QuantSpec spec;
+          spec.bits = bits;
+          spec.fractionBits = 0;
+          spec.granularity = granularity;
+          spec.groupSize = group;
+          spec.range = kMethods[method];
+          spec.symmetric = false;
+          TestLinear linear(spec, m, n, seed);
+          cpu::RangeSearch search{kMethods[method], static_cast<float>(spec.qmin()), static_cast<float>(spec.qmax()), 0,
+                                  spec.levels()};
+          std::vector<cpu::RangeResult> results(linear.scale0.size()), symmetric(results.size());
+          cpu::searchRanges(linear.weight.source, granularity, group, search, 2, results);
+          const cpu::RangeSearch plain{search.method, search.qmin, search.qmax, 0, 0};
+          cpu::searchRanges(linear.weight.source, granularity, group, plain, 2, symmetric);
+          context = describe(spec, m, n) + " method " + std::to_string(method);
+          const double tolerance = bits == 8 ? 5e-4 : 1e-5;
+          // Every eighth of many small groups.
+          for (size_t k = 0; k<results.size(); k += results.size()> 20 ? 8 : 1) {
+            const std::vector<float> x = sharing(linear, k);
+            float largest = 0;
+            for (const float value : x) largest = std::max(largest, std::abs(value));
+            const auto lossOf = [&](float scale, int zero) {
+              search.qmin = static_cast<float>(-zero);
+              search.qmax = static_cast<float>(spec.levels() - zero);
+              return plainLoss(x, scale, search, kPower[method]);
+            };
+            const float zero = results[k].zero;
+            expect(zero == std::nearbyint(zero) && zero >= 0 && zero <= static_cast<float>(spec.levels()),
+                   "the zero point is a code");
+            double best = HUGE_VAL;
+            // At 8 bits every seventh scale and zero point, and those around the winner.
+            const int stride = bits == 8 ? 7 : 1;
+            for (int c = 1; c <= 100; c += stride) {
+              const float scale = cpu::candidateScale(largest, c, static_cast<float>(spec.qmax()));
+              for (int z = 0; z <= spec.levels(); z += stride) best = std::min(best, lossOf(scale, z));
+            }
+            expectEqual(results[k].scale,
+                        cpu::candidateScale(largest, results[k].candidate, static_cast<float>(spec.qmax())),
+                        "scale of the candidate");
+            for (int z = std::max(0, static_cast<int>(zero) - 2);
+                 z <= std::min(spec.levels(), static_cast<int>(zero) + 2); ++z) {
+              best = std::min(best, lossOf(results[k].scale, z));
+            }
+            const double mine = lossOf(results[k].scale, static_cast<int>(zero));
+            expect(mine <= best * (1 + tolerance), "the winner's loss is the smallest");
+            expectNear(results[k].loss, mine, tolerance * mine, "loss");
+            expect(results[k].loss <= symmetric[k].loss, "no worse than the symmetric grid");
+          }
+        }
+      }
+    }
+  }
+}
+
+/// Weights on one side of zero: the grid lies there too, but for the one step that the coarse choice of scales may
+/// leave.
+void oneSided() {
+  context.clear();
+  std::vector<float> x = randomNormal(256, 5);
+  for (float& value : x) value = std::abs(value);
+  for (const Granularity granularity : {Granularity::Tensor, Granularity::Channel, Granularity::Group}) {
+    for (const float sign : {1.0F, -1.0F}) {
+      std::vector<float> signedX = x;
+      for (float& value : signedX) value *= sign;
+      std::vector<cpu::RangeResult> results(granularity == Granularity::Group ? 4 : 1);
+      cpu::searchRanges({signedX.data(), DType::F32, 1, 256}, granularity, 64, {RangeMethod::Mse, -8, 7, 0, 15}, 1,
+                        results);
+      for (const auto& result : results) expectNear(result.zero, sign > 0 ? 0 : 15, 1, "zero point");
+    }
+  }
+}
+
 void tiesGoToTheFirst() {
   // All losses of a zero row are 0.
   std::vector<float> zeros(48, 0.0F);
@@ -143,7 +225,13 @@ void sameOnEveryInstructionSet() {
       std::vector<double> expected(cpu::kCandidates), losses(cpu::kCandidates);
       cpu::baseline::rangeKernels.accumulate(arguments, expected.data());
       const cpu::SearchResult best = cpu::baseline::rangeKernels.search(arguments);
+      const cpu::PairArguments pairs{arguments, -2.5F, 3.5F, 7};
+      const cpu::PairResult pair = cpu::baseline::rangeKernels.searchPairs(pairs);
       const auto check = [&](const cpu::RangeKernels& kernels, const char* isa) {
+        const cpu::PairResult foundPair = kernels.searchPairs(pairs);
+        expectEqual(foundPair.candidate, pair.candidate, isa);
+        expectEqual(foundPair.zero, pair.zero, isa);
+        expectEqual(foundPair.loss, pair.loss, isa);
         std::fill(losses.begin(), losses.end(), 0.0);
         kernels.accumulate(arguments, losses.data());
         expect(losses == expected, std::string("losses with ") + isa);
@@ -162,6 +250,8 @@ void sameOnEveryInstructionSet() {
 
 int main(int argc, char** argv) {
   return run({{"against a plain search in double", againstPlainSearch},
+              {"scales and zero points against a plain search in double", pairsAgainstPlainSearch},
+              {"zero points of weights on one side of zero", oneSided},
               {"ties go to the first candidate", tiesGoToTheFirst},
               {"values that are not finite", notFinite},
               {"asymmetric min/max", asymmetric},

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/grid.h"
 #include "core/half.h"
 #include "core/packing.h"
 #include "core/types.h"
@@ -25,6 +26,7 @@ inline std::string describe(const QuantSpec& spec, int64_t m, int64_t n) {
   if (spec.granularity == Granularity::Tensor) text += " tensor";
   if (spec.granularity == Granularity::Channel) text += " channel";
   if (spec.granularity == Granularity::Group) text.append(" g").append(std::to_string(spec.groupSize));
+  if (!spec.symmetric) text += " asymmetric";
   return text.append(" r").append(std::to_string(spec.rank));
 }
 
@@ -50,6 +52,17 @@ class TestLinear {
     weight.spec = spec;
     weight.phi0 = phi0.data();
     weight.scale0 = scale0.data();
+    if (!spec.symmetric) {
+      zero0.resize(scale0.size());
+      weight.zero0 = zero0.data();
+      // Weights that do not lie around zero.
+      std::mt19937 generator(seed);
+      std::uniform_real_distribution<float> shift(-0.06F, 0.06F);
+      for (int64_t i = 0; i < m; ++i) {
+        const float by = shift(generator);
+        for (int64_t j = 0; j < n; ++j) w[static_cast<size_t>(i * n + j)] += by;
+      }
+    }
     weight.source = {w.data(), DType::F32, m, n};
     const auto r = static_cast<size_t>(spec.rank);
     a = randomNormal(static_cast<size_t>(m) * r, seed + 1, 1.0F);
@@ -57,15 +70,40 @@ class TestLinear {
     b = randomNormal(r * static_cast<size_t>(n), seed + 2, perTerm);
   }
 
-  /// Scales of this step: s0 moved by up to 5 %.
+  /// Scales of this step: s0 moved by up to 5 %, zero points by up to 1.2 steps.
   void moveScales(uint32_t seed) {
     std::mt19937 generator(seed);
     std::uniform_real_distribution<float> factor(0.95F, 1.05F);
     scale = scale0;
     for (float& value : scale) value *= factor(generator);
+    std::uniform_real_distribution<float> step(-1.2F, 1.2F);
+    zeroTheta = zero0;
+    for (float& value : zeroTheta) value += step(generator);
+    useZeroPoints();
+  }
+  /// Scales and zero points of the range search.
+  void keepScales() {
+    scale = scale0;
+    zeroTheta = zero0;
+    useZeroPoints();
+  }
+  void useZeroPoints() {
+    zero = zeroTheta;
+    for (float& value : zero) value = zeroPoint(value, weight.spec.levels());
   }
 
-  LowRank lowRank() const { return {a.data(), b.data(), scale.data()}; }
+  LowRank lowRank() const { return {a.data(), b.data(), scale.data(), weight.spec.symmetric ? nullptr : zero.data()}; }
+
+  struct Limits {
+    float low, high;
+  };
+  /// Integers of the grid of an entry, less its zero point.
+  Limits limits(int64_t i, int64_t j, const std::vector<float>& zeros) const {
+    const QuantSpec& spec = weight.spec;
+    if (spec.symmetric) return {static_cast<float>(spec.qmin()), static_cast<float>(spec.qmax())};
+    const float z = zeroPoint(zeros[scaleIndex(i, j)], spec.levels());
+    return {-z, static_cast<float>(spec.levels()) - z};
+  }
   size_t scaleIndex(int64_t i, int64_t j) const {
     const QuantSpec& spec = weight.spec;
     switch (spec.granularity) {
@@ -84,8 +122,7 @@ class TestLinear {
   float expectedCode(int64_t i, int64_t j) const {
     const QuantSpec& spec = weight.spec;
     const float x = source(i, j) / scale0[scaleIndex(i, j)];
-    const auto qmin = static_cast<float>(spec.qmin());
-    const auto qmax = static_cast<float>(spec.qmax());
+    const auto [qmin, qmax] = limits(i, j, zero0);
     switch (spec.storage) {
       case Storage::F32:
         return x;
@@ -124,7 +161,10 @@ class TestLinear {
       }
       case Storage::FixedPoint:
       case Storage::Integer:
-        return static_cast<float>(static_cast<int>(readCode(row, spec.codeBits(), j)) - (1 << (spec.codeBits() - 1)));
+        // Codes count from the lower end of the grid; that of a symmetric one lies at −2^(width − 1).
+        return static_cast<float>(readCode(row, spec.codeBits(), j)) +
+               limits(i, j, zero0).low *
+                   (spec.storage == Storage::Integer ? 1.0F : std::ldexp(1.0F, spec.fractionBits));
     }
     return 0;
   }
@@ -141,7 +181,7 @@ class TestLinear {
     double value = 0;        // before clipping
     double tieDistance = 0;  // of what was rounded
     bool inside = true;
-    double q = 0;
+    double q = 0;  // asymmetric: less the zero point
   };
   /// round(Z) in float64.
   Rounded rounded(int64_t i, int64_t j) const {
@@ -157,8 +197,9 @@ class TestLinear {
     Rounded result;
     result.tieDistance = std::abs(std::abs(z - std::floor(z)) - 0.5);
     result.value = std::nearbyint(z) + (spec.storage == Storage::Integer ? phi0Value : 0);
-    result.inside = result.value >= spec.qmin() && result.value <= spec.qmax();
-    result.q = std::min(std::max(result.value, static_cast<double>(spec.qmin())), static_cast<double>(spec.qmax()));
+    const auto [qmin, qmax] = limits(i, j, zero);
+    result.inside = result.value >= static_cast<double>(qmin) && result.value <= static_cast<double>(qmax);
+    result.q = std::min(std::max(result.value, static_cast<double>(qmin)), static_cast<double>(qmax));
     return result;
   }
 
@@ -166,6 +207,7 @@ class TestLinear {
   std::vector<float> w, a, b;
   std::vector<std::byte> phi0;
   std::vector<float> scale0, scale;
+  std::vector<float> zero0, zeroTheta, zero;  // asymmetric only
 };
 
 /// Z in float32 may differ from float64 by this much (|Z| up to 2^8, sums of 32 terms); closer to a tie either integer

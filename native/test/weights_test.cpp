@@ -38,12 +38,22 @@ std::vector<QuantSpec> storages(int bits) {
   return specs;
 }
 
-/// All storages × bits × granularities, on a rotating choice of shapes and ranks.
+/// All storages × bits × granularities on a rotating choice of shapes and ranks; asymmetric ones on a rotating choice
+/// of granularities too.
 void forAllSpecs(const std::function<void(const QuantSpec&, const Shape&, uint32_t seed)>& body) {
   uint32_t seed = 1;
   for (int bits = 2; bits <= 8; ++bits) {
+    std::vector<QuantSpec> specs = storages(bits);
     for (QuantSpec spec : storages(bits)) {
+      spec.symmetric = false;
+      specs.push_back(spec);
+    }
+    for (QuantSpec spec : specs) {
       for (const Granularity granularity : {Granularity::Tensor, Granularity::Channel, Granularity::Group}) {
+        if (!spec.symmetric && static_cast<uint32_t>(granularity) != (seed / 11) % 3) {
+          seed += 11;
+          continue;
+        }
         const Shape& shape = kShapes[seed % std::size(kShapes)];
         spec.granularity = granularity;
         spec.groupSize = granularity == Granularity::Group ? shape.group : 0;
@@ -90,21 +100,24 @@ void paddingDoesNotDependOnMemory() {
 }
 
 void centredCodesKeepRoundToNearest() {
-  for (int bits = 2; bits <= 7; ++bits) {
+  for (int walk = 0; walk < 12; ++walk) {
+    const int bits = 2 + walk % 6;
     for (int fraction = 1; bits + fraction <= 8; ++fraction) {
       QuantSpec spec;
       spec.bits = bits;
       spec.fractionBits = fraction;
       spec.code = FixedPointCode::Centred;
+      spec.symmetric = walk < 6;
       constexpr int64_t n = 4096;
       TestLinear linear(spec, 2, n, 5);
       const auto backend = makeBackend(1, cpu::CpuBackend::rebuildScratchBytes(2, n, 0));
       linear.scale0 = {0.125F, 0.0613F};
+      if (!spec.symmetric) linear.zero0 = {1.0F, static_cast<float>(spec.levels()) / 2};
       // Row 0 walks through every tie and both ends; row 1 is random.
       for (int64_t j = 0; j < n; ++j) linear.w[static_cast<size_t>(j)] = static_cast<float>(j - n / 2) / 32 * 0.125F;
       backend->encode(linear.weight);
       std::vector<float> trained(2 * n), nearest(2 * n);
-      linear.scale = linear.scale0;
+      linear.keepScales();
       backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {trained.data(), DType::F32, 2, n},
                              nullptr);
       backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::RoundToNearest,
@@ -145,7 +158,8 @@ void checkTrained(const QuantSpec& spec, const Shape& shape, uint32_t seed, floa
     for (int64_t j = 0; j < shape.n; ++j) {
       const auto at = static_cast<size_t>(i * shape.n + j);
       const float scale = group ? linear.scale[linear.scaleIndex(i, j)] : 1.0F;
-      const int q = static_cast<int>(readCode(merged.data() + i * rowBytes, spec.bits, j)) + spec.qmin();
+      const int code = static_cast<int>(readCode(merged.data() + i * rowBytes, spec.bits, j));
+      const int q = code + static_cast<int>(linear.limits(i, j, linear.zero).low);
       const bool listed = entry < rowStart.back() && entry < rowStart[static_cast<size_t>(i) + 1] &&
                           columns[static_cast<size_t>(entry)] == j;
       entry += listed;
@@ -156,8 +170,8 @@ void checkTrained(const QuantSpec& spec, const Shape& shape, uint32_t seed, floa
       }
       expectEqual(weight[at], static_cast<float>(q) * scale, "weight equals merged integer");
       expectEqual(half[at], bf16FromFloat(weight[at]), "bf16 weight");
-      const double start =
-          std::min<double>(std::max<double>(std::nearbyint(linear.phi(i, j)), spec.qmin()), spec.qmax());
+      const auto [low, high] = linear.limits(i, j, linear.zero0);
+      const double start = std::min<double>(std::max<double>(std::nearbyint(linear.phi(i, j)), low), high);
       flipped += q != static_cast<int>(start);
     }
   }
@@ -169,6 +183,12 @@ void checkTrained(const QuantSpec& spec, const Shape& shape, uint32_t seed, floa
   expectEqual(statistics.clipped, entry, "clipped");
   expectEqual(statistics.flipped, flipped, "flipped");
   expectNear(statistics.scaleDrift, drift / static_cast<double>(linear.scale.size()), 1e-12, "drift");
+  double zeroDrift = 0;
+  for (size_t i = 0; i < linear.zero.size(); ++i) {
+    zeroDrift += static_cast<double>(std::abs(linear.zero[i] - zeroPoint(linear.zero0[i], spec.levels())));
+  }
+  expectNear(statistics.zeroPointDrift, zeroDrift / static_cast<double>(linear.scale.size()), 1e-12,
+             "drift of the zero points");
 
   linear.weight.merged = merged.data();
   std::vector<float> again(size, -1);
@@ -272,8 +292,8 @@ void otherForms() {
         for (int64_t j = 0; j < shape.n; ++j) {
           const auto at = static_cast<size_t>(i * shape.n + j);
           const float s0 = linear.scale0[linear.scaleIndex(i, j)];
-          const float q = std::min(std::max(std::nearbyint(linear.w[at] / s0), static_cast<float>(spec.qmin())),
-                                   static_cast<float>(spec.qmax()));
+          const auto [low, high] = linear.limits(i, j, linear.zero0);
+          const float q = std::min(std::max(std::nearbyint(linear.w[at] / s0), low), high);
           expectEqual(nearest[at], spec.granularity == Granularity::Group ? q * s0 : q, "round to nearest");
           expectEqual(plain[at], linear.w[at], "float form");
           expectEqual(narrow[at], bf16FromFloat(linear.w[at]), "float form in bf16");
@@ -289,7 +309,7 @@ void sameBitsForAnyThreadCount() {
       const auto backend = backendFor(spec, shape, threads);
       TestLinear linear(spec, shape.m, shape.n, seed, 2.0F);
       backend->quantize(linear.weight);
-      linear.scale = linear.scale0;
+      linear.keepScales();
       const auto size = static_cast<size_t>(shape.m * shape.n);
       std::vector<float> all(size);
       std::vector<int64_t> rowStart(static_cast<size_t>(shape.m) + 1);
@@ -298,6 +318,7 @@ void sameBitsForAnyThreadCount() {
       backend->rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained,
                              {all.data(), DType::F32, shape.m, shape.n}, &clipped);
       all.insert(all.end(), linear.scale0.begin(), linear.scale0.end());
+      all.insert(all.end(), linear.zero0.begin(), linear.zero0.end());
       for (const std::byte value : linear.phi0) all.push_back(static_cast<float>(value));
       for (const int32_t column : columns) all.push_back(static_cast<float>(column));
       return all;
@@ -379,6 +400,25 @@ void refusedSpecs() {
       "centred codes without a fraction", "centred");
 }
 
+/// Rounded half to even into the grid; the gradient passes while the rounded number lies on it.
+void zeroPoints() {
+  context.clear();
+  QuantSpec spec;
+  spec.bits = 2;
+  spec.symmetric = false;
+  TestLinear linear(spec, 6, 8, 2);
+  const std::vector<float> theta = {-0.6F, -0.5F, 1.5F, 2.5F, 3.49F, 3.6F};
+  const std::vector<float> expected = {0.0F, 0.0F, 2.0F, 2.0F, 3.0F, 3.0F};
+  const std::vector<bool> passes = {false, true, true, true, true, false};
+  std::vector<float> scale(6, 0.5F), zero(6), rowScale(6);
+  const ScaleTask task{&linear.weight, nullptr, scale.data(), rowScale.data(), theta.data(), zero.data()};
+  makeBackend(2, 64)->materializeScales(std::span(&task, 1));
+  for (size_t i = 0; i < theta.size(); ++i) {
+    expectEqual(zero[i], expected[i], "zero point");
+    expectEqual(zeroPointPasses(theta[i], spec.levels()), static_cast<bool>(passes[i]), "gradient passes");
+  }
+}
+
 /// Against the definition: no number of the format is nearer, and of two equally near the even one is taken.
 void scalesOnGrid() {
   context.clear();
@@ -450,6 +490,7 @@ int main(int argc, char** argv) {
               {"round-to-nearest and float forms", otherForms},
               {"same bits for any number of threads", sameBitsForAnyThreadCount},
               {"trained scales and their gradients", trainedScales},
+              {"zero points and where their gradient passes", zeroPoints},
               {"scales of a 16-bit format: nearest number, ties to even", scalesOnGrid},
               {"scales of a 16-bit format: straight-through", scalesOfAFormat},
               {"specifications that are refused", refusedSpecs}},

@@ -2,7 +2,14 @@
 
 import type { LinearQuantization } from '../../native/binding/addon';
 import { LINEAR_NAMES, linearSize, type LinearName, type ModelShape } from '../formats/model-shape';
-import { byteSize, codeBits, packedRowBytes, quantizedLinears, scaleCount, type EngineLayout } from './memory-layout';
+import {
+  byteSize,
+  codeBits,
+  packedRowBytes,
+  quantizedLinears,
+  trainedNumbers,
+  type EngineLayout,
+} from './memory-layout';
 
 /** What reads the input of a block. */
 export const FIRST_INPUT_LINEARS: readonly LinearName[] = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'];
@@ -39,11 +46,7 @@ export interface StepCost {
 /** Cost of one optimiser step of `batchSize` sequences. */
 export function trainingStepCost(plan: EngineLayout, batchSize: number): StepCost {
   const micro = microBatchCost(plan, plan.activationCheckpointing === 'block' ? 2 : 1, true);
-  const trained = quantizedLinears(plan).reduce(
-    (total, linear) =>
-      total + linear.spec.rank * (linear.outputs + linear.inputs) + (linear.spec.learnScales ? scaleCount(linear) : 0),
-    0,
-  );
+  const trained = sumOf(quantizedLinears(plan), trainedNumbers);
   const repeats = batchSize / plan.microBatchSize;
   // AdamW reads value, gradient and both moments and writes three of them; clearing and the norm touch gradients again.
   return { ...scale(micro, repeats), bytes: { ...scale(micro, repeats).bytes, optimizer: trained * 4 * 9 } };

@@ -3,20 +3,20 @@
 import type { LinearQuantization } from '../../native/binding/addon';
 import type { ModelShape } from '../formats/model-shape';
 import { sumOf } from './cost';
-import { packedRowBytes, quantizedLinears, scaleCount } from './memory-layout';
+import { mergedBytes, quantizedLinears, scaleCount, trainedNumbers, zeroPointCount } from './memory-layout';
 import type { Experiment } from './schema';
 
 /** Headers, trainer.json and the blocks of the file system, a checkpoint. */
 const CHECKPOINT_EXTRA = 256 * 1024;
 
 export interface DiskPlan {
-  /** One checkpoint: A, B, scales and their two moments, float32. */
+  /** One checkpoint: A, B, scales, zero points and their two moments, float32. */
   readonly checkpoint: number;
   /** Most checkpoints that lie there at once: those kept, the best, and the one being written. */
   readonly checkpoints: number;
-  /** Scales of the range search, written once. */
+  /** Scales and zero points of the range search, written once. */
   readonly base: number;
-  /** Merged integers and scales. */
+  /** Merged integers, scales and zero points. */
   readonly merged: number;
   readonly total: number;
 }
@@ -27,15 +27,11 @@ export function planDisk(
   linears: Readonly<Record<string, LinearQuantization | null>>,
 ): DiskPlan {
   const quantized = quantizedLinears({ shape, linears });
-  const trained = sumOf(
-    quantized,
-    (linear) =>
-      linear.spec.rank * (linear.outputs + linear.inputs) + (linear.spec.learnScales ? scaleCount(linear) : 0),
-  );
+  const trained = sumOf(quantized, trainedNumbers);
   const training = experiment.quantization.method !== 'rtn';
   const checkpoint = training ? trained * 4 * 3 + CHECKPOINT_EXTRA : 0;
   const checkpoints = training ? experiment.checkpoint.keep + 2 : 0;
-  const base = sumOf(quantized, (linear) => scaleCount(linear) * 4);
-  const merged = sumOf(quantized, (linear) => linear.outputs * packedRowBytes(linear.spec.bits, linear.inputs)) + base;
+  const base = sumOf(quantized, (linear) => (scaleCount(linear) + zeroPointCount(linear)) * 4);
+  const merged = sumOf(quantized, mergedBytes);
   return { checkpoint, checkpoints, base, merged, total: checkpoint * checkpoints + base + merged };
 }

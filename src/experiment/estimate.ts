@@ -5,7 +5,7 @@ import type { ModelShape } from '../formats/model-shape';
 import { secondsOf, type Calibration } from './calibration';
 import { evaluationCost, sumOf, trainingStepCost, type StepCost } from './cost';
 import { planDisk, type DiskPlan } from './disk';
-import { packedRowBytes, quantizedLinears, scaleCount } from './memory-layout';
+import { mergedBytes, quantizedLinears, trainedNumbers } from './memory-layout';
 import { layoutOf, planEvaluation, planRun, type Machine, type RunPlan } from './planner';
 import { divisors } from './rules';
 import type { Experiment } from './schema';
@@ -46,7 +46,7 @@ export interface Estimate {
   readonly fits: boolean;
   readonly quantizedWeights: number;
   readonly trainedParameters: number;
-  /** Of the quantized linears after merging, scales included. */
+  /** Of the quantized linears after merging, scales and zero points included. */
   readonly bitsPerWeight: number;
   readonly cost: StepCost;
   /** The rates were measured here, not guessed from the processor. */
@@ -73,10 +73,6 @@ export function estimate(input: EstimateInput): Estimate {
   const disk = planDisk(experiment, shape, plan.linears);
   const quantized = quantizedLinears(plan.input);
   const weights = sumOf(quantized, ({ outputs, inputs }) => outputs * inputs);
-  const mergedBytes = sumOf(
-    quantized,
-    (linear) => linear.outputs * packedRowBytes(linear.spec.bits, linear.inputs) + scaleCount(linear) * 4,
-  );
   return {
     name: experiment.name,
     plan,
@@ -86,12 +82,8 @@ export function estimate(input: EstimateInput): Estimate {
     limit: plan.memoryLimit,
     fits,
     quantizedWeights: weights,
-    trainedParameters: sumOf(
-      quantized,
-      (linear) =>
-        linear.spec.rank * (linear.outputs + linear.inputs) + (linear.spec.learnScales ? scaleCount(linear) : 0),
-    ),
-    bitsPerWeight: weights === 0 ? 0 : (mergedBytes * 8) / weights,
+    trainedParameters: sumOf(quantized, trainedNumbers),
+    bitsPerWeight: weights === 0 ? 0 : (sumOf(quantized, mergedBytes) * 8) / weights,
     cost,
     calibrated: calibration.measured,
     secondsPerStep,

@@ -48,6 +48,9 @@ export function resolveLinear({ quantization }: Experiment, name: string): Linea
   const written = own.fractionBits === undefined ? quantization.fractionBits : own.fractionBits;
   const fractionBits = storage === 'fixed-point' ? (written ?? 8 - bits) : 0;
   const encoding = own.encoding ?? quantization.encoding;
+  const learnScales = trained && (own.learnScales ?? quantization.learnScales);
+  const symmetric = own.symmetric ?? quantization.weights.symmetric;
+  const learnZeroPoints = learnScales && (own.learnZeroPoints ?? quantization.learnZeroPoints);
   return {
     bits,
     groupSize: groupSizeOf(own.granularity ?? quantization.weights.granularity),
@@ -57,10 +60,16 @@ export function resolveLinear({ quantization }: Experiment, name: string): Linea
     range: own.range ?? quantization.weights.range,
     scaleDomain: own.scaleDomain ?? quantization.weights.scaleDomain,
     scaleFormat: own.scaleFormat ?? quantization.weights.scaleFormat,
-    learnScales: trained && (own.learnScales ?? quantization.learnScales),
+    learnScales,
+    ...(symmetric ? {} : { symmetric, learnZeroPoints }),
     rank: trained ? (own.rank ?? quantization.lowRank.rank) : 0,
     alpha: own.alpha ?? quantization.lowRank.alpha,
   };
+}
+
+/** Some linear has zero points. */
+export function hasZeroPoints({ quantization: { weights, layers } }: Experiment): boolean {
+  return !weights.symmetric || layers.some((layer) => layer.symmetric === false);
 }
 
 /** As LinearQuantization counts: 0 per tensor, −1 per channel, else the group. */

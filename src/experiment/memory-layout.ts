@@ -101,11 +101,35 @@ export function packedRowBytes(width: number, inputs: number): number {
 
 /** Of a scale as it is stored beside the integers. */
 export const SCALE_BITS = 32;
+/** Of a zero point, likewise: a byte at every bit-width. */
+export const ZERO_POINT_BITS = 8;
 
 /** Scales of a linear: one, one an output, or one a group. */
 export function scaleCount({ spec, outputs, inputs }: Pick<QuantizedLinear, 'spec' | 'outputs' | 'inputs'>): number {
   if (spec.groupSize === 0) return 1;
   return spec.groupSize < 0 ? outputs : outputs * (inputs / spec.groupSize);
+}
+
+/** Zero points of a linear: as many as scales where its grid is asymmetric. */
+export function zeroPointCount(linear: QuantizedLinear): number {
+  return linear.spec.symmetric === false ? scaleCount(linear) : 0;
+}
+
+/** Numbers that training changes: A, B, scales and zero points. */
+export function trainedNumbers(linear: QuantizedLinear): number {
+  const { spec, outputs, inputs } = linear;
+  const scales = spec.learnScales ? scaleCount(linear) : 0;
+  return spec.rank * (outputs + inputs) + scales + (trainsZeroPoints(spec) ? zeroPointCount(linear) : 0);
+}
+
+export function trainsZeroPoints({ symmetric, learnZeroPoints }: LinearQuantization): boolean {
+  return symmetric === false && learnZeroPoints === true;
+}
+
+/** Bytes of a merged linear: codes, float32 scales, and a byte a zero point. */
+export function mergedBytes(linear: QuantizedLinear): number {
+  const codes = linear.outputs * packedRowBytes(linear.spec.bits, linear.inputs);
+  return codes + (scaleCount(linear) * SCALE_BITS + zeroPointCount(linear) * ZERO_POINT_BITS) / 8;
 }
 
 export function memoryParts(plan: EngineLayout): MemoryParts {
@@ -131,6 +155,7 @@ function quantizedWeights(plan: EngineLayout): number {
   for (const linear of quantizedLinears(plan)) {
     sum.bytes(linear.outputs * packedRowBytes(codeBits(linear.spec), linear.inputs));
     sum.floats(scaleCount(linear));
+    sum.floats(zeroPointCount(linear));
   }
   return sum.highest();
 }
@@ -142,6 +167,7 @@ function trained(sum: Sum, linear: QuantizedLinear, scales: boolean): void {
     sum.floats(spec.rank * inputs);
   }
   if (scales) sum.floats(scaleCount(linear));
+  if (trainsZeroPoints(spec)) sum.floats(zeroPointCount(linear));
 }
 
 function parameters(plan: EngineLayout): number {
@@ -149,6 +175,7 @@ function parameters(plan: EngineLayout): number {
   for (const linear of quantizedLinears(plan)) {
     trained(sum, linear, true);
     sum.floats(scaleCount(linear)); // linear domain, floored
+    sum.floats(zeroPointCount(linear)); // integers
     if (linear.spec.groupSize <= 0) sum.floats(linear.outputs); // one a row, for the epilogues
   }
   return sum.highest();

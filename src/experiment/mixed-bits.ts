@@ -5,7 +5,14 @@
 
 import { applyTextEdits, ExperimentDocument } from './document';
 import { matchesGlob, overridesFor } from './linears';
-import { quantizedLinears, SCALE_BITS, scaleCount, type EngineLayout } from './memory-layout';
+import {
+  quantizedLinears,
+  SCALE_BITS,
+  scaleCount,
+  ZERO_POINT_BITS,
+  zeroPointCount,
+  type EngineLayout,
+} from './memory-layout';
 import type { TextEdit } from './problem';
 import type { Experiment, LayerOverride } from './schema';
 import { spaced } from './spaced';
@@ -14,7 +21,7 @@ export interface LinearSize {
   readonly name: string;
   /** Weights of the linear. */
   readonly weights: number;
-  /** Bits of its scales, the same at every bit-width. */
+  /** Bits of its scales and zero points, the same at every bit-width. */
   readonly scaleBits: number;
 }
 
@@ -23,7 +30,7 @@ export function linearSizes(layout: Pick<EngineLayout, 'shape' | 'linears'>): Li
   return quantizedLinears(layout).map((linear) => ({
     name: linear.name,
     weights: linear.outputs * linear.inputs,
-    scaleBits: scaleCount(linear) * SCALE_BITS,
+    scaleBits: scaleCount(linear) * SCALE_BITS + zeroPointCount(linear) * ZERO_POINT_BITS,
   }));
 }
 

@@ -2,6 +2,7 @@
 
 import { withDefaults } from './defaults';
 import { ExperimentDocument, MAX_DEPTH, nestedTooDeep, valueOf } from './document';
+import { hasZeroPoints } from './linears';
 import { pathText, type Fix, type Problem } from './problem';
 import { rules, type Finding } from './rules';
 import { ExperimentSchema, type Experiment } from './schema';
@@ -54,10 +55,15 @@ export function parseExperiment(text: string, file: string): ParsedExperiment {
   const [first] = runs;
   if (first === undefined || problems.some(({ severity }) => severity === 'error')) return { problems };
   if (sweep.axes.length === 0) {
-    return { experiment: { ...first.experiment, name: first.experiment.name || nameOf(file) }, problems };
+    return { experiment: { ...onDevice(first.experiment), name: first.experiment.name || nameOf(file) }, problems };
   }
-  const named = runs.map((run) => ({ ...run, experiment: { ...run.experiment, name: nameInSweep(run) } }));
+  const named = runs.map((run) => ({ ...run, experiment: { ...onDevice(run.experiment), name: nameInSweep(run) } }));
   return { experiment: named[0]?.experiment ?? first.experiment, sweep: named, problems };
+}
+
+/** "auto" means the CPU where nothing else computes what the experiment asks for. */
+function onDevice(experiment: Experiment): Experiment {
+  return experiment.device === 'auto' && hasZeroPoints(experiment) ? { ...experiment, device: 'cpu' } : experiment;
 }
 
 /** Characters of a name that the schema takes. */

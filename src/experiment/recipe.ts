@@ -65,6 +65,12 @@ const settings: readonly Setting[] = [
     note: 'Grid search over the exponent, picked per setting by rounding to nearest; lp-4 is published for 4 bits per channel.',
   },
   {
+    path: ['quantization', 'weights', 'symmetric'],
+    read: ({ quantization }) => quantization.weights.symmetric,
+    recipe: ({ quantization }) => [quantization.weights.bits !== 2],
+    note: 'Symmetric at 3 and 4 bits; the 2-bit results have zero points.',
+  },
+  {
     path: ['quantization', 'weights', 'scaleDomain'],
     read: ({ quantization }) => quantization.weights.scaleDomain,
     recipe: () => ['linear'],

@@ -2,6 +2,7 @@
 // in itself, so that one mistake gives one message.
 
 import { quoted } from './allowed';
+import { hasZeroPoints } from './linears';
 import { memoryLimitBytes } from './memory-limit';
 import type { KeyPath } from './problem';
 import type { Experiment, LayerOverride } from './schema';
@@ -103,6 +104,50 @@ export const rules: readonly Rule[] = [
         message:
           'quantization.lowRank.rank: 0 with learnScales false leaves nothing to train; use a rank such as 32, learnScales true, or method "rtn"',
         replacements: [32],
+      };
+    },
+  },
+  {
+    reads: ['device', 'quantization.weights.symmetric', 'quantization.layers'],
+    *check(experiment) {
+      const { device, quantization } = experiment;
+      if (!device.startsWith('cuda') || !hasZeroPoints(experiment)) return;
+      const place = quantization.weights.symmetric
+        ? 'an entry of quantization.layers has symmetric false'
+        : 'quantization.weights.symmetric is false';
+      yield {
+        path: ['device'],
+        value: device,
+        message: `device: ${quoted(device)} cannot compute asymmetric weights (${place}); use "cpu", or "auto", which then means the CPU`,
+        replacements: ['cpu', 'auto'],
+      };
+    },
+  },
+  {
+    reads: ['quantization.weights.symmetric', 'quantization.layers', 'training.learningRate.zeroPoints'],
+    *check(experiment) {
+      const { zeroPoints } = experiment.training.learningRate;
+      if (zeroPoints === null || hasZeroPoints(experiment)) return;
+      yield {
+        path: ['training', 'learningRate', 'zeroPoints'],
+        value: zeroPoints,
+        severity: 'warning',
+        message: `training.learningRate.zeroPoints: ${String(zeroPoints)} has no effect with symmetric weights, which have no zero points; use null, or quantization.weights.symmetric false`,
+        replacements: [null],
+      };
+    },
+  },
+  {
+    reads: ['quantization.weights.symmetric', 'quantization.layers', 'quantization.learnZeroPoints'],
+    *check(experiment) {
+      if (experiment.quantization.learnZeroPoints || hasZeroPoints(experiment)) return;
+      yield {
+        path: ['quantization', 'learnZeroPoints'],
+        value: false,
+        severity: 'warning',
+        message:
+          'quantization.learnZeroPoints: false has no effect with symmetric weights, which have no zero points; use true, or quantization.weights.symmetric false',
+        replacements: [true],
       };
     },
   },

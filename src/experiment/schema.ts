@@ -54,6 +54,14 @@ const granularity = Type.Union(
   }),
 );
 
+const symmetric = Type.Boolean(
+  prose({
+    description:
+      'true: the grid reaches equally far on both sides of zero. false: every scale has a zero point, an integer that moves its grid to where the weights lie; computed on the CPU only.',
+    hint: 'The published results have zero points at 2 bits, and none at 3 and 4.',
+  }),
+);
+
 const scaleDomain = choice(
   {
     linear: 'The scale itself is trained.',
@@ -92,7 +100,11 @@ const storage = choice(
 const bits = Type.Integer({
   minimum: 2,
   maximum: 8,
-  ...prose({ description: 'Bits of a quantized weight: integers from −2^(bits−1) to 2^(bits−1) − 1.', unit: 'bits' }),
+  ...prose({
+    description:
+      'Bits of a quantized weight: integers from −2^(bits−1) to 2^(bits−1) − 1, asymmetric from 0 to 2^bits − 1 less the zero point.',
+    unit: 'bits',
+  }),
 });
 
 const fractionBits = Type.Union(
@@ -134,6 +146,13 @@ const learnScales = Type.Boolean(
   }),
 );
 
+const learnZeroPoints = Type.Boolean(
+  prose({
+    description:
+      'Train the zero points of asymmetric weights together with the scales, at learningRate.zeroPoints; false leaves them where the range search put them. Has no effect while learnScales is false.',
+  }),
+);
+
 /** One entry of `quantization.layers`: settings for the linears whose full name matches. */
 export const LayerOverrideSchema = Type.Object(
   {
@@ -150,12 +169,14 @@ export const LayerOverrideSchema = Type.Object(
     range: Type.Optional(rangeMethod),
     scaleDomain: Type.Optional(scaleDomain),
     scaleFormat: Type.Optional(scaleFormat),
+    symmetric: Type.Optional(symmetric),
     storage: Type.Optional(storage),
     fractionBits: Type.Optional(fractionBits),
     encoding: Type.Optional(encoding),
     rank: Type.Optional(rank),
     alpha: Type.Optional(alpha),
     learnScales: Type.Optional(learnScales),
+    learnZeroPoints: Type.Optional(learnZeroPoints),
   },
   { additionalProperties: false, ...prose({ description: 'Other settings for the linears whose full name matches.' }) },
 );
@@ -245,6 +266,7 @@ const quantization = section(
         range: withDefault(rangeMethod, 'lp-4'),
         scaleDomain: withDefault(scaleDomain, 'linear'),
         scaleFormat: withDefault(scaleFormat, 'fp32'),
+        symmetric: withDefault(symmetric, true),
       },
       { description: 'The grid of the quantized weights.' },
     ),
@@ -256,6 +278,7 @@ const quantization = section(
       { description: 'The trained low-rank term alpha/rank · A·B.' },
     ),
     learnScales: withDefault(learnScales, true),
+    learnZeroPoints: withDefault(learnZeroPoints, true),
     layers: withDefault(
       Type.Array(LayerOverrideSchema, prose({ description: 'Exceptions for some linears: mixed bits, exclusions.' })),
       [],
@@ -299,6 +322,17 @@ const training = section(
       {
         lowRank: withDefault(learningRate('Peak learning rate of A and B.'), 1e-3),
         scales: withDefault(learningRate('Peak learning rate of the scales.'), 1e-5),
+        zeroPoints: withDefault(
+          Type.Union(
+            [Type.Number({ minimum: 0, maximum: 1 }), Type.Null()],
+            prose({
+              description:
+                'Peak learning rate of the zero points of asymmetric weights, in steps of the grid; null: that of the scales.',
+              hint: 'A zero point moves once it is half a step from where it was: rates far below one over the number of steps leave it where it is.',
+            }),
+          ),
+          null,
+        ),
       },
       { description: 'Peak learning rates of AdamW.' },
     ),

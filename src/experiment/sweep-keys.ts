@@ -48,6 +48,7 @@ const LABELS: Readonly<Record<string, string>> = {
   'quantization.lowRank.alpha': 'alpha',
   'training.learningRate.lowRank': 'lr',
   'training.learningRate.scales': 'lr-scales',
+  'training.learningRate.zeroPoints': 'lr-zero-points',
   'training.seed': 'seed',
   'training.steps': 'steps',
   'training.batchSize': 'batch',

@@ -11,7 +11,8 @@ export interface WeightSample {
 }
 
 export interface WeightGrid {
-  /** Ends of the histogram, in units of the grid's reach s·2^(bits−1): levels lie at k/2^(bits−1) from −1 on. */
+  /** Ends of the histogram, in units of the grid's reach s·2^(bits−1): levels lie at k/2^(bits−1) from −1 on. Where rows have
+   *  zero points of their own, weights and levels are shown from the middle of their grid: (w/s + z)/2^(bits−1) − 1. */
   readonly low: number;
   readonly high: number;
   /** Weights in each bin; what lies outside is counted in the first and last. */
@@ -48,7 +49,7 @@ export function searchScale(values: Float32Array, bits: number, range: LinearQua
     const scale = Math.max(Math.fround(step * candidate) / highest, SCALE_FLOOR);
     let loss = 0;
     for (const value of values) {
-      const error = Math.abs(value - scale * integerOf(value / scale, highest));
+      const error = Math.abs(value - scale * integerOf(value / scale, -highest - 1, highest));
       loss += power === 2 ? error * error : power === 4 ? (error * error) ** 2 : error ** power;
       // A sum that only grows cannot win any more.
       if (loss >= best.loss) break;
@@ -58,11 +59,62 @@ export function searchScale(values: Float32Array, bits: number, range: LinearQua
   return best.scale;
 }
 
+export interface Grid {
+  readonly scale: number;
+  /** Integers that w/s is rounded to: 2^bits of them from here on. */
+  readonly lowest: number;
+}
+
+/** Starting scale and zero point of weights that share one: the scales of {@link searchScale}, each with the zero point that
+ *  loses least. For one scale the loss is convex in the zero point, so its neighbours tell. */
+export function searchGrid(values: Float32Array, bits: number, range: LinearQuantization['range']): Grid {
+  const levels = 2 ** bits - 1;
+  let [low, high] = [0, 0];
+  for (const value of values) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  if (range === 'minmax' || low === high) {
+    const scale = Math.max((Math.max(high, SCALE_FLOOR) - low) / levels, SCALE_FLOOR);
+    return { scale, lowest: -limited(roundEven(-low / scale), levels) };
+  }
+  const power = range === 'mse' ? 2 : Number(range.slice('lp-'.length));
+  const lossAt = (scale: number, zero: number, limit: number): number => {
+    let loss = 0;
+    for (const value of values) {
+      const error = Math.abs(value - scale * integerOf(value / scale, -zero, levels - zero));
+      loss += power === 2 ? error * error : power === 4 ? (error * error) ** 2 : error ** power;
+      if (loss >= limit) break;
+    }
+    return loss;
+  };
+  const step = Math.fround(Math.max(high, -low) / CANDIDATES);
+  let middle = (low + high) / 2;
+  let best = { scale: 1, zero: 0, loss: Number.POSITIVE_INFINITY };
+  for (let candidate = CANDIDATES; candidate >= 1; candidate--) {
+    const scale = Math.max(Math.fround(step * candidate) / (2 ** (bits - 1) - 1), SCALE_FLOOR);
+    let zero = limited(roundEven(levels / 2 - middle / scale), levels);
+    let loss = lossAt(scale, zero, Number.POSITIVE_INFINITY);
+    for (const direction of [1, -1]) {
+      const from = zero;
+      while (zero + direction >= 0 && zero + direction <= levels) {
+        const next = lossAt(scale, zero + direction, loss);
+        if (next >= loss) break;
+        [loss, zero] = [next, zero + direction];
+      }
+      if (zero !== from) break;
+    }
+    middle = (levels / 2 - zero) * scale;
+    if (loss <= best.loss) best = { scale, zero, loss };
+  }
+  return { scale: best.scale, lowest: -best.zero };
+}
+
 /** Histogram and error of a sample under a linear's settings. Rows are whole rows of the weight; a scale per tensor is searched
  *  on the sample alone. */
 export function weightGrid(
   { rows, columns, values }: WeightSample,
-  { bits, groupSize, range }: Pick<LinearQuantization, 'bits' | 'groupSize' | 'range'>,
+  { bits, groupSize, range, symmetric = true }: Pick<LinearQuantization, 'bits' | 'groupSize' | 'range' | 'symmetric'>,
   bins = 120,
 ): WeightGrid {
   const highest = 2 ** (bits - 1) - 1;
@@ -72,17 +124,20 @@ export function weightGrid(
   const error = new Float64Array(bins);
   let [clipped, zeros, noise, signal] = [0, 0, 0, 0];
   for (const part of sharing(rows, columns, values, groupSize)) {
-    const scale = searchScale(part, bits, range);
+    const { scale, lowest } = symmetric
+      ? { scale: searchScale(part, bits, range), lowest: -highest - 1 }
+      : searchGrid(part, bits, range);
     const unit = scale * (highest + 1);
+    const middle = scale * (lowest + highest + 1);
     for (const value of part) {
       const ratio = value / scale;
-      const integer = integerOf(ratio, highest);
+      const integer = integerOf(ratio, lowest, lowest + 2 * highest + 1);
       const wrong = value - scale * integer;
       if (Math.abs(ratio - integer) > 0.5) clipped++;
       if (integer === 0) zeros++;
       noise += wrong * wrong;
       signal += value * value;
-      const place = Math.floor(((value / unit - low) / (high - low)) * bins);
+      const place = Math.floor((((value - middle) / unit - low) / (high - low)) * bins);
       const bin = Math.min(bins - 1, Math.max(0, place));
       counts[bin] = (counts[bin] ?? 0) + 1;
       error[bin] = (error[bin] ?? 0) + Math.abs(wrong) / unit;
@@ -117,7 +172,15 @@ function* sharing(rows: number, columns: number, values: Float32Array, groupSize
   }
 }
 
-function integerOf(ratio: number, highest: number): number {
-  const rounded = ratio + ROUNDER - ROUNDER;
-  return rounded > highest ? highest : rounded < -highest - 1 ? -highest - 1 : rounded;
+function integerOf(ratio: number, lowest: number, highest: number): number {
+  const rounded = roundEven(ratio);
+  return rounded > highest ? highest : rounded < lowest ? lowest : rounded;
+}
+
+function roundEven(value: number): number {
+  return value + ROUNDER - ROUNDER;
+}
+
+function limited(zero: number, levels: number): number {
+  return Math.min(Math.max(zero, 0), levels);
 }

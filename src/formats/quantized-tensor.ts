@@ -1,5 +1,6 @@
 // The integers and scales of one quantized linear, as the trainer merges them and every export format takes them:
-// Ŵ = s ∘ Q, Q in [−2^(bits−1), 2^(bits−1) − 1].
+// Ŵ = s ∘ Q, Q in [−2^(bits−1), 2^(bits−1) − 1]; with zero points Ŵ = s ∘ (Q − z), Q and z in [0, 2^bits − 1]. Either way the
+// stored codes are 0 … 2^bits − 1 and Ŵ = s ∘ (code − z) where a symmetric linear has z = 2^(bits−1).
 
 /** A merged linear. Its numbers are read when they are asked for, so that no more than one linear need be in memory. */
 export interface QuantizedTensor {
@@ -13,7 +14,9 @@ export interface QuantizedTensor {
   readonly groupSize: number;
   /** s, row after row. */
   scales(): Promise<Float32Array>;
-  /** Offset codes Q + 2^(bits−1): a little-endian bit stream a row, {@link packedRowBytes} long. */
+  /** z, one a scale in the order of the scales; absent: the grid is symmetric. */
+  zeroPoints?(): Promise<Uint8Array>;
+  /** Offset codes Q + 2^(bits−1), with zero points Q itself: a little-endian bit stream a row, {@link packedRowBytes} long. */
   codes(): Promise<Uint8Array>;
 }
 

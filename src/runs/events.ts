@@ -30,7 +30,8 @@ export interface StepEvent {
   readonly step: number;
   /** Mean cross-entropy of the step's predicted tokens, nats. */
   readonly loss: number | null;
-  readonly learningRate: { readonly lowRank: number; readonly scales: number };
+  /** `zeroPoints`: of runs that train them. */
+  readonly learningRate: { readonly lowRank: number; readonly scales: number; readonly zeroPoints?: number };
   /** Global L2 norm before clipping. */
   readonly gradientNorm: number | null;
   /** Tokens of this step. */
@@ -91,6 +92,8 @@ export interface LayerEvent {
   readonly weights: number;
   /** Mean |s − s0| / s0. */
   readonly scaleDrift: number | null;
+  /** Mean |z − z0| of the integer zero points; only of asymmetric linears. */
+  readonly zeroPointDrift?: number | null;
 }
 
 export type LayersEvent = LayerEvent | ResumeEvent;

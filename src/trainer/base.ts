@@ -1,5 +1,6 @@
-// The base of a run: s0 and Φ0, which never change. Only s0 is stored (base/scales.safetensors), with a digest over both: Φ0
-// follows from s0 and the model folder, and the digest tells whether it still does.
+// The base of a run: s0, z0 and Φ0, which never change. Only s0 and z0 are stored (base/scales.safetensors: `L` the scales of
+// linear L, `L.zeroPoints` the unrounded zero points of an asymmetric one), with a digest over all: Φ0 follows from them and
+// the model folder, and the digest tells whether it still does.
 
 import path from 'node:path';
 import { existsSync } from 'node:fs';
@@ -8,6 +9,9 @@ import { UserError } from '../errors';
 import type { FileSystem } from '../formats/file-system';
 import { SafetensorsFile } from '../formats/safetensors-file';
 import { writeSafetensors } from '../formats/safetensors-writer';
+
+/** End of the names of tensors that hold zero points. */
+const ZERO_POINTS = '.zeroPoints';
 
 export function baseFolder(runDirectory: string): string {
   return path.join(runDirectory, 'base');
@@ -18,7 +22,7 @@ function scalesFile(runDirectory: string): string {
 }
 
 export interface LoadBaseOptions {
-  readonly engine: Pick<Engine, 'load' | 'initialScales' | 'baseDigest'>;
+  readonly engine: Pick<Engine, 'load' | 'initialScales' | 'initialZeroPoints' | 'baseDigest'>;
   readonly runDirectory: string;
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
   readonly modelFolder: string;
@@ -43,7 +47,7 @@ export async function loadBase(options: LoadBaseOptions): Promise<string> {
     return digest;
   }
   const stored = await readBase(file);
-  await engine.load({ scales: stored.scales, ...progress });
+  await engine.load({ scales: stored.scales, zeroPoints: stored.zeroPoints, ...progress });
   const digest = await engine.baseDigest();
   if (digest !== stored.digest) {
     throw new UserError('BaseChanged', `${options.modelFolder}: not the weights that this run was started with`, {
@@ -59,26 +63,40 @@ async function storeBase(
   file: string,
   digest: string,
 ): Promise<void> {
-  const names = Object.keys(linears).filter((name) => linears[name] !== null);
+  const tensor = async (name: string, values: Promise<Float32Array>) => {
+    const data = await values;
+    return { name, dtype: 'F32' as const, shape: [data.length], data };
+  };
   const tensors = await Promise.all(
-    names.map(async (name) => {
-      const data = await engine.initialScales(name);
-      return { name, dtype: 'F32' as const, shape: [data.length], data };
-    }),
+    Object.entries(linears).flatMap(([name, spec]) => [
+      ...(spec === null ? [] : [tensor(name, engine.initialScales(name))]),
+      ...(spec?.symmetric === false ? [tensor(name + ZERO_POINTS, engine.initialZeroPoints(name))] : []),
+    ]),
   );
   await fileSystem.mkdir(baseFolder(runDirectory));
   await writeSafetensors(file, tensors, { fileSystem, metadata: { format: 'lrqat-base', digest } });
   await fileSystem.syncFolder(runDirectory);
 }
 
-async function readBase(file: string): Promise<{ scales: Record<string, Float32Array>; digest: string }> {
+interface StoredBase {
+  readonly scales: Record<string, Float32Array>;
+  readonly zeroPoints: Record<string, Float32Array>;
+  readonly digest: string;
+}
+
+async function readBase(file: string): Promise<StoredBase> {
   const opened = await SafetensorsFile.open(file);
   try {
     const digest = opened.metadata['digest'];
     if (digest === undefined) throw new UserError('DamagedFile', `${file}: has no digest`);
     const scales: Record<string, Float32Array> = {};
-    for (const name of opened.tensors.keys()) scales[name] = await opened.readTensorAs(name, 'F32');
-    return { scales, digest };
+    const zeroPoints: Record<string, Float32Array> = {};
+    for (const name of opened.tensors.keys()) {
+      const values = await opened.readTensorAs(name, 'F32');
+      if (name.endsWith(ZERO_POINTS)) zeroPoints[name.slice(0, -ZERO_POINTS.length)] = values;
+      else scales[name] = values;
+    }
+    return { scales, zeroPoints, digest };
   } finally {
     await opened.close();
   }

@@ -1,6 +1,7 @@
 // merged.safetensors: the result of a run, the integers of every quantized linear with their scales. For linear L of m
 // outputs: `L.codes` U8 [m, bytes of a packed row] (offset codes Q + 2^(bits−1), little-endian bit stream, rows padded to 32
-// codes) and `L.scales` F32. What is not quantized stays in the model folder.
+// codes) and `L.scales` F32; Ŵ = s ∘ Q. A linear with an asymmetric grid has codes that are Q itself and `L.zeroPoints` U8 in
+// the shape of its scales; Ŵ = s ∘ (Q − z). What is not quantized stays in the model folder.
 
 import path from 'node:path';
 import type { Engine, LinearQuantization } from '../../native/binding/addon';
@@ -23,12 +24,22 @@ export function mergedFile(runDirectory: string): string {
 export async function writeMerged(
   fileSystem: FileSystem,
   file: string,
-  engine: Pick<Engine, 'merge' | 'scales'>,
+  engine: Pick<Engine, 'merge' | 'scales' | 'zeroPoints'>,
   model: QuantizedModel,
   metadata: Readonly<Record<string, string>>,
 ): Promise<void> {
   const tensors = quantizedLinears(model).flatMap((linear): TensorToWrite[] => [
     { name: `${linear.name}.scales`, dtype: 'F32', shape: scaleShape(linear), data: () => engine.scales(linear.name) },
+    ...(linear.spec.symmetric === false
+      ? [
+          {
+            name: `${linear.name}.zeroPoints`,
+            dtype: 'U8' as const,
+            shape: scaleShape(linear),
+            data: () => engine.zeroPoints(linear.name),
+          },
+        ]
+      : []),
     {
       name: `${linear.name}.codes`,
       dtype: 'U8',
@@ -55,12 +66,13 @@ export async function attachMerged(
   try {
     await engine.attachMerged(
       Object.fromEntries(
-        quantizedLinears(model).map(({ name }) => [
+        quantizedLinears(model).map(({ name, spec }) => [
           name,
           {
             file,
             codesOffset: opened.info(`${name}.codes`).offset,
             scalesOffset: opened.info(`${name}.scales`).offset,
+            ...(spec.symmetric === false ? { zeroPointsOffset: opened.info(`${name}.zeroPoints`).offset } : {}),
           },
         ]),
       ),

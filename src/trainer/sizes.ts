@@ -2,12 +2,19 @@
 
 import { bitsOf } from '../formats/safetensors-dtype';
 import type { TensorSource } from '../formats/model-shape';
-import { packedRowBytes, quantizedLinears, SCALE_BITS, scaleCount } from '../experiment/memory-layout';
+import {
+  mergedBytes,
+  quantizedLinears,
+  SCALE_BITS,
+  scaleCount,
+  ZERO_POINT_BITS,
+  zeroPointCount,
+} from '../experiment/memory-layout';
 import type { QuantizedModel } from './merge';
 
 export interface ModelSizes {
-  /** Bits of codes and scales over the number of quantized weights. Scales count as stored, in float32; the padding of rows to
-   *  whole words does not count. 0 when nothing is quantized. */
+  /** Bits of codes, scales and zero points over the number of quantized weights. Scales and zero points count as stored, in
+   *  float32 and in bytes; the padding of rows to whole words does not count. 0 when nothing is quantized. */
   readonly bitsPerWeight: number;
   /** Bytes of the whole model: merged codes (padding included) and scales, everything else as in the model folder. */
   readonly modelBytes: number;
@@ -29,9 +36,9 @@ export function modelSizes(model: QuantizedModel & { readonly tensors: readonly 
     const count = outputs * inputs;
     const scales = scaleCount(linear);
     weights += count;
-    quantizedBits += count * spec.bits + scales * SCALE_BITS;
+    quantizedBits += count * spec.bits + scales * SCALE_BITS + zeroPointCount(linear) * ZERO_POINT_BITS;
     sourceBits += count * (source === undefined ? 0 : bitsOf(source.dtype));
-    modelBytes += outputs * packedRowBytes(spec.bits, inputs) + (scales * SCALE_BITS) / 8 - (source?.bytes ?? 0);
+    modelBytes += mergedBytes(linear) - (source?.bytes ?? 0);
   }
   const perWeight = (bits: number): number => (weights === 0 ? 0 : bits / weights);
   return {

@@ -10,6 +10,7 @@ import type { TrainingData } from './data/training-data';
 import { measureForRun } from './measure-run';
 import { better, finiteOrNull, perplexityOf, type Measurement, type Progress } from './progress';
 import { saveCheckpoint } from './save-checkpoint';
+import { trainsZeroPoints } from '../experiment/memory-layout';
 import { learningRateFactor } from './schedule';
 import { isCancelled, memoryNow, residentPeak, type Session } from './session';
 
@@ -24,6 +25,7 @@ export const SKIPPED_IN_ROW_LIMIT = 5;
 export async function train(session: Session, data: TrainingData): Promise<void> {
   const { experiment, engine, desk, progress, writer, pace } = session;
   const { training } = experiment;
+  const zeroPoints = Object.values(session.linears).some((spec) => spec !== null && trainsZeroPoints(spec));
   // Taken from the data but not trained on yet: an interrupted step is made again with the same tokens.
   let batch: TokenBatch | null = null;
 
@@ -39,6 +41,9 @@ export async function train(session: Session, data: TrainingData): Promise<void>
     const learningRate = {
       lowRank: training.learningRate.lowRank * factor,
       scales: training.learningRate.scales * factor,
+      ...(zeroPoints
+        ? { zeroPoints: (training.learningRate.zeroPoints ?? training.learningRate.scales) * factor }
+        : {}),
     };
     const { beta1, beta2, epsilon, weightDecay, gradientClip } = training;
     pace.stepBegins();
@@ -108,7 +113,7 @@ async function evaluate(session: Session, save: () => Promise<void>): Promise<vo
   }
   const statistics = await engine.layerStatistics();
   await writer.layers(
-    statistics.map(({ name, clippedShare, flipped, weights, scaleDrift }): LayerEvent => ({
+    statistics.map(({ name, clippedShare, flipped, weights, scaleDrift, zeroPointDrift }): LayerEvent => ({
       type: 'layer',
       step,
       name,
@@ -116,6 +121,7 @@ async function evaluate(session: Session, save: () => Promise<void>): Promise<vo
       flipped,
       weights,
       scaleDrift: finiteOrNull(scaleDrift),
+      ...(zeroPointDrift === undefined ? {} : { zeroPointDrift: finiteOrNull(zeroPointDrift) }),
     })),
   );
   progress.trained = trained;

@@ -108,6 +108,14 @@ const cases: Readonly<Record<string, Partial<PlanInput>>> = {
   'per tensor, integer': { linears: all(tiny, { ...common, groupSize: 0, storage: 'integer', fractionBits: 0 }) },
   'groups of 4': { linears: all(tiny, { ...common, groupSize: 4 }) },
   '3-bit codes over rows of 172': { linears: all(tiny, { ...common, bits: 3, storage: 'integer', fractionBits: 0 }) },
+  'zero points': { linears: all(tiny, { ...common, symmetric: false, learnZeroPoints: true }) },
+  'zero points of groups, frozen': {
+    linears: all(tiny, { ...common, groupSize: 4, symmetric: false, learnZeroPoints: false }),
+  },
+  'zero points, evaluation only': {
+    training: false,
+    linears: all(tiny, { ...common, groupSize: 0, symmetric: false, learnZeroPoints: true }),
+  },
   'float storages': {
     linears: { ...all(tiny, { ...common, storage: 'fp32' }), ...halves(tiny) },
   },
@@ -163,6 +171,7 @@ test('property: plan equals allocation for random shapes and settings', async ()
           groupSize: pick(-1, 0, 2),
           learnScales: pick(true, false),
           rank: below(10),
+          ...(random() < 0.5 ? {} : { symmetric: false, learnZeroPoints: pick(true, false) }),
         };
         return [name, random() < 0.1 ? null : spec];
       }),

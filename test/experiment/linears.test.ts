@@ -87,6 +87,28 @@ test('round-to-nearest trains nothing', () => {
   assert.equal(linear.learnScales, false);
 });
 
+test('zero points are learned with the scales', () => {
+  const resolved = (...sets: string[]): unknown[] => {
+    const linear = resolveLinears(experimentWith(...sets), tiny)['model.layers.1.mlp.up_proj'];
+    return [linear?.symmetric, linear?.learnZeroPoints];
+  };
+  const asymmetric = 'quantization.weights.symmetric=false';
+  assert.deepEqual(resolved(), [undefined, undefined]);
+  assert.deepEqual(resolved(asymmetric), [false, true]);
+  assert.deepEqual(resolved(asymmetric, 'quantization.learnZeroPoints=false'), [false, false]);
+  assert.deepEqual(resolved(asymmetric, 'quantization.learnScales=false'), [false, false]);
+  assert.deepEqual(resolved(asymmetric, 'quantization.method=rtn'), [false, false]);
+  assert.deepEqual(resolved('quantization.layers=[{"match":"*.up_proj","symmetric":false}]'), [false, true]);
+  assert.deepEqual(resolved('quantization.layers=[{"match":"*.down_proj","symmetric":false}]'), [undefined, undefined]);
+});
+
+test('with zero points an automatic device is the CPU', () => {
+  const device = (...sets: string[]): string => experimentWith(...sets).device;
+  assert.equal(device(), 'auto');
+  assert.equal(device('quantization.weights.symmetric=false'), 'cpu');
+  assert.equal(device('quantization.layers=[{"match":"*.up_proj","symmetric":false}]'), 'cpu');
+});
+
 test('granularities', () => {
   const group = (granularity: string): number | undefined =>
     resolveLinears(experimentWith(`quantization.weights.granularity=${granularity}`), tiny)[

@@ -186,6 +186,11 @@ test('less memory never comes from more of anything', () => {
   assert.ok(total('quantization.storage=fp32') > base);
   assert.ok(total('quantization.storage=integer') < base);
   assert.ok(total('quantization.learnScales=false') < base);
+  assert.ok(total('quantization.weights.symmetric=false') > base);
+  assert.ok(
+    total('quantization.weights.symmetric=false', 'quantization.learnZeroPoints=false') <
+      total('quantization.weights.symmetric=false'),
+  );
   assert.ok(total('quantization.layers=[{"match":"*.down_proj","skip":true}]') < base);
 });
 
@@ -197,6 +202,11 @@ test('disk: checkpoints kept, the best and one being written', () => {
   assert.equal(disk.checkpoints, 4);
   assert.equal(disk.merged, 6_476_005_376 / 2 + 1_359_872 * 4);
   assert.equal(disk.total, disk.checkpoint * 4 + disk.merged + disk.base);
+  const asymmetric = experimentWith('quantization.weights.symmetric=false');
+  const zeroPoints = planDisk(asymmetric, llama7B, resolveLinears(asymmetric, llama7B));
+  assert.equal(zeroPoints.checkpoint, disk.checkpoint + 1_359_872 * 12);
+  assert.equal(zeroPoints.base, disk.base * 2);
+  assert.equal(zeroPoints.merged, disk.merged + 1_359_872);
   const rtn = experimentWith('quantization.method=rtn');
   assert.equal(planDisk(rtn, llama7B, resolveLinears(rtn, llama7B)).checkpoint, 0);
 });

@@ -34,7 +34,9 @@ test('where the paper leaves a choice each of its values is right', () => {
     'quantization.weights.granularity',
   ]);
   const twoBits = [steps, 'quantization.weights.bits=2', 'quantization.weights.range=mse'];
-  assert.deepEqual(differing(...twoBits, 'training.learningRate.scales=1e-4'), []);
+  assert.deepEqual(differing(...twoBits, 'training.learningRate.scales=1e-4'), ['quantization.weights.symmetric']);
+  const paper = [...twoBits, 'quantization.weights.symmetric=false', 'training.learningRate.scales=1e-4'];
+  assert.deepEqual(differing(...paper), []);
   assert.deepEqual(differing(steps, 'training.learningRate.scales=1e-4'), ['training.learningRate.scales']);
   assert.deepEqual(differing(steps, 'quantization.weights.range=mse'), ['quantization.weights.range']);
   assert.deepEqual(differing(steps, 'quantization.fractionBits=4'), []);
@@ -55,6 +57,7 @@ test('the sample says what it does otherwise', () => {
     recipeDifferences(sample).map(({ path, value }) => [pathText(path), value]),
     [
       ['data.sequenceLength', 256],
+      ['quantization.weights.symmetric', true],
       ['quantization.lowRank.alpha', 32],
       ['training.steps', 150],
       ['training.batchSize', 8],

@@ -1,7 +1,7 @@
 // Range search and histogram of the weight picture against plain computations.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { searchScale, weightGrid } from '../../src/experiment/weight-grid';
+import { searchGrid, searchScale, weightGrid } from '../../src/experiment/weight-grid';
 
 /** Evenly spread quantiles of something bell-shaped, the same at every run. */
 function weights(count: number): Float32Array {
@@ -18,8 +18,14 @@ function even(value: number): number {
   return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
 }
 
-function loss(values: Float32Array, scale: number, bits: number, power: number): number {
-  const [low, high] = [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1];
+function loss(
+  values: Float32Array,
+  scale: number,
+  bits: number,
+  power: number,
+  low: number = -(2 ** (bits - 1)),
+): number {
+  const high = low + 2 ** bits - 1;
   return values.reduce((sum, value) => {
     const integer = Math.min(high, Math.max(low, even(value / scale)));
     return sum + Math.abs(value - scale * integer) ** power;
@@ -50,6 +56,34 @@ test('the search finds the best of the hundred thresholds', () => {
       assert.equal(searchScale(values, bits, range), best, `${range} at ${String(bits)} bits`);
     }
   }
+});
+
+test('with zero points: the best of all scales and zero points', () => {
+  const values = weights(300).map((value) => value + 0.03);
+  const reach = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  for (const bits of [2, 3]) {
+    let best = Number.POSITIVE_INFINITY;
+    for (let candidate = 1; candidate <= 100; candidate++) {
+      const scale = Math.fround(Math.fround(reach / 100) * candidate) / (2 ** (bits - 1) - 1);
+      for (let zero = 0; zero < 2 ** bits; zero++) best = Math.min(best, loss(values, scale, bits, 2, -zero));
+    }
+    const { scale, lowest } = searchGrid(values, bits, 'mse');
+    assert.ok(loss(values, scale, bits, 2, lowest) <= best * (1 + 1e-12), `${String(bits)} bits`);
+    const settings = { bits, groupSize: -1, range: 'mse' } as const;
+    const sample = { rows: 1, columns: 300, values };
+    const [symmetric, asymmetric] = [true, false].map((kind) => weightGrid(sample, { ...settings, symmetric: kind }));
+    assert.ok(asymmetric!.relativeError < symmetric!.relativeError);
+    assert.equal(
+      asymmetric!.counts.reduce((a, b) => a + b),
+      300,
+    );
+  }
+  const positive = searchGrid(
+    weights(64).map((value) => Math.abs(value)),
+    4,
+    'minmax',
+  );
+  assert.ok(positive.lowest === 0);
 });
 
 test('few bits cut off more with a small exponent', () => {

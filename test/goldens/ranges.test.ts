@@ -121,12 +121,43 @@ test('ranges', { skip: index ? false : 'no ranges folder' }, async (t) => {
           0,
           'zero points',
         );
+        const searched = formulas.estimateRange({
+          weight: w,
+          rows,
+          columns,
+          groupSize: group,
+          method: 'minmax',
+          qmin: -(2 ** (c.bits - 1)),
+          qmax: 2 ** (c.bits - 1) - 1,
+          margin: 0,
+          levels: c.qmax,
+        });
+        assert.equal(differences(searched.scales, golden), 0, 'scales of the search');
+        assert.equal(differences(searched.zeroPoints, unrounded), 0, 'zero points of the search');
+        // The way the product quantizes when it loads a model: Q − z, times the scale for groups.
+        const product = formulas.quantize({
+          weight: w,
+          rows,
+          columns,
+          quantization: quantization({ bits: c.bits, groupSize: group, fractionBits: 0, symmetric: false }),
+        });
+        assert.equal(differences(product.scales, golden), 0, 'scales of the loaded weight');
+        assert.equal(differences(product.zeroPoints, unrounded), 0, 'zero points of the loaded weight');
         if (c.tensors.q) {
           const q = Array.from(w, (x, k) => {
             const { scale, zeroPoint } = found[indices[k]!]!;
             return clamp(rint(Math.fround(x / scale)) + zeroPoint, c.qmin, c.qmax);
           });
-          assert.equal(differences(q, tensors.get(c.tensors.q).data), 0, 'integers');
+          const integers = tensors.get(c.tensors.q).data;
+          assert.equal(differences(q, integers), 0, 'integers');
+          if (group <= 0) {
+            const mine = product.roundToNearest.map((v, k) => v + zeroPoints[indices[k]!]!);
+            assert.equal(differences(mine, integers), 0, 'integers of the product');
+          }
+        }
+        if (c.tensors.dq) {
+          const mine = product.roundToNearest.map((v, k) => (group > 0 ? v : v * golden[indices[k]!]!));
+          assert.equal(differences(mine, tensors.floats(c.tensors.dq)), 0, 'dequantized weights');
         }
         return;
       }

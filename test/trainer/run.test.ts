@@ -173,6 +173,33 @@ describe('stopping and resuming', () => {
     await assertSameRun(run, reference);
   });
 
+  test('zero points, their moments and the base they belong to come back', async () => {
+    const experiment = shortExperiment({
+      // Floats outside of the grid move zero points from the first step on.
+      quantization: { storage: 'bf16', weights: { bits: 2, range: 'lp-3', symmetric: false }, lowRank: { rank: 4 } },
+      training: { steps: 4, batchSize: 2, microBatchSize: 2, learningRate: { zeroPoints: 0.4 }, warmupRatio: 0 },
+      evaluation: { everySteps: 2, maxBatches: 1, kinds: ['validation'] },
+    });
+    const whole = await newRun(folder, experiment);
+    assert.equal(await runTrainer(whole), 'finished', JSON.stringify((await statusOf(whole)).error));
+    const run = await newRun(folder, experiment);
+    const stop = new AbortController();
+    assert.equal(await runTrainer(run, { signal: stop.signal, onEvent: atStep(2, () => stop.abort()) }), 'stopped');
+    assert.equal(await runTrainer(run), 'finished', JSON.stringify((await statusOf(run)).error));
+    await assertSameRun(run, whole);
+    const drifts = layersOf(run).flatMap((event) => (event.type === 'layer' ? [event.zeroPointDrift ?? 0] : []));
+    assert.ok(Math.max(...drifts) > 0, 'zero points have moved');
+    const steps = metricsOf(run).flatMap((event) => (event.type === 'step' ? [event.learningRate] : []));
+    assert.equal(steps[0]!.zeroPoints, 0.4);
+    const header = await readHeader(path.join(run, 'merged.safetensors'));
+    const zeroPoints = header.tensors.get('model.layers.0.mlp.down_proj.zeroPoints');
+    assert.deepEqual([zeroPoints?.dtype, zeroPoints?.shape], ['U8', [192]]);
+    const { bitsPerWeight } = await resultOf(run);
+    assert.ok(bitsPerWeight > 2 + 40 / 512 && bitsPerWeight < 2 + 40 / 192);
+    const base = await readHeader(path.join(run, 'base', 'scales.safetensors'));
+    assert.ok(base.tensors.has('model.layers.0.mlp.down_proj.zeroPoints'));
+  });
+
   test('stop at every step in turn', async () => {
     const run = await newRun(folder, shortExperiment());
     let attempts = 0;
@@ -349,6 +376,17 @@ describe('every way to store and to quantize trains and merges without loss', ()
       training: { steps: 2, batchSize: 2, microBatchSize: 1, activationCheckpointing: 'block' },
     },
     documents: { data: { packing: 'documents' } },
+    'zero points, fixed point': { quantization: { weights: { bits: 2, range: 'lp-2.4', symmetric: false } } },
+    'zero points of groups, integer storage': {
+      quantization: { storage: 'integer', weights: { bits: 3, granularity: { group: 32 }, symmetric: false } },
+    },
+    'zero points in some layers, one a tensor': {
+      quantization: {
+        weights: { bits: 4, granularity: 'per-tensor' },
+        layers: [{ match: '*.mlp.*', symmetric: false }],
+        lowRank: { rank: 0 },
+      },
+    },
   };
   const few = { batchSize: 2, microBatchSize: 2, steps: 2, warmupRatio: 0 };
   for (const [name, changes] of Object.entries(cases)) {

@@ -14,7 +14,7 @@ const FULL_ERROR = 0.25;
 const SETTLE = 30;
 const HEIGHT = 150;
 
-export type Spec = Pick<LinearQuantization, 'bits' | 'groupSize' | 'range'>;
+export type Spec = Pick<LinearQuantization, 'bits' | 'groupSize' | 'range' | 'symmetric'>;
 
 interface Input {
   readonly linear: string;

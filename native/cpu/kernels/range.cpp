@@ -71,6 +71,48 @@ void accumulatePower(const SearchArguments& p, double* losses) {
   }
 }
 
+template <LossPower kPower>
+PairResult searchPairsPower(const PairArguments& p) {
+  SearchArguments grid = p.search;
+  const auto levels = static_cast<float>(p.levels);
+  float middle = (p.lowest + p.highest) * 0.5F;
+  constexpr float directions[] = {1.0F, -1.0F};
+  PairResult best{0, 0, HUGE_VAL};
+  for (int candidate = kCandidates; candidate >= 1; --candidate) {
+    const float scale = candidateScale(p.search.range, candidate, p.search.qmax);
+    const auto lossAt = [&](float zero, double limit) {
+      grid.qmin = -zero;
+      grid.qmax = levels - zero;
+      return loss<kPower>(grid, scale, limit);
+    };
+    float zero = centredZero(middle, scale, p.levels);
+    double smallest = lossAt(zero, HUGE_VAL);
+    // Down the valley: at most one of the two directions improves.
+    for (const float step : directions) {
+      const float start = zero;
+      while (zero + step >= 0 && zero + step <= levels) {
+        const double value = lossAt(zero + step, smallest);
+        if (value >= smallest) break;
+        smallest = value;
+        zero += step;
+      }
+      if (zero != start) break;
+    }
+    middle = (levels * 0.5F - zero) * scale;
+    if (smallest <= best.loss) best = {candidate, zero, smallest};
+  }
+  return best;
+}
+
+template <LossPower kPower>
+void accumulateGridsPower(SearchArguments p, const GridCandidate* grids, int count, double* losses) {
+  for (int i = 0; i < count; ++i) {
+    p.qmin = grids[i].low;
+    p.qmax = grids[i].high;
+    losses[i] += loss<kPower>(p, grids[i].scale, HUGE_VAL);
+  }
+}
+
 /// Calls body.template operator()<power>().
 template <typename Body>
 inline auto withPower(LossPower power, Body body) {
@@ -122,8 +164,20 @@ void accumulate(const SearchArguments& p, double* losses) {
   withPower(p.power, [&]<LossPower kPower>() { accumulatePower<kPower>(p, losses); });
 }
 
+PairResult searchPairs(const PairArguments& p) {
+  return withPower(p.search.power, [&]<LossPower kPower>() { return searchPairsPower<kPower>(p); });
+}
+
+void accumulateGrids(const SearchArguments& p, const GridCandidate* grids, int count, double* losses) {
+  withPower(p.power, [&]<LossPower kPower>() { accumulateGridsPower<kPower>(p, grids, count, losses); });
+}
+
 }  // namespace
 
-extern const RangeKernels rangeKernels = {.extent = extent, .search = search, .accumulate = accumulate};
+extern const RangeKernels rangeKernels = {.extent = extent,
+                                          .search = search,
+                                          .accumulate = accumulate,
+                                          .searchPairs = searchPairs,
+                                          .accumulateGrids = accumulateGrids};
 
 }  // namespace lrqat::cpu::LRQAT_ISA

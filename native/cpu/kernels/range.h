@@ -27,6 +27,27 @@ struct SearchResult {
   double loss = 0;
 };
 
+/// A search over scales and zero points.
+struct PairArguments {
+  SearchArguments search;  // qmin, qmax: of the symmetric grid of as many bits
+  float lowest = 0;        // smallest and largest x, 0 included
+  float highest = 0;
+  int levels = 0;
+};
+
+struct PairResult {
+  int candidate = 0;  // 1…100
+  float zero = 0;     // 0…levels
+  double loss = 0;
+};
+
+/// One grid: scale·(low … high).
+struct GridCandidate {
+  float scale = 0;
+  float low = 0;
+  float high = 0;
+};
+
 struct Extent {
   float lowest = 0;
   float highest = 0;
@@ -39,6 +60,11 @@ struct RangeKernels {
   SearchResult (*search)(const SearchArguments& arguments);
   /// losses[i] += loss of candidate i + 1.
   void (*accumulate)(const SearchArguments& arguments, double* losses);
+  /// Smallest loss over all pairs; of equal scales the smaller one, of equal zero points the one nearest to where the
+  /// grid's middle lay before.
+  PairResult (*searchPairs)(const PairArguments& arguments);
+  /// losses[i] += loss of grid i.
+  void (*accumulateGrids)(const SearchArguments& arguments, const GridCandidate* grids, int count, double* losses);
 };
 
 LRQAT_DECLARE_KERNELS(RangeKernels, rangeKernels)
@@ -49,6 +75,13 @@ constexpr float candidateScale(float range, int candidate, float qmax) {
   if (!(threshold > 1e-8F)) threshold = 1e-8F;
   const float scale = threshold / qmax;
   return scale > 1e-8F ? scale : 1e-8F;
+}
+
+/// Zero point that puts the middle of a grid of `scale` as near to `middle` as can be.
+inline float centredZero(float middle, float scale, int levels) {
+  const float zero = __builtin_rintf(static_cast<float>(levels) * 0.5F - middle / scale);
+  const auto most = static_cast<float>(levels);
+  return zero < 0 ? 0.0F : (zero > most ? most : zero);
 }
 
 }  // namespace lrqat::cpu

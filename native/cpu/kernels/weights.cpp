@@ -308,6 +308,17 @@ void maskGradient(const float* gradient, const float* rounded, const float* colu
   });
 }
 
+float outsideSum(const float* gradient, const float* rounded, int64_t count, float qmin, float qmax) {
+  const F16 low = fill(qmin);
+  const F16 high = fill(qmax);
+  F16 total = fill(0.0F);
+  forLanes(count, [&](int64_t i, int lanes) {
+    const F16 value = take(gradient + i, lanes);
+    total = total + (value - keepInside(take(rounded + i, lanes), low, high, value));
+  });
+  return sum(total);
+}
+
 }  // namespace
 
 extern const WeightKernels weightKernels = {
@@ -327,6 +338,7 @@ extern const WeightKernels weightKernels = {
     .flipped = flipped,
     .gradientProduct = gradientProduct,
     .maskGradient = maskGradient,
+    .outsideSum = outsideSum,
 };
 
 }  // namespace lrqat::cpu::LRQAT_ISA

@@ -62,6 +62,8 @@ struct WeightKernels {
   /// out = gradient·columnScale (1 where null) inside the grid, 0 outside. May be in place.
   void (*maskGradient)(const float* gradient, const float* rounded, const float* columnScale, int64_t count, float qmin,
                        float qmax, float* out);
+  /// Σ g over the entries outside the grid.
+  float (*outsideSum)(const float* gradient, const float* rounded, int64_t count, float qmin, float qmax);
 };
 
 LRQAT_DECLARE_KERNELS(WeightKernels, weightKernels)

@@ -301,7 +301,7 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
   Engine engine(config, std::move(backend));
   const double share = options.number("--clipped", 0);
   const auto loading = Clock::now();
-  engine.load(share > 0 ? narrowScales(m, spec, share) : std::map<std::string, std::vector<float>>{}, {});
+  engine.load({share > 0 ? narrowScales(m, spec, share) : std::map<std::string, std::vector<float>>{}, {}}, {});
   const double loadSeconds = secondsSince(loading);
   if (share > 0) pushOut(engine, share);
   const int64_t taken = freeBefore - library.devices().front().freeBytes;

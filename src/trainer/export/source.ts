@@ -118,6 +118,9 @@ async function openMerged(
       bits,
       groupSize,
       scales: () => read(file, (merged) => merged.readTensorAs(`${name}.scales`, 'F32')),
+      ...(spec.symmetric === false
+        ? { zeroPoints: () => read(file, (merged) => merged.readBytes(`${name}.zeroPoints`)) }
+        : {}),
       codes: () => read(file, (merged) => merged.readBytes(`${name}.codes`)),
     });
   }
