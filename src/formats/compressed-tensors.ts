@@ -9,7 +9,7 @@ import {
   type FolderTensor,
 } from './folder-export';
 import { quantizedWeight, type MergedModel } from './merged-model';
-import { wordRows, wordsPerRow } from './packed-words';
+import { wordParts, wordsPerRow } from './packed-words';
 import type { QuantizedTensor } from './quantized-tensor';
 
 export async function planCompressedTensors(model: MergedModel): Promise<FolderContents> {
@@ -43,7 +43,7 @@ async function packed(tensor: QuantizedTensor, type: 'F16' | 'BF16'): Promise<Fo
         name: `${name}.weight_packed`,
         dtype: 'I32',
         shape: [outputs, words],
-        data: () => wordRows(tensor, width),
+        data: () => wordParts(tensor, width),
       },
       {
         name: `${name}.weight_scale`,

@@ -58,14 +58,19 @@ export interface BlockRows {
   readonly scales: Uint16Array;
 }
 
-/** Rows `rows` (indices of the linear's rows, in the order of the file). Callers have checked {@link blockObstacle}. */
-export function packRows({ type, tensor, codes, scales }: BlockRows, rows: Uint32Array): Uint8Array {
+/** Rows `rows` (indices of the linear's rows, in the order of the file). Callers have checked {@link blockObstacle}.
+ *  @param buffer gets them; its size is a multiple of 4 */
+export function packRows(
+  { type, tensor, codes, scales }: BlockRows,
+  rows: Uint32Array,
+  buffer: ArrayBuffer,
+): Uint8Array {
   const { bits, inputs, groupSize } = tensor;
   const words = packedWords(codes);
   const wordsPerRow = packedRowBytes(bits, inputs) / 4;
   const perRow = scalesPerRow(tensor);
   const blocks = inputs / type.weights;
-  const out = blockBuffer(rows.length * blocks * type.bytes);
+  const out: BlockBuffer = { halves: new Uint16Array(buffer), words: new Uint32Array(buffer) };
   const quads = new Uint32Array(quadsPerRow(inputs));
   const ofRow = new Uint16Array(blocks);
   const shift = 2 ** (type.maxBits - 1) - 2 ** (bits - 1);
@@ -84,23 +89,13 @@ export function packRows({ type, tensor, codes, scales }: BlockRows, rows: Uint3
     }
     at += blocks * type.bytes;
   }
-  return out.bytes;
+  return new Uint8Array(buffer, 0, at);
 }
 
-/** One buffer seen in three ways; blocks begin at even bytes, those of some types at multiples of four. */
+/** One buffer seen in two ways; blocks begin at even bytes, those of some types at multiples of four. */
 interface BlockBuffer {
-  readonly bytes: Uint8Array;
   readonly halves: Uint16Array;
   readonly words: Uint32Array;
-}
-
-function blockBuffer(bytes: number): BlockBuffer {
-  const buffer = new ArrayBuffer(Math.ceil(bytes / 4) * 4);
-  return {
-    bytes: new Uint8Array(buffer, 0, bytes),
-    halves: new Uint16Array(buffer),
-    words: new Uint32Array(buffer),
-  };
 }
 
 /** d · (u − 8); byte j holds weights j and j + 16. */

@@ -28,7 +28,7 @@ export interface GgufTensor {
   /** Row-major as everywhere here, [outputs, inputs]; the file lists them in reverse. */
   readonly shape: readonly number[];
   readonly bytes: number;
-  /** Called once, when the tensor's turn comes. */
+  /** Called once, when the tensor's turn comes. A part need be valid only until the next is asked for. */
   readonly data: () => AsyncIterable<Uint8Array>;
 }
 

@@ -8,6 +8,7 @@ import {
   dequantized,
   parameter,
   parameterLoss,
+  PART_BYTES,
   productLoss,
   productsFit,
   quantizedWeight,
@@ -117,17 +118,15 @@ function isFloat(type: GgufType | null): type is WeightDType {
   return type === 'F32' || type === 'F16' || type === 'BF16';
 }
 
-/** Bytes of blocks made at a time. */
-const PART_BYTES = 4 << 20;
-
 async function* blocks(tensor: QuantizedTensor, type: BlockType, order: Uint32Array | null): AsyncIterable<Uint8Array> {
   const codes = await tensor.codes();
   const scales = float32ToFp16(await tensor.scales());
   const rows = order ?? Uint32Array.from({ length: tensor.outputs }, (_, i) => i);
   const rowBytes = (tensor.inputs / type.weights) * type.bytes;
   const rowsAtOnce = Math.max(1, Math.floor(PART_BYTES / rowBytes));
+  const buffer = new ArrayBuffer(Math.ceil((rowsAtOnce * rowBytes) / 4) * 4);
   for (let begin = 0; begin < rows.length; begin += rowsAtOnce) {
-    yield packRows({ type, tensor, codes, scales }, rows.subarray(begin, begin + rowsAtOnce));
+    yield packRows({ type, tensor, codes, scales }, rows.subarray(begin, begin + rowsAtOnce), buffer);
   }
 }
 

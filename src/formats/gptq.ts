@@ -58,6 +58,9 @@ export async function planGptq(model: MergedModel): Promise<FolderContents> {
   };
 }
 
+/** Rows and columns that are turned at a time. */
+const TILE = 64;
+
 /** The largest group into which the scales of all linears can be repeated; −1: a row; null: there is none. */
 function commonGroup(linears: readonly QuantizedTensor[]): number | null {
   const groups = linears.map(({ groupSize }) => groupSize).filter((size) => size > 0);
@@ -78,7 +81,7 @@ async function packed(tensor: QuantizedTensor, width: number, groupSize: number)
         name: `${name}.qweight`,
         dtype: 'I32',
         shape: [words, outputs],
-        data: async () => transposed(await wordRows(tensor, width), new Uint32Array(outputs * words), outputs, words),
+        data: async () => transposed(await wordRows(tensor, width), outputs, words),
       },
       { name: `${name}.qzeros`, dtype: 'I32', shape: [groups, zeroWords], data: () => zeros(width, groups, outputs) },
       {
@@ -104,12 +107,12 @@ async function packed(tensor: QuantizedTensor, width: number, groupSize: number)
 }
 
 /** [rows, columns] → [columns, rows], in tiles that fit the cache. */
-function transposed<T extends Uint16Array | Uint32Array>(from: T, out: T, rows: number, columns: number): T {
-  const tile = 64;
-  for (let r0 = 0; r0 < rows; r0 += tile) {
-    for (let c0 = 0; c0 < columns; c0 += tile) {
-      for (let c = c0; c < Math.min(columns, c0 + tile); c++) {
-        for (let r = r0; r < Math.min(rows, r0 + tile); r++) out[c * rows + r] = from[r * columns + c] ?? 0;
+function transposed(words: Uint32Array, rows: number, columns: number): Uint32Array {
+  const out = new Uint32Array(words.length);
+  for (let r0 = 0; r0 < rows; r0 += TILE) {
+    for (let c0 = 0; c0 < columns; c0 += TILE) {
+      for (let c = c0; c < Math.min(columns, c0 + TILE); c++) {
+        for (let r = r0; r < Math.min(rows, r0 + TILE); r++) out[c * rows + r] = words[r * columns + c] ?? 0;
       }
     }
   }
@@ -134,15 +137,19 @@ function zeros(width: number, groups: number, outputs: number): Uint32Array {
 
 /** Half-precision scales [groups, outputs], repeated where the linear has fewer. */
 function scaleColumns(tensor: QuantizedTensor, scales: Float32Array, groups: number): Uint16Array {
-  const perRow = scalesPerRow(tensor);
+  const { outputs, inputs } = tensor;
   const half = float32ToFp16(scales);
-  if (perRow === groups) return transposed(half, new Uint16Array(half.length), tensor.outputs, groups);
+  const perRow = scalesPerRow(tensor);
   const columns = columnsPerScale(tensor);
-  const size = tensor.inputs / groups;
-  const out = new Uint16Array(groups * tensor.outputs);
-  for (let group = 0; group < groups; group++) {
-    const own = Math.floor((group * size) / columns);
-    for (let row = 0; row < tensor.outputs; row++) out[group * tensor.outputs + row] = half[row * perRow + own] ?? 0;
+  const size = inputs / groups;
+  const out = new Uint16Array(groups * outputs);
+  for (let first = 0; first < outputs; first += TILE) {
+    for (let group = 0; group < groups; group++) {
+      const own = Math.floor((group * size) / columns);
+      for (let row = first; row < Math.min(outputs, first + TILE); row++) {
+        out[group * outputs + row] = half[row * perRow + own] ?? 0;
+      }
+    }
   }
   return out;
 }

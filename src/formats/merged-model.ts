@@ -1,6 +1,16 @@
 // A decoder whose linears are merged: what every export format is written from, tensor by tensor.
 import { packedWords, quadsPerRow, unpackQuads } from './code-quads';
-import { bf16Bits, bf16ToFloat32, fitsHalf, float32ToBf16, float32ToFp16, fp16Bits, fp16ToFloat32 } from './half';
+import {
+  bf16Bits,
+  bf16ToFloat32,
+  bitsFitHalf,
+  fitsHalf,
+  float32Bits,
+  float32ToBf16,
+  float32ToFp16,
+  fp16Bits,
+  fp16ToFloat32,
+} from './half';
 import type { ModelShape, TensorSource, WeightDType } from './model-shape';
 import { columnsPerScale, packedRowBytes, scalesPerRow, type QuantizedTensor } from './quantized-tensor';
 import { SafetensorsFile } from './safetensors-file';
@@ -25,8 +35,11 @@ const TYPE_NAMES = { fp16: 'half precision (fp16)', bf16: 'bfloat16' } as const;
 export function scaleLoss(scales: Float32Array, type: 'fp16' | 'bf16'): Loss | null {
   let count = 0;
   let largestError = 0;
-  for (const scale of scales) {
-    if (fitsHalf(scale, type)) continue;
+  const words = float32Bits(scales);
+  // An iterator over entries would cost more than the test.
+  for (let i = 0; i < scales.length; i++) {
+    if (bitsFitHalf(words[i] ?? 0, type)) continue;
+    const scale = scales[i] ?? 0;
     count++;
     const one = Float32Array.of(scale);
     const rounded = type === 'fp16' ? fp16ToFloat32(float32ToFp16(one)) : bf16ToFloat32(float32ToBf16(one));
@@ -50,10 +63,11 @@ export function productsFit(scales: Float32Array, bits: number, type: 'fp16' | '
   return scales.every((scale) => fitsHalf(scale * -end, type) && odd.every((q) => fitsHalf(scale * q, type)));
 }
 
-/** Bytes handed on at a time. */
-const PART_BYTES = 4 << 20;
+/** Bytes handed on at a time: what is made stays in the processor's cache until it is hashed and written. */
+export const PART_BYTES = 1 << 20;
 
-/** Ŵ = s ∘ Q of a linear in row-major order, rounded once to float32 and once more to `type`; parts of whole rows.
+/** Ŵ = s ∘ Q of a linear in row-major order, rounded once to float32 and once more to `type`; parts of whole rows, each
+ *  valid until the next is asked for.
  *  @param rows indices in the order wanted; all in order without them */
 export async function* dequantized(
   tensor: QuantizedTensor,
@@ -65,26 +79,28 @@ export async function* dequantized(
   const rowWords = packedRowBytes(bits, inputs) / 4;
   const perRow = scalesPerRow(tensor);
   const quads = new Uint32Array(quadsPerRow(inputs));
-  const write = rowWriter(tensor, type, new Uint8Array(quads.buffer));
-  const rowsAtOnce = Math.max(1, Math.floor(PART_BYTES / (inputs * 4)));
+  const write = rowWriter(tensor, type, quads);
+  const bytes = inputs * (type === 'F32' ? 4 : 2);
+  const rowsAtOnce = Math.max(1, Math.floor(PART_BYTES / bytes));
+  const buffer = new ArrayBuffer(rowsAtOnce * bytes);
   for (let begin = 0; begin < outputs; begin += rowsAtOnce) {
     const count = Math.min(rowsAtOnce, outputs - begin);
-    const part = new Uint8Array(count * inputs * (type === 'F32' ? 4 : 2));
     for (let i = 0; i < count; i++) {
       const index = rows === null ? begin + i : (rows[begin + i] ?? 0);
       unpackQuads(words, index * rowWords, bits, 0, quads);
-      write(scales, index * perRow, part.buffer, i * inputs);
+      write(scales, index * perRow, buffer, i * inputs);
     }
-    yield part;
+    yield new Uint8Array(buffer, 0, count * bytes);
   }
 }
 
 /** Writes a row's products to element `at` of a buffer, with the scales from `group` on. */
 type RowWriter = (scales: Float32Array, group: number, into: ArrayBuffer, at: number) => void;
 
-/** @param codes of the row that is to be written, whenever the writer is called */
-function rowWriter(tensor: QuantizedTensor, type: WeightDType, codes: Uint8Array): RowWriter {
+/** @param quads codes of the row that is to be written, four to a word, whenever the writer is called */
+function rowWriter(tensor: QuantizedTensor, type: WeightDType, quads: Uint32Array): RowWriter {
   const { inputs, bits } = tensor;
+  const codes = new Uint8Array(quads.buffer);
   const columns = columnsPerScale(tensor);
   const offset = 2 ** (bits - 1);
   const writeFloats = (scales: Float32Array, group: number, values: Float32Array): void => {
@@ -107,14 +123,34 @@ function rowWriter(tensor: QuantizedTensor, type: WeightDType, codes: Uint8Array
   }
   const table = new Uint16Array(2 * offset);
   const bitsOf = type === 'F16' ? fp16Bits : bf16Bits;
+  const prepare = (scale: number): void => {
+    for (let code = 0; code < table.length; code++) table[code] = bitsOf(scale * (code - offset));
+  };
+  if (columns % 4 === 0) {
+    return (scales, group, into, at) => {
+      const pairs = new Uint32Array(into, 2 * at, inputs / 2);
+      for (let first = 0; first < inputs / 4; first += columns / 4, group++) {
+        prepare(scales[group] ?? 0);
+        writeProducts(quads, first, first + columns / 4, table, pairs);
+      }
+    };
+  }
   return (scales, group, into, at) => {
     const values = new Uint16Array(into, 2 * at, inputs);
     for (let first = 0; first < inputs; first += columns, group++) {
-      const scale = scales[group] ?? 0;
-      for (let code = 0; code < table.length; code++) table[code] = bitsOf(scale * (code - offset));
+      prepare(scales[group] ?? 0);
       for (let k = first; k < first + columns; k++) values[k] = table[codes[k] ?? 0] ?? 0;
     }
   };
+}
+
+/** Looks up four codes at a time, words `begin` to `end`. */
+function writeProducts(quads: Uint32Array, begin: number, end: number, table: Uint16Array, pairs: Uint32Array): void {
+  for (let k = begin; k < end; k++) {
+    const quad = quads[k] ?? 0;
+    pairs[2 * k] = (table[quad & 0xff] ?? 0) | ((table[(quad >>> 8) & 0xff] ?? 0) << 16);
+    pairs[2 * k + 1] = (table[(quad >>> 16) & 0xff] ?? 0) | ((table[quad >>> 24] ?? 0) << 16);
+  }
 }
 
 /** A parameter as the model folder has it, converted to `type`.
@@ -146,7 +182,7 @@ export async function parameterLoss(source: TensorSource, type: WeightDType): Pr
   for await (const part of parameter(source, 'F32')) {
     const values = new Float32Array(part.buffer, part.byteOffset, part.length / 4);
     of += values.length;
-    for (const value of values) if (!fitsHalf(value, half)) count++;
+    for (const word of float32Bits(values)) if (!bitsFitHalf(word, half)) count++;
   }
   return count === 0
     ? null

@@ -1,6 +1,7 @@
 // Integers in 32-bit words, as compressed-tensors and GPTQ keep them: codes Q + 2^(bits−1), lowest bits first, along the inputs. For
 // widths that divide 32, and for 3 bits in GPTQ, that is the bit stream of our own rows.
 import { joinNibbles, joinQuad, packedWords, quadsPerRow, unpackQuads } from './code-quads';
+import { PART_BYTES } from './merged-model';
 import { packedRowBytes, type QuantizedTensor } from './quantized-tensor';
 
 /** Words of a row at `width` bits a code; a row ends on a whole word. */
@@ -8,26 +9,58 @@ export function wordsPerRow(width: number, inputs: number): number {
   return Math.ceil((inputs * width) / 32);
 }
 
+/** {@link wordRows} in parts, each valid until the next is asked for. */
+export async function* wordParts(tensor: QuantizedTensor, width: number): AsyncIterable<Uint32Array> {
+  const { outputs, inputs, bits } = tensor;
+  const perRow = wordsPerRow(width, inputs);
+  const rowsAtOnce = Math.max(1, Math.floor(PART_BYTES / (4 * perRow)));
+  const packed = packedWords(await tensor.codes());
+  const words = new Uint32Array(rowsAtOnce * perRow);
+  const isStream = ownStream(tensor, width);
+  for (let begin = 0; begin < outputs; begin += rowsAtOnce) {
+    const end = Math.min(outputs, begin + rowsAtOnce);
+    if (isStream) yield packed.subarray(begin * perRow, end * perRow);
+    else yield repacked(packed, { inputs, bits, width, begin, end }, words);
+  }
+}
+
+/** Whether the words are the linear's own packed rows. */
+function ownStream({ inputs, bits }: QuantizedTensor, width: number): boolean {
+  return width === bits && inputs % 32 === 0;
+}
+
 /** All rows of a linear, `width` bits a code (at least the linear's own): Uint32 [outputs, {@link wordsPerRow}]. Bits behind the last
  *  code of a row are zero. */
 export async function wordRows(tensor: QuantizedTensor, width: number): Promise<Uint32Array> {
   const { outputs, inputs, bits } = tensor;
-  const codes = await tensor.codes();
-  const rowBytes = packedRowBytes(bits, inputs);
+  const packed = packedWords(await tensor.codes());
+  if (ownStream(tensor, width)) return packed;
+  const words = new Uint32Array(outputs * wordsPerRow(width, inputs));
+  return repacked(packed, { inputs, bits, width, begin: 0, end: outputs }, words);
+}
+
+interface Rows {
+  readonly inputs: number;
+  readonly bits: number;
+  readonly width: number;
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** Rows `begin` to `end` at the beginning of `words`. */
+function repacked(packed: Uint32Array, { inputs, bits, width, begin, end }: Rows, words: Uint32Array): Uint32Array {
   const perRow = wordsPerRow(width, inputs);
-  const packed = packedWords(codes);
-  if (width === bits && rowBytes === perRow * 4 && inputs % 32 === 0) return packed;
-  const words = new Uint32Array(outputs * perRow);
+  const rowWords = packedRowBytes(bits, inputs) / 4;
   const shift = 2 ** (width - 1) - 2 ** (bits - 1);
   const row = new Uint32Array(quadsPerRow(inputs));
   // Of the last word of four, what are codes.
   const rest = inputs % 4 === 0 ? -1 : 2 ** (8 * (inputs % 4)) - 1;
-  for (let index = 0; index < outputs; index++) {
-    unpackQuads(packed, (index * rowBytes) / 4, bits, shift, row);
+  for (let index = begin; index < end; index++) {
+    unpackQuads(packed, index * rowWords, bits, shift, row);
     row[row.length - 1] = (row[row.length - 1] ?? 0) & rest;
-    joinRow(row, width, words, index * perRow, perRow);
+    joinRow(row, width, words, (index - begin) * perRow, perRow);
   }
-  return words;
+  return words.subarray(0, (end - begin) * perRow);
 }
 
 /** Writes a row of codes, four to a word, as a stream of `width` bits each. */

@@ -12,7 +12,8 @@ export interface TensorToWrite {
   readonly name: string;
   readonly dtype: SafetensorsDType;
   readonly shape: readonly number[];
-  /** The data, or a function that is called once, when the tensor's turn comes; parts are written in the order given. */
+  /** The data, or a function that is called once, when the tensor's turn comes; parts are written in the order given, each
+   *  before the next is asked for. */
   readonly data: TensorData | (() => TensorData | Promise<TensorData> | AsyncIterable<TensorData>);
 }
 
