@@ -150,6 +150,8 @@ export function buildProgram(context: Context, finish: (code: number) => void): 
         byteCount,
       ),
     )
+    .option('--no-measure', 'do not measure what an export that rounds does to perplexity')
+    .option('--measure-only', 'measure that and write nothing')
     .option('--force', 'replace an earlier export')
     .addOption(runsOption())
     .option('--json', 'progress and result as JSON, one object a line')

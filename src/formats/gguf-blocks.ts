@@ -74,15 +74,14 @@ export function packRows(
   const quads = new Uint32Array(quadsPerRow(inputs));
   const ofRow = new Uint16Array(blocks);
   const shift = 2 ** (type.maxBits - 1) - 2 ** (bits - 1);
-  const packStream =
-    bits === 2 && type.name === 'Q2_K' ? packStreamQ2K : bits === 4 && type.name === 'Q4_0' ? packStreamQ40 : null;
+  const packStream = STREAMS.get(`${type.name} ${String(bits)}`);
   let at = 0;
   for (const index of rows) {
     for (let block = 0; block < blocks; block++) {
       const group = groupSize > 0 ? Math.floor((block * type.weights) / groupSize) : 0;
       ofRow[block] = scales[index * perRow + group] ?? 0;
     }
-    if (packStream !== null) packStream(words, index * wordsPerRow, ofRow, out, at);
+    if (packStream !== undefined) packStream(words, index * wordsPerRow, ofRow, out, at);
     else {
       unpackQuads(words, index * wordsPerRow, bits, shift, quads);
       type.pack(quads, ofRow, out, at);
@@ -91,6 +90,17 @@ export function packRows(
   }
   return new Uint8Array(buffer, 0, at);
 }
+
+/** Types and bits whose blocks are made from the packed row itself, the most used ones. */
+const STREAMS: ReadonlyMap<
+  string,
+  (codes: Uint32Array, row: number, scales: Uint16Array, out: BlockBuffer, begin: number) => void
+> = new Map([
+  ['Q4_0 4', packStreamQ40],
+  ['Q4_1 4', packStreamQ41],
+  ['Q4_K 4', packStreamQ4K],
+  ['Q2_K 2', packStreamQ2K],
+]);
 
 /** One buffer seen in two ways; blocks begin at even bytes, those of some types at multiples of four. */
 interface BlockBuffer {
@@ -125,11 +135,11 @@ function packStreamQ40(
   let from = row;
   for (const d of scales) {
     halves[at++] = d;
-    for (let half = 0; half < 2; half++) {
-      const low = codes[from + half] ?? 0;
-      const high = codes[from + half + 2] ?? 0;
-      const first = spread4(low & 0xffff) | (spread4(high & 0xffff) << 4);
-      const second = spread4(low >>> 16) | (spread4(high >>> 16) << 4);
+    for (let k = from; k < from + 2; k++) {
+      const low = codes[k] ?? 0;
+      const high = codes[k + 2] ?? 0;
+      const first = nibblePairs(low & 0xffff, high & 0xffff);
+      const second = nibblePairs(low >>> 16, high >>> 16);
       halves[at++] = first;
       halves[at++] = first >>> 16;
       halves[at++] = second;
@@ -137,6 +147,11 @@ function packStreamQ40(
     }
     from += 4;
   }
+}
+
+/** Four nibbles of `low` into the lower, four of `high` into the upper halves of bytes. */
+function nibblePairs(low: number, high: number): number {
+  return spread4(low) | (spread4(high) << 4);
 }
 
 /** d · u + m with m = −8 d, which is a half-precision number as d is (8 only moves its exponent). */
@@ -147,6 +162,28 @@ function packQ41(quads: Uint32Array, scales: Uint16Array, { words }: BlockBuffer
     words[at++] = d | (minusEight(d) << 16);
     for (let j = from; j < from + 4; j++) words[at++] = (quads[j] ?? 0) | ((quads[j + 4] ?? 0) << 4);
     from += 8;
+  }
+}
+
+/** The same straight from a stream of 4-bit codes. */
+function packStreamQ41(
+  codes: Uint32Array,
+  row: number,
+  scales: Uint16Array,
+  { words }: BlockBuffer,
+  begin: number,
+): void {
+  let at = begin >> 2;
+  let from = row;
+  for (const d of scales) {
+    words[at++] = d | (minusEight(d) << 16);
+    for (let k = from; k < from + 2; k++) {
+      const low = codes[k] ?? 0;
+      const high = codes[k + 2] ?? 0;
+      words[at++] = nibblePairs(low & 0xffff, high & 0xffff);
+      words[at++] = nibblePairs(low >>> 16, high >>> 16);
+    }
+    from += 4;
   }
 }
 
@@ -218,6 +255,39 @@ function packStreamQ2K(
   }
 }
 
+/** The same as {@link packQ4K} straight from a stream of 4-bit codes. */
+function packStreamQ4K(
+  codes: Uint32Array,
+  row: number,
+  scales: Uint16Array,
+  { words }: BlockBuffer,
+  begin: number,
+): void {
+  let at = begin >> 2;
+  let from = row;
+  for (const d of scales) {
+    at = startQ4K(words, at, d);
+    for (let chunk = 0; chunk < 4; chunk++) {
+      for (let k = from; k < from + 4; k++) {
+        const low = codes[k] ?? 0;
+        const high = codes[k + 4] ?? 0;
+        words[at++] = nibblePairs(low & 0xffff, high & 0xffff);
+        words[at++] = nibblePairs(low >>> 16, high >>> 16);
+      }
+      from += 8;
+    }
+  }
+}
+
+/** The sixteen bytes before the codes. @returns where those begin */
+function startQ4K(words: Uint32Array, at: number, d: number): number {
+  words[at] = d | (d << 16);
+  words[at + 1] = 0x01010101;
+  words[at + 2] = 0x08080808;
+  words[at + 3] = 0x81818181;
+  return at + 4;
+}
+
 /** A 4 × 4 matrix of 2-bit codes, a row to a byte, transposed by two exchanges of bits. */
 function transposedCodes(matrix: number): number {
   const near = (matrix ^ (matrix >>> 6)) & 0x00cc00cc;
@@ -257,11 +327,7 @@ function packQ4K(quads: Uint32Array, scales: Uint16Array, { words }: BlockBuffer
   let at = begin >> 2;
   let from = 0;
   for (const d of scales) {
-    words[at] = d | (d << 16);
-    words[at + 1] = 0x01010101;
-    words[at + 2] = 0x08080808;
-    words[at + 3] = 0x81818181;
-    at += 4;
+    at = startQ4K(words, at, d);
     for (let chunk = 0; chunk < 4; chunk++) {
       for (let l = from; l < from + 8; l++) words[at++] = (quads[l] ?? 0) | ((quads[l + 8] ?? 0) << 4);
       from += 16;

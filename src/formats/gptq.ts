@@ -58,8 +58,8 @@ export async function planGptq(model: MergedModel): Promise<FolderContents> {
   };
 }
 
-/** Rows and columns that are turned at a time. */
-const TILE = 64;
+/** Rows that are turned at a time: a line of the cache. */
+const TILE = 16;
 
 /** The largest group into which the scales of all linears can be repeated; −1: a row; null: there is none. */
 function commonGroup(linears: readonly QuantizedTensor[]): number | null {
@@ -81,7 +81,7 @@ async function packed(tensor: QuantizedTensor, width: number, groupSize: number)
         name: `${name}.qweight`,
         dtype: 'I32',
         shape: [words, outputs],
-        data: async () => transposed(await wordRows(tensor, width), outputs, words),
+        data: () => transposed(wordRows(tensor, width), outputs, words),
       },
       { name: `${name}.qzeros`, dtype: 'I32', shape: [groups, zeroWords], data: () => zeros(width, groups, outputs) },
       {
@@ -106,17 +106,28 @@ async function packed(tensor: QuantizedTensor, width: number, groupSize: number)
   };
 }
 
-/** [rows, columns] → [columns, rows], in tiles that fit the cache. */
-function transposed(words: Uint32Array, rows: number, columns: number): Uint32Array {
-  const out = new Uint32Array(words.length);
-  for (let r0 = 0; r0 < rows; r0 += TILE) {
-    for (let c0 = 0; c0 < columns; c0 += TILE) {
-      for (let c = c0; c < Math.min(columns, c0 + TILE); c++) {
-        for (let r = r0; r < Math.min(rows, r0 + TILE); r++) out[c * rows + r] = words[r * columns + c] ?? 0;
+/** Columns of words that are turned into rows at a time. */
+const STRIPE = 32;
+
+/** [rows, columns] → [columns, rows] in parts of some columns, each valid until the next is asked for. */
+async function* transposed(
+  wordsOfRows: Promise<Uint32Array>,
+  rows: number,
+  columns: number,
+): AsyncIterable<Uint32Array> {
+  const words = await wordsOfRows;
+  const out = new Uint32Array(STRIPE * rows);
+  for (let first = 0; first < columns; first += STRIPE) {
+    const count = Math.min(STRIPE, columns - first);
+    for (let r0 = 0; r0 < rows; r0 += TILE) {
+      const end = Math.min(rows, r0 + TILE);
+      for (let c = 0; c < count; c++) {
+        const to = c * rows;
+        for (let r = r0; r < end; r++) out[to + r] = words[r * columns + first + c] ?? 0;
       }
     }
+    yield out.subarray(0, count * rows);
   }
-  return out;
 }
 
 /** Zero points 2^(width−1) minus one, packed along the outputs. */
@@ -146,7 +157,8 @@ function scaleColumns(tensor: QuantizedTensor, scales: Float32Array, groups: num
   for (let first = 0; first < outputs; first += TILE) {
     for (let group = 0; group < groups; group++) {
       const own = Math.floor((group * size) / columns);
-      for (let row = first; row < Math.min(outputs, first + TILE); row++) {
+      const end = Math.min(outputs, first + TILE);
+      for (let row = first; row < end; row++) {
         out[group * outputs + row] = half[row * perRow + own] ?? 0;
       }
     }

@@ -46,13 +46,14 @@ export function scaleLoss(scales: Float32Array, type: 'fp16' | 'bf16'): Loss | n
     largestError = Math.max(largestError, Math.abs(((rounded[0] ?? 0) - scale) / scale));
   }
   const what = `scales are rounded to ${TYPE_NAMES[type]}`;
-  return count === 0 ? null : { what, count, of: scales.length, largestError };
+  return count === 0 ? null : { rounds: 'scales', to: type, what, count, of: scales.length, largestError };
 }
 
 /** What rounding to 16 bits does to the products s · Q of a linear; null: nothing. */
 export function productLoss(scales: Float32Array, bits: number, type: 'fp16' | 'bf16'): Loss | null {
   if (productsFit(scales, bits, type)) return null;
-  return { what: `products s·Q are rounded to ${TYPE_NAMES[type]}`, count: null, of: 0, largestError: null };
+  const what = `products s·Q are rounded to ${TYPE_NAMES[type]}`;
+  return { rounds: 'products', to: type, what, count: null, of: 0, largestError: null };
 }
 
 /** Whether all s · q of a linear's scales and integers are numbers of a 16-bit type. */
@@ -184,9 +185,8 @@ export async function parameterLoss(source: TensorSource, type: WeightDType): Pr
     of += values.length;
     for (const word of float32Bits(values)) if (!bitsFitHalf(word, half)) count++;
   }
-  return count === 0
-    ? null
-    : { what: `unquantized numbers are rounded to ${TYPE_NAMES[half]}`, count, of, largestError: null };
+  const what = `unquantized numbers are rounded to ${TYPE_NAMES[half]}`;
+  return count === 0 ? null : { rounds: 'numbers', to: half, what, count, of, largestError: null };
 }
 
 function inOrder(bytes: Uint8Array, rows: ArrayLike<number>, rowBytes: number): Uint8Array {

@@ -2,6 +2,9 @@
 
 /** Numbers that a format cannot hold as they are. */
 export interface Loss {
+  /** What is rounded: scales of a linear, its products s·Q, or numbers that were not quantized. */
+  readonly rounds: 'scales' | 'products' | 'numbers';
+  readonly to: 'fp16' | 'bf16';
   /** `scales are rounded to half precision (fp16)`. */
   readonly what: string;
   /** How many of how many; null: not counted. */

@@ -140,7 +140,7 @@ export async function benchExport(shape: ModelShape): Promise<void> {
   for (const [name, bits, groupSize, write] of cases) {
     // The first one compiles.
     let best = 0;
-    for (let attempt = 0; attempt < 3; attempt++) {
+    for (let attempt = 0; attempt < 6; attempt++) {
       const to = sink();
       const before = process.cpuUsage();
       await write(hashing(to.fileSystem).fileSystem);

@@ -1,7 +1,7 @@
 // What the editor takes from `lrqat export --json`.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseExported, parseOffers } from '../../src/editor/commands/export-lines';
+import { parseExported, parseMeasured, parseOffers } from '../../src/editor/commands/export-lines';
 
 test('the list of formats, with what is not understood left out', () => {
   const gguf = {
@@ -21,6 +21,12 @@ test('the list of formats, with what is not understood left out', () => {
   assert.deepEqual(offers, [gguf, { ...gguf, format: 'gptq', obstacle: 'too odd', losses: ['b'] }]);
   assert.equal(parseOffers({ type: 'progress', phase: 'writing', done: 1, total: 2 }), null);
   assert.equal(parseOffers({ type: 'formats', formats: 'all' }), null);
+});
+
+test('what rounding does to perplexity', () => {
+  assert.deepEqual(parseMeasured({ type: 'measured', before: 2, after: 3, tokens: 4 }), [2, 3]);
+  assert.equal(parseMeasured({ type: 'measured', before: null, after: 3, tokens: 4 }), null);
+  assert.equal(parseMeasured({ type: 'exported', before: 2, after: 3 }), null);
 });
 
 test('the end of an export', () => {

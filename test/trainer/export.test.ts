@@ -2,16 +2,18 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { before, test } from 'node:test';
 import { UserError } from '../../src/errors';
 import { nodeFileSystem, openModel, readTensor } from '../../src/formats';
 import type { FileSystem } from '../../src/formats/file-system';
 import { fitsHalf } from '../../src/formats/half';
-import { checkpointDirectory } from '../../src/runs';
+import { checkpointDirectory, readResult } from '../../src/runs';
 import { runTrainer } from '../../src/trainer';
-import { exportRun, offerFormats } from '../../src/trainer/export/export-run';
+import { evaluateModel } from '../../src/trainer/evaluate';
+import { exportRun, measureOnly, offerFormats } from '../../src/trainer/export/export-run';
+import type { PerplexityChange } from '../../src/trainer/export/perplexity-change';
 import { readGguf } from '../formats/gguf-reader';
 import { newRun, shortExperiment, sharedFolder } from './sample-run';
 
@@ -25,7 +27,7 @@ before(async () => {
   const experiment = shortExperiment({
     data: { train: [text], validation: [text], sequenceLength: 32 },
     training: { steps: 4, batchSize: 2, microBatchSize: 2 },
-    evaluation: { everySteps: 0, maxBatches: 1 },
+    evaluation: { everySteps: 0, maxBatches: 1000 },
     checkpoint: { everySteps: 2, keep: 2 },
   });
   run = await newRun(folder, experiment);
@@ -122,6 +124,61 @@ test('a stopped export leaves nothing behind', async () => {
     await assert.rejects(stopped, { name: 'AbortError' });
     assert.deepEqual(names(place), []);
   }
+});
+
+test('what rounding does to perplexity is measured before anything is written', async () => {
+  const out = at('measured');
+  const measured: PerplexityChange[] = [];
+  const onMeasured = (change: PerplexityChange): void => {
+    assert.ok(!existsSync(out));
+    measured.push(change);
+  };
+  const common = { run, format: 'huggingface', measure: true, onMeasured } as const;
+  const exported = await exportRun({ ...common, out, type: 'bf16' });
+  const [change] = measured;
+  assert.equal(exported.exact, false);
+  assert.deepEqual(exported.perplexity, change);
+  const result = await readResult(run);
+  assert.equal(change!.before, result!.perplexity.merged);
+  assert.notEqual(change!.after, change!.before);
+  // What is measured is what stands in the folder: the engine computes the same from the files themselves.
+  const options = { compute: 'float32', threads: 2, device: 'cpu', sequenceLength: 32 } as const;
+  const evaluated = await evaluateModel({ model: out, data: [at('text.txt')], ...options });
+  assert.equal(evaluated.forms[0]!.tokens, change!.tokens);
+  assert.ok(Math.abs(evaluated.forms[0]!.perplexity! / change!.after! - 1) < 1e-6);
+  const card = readFileSync(path.join(out, 'README.md'), 'utf8');
+  assert.ok(card.includes(`${change!.before!.toFixed(4)} → ${change!.after!.toFixed(4)}`));
+
+  // Scales in half precision move it by less than their 2^-11; nothing is written for that.
+  const scales = await measureOnly({ run, format: 'gguf' });
+  assert.equal(scales!.before, change!.before);
+  assert.notEqual(scales!.after, scales!.before);
+  assert.ok(Math.abs(scales!.after! / scales!.before! - 1) < 2e-3);
+  assert.equal(await measureOnly({ run, format: 'lr-qat' }), null);
+});
+
+test('a measurement that is stopped, or has no text, leaves nothing behind', async () => {
+  const place = at('unmeasured');
+  mkdirSync(place);
+  const out = path.join(place, 'model.gguf');
+  const interrupt = new AbortController();
+  const stopped = exportRun({
+    run,
+    format: 'gguf',
+    out,
+    measure: true,
+    signal: interrupt.signal,
+    onProgress: (phase) => phase.startsWith('measuring') && interrupt.abort(),
+  });
+  await assert.rejects(stopped, { name: 'AbortError' });
+  const moved = path.join(folder, 'moved.txt');
+  renameSync(at('text.txt'), moved);
+  try {
+    await refused('CannotMeasure', () => exportRun({ run, format: 'gguf', out, measure: true }));
+  } finally {
+    renameSync(moved, at('text.txt'));
+  }
+  assert.deepEqual(names(place), []);
 });
 
 test('a folder larger than a shard is several files with an index, which open as one model', async () => {

@@ -5,6 +5,7 @@ import { findRun } from '../../runs';
 import { UserError } from '../../errors';
 import type { Exported, FormatOffer } from '../../trainer/export/export-run';
 import type { ExportFormat } from '../../trainer/export/formats';
+import { describeChange, type PerplexityChange } from '../../trainer/export/perplexity-change';
 import { runsFolderOf, shortPath, type Context, type RunsOption } from '../context';
 import { EXIT } from '../exit-codes';
 import { progressLine } from '../progress-line';
@@ -18,19 +19,36 @@ export interface ExportCommandOptions extends RunsOption {
   readonly floatType?: 'F32' | 'F16' | 'BF16';
   readonly maxShardSize?: number;
   readonly force?: boolean;
+  /** commander's form of --no-measure. */
+  readonly measure: boolean;
+  readonly measureOnly?: boolean;
   readonly json?: boolean;
 }
 
 export async function exportCommand(run: string, options: ExportCommandOptions, context: Context): Promise<number> {
-  const { format, out, json = false, force, checkpoint, type, floatType, maxShardSize } = options;
+  const {
+    format,
+    out,
+    json = false,
+    force,
+    checkpoint,
+    type,
+    floatType,
+    maxShardSize,
+    measure,
+    measureOnly: only = false,
+  } = options;
   const directory = findRun(run, runsFolderOf(context, options));
-  if (format !== undefined && out === undefined) {
+  if (format !== undefined && out === undefined && !only) {
     throw new UserError('NoOutput', '--out is missing', { hint: 'Say where to: --out FOLDER, or --out FILE.gguf' });
   }
   if (format === undefined && out !== undefined) {
     throw new UserError('NoFormat', '--format is missing', {
       hint: 'Without --format and --out the formats are listed.',
     });
+  }
+  if (only && (format === undefined || out !== undefined)) {
+    throw new UserError('NoFormat', '--measure-only writes nothing: it takes --format and no --out');
   }
   const interrupt = new AbortController();
   const onInterrupt = (): void => interrupt.abort();
@@ -48,7 +66,25 @@ export async function exportCommand(run: string, options: ExportCommandOptions, 
   };
   try {
     // Only here: no other command needs the formats in its process.
-    const { exportRun, offerFormats } = await import('../../trainer/export/export-run');
+    const { exportRun, measureOnly, offerFormats } = await import('../../trainer/export/export-run');
+    const onMeasured = (change: PerplexityChange): void => {
+      bar.close();
+      if (json) context.output.line(JSON.stringify({ type: 'measured', ...change }));
+      else context.output.line(measuredLine(change));
+    };
+    const form = {
+      ...(type === undefined ? {} : { type }),
+      ...(floatType === undefined ? {} : { floatType }),
+    };
+    if (only && format !== undefined) {
+      const change = await measureOnly({ ...common, ...form, format, onMeasured });
+      bar.close();
+      if (change === null) {
+        if (json) context.output.line(JSON.stringify({ type: 'exact' }));
+        else context.output.line('exact: perplexity cannot change');
+      }
+      return EXIT.ok;
+    }
     if (format === undefined || out === undefined) {
       const offers = await offerFormats(common);
       bar.close();
@@ -60,9 +96,10 @@ export async function exportCommand(run: string, options: ExportCommandOptions, 
       ...common,
       format,
       out: path.resolve(context.folder, out),
+      measure,
+      onMeasured,
+      ...form,
       ...(force === undefined ? {} : { force }),
-      ...(type === undefined ? {} : { type }),
-      ...(floatType === undefined ? {} : { floatType }),
       ...(maxShardSize === undefined ? {} : { shardBytes: maxShardSize }),
     });
     bar.close();
@@ -77,6 +114,10 @@ export async function exportCommand(run: string, options: ExportCommandOptions, 
     process.off('SIGINT', onInterrupt);
     process.off('SIGTERM', onInterrupt);
   }
+}
+
+function measuredLine(change: PerplexityChange): string {
+  return `perplexity ${describeChange(change)} on ${String(change.tokens)} tokens of the validation text, as trained → as exported`;
 }
 
 /** At most ten a second, and the last of every phase. */

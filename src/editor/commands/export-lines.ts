@@ -37,6 +37,12 @@ export function parseOffers(line: Line): readonly Offer[] | null {
   });
 }
 
+/** What is said while an export runs: perplexity as trained and as exported; null: another line, or not finite. */
+export function parseMeasured(line: Line): readonly [before: number, after: number] | null {
+  const { type, before, after } = line;
+  return type === 'measured' && typeof before === 'number' && typeof after === 'number' ? [before, after] : null;
+}
+
 export interface ExportedLine {
   readonly exact: boolean;
   readonly bytes: number;

@@ -9,7 +9,7 @@ import { l10n } from '../l10n';
 import type { Services } from '../services';
 import { requireTrust } from '../trust';
 import { cliLines } from './cli-lines';
-import { parseExported, parseOffers, type Offer } from './export-lines';
+import { parseExported, parseMeasured, parseOffers, type Offer } from './export-lines';
 import { pickRuns } from './pick-runs';
 
 export function registerExport(services: Services): void {
@@ -23,7 +23,8 @@ export function registerExport(services: Services): void {
       const offer = await pickFormat(run, services);
       if (offer === undefined) return;
       const place = await pickPlace(run, offer);
-      if (place !== undefined) await exportTo(run, offer, place, services);
+      const measure = place === undefined || offer.exact ? false : await pickMeasure();
+      if (place !== undefined && measure !== undefined) await exportTo(run, offer, place, measure, services);
     }),
   );
 }
@@ -103,8 +104,25 @@ async function pickPlace(run: ListedRun, { format }: Offer): Promise<Place | und
   return answer === replace ? { path: place, replace: true } : undefined;
 }
 
-async function exportTo(run: ListedRun, { format }: Offer, place: Place, services: Services): Promise<void> {
+/** Whether to measure what the rounding does; undefined: the export is given up. */
+async function pickMeasure(): Promise<boolean | undefined> {
+  const measure = { label: l10n.t('Measure the change of perplexity, then export') };
+  const picked = await window.showQuickPick([measure, { label: l10n.t('Export without measuring') }], {
+    title: l10n.t('This export rounds numbers'),
+  });
+  return picked === undefined ? undefined : picked === measure;
+}
+
+async function exportTo(
+  run: ListedRun,
+  { format }: Offer,
+  place: Place,
+  measure: boolean,
+  services: Services,
+): Promise<void> {
   const args = ['export', run.directory, '--format', format, '--out', place.path, '--json'];
+  if (!measure) args.push('--no-measure');
+  let change = '';
   let done = 0;
   const said: string[] = [];
   const finished = await window.withProgress(
@@ -117,6 +135,13 @@ async function exportTo(run: ListedRun, { format }: Offer, place: Place, service
       cliLines(
         place.replace ? [...args, '--force'] : args,
         (line) => {
+          const measured = parseMeasured(line);
+          if (measured !== null) {
+            const [before, after] = measured.map((value) => value.toFixed(4));
+            change = l10n.t('perplexity {0} → {1}', before ?? '', after ?? '');
+            progress.report({ message: change });
+            return;
+          }
           const exported = parseExported(line);
           if (exported !== null) {
             said.push(
@@ -126,15 +151,18 @@ async function exportTo(run: ListedRun, { format }: Offer, place: Place, service
                     '{0} exported, {1}. Not exact: {2}.',
                     path.basename(place.path),
                     formatBytes(exported.bytes),
-                    exported.losses.join('; '),
+                    [...exported.losses, ...(change === '' ? [] : [change])].join('; '),
                   ),
             );
             return;
           }
           const { phase, done: count, total } = line;
           if (typeof phase !== 'string' || typeof count !== 'number' || typeof total !== 'number' || total <= 0) return;
-          const percent = (100 * count) / total;
-          progress.report({ message: phase, increment: Math.max(0, percent - done) });
+          const percent = phase === 'writing' ? (100 * count) / total : 0;
+          progress.report({
+            message: [phase, change].filter(Boolean).join(', '),
+            increment: Math.max(0, percent - done),
+          });
           done = Math.max(done, percent);
         },
         token,

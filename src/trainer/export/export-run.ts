@@ -9,10 +9,12 @@ import { describeLosses, isExact } from '../../formats/tensor-export';
 import { readNotes, slug } from '../../runs';
 import { EXPORT_FORMATS, impossible, LOADED_BY, type ExportFormat, type FormatPlan, type Planner } from './formats';
 import { writeCard, writeManifest, type ExportedFile } from './manifest';
+import { measureExport } from './measure-export';
 import { Meter } from './meter';
 import { requireFree, writeFolder } from './output';
 import { planCompressed, planGptqExport, planHuggingFace, planOwn } from './plan-folder';
 import { planGgufExport } from './plan-gguf';
+import type { PerplexityChange } from './perplexity-change';
 import { openSource, type ExportSource } from './source';
 
 const PLANNERS: Readonly<Record<ExportFormat, Planner>> = {
@@ -35,6 +37,10 @@ export interface ExportOptions {
   readonly floatType?: 'F32' | 'F16' | 'BF16';
   /** Of a file of weights in a folder, about; default: 5 GB. */
   readonly shardBytes?: number;
+  /** Of an export that rounds, measure before writing what that does to perplexity. */
+  readonly measure?: boolean;
+  /** Hears what was measured, before anything is written. */
+  readonly onMeasured?: (change: PerplexityChange) => void;
   readonly signal?: AbortSignal;
   readonly onProgress?: (phase: string, done: number, total: number) => void;
   readonly fileSystem?: FileSystem;
@@ -47,6 +53,8 @@ export interface Exported {
   readonly exact: boolean;
   /** What is lost, tensor kinds together; empty when exact. */
   readonly losses: readonly string[];
+  /** What the losses do to perplexity; null: nothing is lost, or not measured. */
+  readonly perplexity: PerplexityChange | null;
   readonly warnings: readonly string[];
   readonly files: readonly ExportedFile[];
   readonly bytes: number;
@@ -64,15 +72,17 @@ export async function exportRun(options: ExportOptions): Promise<Exported> {
   try {
     const plan = await planFormat(source, format, options);
     if (plan.obstacle !== null) throw new UserError('FormatUnavailable', `${format}: ${plan.obstacle}`);
+    const change = await changeOf(source, plan, options);
     const begun = performance.now();
     const meter = new Meter(plan.bytes, (done, total) => onProgress?.('writing', done, total), signal ?? null);
     const files = hashing(options.fileSystem ?? nodeFileSystem);
-    const written = await write(source, plan, { out, force, meter, files, signal: signal ?? null });
+    const written = await write(source, plan, change, { out, force, meter, files, signal: signal ?? null });
     return {
       format,
       path: out,
       exact: isExact(plan.tensors),
       losses: describeLosses(plan.tensors),
+      perplexity: change,
       warnings: plan.warnings,
       files: written,
       bytes: written.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -81,6 +91,41 @@ export async function exportRun(options: ExportOptions): Promise<Exported> {
   } finally {
     await source.close();
   }
+}
+
+/** What an export would do to perplexity, with nothing written.
+ *  @returns null where nothing is lost
+ *  @throws UserError; AbortError after `signal` */
+export async function measureOnly(
+  options: Omit<ExportOptions, 'out' | 'force' | 'measure'>,
+): Promise<PerplexityChange | null> {
+  const source = await openSource(options.run, options);
+  try {
+    const plan = await planFormat(source, options.format, options);
+    if (plan.obstacle !== null) throw new UserError('FormatUnavailable', `${options.format}: ${plan.obstacle}`);
+    return await changeOf(source, plan, { ...options, measure: true });
+  } finally {
+    await source.close();
+  }
+}
+
+async function changeOf(
+  source: ExportSource,
+  plan: FormatPlan,
+  {
+    measure = false,
+    onMeasured,
+    onProgress,
+    signal,
+  }: Pick<ExportOptions, 'measure' | 'onMeasured' | 'onProgress' | 'signal'>,
+): Promise<PerplexityChange | null> {
+  if (!measure || isExact(plan.tensors)) return null;
+  const change = await measureExport(source, plan, {
+    signal: signal ?? null,
+    onProgress: (phase, done, total) => onProgress?.(phase, done, total),
+  });
+  onMeasured?.(change);
+  return change;
 }
 
 /** What every format would do, for a picker. */
@@ -154,6 +199,7 @@ interface WriteOptions {
 async function write(
   source: ExportSource,
   plan: FormatPlan,
+  change: PerplexityChange | null,
   { out, force, meter, files: to, signal }: WriteOptions,
 ): Promise<readonly ExportedFile[]> {
   const { fileSystem } = to;
@@ -162,8 +208,8 @@ async function write(
       signal?.throwIfAborted();
       await writeFile(path.join(folder, name), { fileSystem, meter });
     }
-    await writeCard(fileSystem, folder, source, plan);
-    return writeManifest(to, folder, source, plan, signal);
+    await writeCard(fileSystem, folder, source, plan, change);
+    return writeManifest(to, folder, source, plan, change, signal);
   };
   let files: readonly ExportedFile[] = [];
   if (!isGgufFile(out)) {

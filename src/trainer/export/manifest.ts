@@ -12,6 +12,7 @@ import { jsonText, readJson } from '../../runs/json-file';
 import { modelCard } from './model-card';
 import { MANIFEST_FILE, MANIFEST_KIND } from './output';
 import type { FormatPlan } from './formats';
+import type { PerplexityChange } from './perplexity-change';
 import type { ExportSource } from './source';
 
 export interface ExportedFile extends WrittenFile {
@@ -25,8 +26,9 @@ export async function writeCard(
   folder: string,
   source: ExportSource,
   plan: FormatPlan,
+  change: PerplexityChange | null,
 ): Promise<void> {
-  await writeFileAtomic(fileSystem, path.join(folder, CARD_FILE), await modelCard(source, plan));
+  await writeFileAtomic(fileSystem, path.join(folder, CARD_FILE), await modelCard(source, plan, change));
 }
 
 /** Writes the manifest with the hashes of all files of the folder: of those just written as they were written, of copies as they
@@ -37,6 +39,7 @@ export async function writeManifest(
   folder: string,
   source: ExportSource,
   plan: FormatPlan,
+  change: PerplexityChange | null,
   signal: AbortSignal | null,
 ): Promise<readonly ExportedFile[]> {
   const exported = async (name: string): Promise<ExportedFile> => {
@@ -57,6 +60,7 @@ export async function writeManifest(
     program: `LR-QAT Studio ${version}`,
     format: plan.format,
     exact: isExact(plan.tensors),
+    perplexity: change,
     run: path.basename(source.runDirectory),
     checkpointStep: source.checkpointStep,
     baseModel: path.basename(source.model.folder),

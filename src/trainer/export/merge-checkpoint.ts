@@ -1,13 +1,11 @@
-// Merging a checkpoint with the engine, on the kind of device that trained it: elsewhere integers near a tie could flip.
+// Merging a checkpoint with the engine.
 import type { LinearQuantization } from '../../../native/binding/addon';
-import { deviceLayout } from '../../experiment';
 import { nodeFileSystem, type HuggingFaceModel } from '../../formats';
-import { askCuda, chooseGpu, findNative, loadAddon } from '../../launch';
 import type { Checkpoint } from '../../runs';
 import { loadBase } from '../base';
 import { readCheckpoint, restoreCheckpoint } from '../checkpoint';
-import { deviceConfig, readChoices, requestInstructionSet, thisMachine } from '../choices';
 import { writeMerged } from '../merge';
+import { withExportEngine } from './export-engine';
 
 export interface MergeCheckpointOptions {
   readonly runDirectory: string;
@@ -21,36 +19,11 @@ export interface MergeCheckpointOptions {
 }
 
 export async function mergeCheckpoint(options: MergeCheckpointOptions): Promise<void> {
-  const { runDirectory, model, linears, file, signal } = options;
+  const { runDirectory, model, linears, file, signal = null } = options;
+  const { shape, tensors } = model;
   const checkpoint = await readCheckpoint(options.checkpoint);
-  const choices = await readChoices(runDirectory);
-  if (choices !== null) requestInstructionSet(choices.isa);
-  const native = findNative();
-  const addon = loadAddon(native.addon);
-  const oneDnn = choices !== null && choices.gemm === null ? null : native.oneDnn;
-  const machine = thisMachine(addon.cpuInfo(oneDnn), askCuda(addon, native), addon.engineVersion);
-  const device = deviceConfig(chooseGpu(choices === null || choices.device === 'cpu' ? 'cpu' : 'auto', machine.cuda));
-  const compute = choices?.compute ?? 'float32';
-  const engine = new addon.Engine({
-    device,
-    ...deviceLayout(device.type, compute),
-    model: model.shape,
-    tensors: model.tensors,
-    linears,
-    compute,
-    threads: choices?.threads ?? machine.availableCores,
-    oneDnn,
-    training: false,
-    microBatchSize: 1,
-    sequenceLength: 16,
-    activationCheckpointing: 'none',
-    seed: 0,
-    plan: null,
-  });
-  const cancel = (): void => engine.cancel();
-  signal?.addEventListener('abort', cancel);
-  try {
-    signal?.throwIfAborted();
+  const size = { microBatchSize: 1, sequenceLength: 16 };
+  await withExportEngine({ runDirectory, shape, tensors, linears, ...size, signal }, async (engine) => {
     await loadBase({
       engine,
       runDirectory,
@@ -64,17 +37,11 @@ export async function mergeCheckpoint(options: MergeCheckpointOptions): Promise<
       nodeFileSystem,
       file,
       engine,
-      { shape: model.shape, linears },
+      { shape, linears },
       {
         step: String(checkpoint.state.progress.step),
         base: checkpoint.state.baseDigest,
       },
     );
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw error;
-  } finally {
-    signal?.removeEventListener('abort', cancel);
-    await engine.close();
-  }
+  });
 }

@@ -8,9 +8,14 @@ import { isObject } from '../../formats/show-value';
 import { describeLosses } from '../../formats/tensor-export';
 import { LOADED_BY, type FormatPlan } from './formats';
 import { licenceOf } from './licence';
+import { describeChange, type PerplexityChange } from './perplexity-change';
 import type { ExportSource } from './source';
 
-export async function modelCard(source: ExportSource, plan: FormatPlan): Promise<string> {
+export async function modelCard(
+  source: ExportSource,
+  plan: FormatPlan,
+  change: PerplexityChange | null,
+): Promise<string> {
   const { experiment, model, runDirectory } = source;
   const base = path.basename(model.folder);
   const licence = await licenceOf(model.folder);
@@ -34,7 +39,7 @@ export async function modelCard(source: ExportSource, plan: FormatPlan): Promise
     '',
     '## Exactness',
     '',
-    ...exactness(plan),
+    ...exactness(plan, change),
     '',
     '## Perplexity',
     '',
@@ -68,12 +73,18 @@ export async function modelCard(source: ExportSource, plan: FormatPlan): Promise
   ].join('\n');
 }
 
-function exactness({ tensors, warnings }: FormatPlan): string[] {
+function exactness({ tensors, warnings }: FormatPlan, change: PerplexityChange | null): string[] {
   const losses = describeLosses(tensors);
   return [
     losses.length === 0
       ? 'Exact: every weight that a reader decodes is the trained one, to the bit.'
       : `Not exact: ${losses.join('; ')}.`,
+    ...(change === null
+      ? []
+      : [
+          '',
+          `Measured on the validation text before it was written (${String(change.tokens)} tokens): perplexity ${describeChange(change)}.`,
+        ]),
     ...warnings.map((warning) => `\n- ${warning}`),
   ];
 }
