@@ -27,6 +27,7 @@ interface Setting {
   readonly name: string;
   readonly bits: number;
   readonly granularity: string;
+  readonly symmetric: boolean;
   readonly result: Result;
   readonly known: readonly string[];
   readonly unpublished: readonly string[];
@@ -37,7 +38,13 @@ const SEARCHED_RANGE =
 const SEARCHED_RATES =
   'The learning rates of this setting: those of A and B were searched from 1e-5 to 1e-2, those of scales among 0 and 1e-5.';
 
-function weightOnly({ id, title, name, bits, granularity, result, known, unpublished }: Setting): Preset {
+const TWO_BITS = [
+  'How zero points are trained: the released code ignores them in its low-rank path. Here they are learned with the scales.',
+  SEARCHED_RANGE,
+  'The learning rates of this setting: those of A and B were searched from 1e-5 to 1e-2, those of scales among 1e-5 and 1e-4.',
+];
+
+function weightOnly({ id, title, name, bits, granularity, symmetric, result, known, unpublished }: Setting): Preset {
   const { roundToNearest, trained } = result;
   return {
     id,
@@ -51,7 +58,7 @@ function weightOnly({ id, title, name, bits, granularity, result, known, unpubli
     unpublished,
     data: ['"sequenceLength": 1024'],
     quantization: [
-      `"weights": { "bits": ${String(bits)}, "granularity": ${granularity}, "range": "lp-4" },`,
+      `"weights": { "bits": ${String(bits)}, "granularity": ${granularity}, "range": "lp-4"${symmetric ? '' : ', "symmetric": false'} },`,
       '"storage": "fixed-point",',
       '"lowRank": { "rank": 32, "alpha": 1 }',
     ],
@@ -76,6 +83,7 @@ export const PRESETS: readonly Preset[] = [
     name: 'paper-w4',
     bits: 4,
     granularity: '"per-channel"',
+    symmetric: true,
     result: { roundToNearest: '6.14', trained: '5.66' },
     known: ['Every number below stands in the published training command.'],
     unpublished: ['The Wikipedia text that was validated on every 250 steps is not part of the release.'],
@@ -86,6 +94,7 @@ export const PRESETS: readonly Preset[] = [
     name: 'paper-w4g128',
     bits: 4,
     granularity: '{ "group": 128 }',
+    symmetric: true,
     result: { roundToNearest: '5.78', trained: '5.59' },
     known: [],
     unpublished: [SEARCHED_RANGE, SEARCHED_RATES],
@@ -96,6 +105,7 @@ export const PRESETS: readonly Preset[] = [
     name: 'paper-w3',
     bits: 3,
     granularity: '"per-channel"',
+    symmetric: true,
     result: { roundToNearest: '26.73', trained: '6.13' },
     known: ['Frozen weights in fixed point Q3.5, the default at 3 bits.'],
     unpublished: [SEARCHED_RANGE, SEARCHED_RATES],
@@ -106,9 +116,32 @@ export const PRESETS: readonly Preset[] = [
     name: 'paper-w3g128',
     bits: 3,
     granularity: '{ "group": 128 }',
+    symmetric: true,
     result: { roundToNearest: '7.61', trained: '5.98' },
     known: ['Frozen weights in fixed point Q3.5, the default at 3 bits.'],
     unpublished: [SEARCHED_RANGE, SEARCHED_RATES],
+  }),
+  weightOnly({
+    id: 'paper/w2-per-channel-asymmetric',
+    title: 'The paper’s 2 bits with zero points, a scale an output channel.',
+    name: 'paper-w2',
+    bits: 2,
+    granularity: '"per-channel"',
+    symmetric: false,
+    result: { roundToNearest: '5.2e3', trained: '8.51' },
+    known: [],
+    unpublished: TWO_BITS,
+  }),
+  weightOnly({
+    id: 'paper/w2-g128-asymmetric',
+    title: 'The paper’s 2 bits with zero points, a scale for each group of 128 weights.',
+    name: 'paper-w2g128',
+    bits: 2,
+    granularity: '{ "group": 128 }',
+    symmetric: false,
+    result: { roundToNearest: '2.5e3', trained: '7.62' },
+    known: [],
+    unpublished: TWO_BITS,
   }),
 ];
 
