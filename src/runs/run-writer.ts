@@ -30,7 +30,6 @@ export interface WriterOptions {
 
 /** Bytes set aside for the last words on a full disk. */
 const RESERVE = 64 * 1024;
-const CONTROL_INTERVAL = 200;
 /** Between looks at the control folder where the system does not tell of changes (network file systems). */
 const CONTROL_LOOK = 1000;
 
@@ -40,7 +39,6 @@ export class RunWriter {
   private readonly timers = new Set<NodeJS.Timeout>();
   private statusTimer: NodeJS.Timeout | null = null;
   private statusWrite: Promise<void> = Promise.resolve();
-  private lastPoll = 0;
   private ended = false;
 
   private constructor(
@@ -186,17 +184,9 @@ export class RunWriter {
     await writeFileAtomic(this.options.fileSystem, this.paths.provenance, jsonText(merged));
   }
 
-  /** Messages that came since the last call, in order. Cheap: looks at the folder at most every 200 ms. Each must be
-   *  acknowledged once acted on. */
-  async pollControls(): Promise<ControlMessage[]> {
-    const time = performance.now();
-    if (this.lastPoll !== 0 && time - this.lastPoll < CONTROL_INTERVAL) return [];
-    this.lastPoll = time;
-    return this.inbox.poll();
-  }
-
-  /** Calls `listener` with each message as it comes: at once where the system tells of changes in a folder, within a second
-   *  elsewhere. A paused run does nothing but that, so looks are few. Does not keep the process alive.
+  /** Calls `listener` with each message as it comes, in order: at once where the system tells of changes in a folder, within a
+   *  second elsewhere. Each must be acknowledged once acted on. A paused run does nothing but that, so looks are few. Does not
+   *  keep the process alive.
    *  @returns ends the watch. */
   watchControls(listener: (message: ControlMessage) => void): () => void {
     let last = Promise.resolve();

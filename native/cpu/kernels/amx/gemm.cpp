@@ -15,47 +15,6 @@ void packPanel(const uint16_t* b, bool transposed, int64_t stride, int64_t colum
   }
 }
 
-/// Tiles 0 to 3 += 32 rows at `a` times a panel, whose two columns of tiles lie `depthTiles` tiles apart. between(k)
-/// runs once for each tile of the depth, while the tiles multiply.
-template <typename Between>
-inline void addProducts(const uint16_t* a, int64_t strideBytes, const uint16_t* panel, int64_t depthTiles,
-                        Between between) {
-  const uint16_t* lower = a + tileEdge * strideBytes / 2;
-  const uint16_t* second = panel + depthTiles * operandTile;
-  for (int64_t k = 0; k < depthTiles; ++k) {
-    loadTile<4>(a + k * tileDepth, strideBytes);
-    loadTile<6>(panel + k * operandTile, 64);
-    loadTile<7>(second + k * operandTile, 64);
-    addProduct<0, 4, 6>();
-    addProduct<1, 4, 7>();
-    loadTile<5>(lower + k * tileDepth, strideBytes);
-    addProduct<2, 5, 6>();
-    addProduct<3, 5, 7>();
-    between(k);
-  }
-}
-
-inline void clearResult() {
-  clearTile<0>();
-  clearTile<1>();
-  clearTile<2>();
-  clearTile<3>();
-}
-
-inline void loadResult(const float* c, int64_t stride) {
-  loadTile<0>(c, 4 * stride);
-  loadTile<1>(c + tileEdge, 4 * stride);
-  loadTile<2>(c + tileEdge * stride, 4 * stride);
-  loadTile<3>(c + tileEdge * stride + tileEdge, 4 * stride);
-}
-
-inline void storeResult(float* c, int64_t stride) {
-  storeTile<0>(c, 4 * stride);
-  storeTile<1>(c + tileEdge, 4 * stride);
-  storeTile<2>(c + tileEdge * stride, 4 * stride);
-  storeTile<3>(c + tileEdge * stride + tileEdge, 4 * stride);
-}
-
 inline Vec widened(__mmask16 mask, const uint16_t* memory) {
   const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, memory));
   return __builtin_bit_cast(Vec, _mm512_slli_epi32(bits, 16));
@@ -120,20 +79,20 @@ void multiply(const TileProduct& p) {
     if (!p.cBf16 && p.rows == blockEdge && columns == blockEdge) {
       float* c = static_cast<float*>(p.c) + first;
       if (p.add) {
-        loadResult(c, p.cStride);
+        loadResult(blockAt(c, p.cStride));
       } else {
         clearResult();
       }
-      addProducts(a, strideBytes, panel, depthTiles, [](int64_t) {});
-      storeResult(c, p.cStride);
+      addRowProducts(a, strideBytes, panel, depthTiles, [](int64_t) {});
+      storeResult(blockAt(c, p.cStride));
       continue;
     }
     clearResult();
-    addProducts(a, strideBytes, panel, depthTiles, [&](int64_t k) {
+    addRowProducts(a, strideBytes, panel, depthTiles, [&](int64_t k) {
       finishRows(p, finished, k * blockEdge / depthTiles, (k + 1) * blockEdge / depthTiles);
     });
     float* place = sums[first / blockEdge % 2];
-    storeResult(place, blockEdge);
+    storeResult(blockAt(place, blockEdge));
     finished = {place,
                 p.cBf16 ? static_cast<void*>(static_cast<uint16_t*>(p.c) + first) : static_cast<float*>(p.c) + first,
                 p.rows, columns};

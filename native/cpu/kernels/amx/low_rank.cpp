@@ -63,10 +63,19 @@ void project(const uint16_t* x, int64_t n, int64_t tokens, int64_t first, const 
   const int64_t tokenTiles = low_rank_tiles::padded(tokens) / tileDepth;
   auto* rows = reinterpret_cast<uint16_t*>(work);
   float* products = work + kThinBlock * low_rank_tiles::padded(n) / 2;  // [32 tokens][32 ranks]
-  packOperands(x + first * n, n, atMost(tokens - first, kThinBlock), n, {.left = rows});
+  // Rows that fill their tiles are read where they lie.
+  const bool whole = tokens - first >= kThinBlock && n % tileDepth == 0;
+  if (!whole) packOperands(x + first * n, n, atMost(tokens - first, kThinBlock), n, {.left = rows});
   for (int64_t k = 0; k < rank; k += kThinBlock) {
-    multiplyTiles({rows, depthTiles}, {factor + k / tileEdge * depthTiles * operandTile, depthTiles}, depthTiles,
-                  {products, tileEdge * kThinBlock, tileEdge, kThinBlock}, false);
+    const Operand right{factor + k / tileEdge * depthTiles * operandTile, depthTiles};
+    const Result result = blockAt(products, kThinBlock);
+    if (whole) {
+      clearResult();
+      addRowProducts(x + first * n, 2 * n, right.tiles, depthTiles, [](int64_t) {});
+      storeResult(result);
+    } else {
+      multiplyTiles({rows, depthTiles}, right, depthTiles, result, false);
+    }
     for (int64_t half = 0; half < 2; ++half) {
       Vec early[tileEdge];
       Vec late[tileEdge];
@@ -97,14 +106,31 @@ void sumOfColumns(const uint16_t* x, int64_t n, int64_t tokens, int64_t first, i
   const int64_t endTile = low_rank_tiles::padded(toToken) / tileDepth;
   for (int64_t start = firstTile; start < endTile; start += chunkTiles) {
     const int64_t depth = atMost(endTile - start, chunkTiles);
-    for (int64_t pair = 0; pair < depth * tileEdge; ++pair) {
-      const int64_t token = start * tileDepth + 2 * pair;
-      uint16_t* place = pairs + pair * tileDepth;
-      storePairs(row(token), row(token + 1), place, place + chunkTiles * operandTile);
+    const auto prepare = [&](int64_t tile) {
+      for (int64_t pair = tile * tileEdge; pair < (tile + 1) * tileEdge; ++pair) {
+        const int64_t token = start * tileDepth + 2 * pair;
+        uint16_t* place = pairs + pair * tileDepth;
+        storePairs(row(token), row(token + 1), place, place + chunkTiles * operandTile);
+      }
+    };
+    // The first ranks multiply one tile while the next is prepared.
+    const Result result = blockAt(sums, kThinBlock);
+    if (start > firstTile) {
+      loadResult(result);
+    } else {
+      clearResult();
     }
-    for (int64_t k = 0; k < rank; k += kThinBlock) {
+    prepare(0);
+    for (int64_t tile = 0; tile < depth; ++tile) {
+      const uint16_t* left = u + (start + tile) * operandTile;
+      const uint16_t* right = pairs + tile * operandTile;
+      addBlockProduct(left, left + tokenTiles * operandTile, 64, right, right + chunkTiles * operandTile);
+      if (tile + 1 < depth) prepare(tile + 1);
+    }
+    storeResult(result);
+    for (int64_t k = kThinBlock; k < rank; k += kThinBlock) {
       multiplyTiles({u + (k / tileEdge * tokenTiles + start) * operandTile, tokenTiles}, {pairs, chunkTiles}, depth,
-                    {sums + k * kThinBlock, tileEdge * kThinBlock, tileEdge, kThinBlock}, start > firstTile);
+                    blockAt(sums + k * kThinBlock, kThinBlock), start > firstTile);
     }
   }
 }

@@ -91,20 +91,6 @@ inline Vec pairedColumns(int tile, Vec first, Vec second) {
   return _mm512_permutex2var_ps(first, _mm512_add_epi32(lane, _mm512_set1_epi32(tile * 4)), second);
 }
 
-/// 2^x for x up to 127, within 3·2^-24 of the value; exact at 0; 0 for all that is far below.
-inline Vec powerOfTwo(Vec x) {
-  const Vec whole = (x + broadcast(12582912.0F)) - broadcast(12582912.0F);  // 1.5·2^23 rounds to an integer
-  const Vec r = x - whole;
-  // Least greatest relative error on [-1/2, 1/2], with the value at 0 kept.
-  Vec p = broadcast(0.0013264727F);
-  p = multiplyAdd(p, r, broadcast(0.009671513F));
-  p = multiplyAdd(p, r, broadcast(0.055507336F));
-  p = multiplyAdd(p, r, broadcast(0.24022242F));
-  p = multiplyAdd(p, r, broadcast(0.693147F));
-  p = multiplyAdd(p, r, broadcast(1.0F));
-  return _mm512_scalef_ps(p, whole);
-}
-
 constexpr float log2e = 1.44269504F;
 
 /// The first `count` (at least 1) of 16 values.

@@ -84,36 +84,74 @@ struct Result {
   int64_t row;
 };
 
-/// c [32, 32] = a·b, or += where `add`, over `depth` tiles.
-inline void multiplyTiles(Operand a, Operand b, int64_t depth, Result c, bool add) {
+/// A block in a row-major matrix of `stride` columns.
+inline Result blockAt(float* memory, int64_t stride) {
+  return {memory, tileEdge * stride, tileEdge, stride};
+}
+
+/// Tiles 0 to 3 hold a block of C.
+inline void clearResult() {
+  clearTile<0>();
+  clearTile<1>();
+  clearTile<2>();
+  clearTile<3>();
+}
+
+inline void loadResult(const Result& c) {
   const int64_t stride = c.row * static_cast<int64_t>(sizeof(float));
-  if (add) {
-    loadTile<0>(c.memory, stride);
-    loadTile<1>(c.memory + c.tileColumn, stride);
-    loadTile<2>(c.memory + c.tileRow, stride);
-    loadTile<3>(c.memory + c.tileRow + c.tileColumn, stride);
-  } else {
-    clearTile<0>();
-    clearTile<1>();
-    clearTile<2>();
-    clearTile<3>();
-  }
-  for (int64_t k = 0; k < depth; ++k) {
-    const uint16_t* left = a.tiles + k * operandTile;
-    const uint16_t* right = b.tiles + k * operandTile;
-    loadTile<4>(left, 64);
-    loadTile<6>(right, 64);
-    loadTile<7>(right + b.stride * operandTile, 64);
-    addProduct<0, 4, 6>();
-    addProduct<1, 4, 7>();
-    loadTile<5>(left + a.stride * operandTile, 64);
-    addProduct<2, 5, 6>();
-    addProduct<3, 5, 7>();
-  }
+  loadTile<0>(c.memory, stride);
+  loadTile<1>(c.memory + c.tileColumn, stride);
+  loadTile<2>(c.memory + c.tileRow, stride);
+  loadTile<3>(c.memory + c.tileRow + c.tileColumn, stride);
+}
+
+inline void storeResult(const Result& c) {
+  const int64_t stride = c.row * static_cast<int64_t>(sizeof(float));
   storeTile<0>(c.memory, stride);
   storeTile<1>(c.memory + c.tileColumn, stride);
   storeTile<2>(c.memory + c.tileRow, stride);
   storeTile<3>(c.memory + c.tileRow + c.tileColumn, stride);
+}
+
+/// The block += two tiles of A, whose rows lie `leftBytes` apart, times two tiles of B.
+inline void addBlockProduct(const uint16_t* upper, const uint16_t* lower, int64_t leftBytes, const uint16_t* first,
+                            const uint16_t* second) {
+  loadTile<4>(upper, leftBytes);
+  loadTile<6>(first, 64);
+  loadTile<7>(second, 64);
+  addProduct<0, 4, 6>();
+  addProduct<1, 4, 7>();
+  loadTile<5>(lower, leftBytes);
+  addProduct<2, 5, 6>();
+  addProduct<3, 5, 7>();
+}
+
+/// c [32, 32] = a·b, or += where `add`, over `depth` tiles.
+inline void multiplyTiles(Operand a, Operand b, int64_t depth, Result c, bool add) {
+  if (add) {
+    loadResult(c);
+  } else {
+    clearResult();
+  }
+  for (int64_t k = 0; k < depth; ++k) {
+    const uint16_t* left = a.tiles + k * operandTile;
+    const uint16_t* right = b.tiles + k * operandTile;
+    addBlockProduct(left, left + a.stride * operandTile, 64, right, right + b.stride * operandTile);
+  }
+  storeResult(c);
+}
+
+/// The block += 32 rows at `a`, `rowBytes` apart, times a panel whose two columns of tiles lie `depthTiles` tiles
+/// apart. between(k) runs once for each tile of the depth, while the tiles multiply.
+template <typename Between>
+inline void addRowProducts(const uint16_t* a, int64_t rowBytes, const uint16_t* panel, int64_t depthTiles,
+                           Between between) {
+  const uint16_t* lower = a + tileEdge * rowBytes / 2;
+  for (int64_t k = 0; k < depthTiles; ++k) {
+    const uint16_t* right = panel + k * operandTile;
+    addBlockProduct(a + k * tileDepth, lower + k * tileDepth, rowBytes, right, right + depthTiles * operandTile);
+    between(k);
+  }
 }
 
 }  // namespace
