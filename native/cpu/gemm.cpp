@@ -82,8 +82,8 @@ bool Gemm::multiplyByOneDnn(Matrix a, bool transposeA, Matrix b, bool transposeB
 
 bool Gemm::multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) {
   const GemmTileKernels* kernels = LRQAT_SELECT_TILE_KERNELS(gemmTileKernels);
-  if (!kernels || transposeA || a.type != DType::BF16 || b.type != DType::BF16) return false;
-  const int64_t depth = a.cols;
+  if (!kernels || a.type != DType::BF16 || b.type != DType::BF16) return false;
+  const int64_t depth = transposeA ? a.rows : a.cols;
   const int64_t m = c.rows;
   const int64_t n = c.cols;
   const bool cBf16 = c.type == DType::BF16;
@@ -98,8 +98,9 @@ bool Gemm::multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB,
   const int64_t groups = ceilDivide(panels, fitting);
   const int64_t groupPanels = ceilDivide(panels, groups);
   const int64_t rowBlocks = ceilDivide(m, kProductBlock);
-  // Few rows: the panels of a group are shared out as well.
-  const int64_t parts = rowBlocks >= 4 * threads_ ? 1 : std::min<int64_t>(groupPanels, 2 * threads_);
+  // Few rows: the panels of a group are shared out as well, at the price of packing transposed rows once for each part.
+  const int64_t enoughBlocks = (transposeA ? 2 : 4) * threads_;
+  const int64_t parts = rowBlocks >= enoughBlocks ? 1 : std::min<int64_t>(groupPanels, 2 * threads_);
   const int64_t partPanels = ceilDivide(groupPanels, parts);
   // A small B is packed by every thread for itself: that takes less than waiting for each other.
   const bool apart = panels * panelElements <= ownPanelElements && blocks == 1;
@@ -134,9 +135,12 @@ bool Gemm::multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB,
         const int64_t column = panel * kProductBlock;
         const int64_t end = std::min(n, std::min(endPanel, panel + partPanels) * kProductBlock);
         if (column >= end) continue;
-        kernels->multiply({.a = left + row * depth + from,
+        const int64_t rows = std::min(kProductBlock, m - row);
+        if (transposeA) kernels->packColumns(left + from * m + row, m, rows, length, mine);
+        kernels->multiply({.a = transposeA ? mine : left + row * depth + from,
                            .aStride = depth,
-                           .rows = std::min(kProductBlock, m - row),
+                           .aPacked = transposeA,
+                           .rows = rows,
                            .depth = length,
                            .panels = packed + (panel - firstPanel) * gemm_tiles::panelElements(length),
                            .c = static_cast<std::byte*>(c.data) + (row * n + column) * byteSize(c.type),

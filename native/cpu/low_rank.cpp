@@ -137,6 +137,7 @@ void SparseCorrection::subtract(CpuBackend& backend, Matrix x, const LowRankTask
   if (entries == 0 || (rank == 0 && !task.gradient.zero)) return;
   const int threads = backend.threads();
   const LowRankKernels& kernels = LRQAT_SELECT_KERNELS(lowRankKernels);
+  const GatherKernels& gathers = LRQAT_SELECT_KERNELS(gatherKernels);
   CpuBackend::Scratch scratch(backend);
 
   // The columns of X and of dYs (rows of the weight) that K touches, and where their transposed copies lie.
@@ -171,10 +172,10 @@ void SparseCorrection::subtract(CpuBackend& backend, Matrix x, const LowRankTask
       const int64_t part = std::min(block, count - c);
       const int64_t start = firstToken * from.cols;
       if (from.type == DType::F32) {
-        kernels.gatherFloat(static_cast<const float*>(from.data) + start, from.cols, tokens, list + c, part,
+        gathers.gatherFloat(static_cast<const float*>(from.data) + start, from.cols, tokens, list + c, part,
                             out + c * kTokenChunk);
       } else {
-        kernels.gatherBf16(static_cast<const uint16_t*>(from.data) + start, from.cols, tokens, list + c, part,
+        gathers.gatherBf16(static_cast<const uint16_t*>(from.data) + start, from.cols, tokens, list + c, part,
                            out + c * kTokenChunk);
       }
     }

@@ -3,6 +3,7 @@
 
 #include "core/half.h"
 #include "core/packing.h"
+#include "cpu/kernels/gather.h"
 #include "cpu/kernels/low_rank.h"
 #include "cpu/kernels/weights.h"
 #include "test/check.h"
@@ -16,14 +17,17 @@ struct Level {
   const char* name;
   const cpu::WeightKernels& weights;
   const cpu::LowRankKernels& lowRank;
+  const cpu::GatherKernels& gathers;
 };
 
 std::vector<Level> levels() {
-  std::vector<Level> all = {{"baseline", cpu::baseline::weightKernels, cpu::baseline::lowRankKernels}};
+  std::vector<Level> all = {
+      {"baseline", cpu::baseline::weightKernels, cpu::baseline::lowRankKernels, cpu::baseline::gatherKernels}};
 #if defined(__x86_64__)
-  if (cpu::detectIsa() >= cpu::Isa::Avx2) all.push_back({"avx2", cpu::avx2::weightKernels, cpu::avx2::lowRankKernels});
+  if (cpu::detectIsa() >= cpu::Isa::Avx2)
+    all.push_back({"avx2", cpu::avx2::weightKernels, cpu::avx2::lowRankKernels, cpu::avx2::gatherKernels});
   if (cpu::detectIsa() >= cpu::Isa::Avx512) {
-    all.push_back({"avx512", cpu::avx512::weightKernels, cpu::avx512::lowRankKernels});
+    all.push_back({"avx512", cpu::avx512::weightKernels, cpu::avx512::lowRankKernels, cpu::avx512::gatherKernels});
   }
 #endif
   return all;
@@ -175,9 +179,9 @@ void sampledProducts() {
       context = level.name;
       std::vector<float> gathered(static_cast<size_t>(count * cpu::kTokenChunk), std::nanf(""));
       if (bf16) {
-        level.lowRank.gatherBf16(narrow.data(), n, tokens, columns.data(), count, gathered.data());
+        level.gathers.gatherBf16(narrow.data(), n, tokens, columns.data(), count, gathered.data());
       } else {
-        level.lowRank.gatherFloat(x.data(), n, tokens, columns.data(), count, gathered.data());
+        level.gathers.gatherFloat(x.data(), n, tokens, columns.data(), count, gathered.data());
       }
       std::vector<float> d(columns.size(), 1.0F);
       level.lowRank.sampledProducts(y.data(), gathered.data(), columns.data(), index.data(), count, 48, d.data());

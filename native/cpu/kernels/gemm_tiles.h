@@ -15,6 +15,7 @@ constexpr int64_t kProductBlock = 32;
 struct TileProduct {
   const uint16_t* a = nullptr;
   int64_t aStride = 0;
+  bool aPacked = false;  // by packColumns
   int64_t rows = 0;
   int64_t depth = 0;
   const uint16_t* panels = nullptr;  // each of panelElements(depth)
@@ -30,6 +31,8 @@ struct GemmTileKernels {
   /// Rows of B [depth, …] in `columns` ≤ 32 columns, at b, as a panel. `transposed`: b holds Bᵀ, `columns` rows of it.
   void (*packPanel)(const uint16_t* b, bool transposed, int64_t stride, int64_t columns, int64_t depth,
                     uint16_t* panel);
+  /// `columns` ≤ 32 columns of a matrix [depth, …] at a, as rows of Aᵀ: rowElements(depth).
+  void (*packColumns)(const uint16_t* a, int64_t stride, int64_t columns, int64_t depth, uint16_t* rows);
   void (*multiply)(const TileProduct& product);
 };
 

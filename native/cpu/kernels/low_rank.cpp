@@ -6,37 +6,6 @@ namespace lrqat::cpu::LRQAT_ISA {
 
 namespace {
 
-inline float toFloat(float value) {
-  return value;
-}
-inline float toFloat(uint16_t bf16) {
-  const uint32_t bits = static_cast<uint32_t>(bf16) << 16;
-  float value;
-  std::memcpy(&value, &bits, 4);
-  return value;
-}
-
-template <typename T>
-void gather(const T* in, int64_t stride, int64_t tokens, const int32_t* columns, int64_t count, float* out) {
-  for (int64_t first = 0; first < tokens; first += kLanes) {
-    const int64_t part = tokens - first < kLanes ? tokens - first : kLanes;
-    const T* rows = in + first * stride;
-    for (int64_t c = 0; c < count; ++c) {
-      float* target = out + c * kTokenChunk + first;
-      const T* column = rows + columns[c];
-      for (int64_t t = 0; t < part; ++t) target[t] = toFloat(column[t * stride]);
-      for (int64_t t = part; t < kLanes; ++t) target[t] = 0.0F;
-    }
-  }
-}
-
-void gatherFloat(const float* in, int64_t stride, int64_t tokens, const int32_t* columns, int64_t count, float* out) {
-  gather(in, stride, tokens, columns, count, out);
-}
-void gatherBf16(const uint16_t* in, int64_t stride, int64_t tokens, const int32_t* columns, int64_t count, float* out) {
-  gather(in, stride, tokens, columns, count, out);
-}
-
 /// kEntries sums at a time, to hide the latency of the additions; each sum has its own fixed order.
 template <int kEntries>
 inline void products(const float* y, const float* x, const int32_t* columns, const int32_t* index, int64_t length,
@@ -88,8 +57,6 @@ void scaledBf16(const float* in, float factor, int64_t count, uint16_t* out) {
 }  // namespace
 
 extern const LowRankKernels lowRankKernels = {
-    .gatherFloat = gatherFloat,
-    .gatherBf16 = gatherBf16,
     .sampledProducts = sampledProducts,
     .addScaled = addScaled,
     .scaledFloat = scaledFloat,

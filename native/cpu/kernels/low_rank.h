@@ -5,19 +5,11 @@
 #include <cstdint>
 
 #include "cpu/isa.h"
+#include "cpu/kernels/gather.h"
 
 namespace lrqat::cpu {
 
-/// Tokens handled at a time; transposed copies have rows of this length.
-constexpr int64_t kTokenChunk = 256;
-
 struct LowRankKernels {
-  /// out[c, t] = in[t, columns[c]] for t < tokens ≤ kTokenChunk, 0 for t up to the next multiple of 16; out rows are
-  /// kTokenChunk long. `in` has `stride` columns.
-  void (*gatherFloat)(const float* in, int64_t stride, int64_t tokens, const int32_t* columns, int64_t count,
-                      float* out);
-  void (*gatherBf16)(const uint16_t* in, int64_t stride, int64_t tokens, const int32_t* columns, int64_t count,
-                     float* out);
   /// d[e] += Σ_t y[t]·x[index[columns[e]], t] over `length` (a multiple of 16) tokens; x rows are kTokenChunk long.
   void (*sampledProducts)(const float* y, const float* x, const int32_t* columns, const int32_t* index, int64_t count,
                           int64_t length, float* d);

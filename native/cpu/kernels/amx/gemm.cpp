@@ -15,6 +15,10 @@ void packPanel(const uint16_t* b, bool transposed, int64_t stride, int64_t colum
   }
 }
 
+void packColumns(const uint16_t* a, int64_t stride, int64_t columns, int64_t depth, uint16_t* rows) {
+  packOperands(a, stride, depth, columns, {.leftTransposed = rows});
+}
+
 inline Vec widened(__mmask16 mask, const uint16_t* memory) {
   const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, memory));
   return __builtin_bit_cast(Vec, _mm512_slli_epi32(bits, 16));
@@ -69,8 +73,9 @@ void multiply(const TileProduct& p) {
   const int64_t width = gemm_tiles::padded(p.depth);
   const int64_t depthTiles = width / tileDepth;
   const bool whole = p.rows == blockEdge && p.depth == width;
-  const uint16_t* a = whole ? p.a : paddedRows(p);
-  const int64_t strideBytes = 2 * (whole ? p.aStride : width);
+  const LeftRows a = p.aPacked ? packedRows(p.a, depthTiles)
+                     : whole   ? plainRows(p.a, p.aStride)
+                               : plainRows(paddedRows(p), width);
   alignas(64) float sums[2][blockEdge * blockEdge];
   FinishedBlock finished;  // is rounded and written while the next block is multiplied
   for (int64_t first = 0; first < p.columns; first += blockEdge) {
@@ -83,12 +88,12 @@ void multiply(const TileProduct& p) {
       } else {
         clearResult();
       }
-      addRowProducts(a, strideBytes, panel, depthTiles, [](int64_t) {});
+      addRowProducts(a, panel, depthTiles, [](int64_t) {});
       storeResult(blockAt(c, p.cStride));
       continue;
     }
     clearResult();
-    addRowProducts(a, strideBytes, panel, depthTiles, [&](int64_t k) {
+    addRowProducts(a, panel, depthTiles, [&](int64_t k) {
       finishRows(p, finished, k * blockEdge / depthTiles, (k + 1) * blockEdge / depthTiles);
     });
     float* place = sums[first / blockEdge % 2];
@@ -102,6 +107,6 @@ void multiply(const TileProduct& p) {
 
 }  // namespace
 
-extern const GemmTileKernels gemmTileKernels = {packPanel, multiply};
+extern const GemmTileKernels gemmTileKernels = {packPanel, packColumns, multiply};
 
 }  // namespace lrqat::cpu::LRQAT_ISA

@@ -141,15 +141,32 @@ inline void multiplyTiles(Operand a, Operand b, int64_t depth, Result c, bool ad
   storeResult(c);
 }
 
-/// The block += 32 rows at `a`, `rowBytes` apart, times a panel whose two columns of tiles lie `depthTiles` tiles
-/// apart. between(k) runs once for each tile of the depth, while the tiles multiply.
+/// 32 rows of A: where the tiles of the upper and the lower half begin, how far apart their rows lie, and how far, in
+/// elements, the next tile of the depth.
+struct LeftRows {
+  const uint16_t* upper;
+  const uint16_t* lower;
+  int64_t rowBytes;
+  int64_t step;
+};
+
+/// Of a row-major matrix.
+inline LeftRows plainRows(const uint16_t* a, int64_t stride) {
+  return {a, a + tileEdge * stride, 2 * stride, tileDepth};
+}
+
+/// Of packed tiles.
+inline LeftRows packedRows(const uint16_t* tiles, int64_t depthTiles) {
+  return {tiles, tiles + depthTiles * operandTile, 64, operandTile};
+}
+
+/// The block += rows times a panel whose two columns of tiles lie `depthTiles` tiles apart. between(k) runs once for
+/// each tile of the depth, while the tiles multiply.
 template <typename Between>
-inline void addRowProducts(const uint16_t* a, int64_t rowBytes, const uint16_t* panel, int64_t depthTiles,
-                           Between between) {
-  const uint16_t* lower = a + tileEdge * rowBytes / 2;
+inline void addRowProducts(const LeftRows& a, const uint16_t* panel, int64_t depthTiles, Between between) {
   for (int64_t k = 0; k < depthTiles; ++k) {
     const uint16_t* right = panel + k * operandTile;
-    addBlockProduct(a + k * tileDepth, lower + k * tileDepth, rowBytes, right, right + depthTiles * operandTile);
+    addBlockProduct(a.upper + k * a.step, a.lower + k * a.step, a.rowBytes, right, right + depthTiles * operandTile);
     between(k);
   }
 }

@@ -1,0 +1,24 @@
+// Columns of a matrix as rows of float32, for the sampled products of the low-rank gradient (low_rank.h).
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/isa.h"
+
+namespace lrqat::cpu {
+
+/// Tokens handled at a time; transposed copies have rows of this length.
+constexpr int64_t kTokenChunk = 256;
+
+struct GatherKernels {
+  /// out[c, t] = in[t, columns[c]] for t < tokens ≤ kTokenChunk, 0 for t up to the next multiple of 16; out rows are
+  /// kTokenChunk long. `in` has `stride` columns; `columns` ascend.
+  void (*gatherFloat)(const float* in, int64_t stride, int64_t tokens, const int32_t* columns, int64_t count,
+                      float* out);
+  void (*gatherBf16)(const uint16_t* in, int64_t stride, int64_t tokens, const int32_t* columns, int64_t count,
+                     float* out);
+};
+
+LRQAT_DECLARE_KERNELS(GatherKernels, gatherKernels)
+
+}  // namespace lrqat::cpu
