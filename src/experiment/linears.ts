@@ -40,17 +40,18 @@ export function resolveLinears(experiment: Experiment, shape: ModelShape): Recor
 export function resolveLinear({ quantization }: Experiment, name: string): LinearQuantization | null {
   const own = overridesFor(quantization.layers, name);
   if (own.skip === true) return null;
-  const trained = quantization.method === 'lr-qat';
+  const trained = quantization.method !== 'rtn';
+  const lowRank = quantization.method === 'lr-qat';
   const bits = own.bits ?? quantization.weights.bits;
-  // Rounding to nearest has nothing to train around: the integers themselves.
-  const storage = trained ? (own.storage ?? quantization.storage) : 'integer';
+  // Without a low-rank term nothing is trained around: the integers themselves.
+  const storage = lowRank ? (own.storage ?? quantization.storage) : 'integer';
   // null in an override says "follow the bits" even where quantization.fractionBits is set.
   const written = own.fractionBits === undefined ? quantization.fractionBits : own.fractionBits;
   const fractionBits = storage === 'fixed-point' ? (written ?? 8 - bits) : 0;
   const encoding = own.encoding ?? quantization.encoding;
   const learnScales = trained && (own.learnScales ?? quantization.learnScales);
   const symmetric = own.symmetric ?? quantization.weights.symmetric;
-  const learnZeroPoints = learnScales && (own.learnZeroPoints ?? quantization.learnZeroPoints);
+  const learnZeroPoints = lowRank && learnScales && (own.learnZeroPoints ?? quantization.learnZeroPoints);
   return {
     bits,
     groupSize: groupSizeOf(own.granularity ?? quantization.weights.granularity),
@@ -62,7 +63,7 @@ export function resolveLinear({ quantization }: Experiment, name: string): Linea
     scaleFormat: own.scaleFormat ?? quantization.weights.scaleFormat,
     learnScales,
     ...(symmetric ? {} : { symmetric, learnZeroPoints }),
-    rank: trained ? (own.rank ?? quantization.lowRank.rank) : 0,
+    rank: lowRank ? (own.rank ?? quantization.lowRank.rank) : 0,
     alpha: own.alpha ?? quantization.lowRank.alpha,
   };
 }

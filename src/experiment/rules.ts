@@ -80,8 +80,19 @@ export const rules: readonly Rule[] = [
     },
   },
   {
-    reads: ['quantization.storage', 'quantization.weights.scaleDomain', 'quantization.layers'],
-    *check({ quantization: { storage, weights, layers } }) {
+    reads: ['quantization.method', 'quantization.storage', 'quantization.weights.scaleDomain', 'quantization.layers'],
+    *check({ quantization: { method, storage, weights, layers } }) {
+      if (method === 'peqa' && weights.scaleDomain === 'log') {
+        yield {
+          path: ['quantization', 'weights', 'scaleDomain'],
+          value: 'log',
+          severity: 'warning',
+          message:
+            'quantization.weights.scaleDomain: "log" has no effect with method "peqa", which always trains the scale itself; use "linear"',
+          replacements: ['linear'],
+        };
+        return;
+      }
       if (storage !== 'integer' || weights.scaleDomain !== 'log' || layers.some((layer) => layer.storage)) return;
       yield {
         path: ['quantization', 'weights', 'scaleDomain'],
@@ -96,6 +107,15 @@ export const rules: readonly Rule[] = [
   {
     reads: ['quantization.method', 'quantization.lowRank.rank', 'quantization.learnScales', 'quantization.layers'],
     *check({ quantization: { method, lowRank, learnScales, layers } }) {
+      if (method === 'peqa' && !learnScales && !layers.some((layer) => layer.learnScales === true)) {
+        yield {
+          path: ['quantization', 'learnScales'],
+          value: false,
+          message:
+            'quantization.learnScales: false leaves nothing to train with method "peqa", which trains the scales alone; use true, or method "rtn"',
+          replacements: [true],
+        };
+      }
       if (method !== 'lr-qat' || lowRank.rank > 0 || learnScales) return;
       if (layers.some((layer) => (layer.rank ?? 0) > 0 || layer.learnScales === true)) return;
       yield {
@@ -155,7 +175,8 @@ export const rules: readonly Rule[] = [
     reads: ['training.learningRate', 'quantization.method', 'quantization.lowRank.rank', 'quantization.learnScales'],
     *check({ training: { learningRate }, quantization: { method, lowRank, learnScales } }) {
       if (method === 'rtn') return;
-      if (lowRank.rank > 0 && learningRate.lowRank === 0) {
+      const trainsLowRank = method === 'lr-qat' && lowRank.rank > 0;
+      if (trainsLowRank && learningRate.lowRank === 0) {
         yield {
           path: ['training', 'learningRate', 'lowRank'],
           value: 0,
@@ -167,7 +188,7 @@ export const rules: readonly Rule[] = [
         yield {
           path: ['training', 'learningRate', 'scales'],
           value: 0,
-          severity: lowRank.rank > 0 ? 'warning' : 'error',
+          severity: trainsLowRank ? 'warning' : 'error',
           message:
             'training.learningRate.scales: 0 never moves the scales but keeps their gradients and moments in memory; use a positive rate such as 0.00001, or learnScales false',
           replacements: [1e-5],

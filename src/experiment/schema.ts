@@ -253,6 +253,7 @@ const quantization = section(
         {
           'lr-qat':
             'Low-rank quantization-aware training: a low-rank term inside the rounding, merged away at the end.',
+          peqa: 'The integers of rounding to nearest stay, only their scales are trained; lowRank, storage and zero points are not.',
           rtn: 'Round to nearest: no training, only measured and written.',
         },
         { description: 'How the integers are found.' },

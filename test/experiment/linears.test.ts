@@ -87,6 +87,15 @@ test('round-to-nearest trains nothing', () => {
   assert.equal(linear.learnScales, false);
 });
 
+test('PEQA trains the scales of frozen integers alone', () => {
+  const sets = ['quantization.method=peqa', 'quantization.storage=bf16', 'quantization.weights.symmetric=false'];
+  const linear = resolveLinears(experimentWith(...sets), tiny)['model.layers.0.mlp.up_proj'];
+  assert.equal(linear?.storage, 'integer');
+  assert.equal(linear.rank, 0);
+  assert.equal(linear.learnScales, true);
+  assert.equal(linear.learnZeroPoints, false);
+});
+
 test('zero points are learned with the scales', () => {
   const resolved = (...sets: string[]): unknown[] => {
     const linear = resolveLinears(experimentWith(...sets), tiny)['model.layers.1.mlp.up_proj'];

@@ -370,6 +370,9 @@ describe('every way to store and to quantize trains and merges without loss', ()
       },
     },
     'scales alone': { quantization: { lowRank: { rank: 0 } } },
+    'PEQA with zero points of groups': {
+      quantization: { method: 'peqa', weights: { bits: 3, granularity: { group: 32 }, symmetric: false } },
+    },
     'low rank alone': { quantization: { learnScales: false } },
     'block checkpointing, bf16 products': {
       compute: 'bf16',

@@ -85,10 +85,13 @@ function settingOf(value: unknown): string {
     const { method, weights, storage, lowRank } = experiment.quantization;
     const { granularity } = weights;
     const grid = typeof granularity === 'string' ? granularity : `groups of ${String(granularity.group)}`;
-    const bits = `${String(weights.bits)} bits ${grid}`;
+    // Runs of earlier versions say nothing of zero points.
+    const zeroPoints = (weights.symmetric as boolean | undefined) === false ? ', zero points' : '';
+    const bits = `${String(weights.bits)} bits ${grid}${zeroPoints}`;
     if (method === 'rtn') return `${bits}, round to nearest`;
     const { batchSize } = experiment.training;
     const batch = `${String(batchSize)} × ${String(experiment.data.sequenceLength)} tokens`;
+    if (method === 'peqa') return `${bits}, scales alone; steps of ${batch}`;
     return `${bits}, ${storage}, rank ${String(lowRank.rank)}; steps of ${batch}`;
   } catch {
     // Of another version, or edited by hand: show what else there is.

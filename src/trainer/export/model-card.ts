@@ -1,7 +1,7 @@
 // README.md of an export: what was trained how, on what, with which result, and what the export changes.
 import path from 'node:path';
 import { version } from '../../../package.json';
-import { formatBytes } from '../../experiment';
+import { formatBytes, type Experiment } from '../../experiment';
 import { readResult, runPaths, type FourPerplexities } from '../../runs';
 import { readJson } from '../../runs/json-file';
 import { isObject } from '../../formats/show-value';
@@ -10,6 +10,12 @@ import { LOADED_BY, type FormatPlan } from './formats';
 import { licenceOf } from './licence';
 import { describeChange, type PerplexityChange } from './perplexity-change';
 import type { ExportSource } from './source';
+
+const METHODS: Readonly<Record<Experiment['quantization']['method'], string>> = {
+  'lr-qat': 'trained with LR-QAT',
+  peqa: 'rounded to nearest, their scales trained (PEQA),',
+  rtn: 'rounded to nearest',
+};
 
 export async function modelCard(
   source: ExportSource,
@@ -22,9 +28,9 @@ export async function modelCard(
   const { weights, lowRank, storage, method, layers } = experiment.quantization;
   const { training, data } = experiment;
   const scale =
-    typeof weights.granularity === 'object'
+    (typeof weights.granularity === 'object'
       ? `one scale for ${String(weights.granularity.group)} weights`
-      : weights.granularity;
+      : weights.granularity) + (weights.symmetric ? '' : ', zero points');
   return [
     '---',
     ...(licence.id === null ? [] : [`license: ${licence.id}`]),
@@ -35,7 +41,7 @@ export async function modelCard(
     '',
     `# ${experiment.name}`,
     '',
-    `${base} with ${String(weights.bits)}-bit weights (${scale}), ${method === 'rtn' ? 'rounded to nearest' : 'trained with LR-QAT'} and exported by LR-QAT Studio ${version} as ${plan.format}, for ${LOADED_BY[plan.format]}.`,
+    `${base} with ${String(weights.bits)}-bit weights (${scale}), ${METHODS[method]} and exported by LR-QAT Studio ${version} as ${plan.format}, for ${LOADED_BY[plan.format]}.`,
     '',
     '## Exactness',
     '',
@@ -54,7 +60,11 @@ export async function modelCard(
     ...(method === 'rtn'
       ? []
       : [
-          `| low-rank factors | rank ${String(lowRank.rank)}, alpha ${String(lowRank.alpha)}; storage of Φ0: ${storage} |`,
+          ...(method === 'lr-qat'
+            ? [
+                `| low-rank factors | rank ${String(lowRank.rank)}, alpha ${String(lowRank.alpha)}; storage of Φ0: ${storage} |`,
+              ]
+            : []),
           `| training | ${String(training.steps)} steps of ${String(training.batchSize)} × ${String(data.sequenceLength)} tokens, learning rates ${String(training.learningRate.lowRank)} (low-rank) and ${String(training.learningRate.scales)} (scales), ${training.schedule}, seed ${String(training.seed)} |`,
         ]),
     ...(source.checkpointStep === null ? [] : [`| checkpoint | step ${String(source.checkpointStep)} |`]),
