@@ -95,14 +95,16 @@ function stageNative(cuda) {
     cpSync(cuda, path.join(nativeFolder, name));
     files.push(name);
   }
-  if (process.platform === 'linux') files.push(...stageLibraries(path.join(buildFolder, files.at(1) ?? 'lrqat.node')));
+  if (process.platform === 'linux') {
+    files.push(...stageLibraries(path.join(buildFolder, files.at(1) ?? 'lrqat.node'), [...files]));
+  }
   // Readers of the package (and the extension itself) can tell what it is for.
   const glibc = process.platform === 'linux' ? glibcOf(files.map((name) => path.join(nativeFolder, name))) : null;
   writeFileSync(path.join(nativeFolder, 'package.json'), `${JSON.stringify({ target, glibc, files }, null, 2)}\n`);
   return glibc;
 }
 
-function stageLibraries(user) {
+function stageLibraries(user, own) {
   if (versionOf('patchelf') === null) {
     throw new ScriptError('patchelf is missing: sudo apt-get install patchelf, or the package manager of this system');
   }
@@ -122,7 +124,7 @@ function stageLibraries(user) {
     cpSync(realpathSync(licence), path.join(nativeFolder, 'licenses', `${debian}.txt`));
     staged.push(name);
   }
-  for (const name of [...staged, 'liblrqat_onednn.so', 'lrqat.node']) {
+  for (const name of [...staged, ...own]) {
     const file = path.join(nativeFolder, name);
     if (existsSync(file)) run('patchelf', ['--set-rpath', '$ORIGIN', file]);
   }

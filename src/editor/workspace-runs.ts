@@ -1,5 +1,6 @@
 // Runs and experiment files of the workspace: decides which folders the store looks at and how often.
 import { existsSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   Disposable,
   EventEmitter,
@@ -64,7 +65,8 @@ export class WorkspaceRuns implements Disposable {
       this.deltaEmitter,
       this.experimentsEmitter,
     );
-    this.loaded = this.load(log);
+    // Once the extension is active: the first look at a folder of many runs takes longer than everything else there.
+    this.loaded = nextTurn().then(() => this.load(log));
   }
 
   get entries(): readonly RunEntry[] {

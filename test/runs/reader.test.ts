@@ -7,6 +7,7 @@ import {
   effectiveEvents,
   parseMetricsLine,
   RunReader,
+  runPaths,
   RunWriter,
   type MetricsEvent,
   type StepEvent,
@@ -70,6 +71,32 @@ test('a tail with a limit reads a large file piece by piece', async (context) =>
   appendFileSync(file, 'four\n');
   assert.deepEqual(await tail.read(8), { lines: ['two'], reset: false, read: 13, size: 19 });
   assert.deepEqual(await tail.read(8), { lines: ['three', 'four'], reset: false, read: 19, size: 19 });
+});
+
+test('a metrics file of 2 GB with damage in its middle is read piece by piece, in little memory', async (context) => {
+  const directory = await newRun(context);
+  const file = runPaths(directory).metrics;
+  // What a crash of the machine may leave: a hole of zeros, longer than any line, between the lines before and after.
+  const lines = (from: number) =>
+    Array.from({ length: 1000 }, (_, at) => `${JSON.stringify(step(from + at))}\n`).join('');
+  writeFileSync(file, lines(1));
+  truncateSync(file, 2 ** 31);
+  appendFileSync(file, `\n${lines(1001)}`);
+  const reader = new RunReader(directory, { limit: 16 * 2 ** 20 });
+  const seen: number[] = [];
+  let most = 0;
+  for (let more = true; more;) {
+    const { events, bytes, reset } = await reader.poll();
+    assert.equal(reset, false);
+    seen.push(...steps(events));
+    more = bytes.done < bytes.total;
+    most = Math.max(most, process.memoryUsage().rss);
+  }
+  assert.deepEqual(
+    seen,
+    Array.from({ length: 2000 }, (_, at) => at + 1),
+  );
+  assert.ok(most < 1.5 * 2 ** 30, `${String(most)} bytes`);
 });
 
 test('what a writer writes, a reader reads; only what is new', async (context) => {

@@ -76,6 +76,16 @@ step('a star, tags and a note on several runs at once, and off again', async (w)
   await w.menuOf(rows.nth(1), /^Remove Star$/);
   const plain = '{"tags":["ablation","rank"]}';
   await until(() => [one, other].every((run) => JSON.stringify(notes(run)) === plain), 'the stars are gone');
+  // A note is one run's: the one whose menu it is, also with several selected.
+  const noted = () => [one, other].filter((run) => 'note' in (notes(run) as object));
+  await w.menuOf(rows.nth(1), /^Edit Note…$/);
+  await w.answer('spikes at step 40');
+  await until(() => noted().length === 1, 'one has a note');
+  assert.equal((notes(noted()[0] ?? '') as { note: string }).note, 'spikes at step 40');
+  await w.menuOf(rows.nth(1), /^Edit Note…$/);
+  assert.equal(await w.quickPick().locator('input[type=text]').inputValue(), 'spikes at step 40');
+  await w.answer('');
+  await until(() => (notes(one) as { note?: string }).note !== 'spikes at step 40', 'the note is gone');
 });
 
 step('Delete Checkpoints names the runs and the size, of one and of several', async (w) => {
@@ -180,6 +190,22 @@ step('the same experiment a second time asks first; several runs are stopped tog
   await w.menuOf(rows.nth(1), /^Stop…$/, dialog.getByText('Stop 2 runs?'));
   await dialog.getByRole('button', { name: 'Stop Now' }).click();
   await until(async () => (await w.tree(/stopped/).count()) === before + 2, 'all runs are stopped', 120_000);
+});
+
+step('several runs are deleted at once, after a question that names them and their size', async (w) => {
+  const rows = w.tree(/stopped/);
+  const before = runs();
+  const dialog = w.dialog();
+  await w.select(rows.nth(0), rows.nth(1));
+  await w.menuOf(rows.nth(1), /^Delete Run…$/, dialog.getByText(/^Delete 2 runs \([\d.]+ [KM]iB\)\?$/));
+  await dialog.getByRole('button', { name: 'Cancel' }).click();
+  await dialog.waitFor({ state: 'detached' });
+  assert.deepEqual(runs(), before, 'nothing goes before the answer');
+  await w.menuOf(rows.nth(1), /^Delete Run…$/, dialog.getByText('Delete 2 runs'));
+  await dialog.getByText('There is no trash here').waitFor();
+  await dialog.getByRole('button', { name: 'Delete Permanently' }).click();
+  await until(() => runs().length === before.length - 2, 'two folders are gone');
+  await until(async () => (await rows.count()) === before.length - 2, 'the explorer shows it');
 });
 
 step('a folder that cannot be written shows its runs, and says why nothing else works', async () => {

@@ -7,8 +7,8 @@ import type { ChartCard } from './chart-card';
 import type { Scene } from './picture';
 
 /** Milliseconds of a frame's 16 for averages, and until when charts begin to be drawn: the browser needs the rest for painting. */
-const AVERAGES = 4;
-const DRAWING = 5;
+const AVERAGES = 3;
+const DRAWING = 4;
 /** Charts a frame at most: the browser takes about as long to paint one and hand it over as we take to draw it, and no clock here
  *  shows it. */
 const MOST = 3;

@@ -14,10 +14,10 @@ import { pickRuns } from './pick-runs';
 export function registerEvaluate(services: Services): void {
   const { context, register } = services;
   context.subscriptions.push(
-    register('lrqat.evaluate', async (target, selection) => {
+    register('lrqat.evaluate', async (target) => {
       requireTrust(l10n.t('Evaluation'));
       const options = { title: l10n.t('Evaluate') };
-      const [run] = await pickRuns(target, selection?.slice(0, 1), options, services);
+      const [run] = await pickRuns(target, undefined, options, services);
       if (run === undefined) return;
       const texts = await pickTexts(run);
       if (texts.length === 0) return;

@@ -15,10 +15,10 @@ import { pickRuns } from './pick-runs';
 export function registerExport(services: Services): void {
   const { context, register } = services;
   context.subscriptions.push(
-    register('lrqat.exportModel', async (target, selection) => {
+    register('lrqat.exportModel', async (target) => {
       requireTrust(l10n.t('Export'));
       const options = { title: l10n.t('Export Model') };
-      const [run] = await pickRuns(target, selection?.slice(0, 1), options, services);
+      const [run] = await pickRuns(target, undefined, options, services);
       if (run === undefined) return;
       const offer = await pickFormat(run, services);
       if (offer === undefined) return;

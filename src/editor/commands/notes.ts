@@ -14,8 +14,8 @@ export function registerNotes(services: Services): void {
     services.runs.refresh(runs.map(({ directory }) => directory));
   };
   context.subscriptions.push(
-    register('lrqat.renameRun', async (target, selection) => {
-      const [run] = await pickRuns(target, selection?.slice(0, 1), { title: l10n.t('Rename') }, services);
+    register('lrqat.renameRun', async (target) => {
+      const [run] = await pickRuns(target, undefined, { title: l10n.t('Rename') }, services);
       if (run === undefined) return;
       const name = await window.showInputBox({
         title: l10n.t('Rename {0}', run.name),
@@ -43,8 +43,8 @@ export function registerNotes(services: Services): void {
       const options = { word: 'starred', title: l10n.t('Remove Star'), many: true };
       await change(await pickRuns(target, selection, options, services), { star: false });
     }),
-    register('lrqat.noteRun', async (target, selection) => {
-      const [run] = await pickRuns(target, selection?.slice(0, 1), { title: l10n.t('Edit Note') }, services);
+    register('lrqat.noteRun', async (target) => {
+      const [run] = await pickRuns(target, undefined, { title: l10n.t('Edit Note') }, services);
       if (run === undefined) return;
       const note = await window.showInputBox({
         title: l10n.t('Note on {0}', runTitle(run)),

@@ -16,9 +16,9 @@ import { duplicateText, nextName } from './duplicate';
 export function registerDuplicate(services: Services): void {
   const { context, register } = services;
   context.subscriptions.push(
-    register('lrqat.duplicate', async (target, selection) => {
+    register('lrqat.duplicate', async (target) => {
       const options = { title: l10n.t('Duplicate as New Experiment') };
-      const [run] = await pickRuns(target, selection?.slice(0, 1), options, services);
+      const [run] = await pickRuns(target, undefined, options, services);
       if (run !== undefined) await duplicate(run);
     }),
   );

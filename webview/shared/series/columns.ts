@@ -1,8 +1,9 @@
 // Growing columns of numbers: what the series of a run are kept in on both sides of the message channel.
 
-/** Rows from which on columns grow ahead of need, and how many at a time. */
+/** Rows from which on columns grow ahead of need, how many at a time, and at every how many rows that are pushed. */
 const LONG = 1 << 17;
 const AT_ONCE = 2;
+const EVERY = 1 << 12;
 
 /** Equally long columns of float64 that grow at the end and are cut at the end. NaN stands for what is not known. */
 export class Columns<Name extends string> {
@@ -33,6 +34,7 @@ export class Columns<Name extends string> {
     this.reserve(this.used + 1);
     for (const name of this.names) this.arrays[name][this.used] = row[name];
     this.used++;
+    if (this.used >= LONG && this.used % EVERY === 0) this.growAhead();
   }
 
   /** Keeps the first `length` rows. */
