@@ -164,10 +164,11 @@ void SparseCorrection::subtract(CpuBackend& backend, Matrix x, const LowRankTask
   auto* xColumns = scratch.take<float>(kTokenChunk * n);
   auto* yColumns = scratch.take<float>(kTokenChunk * m);
   std::fill_n(d, entries, 0.0F);
+  // Shared out over the threads of the region that calls it.
   const auto gather = [&](const Matrix& from, int64_t firstToken, int64_t tokens, const int32_t* list, int64_t count,
                           float* out) {
     constexpr int64_t block = 64;
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp for schedule(static) nowait
     for (int64_t c = 0; c < count; c += block) {
       const int64_t part = std::min(block, count - c);
       const int64_t start = firstToken * from.cols;
@@ -180,12 +181,15 @@ void SparseCorrection::subtract(CpuBackend& backend, Matrix x, const LowRankTask
       }
     }
   };
+  // One region for all chunks: waking the threads for each would take longer than the work of one.
+#pragma omp parallel num_threads(threads)
   for (int64_t t = 0; t < x.rows; t += kTokenChunk) {
     const int64_t tokens = std::min(kTokenChunk, x.rows - t);
     gather(x, t, tokens, columns, columnCount, xColumns);
     gather(task.dYs, t, tokens, rows, rowCount, yColumns);
     const int64_t length = (tokens + 15) / 16 * 16;
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp barrier
+#pragma omp for schedule(static)
     for (int64_t r = 0; r < rowCount; ++r) {
       const int64_t begin = rowStart[rows[r]];
       kernels.sampledProducts(yColumns + r * kTokenChunk, xColumns, task.clipped.column + begin, columnIndex,
@@ -206,38 +210,41 @@ void SparseCorrection::subtract(CpuBackend& backend, Matrix x, const LowRankTask
   auto* bColumns = scratch.take<float>(rank * n);
   auto* dBColumns = scratch.take<float>(rank * n);
   const float gamma = w.spec.gamma();
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t c = 0; c < columnCount; ++c) {
-    for (int64_t k = 0; k < rank; ++k) bColumns[c * rank + k] = task.lowRank.b[k * n + columns[c]];
-    std::fill_n(dBColumns + c * rank, rank, 0.0F);
-  }
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t r = 0; r < rowCount; ++r) {
-    float* dA = task.gradient.a + static_cast<int64_t>(rows[r]) * rank;
-    for (int64_t e = rowStart[rows[r]]; e < rowStart[rows[r] + 1]; ++e) {
-      const int64_t c = columnIndex[task.clipped.column[e]];
-      kernels.addScaled(dA, bColumns + c * rank, -gamma * d[e], rank);
-    }
-  }
   constexpr int64_t columnBlock = 128;
   const int64_t blocks = (columnCount + columnBlock - 1) / columnBlock;
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int32_t firstColumn = columns[block * columnBlock];
-    const int32_t lastColumn = columns[std::min(columnCount, (block + 1) * columnBlock) - 1];
+#pragma omp parallel num_threads(threads)
+  {
+#pragma omp for schedule(static)
+    for (int64_t c = 0; c < columnCount; ++c) {
+      for (int64_t k = 0; k < rank; ++k) bColumns[c * rank + k] = task.lowRank.b[k * n + columns[c]];
+      std::fill_n(dBColumns + c * rank, rank, 0.0F);
+    }
+#pragma omp for schedule(static) nowait
     for (int64_t r = 0; r < rowCount; ++r) {
-      const float* a = task.lowRank.a + static_cast<int64_t>(rows[r]) * rank;
-      const int32_t* rowBegin = task.clipped.column + rowStart[rows[r]];
-      const int32_t* rowEnd = task.clipped.column + rowStart[rows[r] + 1];
-      for (const int32_t* at = std::lower_bound(rowBegin, rowEnd, firstColumn); at < rowEnd && *at <= lastColumn;
-           ++at) {
-        const float value = d[at - task.clipped.column];
-        kernels.addScaled(dBColumns + static_cast<int64_t>(columnIndex[*at]) * rank, a, -gamma * value, rank);
+      float* dA = task.gradient.a + static_cast<int64_t>(rows[r]) * rank;
+      for (int64_t e = rowStart[rows[r]]; e < rowStart[rows[r] + 1]; ++e) {
+        const int64_t c = columnIndex[task.clipped.column[e]];
+        kernels.addScaled(dA, bColumns + c * rank, -gamma * d[e], rank);
       }
     }
-    for (int64_t k = 0; k < rank; ++k) {
-      for (int64_t c = block * columnBlock; c < std::min(columnCount, (block + 1) * columnBlock); ++c) {
-        task.gradient.b[k * n + columns[c]] += dBColumns[c * rank + k];
+#pragma omp for schedule(static) nowait
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int32_t firstColumn = columns[block * columnBlock];
+      const int32_t lastColumn = columns[std::min(columnCount, (block + 1) * columnBlock) - 1];
+      for (int64_t r = 0; r < rowCount; ++r) {
+        const float* a = task.lowRank.a + static_cast<int64_t>(rows[r]) * rank;
+        const int32_t* rowBegin = task.clipped.column + rowStart[rows[r]];
+        const int32_t* rowEnd = task.clipped.column + rowStart[rows[r] + 1];
+        for (const int32_t* at = std::lower_bound(rowBegin, rowEnd, firstColumn); at < rowEnd && *at <= lastColumn;
+             ++at) {
+          const float value = d[at - task.clipped.column];
+          kernels.addScaled(dBColumns + static_cast<int64_t>(columnIndex[*at]) * rank, a, -gamma * value, rank);
+        }
+      }
+      for (int64_t k = 0; k < rank; ++k) {
+        for (int64_t c = block * columnBlock; c < std::min(columnCount, (block + 1) * columnBlock); ++c) {
+          task.gradient.b[k * n + columns[c]] += dBColumns[c * rank + k];
+        }
       }
     }
   }

@@ -148,6 +148,10 @@ async function report(
       `the engine's products ${giga(median(ownRates))}, share ${percent(shareOf(ownRates))}`,
   );
   line('time by operation', describeTimings(await engine.takeTimings(), steps));
+  const statistics = await engine.layerStatistics();
+  const clipped = statistics.reduce((sum, layer) => sum + layer.clippedShare * layer.weights, 0);
+  const weights = statistics.reduce((sum, layer) => sum + layer.weights, 0);
+  line('clipped at the end', `${percent(clipped / weights)} of the weights`);
   line(
     'engine memory',
     `${formatBytes(allocated)} allocated, ${formatBytes(plan.memory.total)} planned` +
