@@ -19,6 +19,8 @@ export interface EstimateInput {
   readonly freeDisk?: number;
   /** Tokens of the validation data, where known. */
   readonly validationTokens?: number;
+  /** false: `suggestions` stays empty; {@link suggestionsFor} gives them, at many times the cost of the rest. Default: true. */
+  readonly withSuggestions?: boolean;
 }
 
 /** A change that would help, on its own or together with others. */
@@ -62,7 +64,7 @@ export interface Estimate {
 }
 
 export function estimate(input: EstimateInput): Estimate {
-  const { experiment, shape, machine, calibration, freeDisk } = input;
+  const { experiment, shape, machine, calibration, freeDisk, withSuggestions = true } = input;
   const plan = planRun(experiment, shape, machine);
   const cost = costOf(experiment, plan);
   const training = experiment.quantization.method !== 'rtn';
@@ -91,7 +93,7 @@ export function estimate(input: EstimateInput): Estimate {
     trainingSeconds: secondsPerStep * (training ? experiment.training.steps : 0),
     evaluationSeconds: evaluationSeconds(input, plan),
     disk: { ...disk, free: freeDisk ?? null, fits: freeDisk === undefined || disk.total <= freeDisk },
-    suggestions: fits ? [] : suggestions(input),
+    suggestions: fits || !withSuggestions ? [] : suggestionsFor(input),
   };
 }
 
@@ -128,7 +130,7 @@ interface Change {
 }
 
 /** Single changes first; when none is enough, everything that costs no quality together, then shorter sequences as well. */
-function suggestions(input: EstimateInput): Suggestion[] {
+export function suggestionsFor(input: EstimateInput): Suggestion[] {
   const before = planRun(input.experiment, input.shape, input.machine).memory.total;
   const singles = changes(input.experiment).map((change) => tried(input, [change]));
   const helpful = singles.filter(({ total }) => total < before);

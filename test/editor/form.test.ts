@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { State } from '../../webview/form/protocol';
-import { editsFor, type Change } from '../../src/editor/form/edits';
+import { editsFor, editsForAll, type Change } from '../../src/editor/form/edits';
 import { formState } from '../../src/editor/form/form-state';
 import { WorldClient } from '../../src/editor/validation/world-client';
 import { parseExperiment } from '../../src/experiment';
@@ -37,6 +37,29 @@ test('an exception is appended where there is no list yet, and its keys change a
   assert.equal(eight, one.replace('"bits": 4', '"bits": 8'));
   const none = after({ kind: 'remove', path: [...layers, 0] }, eight);
   assert.deepEqual(parseExperiment(none, 'x').experiment?.quantization.layers, []);
+});
+
+test('several changes are one edit that leaves all else as it was, also where two keys are new at one place', () => {
+  const written = sample.replace('"microBatchSize": 8,', '').replace('"schedule": "linear",', '');
+  const edits = editsForAll(written, [
+    { kind: 'set', path: ['training', 'microBatchSize'], value: 1 },
+    { kind: 'set', path: ['training', 'activationCheckpointing'], value: 'block' },
+    { kind: 'set', path: ['quantization', 'storage'], value: 'integer' },
+  ]);
+  assert.equal(edits.length, 1);
+  const text = applyTextEdits(written, edits);
+  const { experiment } = parseExperiment(text, 'x');
+  assert.equal(experiment?.training.microBatchSize, 1);
+  assert.equal(experiment.training.activationCheckpointing, 'block');
+  assert.equal(experiment.quantization.storage, 'integer');
+  for (const [comment] of sample.matchAll(/\/\/.*/g)) assert.ok(text.includes(comment), comment);
+  assert.deepEqual(editsForAll(text, [{ kind: 'set', path: ['quantization', 'storage'], value: 'integer' }]), []);
+  const train = ['data', 'train'];
+  const both = editsForAll(sample, [
+    { kind: 'append', path: train, value: 'two.txt' },
+    { kind: 'append', path: train, value: 'three.txt' },
+  ]);
+  assert.equal(applyTextEdits(sample, both), sample.replace('["train.txt"]', '["train.txt", "two.txt", "three.txt"]'));
 });
 
 test('places that no experiment has are refused, and so is a broken text', () => {

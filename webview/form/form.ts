@@ -15,7 +15,7 @@ import { FieldRow, problemItem, type RowHost } from './field-row';
 import { fieldsOf, GROUPS, SWEEP, type Field, type GroupId } from './fields';
 import { GridView } from './grid-view';
 import { layersControl } from './layers';
-import { boundsOf, filled, planOf, valueAt, withValue } from './live';
+import { boundsOf, filled, helpFor, planOf, valueAt, withValue } from './live';
 import { Needs, summaryOf } from './needs';
 import {
   Append,
@@ -27,6 +27,7 @@ import {
   Report,
   RequestWeights,
   Set as SetValue,
+  SetAll,
   ShowText,
   StartTraining,
   State,
@@ -43,6 +44,8 @@ import { RecipeView } from './recipe-view';
 import { groupTitle, text } from './strings';
 
 const FRESH: PageState = { version: '1', open: [], linear: null, scroll: 0 };
+/** Milliseconds without a movement before what would help is looked for. */
+const HELP_DELAY = 60;
 const LAYERS: Path = ['quantization', 'layers'];
 
 interface Group {
@@ -61,6 +64,7 @@ export class Form {
   private state: FormState | null = null;
   private facts: PlanningFacts | null = null;
   private preview: Preview | null = null;
+  private helpTimer: ReturnType<typeof setTimeout> | undefined;
   private sample: (WeightSample & { readonly key: string }) | null = null;
   private sampleMissing: { readonly key: string; readonly message: string } | null = null;
   private requested = '';
@@ -261,7 +265,7 @@ export class Form {
 
   /** `training.microBatchSize=4` of the estimate's suggestions. */
   private useAssignments(assignments: readonly string[]): void {
-    for (const assignment of assignments) {
+    const values = assignments.map((assignment) => {
       const [key = '', value = ''] = assignment.split('=');
       let parsed: unknown = value;
       try {
@@ -269,8 +273,9 @@ export class Form {
       } catch {
         // A word.
       }
-      this.bridge.send(SetValue, { path: key.split('.'), value: parsed as Json });
-    }
+      return { path: key.split('.'), value: parsed as Json };
+    });
+    this.bridge.send(SetAll, { values });
   }
 
   private keep(change: Partial<PageState>): void {
@@ -381,11 +386,20 @@ export class Form {
     const estimate = facts === null ? null : planOf(experiment, facts);
     const hasErrors = state.problems.some(({ severity }) => severity === 'error');
     const why = facts !== null ? text.cannotPlan() : hasErrors ? text.noModel() : text.waiting();
-    this.needs.show(estimate, why, disabled);
+    this.needs.show(estimate, why);
+    this.helpSoon(estimate?.fits === false ? experiment : null, disabled);
     setText(this.summary, estimate === null ? '' : summaryOf(estimate));
     this.recipe.show(experiment, disabled);
     this.renderGrid(experiment);
     setAttributes(this.root, { 'data-live-ms': (performance.now() - started).toFixed(2) });
+  }
+
+  /** What helps takes longer to find than a movement may: it follows when the slider rests. */
+  private helpSoon(experiment: Experiment | null, disabled: boolean): void {
+    clearTimeout(this.helpTimer);
+    const { facts } = this;
+    if (experiment === null || facts === null) this.needs.showHelp([], disabled);
+    else this.helpTimer = setTimeout(() => this.needs.showHelp(helpFor(experiment, facts), disabled), HELP_DELAY);
   }
 
   private renderGrid(experiment: Experiment): void {

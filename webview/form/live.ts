@@ -1,6 +1,6 @@
 // What the settings mean, worked out anew for every movement of a slider: pure, and quick enough for it.
 import { withDefaults } from '../../src/experiment/defaults';
-import { estimate, type Estimate } from '../../src/experiment/estimate';
+import { estimate, suggestionsFor, type Estimate, type Suggestion } from '../../src/experiment/estimate';
 import { resolveLinears } from '../../src/experiment/linears';
 import { quantizedLinears } from '../../src/experiment/memory-layout';
 import type { Experiment } from '../../src/experiment/schema';
@@ -38,11 +38,11 @@ function sectionOf(value: unknown): object {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {};
 }
 
-/** Memory, sizes and time; null where the settings are too wrong for it. */
+/** Memory, sizes and time, without suggestions; null where the settings are too wrong for it. */
 export function planOf(experiment: Experiment, facts: PlanningFacts): Estimate | null {
   try {
     const { shape, machine, calibration } = facts;
-    const result = estimate({ experiment, shape, machine, calibration });
+    const result = estimate({ experiment, shape, machine, calibration, withSuggestions: false });
     const numbers = [result.total, result.limit, result.trainingSeconds, result.bitsPerWeight, result.disk.merged];
     return numbers.every(Number.isFinite) && result.total > 0 ? result : null;
   } catch (error) {
@@ -50,6 +50,11 @@ export function planOf(experiment: Experiment, facts: PlanningFacts): Estimate |
     if (error instanceof TypeError || error instanceof RangeError) return null;
     throw error;
   }
+}
+
+/** What would help settings that have a plan, and do not fit. Takes many times as long as the plan. */
+export function helpFor(experiment: Experiment, { shape, machine, calibration }: PlanningFacts): readonly Suggestion[] {
+  return suggestionsFor({ experiment, shape, machine, calibration });
 }
 
 export function boundsOf(experiment: Experiment, facts: PlanningFacts | null): Bounds {

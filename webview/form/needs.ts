@@ -1,5 +1,5 @@
 // What the settings need: memory by part against the limit, size, bits a weight, time, and what would help where it does not fit.
-import type { Estimate } from '../../src/experiment/estimate';
+import type { Estimate, Suggestion } from '../../src/experiment/estimate';
 import { formatBytes, formatCount, formatSeconds } from '../../src/experiment/format-numbers';
 import { element, setAttributes, setText } from '../shared/dom';
 import { button, setDisabled } from '../shared/toolkit';
@@ -84,7 +84,7 @@ export class Needs {
   }
 
   /** @param why shown in place of numbers */
-  show(estimate: Estimate | null, why: string, disabled: boolean): void {
+  show(estimate: Estimate | null, why: string): void {
     this.message.hidden = estimate !== null;
     this.body.hidden = this.bar.hidden = estimate === null;
     setText(this.message, why);
@@ -95,7 +95,6 @@ export class Needs {
     if (estimate === null) return;
     this.showMemory(estimate);
     this.showFacts(estimate);
-    this.showHelp(estimate, disabled);
   }
 
   private showMemory({ parts, total, limit, evaluationPeak, fits }: Estimate): void {
@@ -153,7 +152,8 @@ export class Needs {
     }
   }
 
-  private showHelp({ suggestions }: Estimate, disabled: boolean): void {
+  /** What would make it fit. */
+  showHelp(suggestions: readonly Suggestion[], disabled: boolean): void {
     const key = JSON.stringify([suggestions.map(({ title, total }) => [title, total]), disabled]);
     if (key === this.helpKey) return;
     this.helpKey = key;

@@ -159,6 +159,9 @@ export const Ready = command('form/ready', object({}));
 /** Write a value. One undo step. */
 export const Set = command('form/set', object({ path, value: json }));
 
+/** Write several values together. One undo step. */
+export const SetAll = command('form/setAll', object({ values: array(object({ path, value: json })) }));
+
 /** Take a key, or an element of a list, out of the text, so that a key's default applies. */
 export const Remove = command('form/remove', object({ path }));
 

@@ -2,7 +2,7 @@
 import { UserError } from '../../errors';
 import type { KeyPath, TextEdit } from '../../experiment';
 import { view, type SchemaView } from '../../experiment/allowed';
-import { ExperimentDocument } from '../../experiment/document';
+import { applyTextEdits, ExperimentDocument } from '../../experiment/document';
 import { ExperimentSchema } from '../../experiment/schema';
 
 export type Change =
@@ -36,6 +36,27 @@ export function editsFor(text: string, change: Change): TextEdit[] {
     case 'remove':
       return document.remove(path);
   }
+}
+
+/** Several changes as edits that can be made at once: each reads the text that those before it leave, and two that come at one place
+ *  (keys that a section lacks) could not stand beside each other.
+ *  @throws UserError as {@link editsFor} */
+export function editsForAll(text: string, changes: readonly Change[]): TextEdit[] {
+  const [only, ...more] = changes;
+  if (only === undefined) return [];
+  if (more.length === 0) return editsFor(text, only);
+  const after = changes.reduce((before, change) => applyTextEdits(before, editsFor(before, change)), text);
+  return after === text ? [] : [differenceOf(text, after)];
+}
+
+/** The one edit between two texts: what is the same before and behind it stays. */
+function differenceOf(before: string, after: string): TextEdit {
+  const most = Math.min(before.length, after.length);
+  let start = 0;
+  while (start < most && before[start] === after[start]) start++;
+  let end = 0;
+  while (end < most - start && before[before.length - 1 - end] === after[after.length - 1 - end]) end++;
+  return { offset: start, length: before.length - start - end, text: after.slice(start, after.length - end) };
 }
 
 function isScalar(value: unknown): boolean {

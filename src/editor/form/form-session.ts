@@ -11,6 +11,7 @@ import {
   Report,
   RequestWeights,
   Set as SetValue,
+  SetAll,
   ShowText,
   StartTraining,
   State,
@@ -29,7 +30,7 @@ import { loadPage } from '../panel-page';
 import { executeCommand, showError } from '../register';
 import type { Services } from '../services';
 import type { ExperimentDiagnostics } from '../validation/diagnostics';
-import { editsFor, type Change } from './edits';
+import { editsForAll, type Change } from './edits';
 import { formState } from './form-state';
 import { pickFiles, pickModelFor } from './pick';
 import { showText } from './switch-editor';
@@ -73,6 +74,7 @@ export class FormSession {
     const problem = dispatch(message, [
       on(Ready, () => this.start()),
       on(SetValue, ({ path: at, value }) => this.change({ kind: 'set', path: at, value })),
+      on(SetAll, ({ values }) => this.change(...values.map((each) => ({ kind: 'set', ...each }) as const))),
       on(Append, ({ path: at, value }) => this.change({ kind: 'append', path: at, value })),
       on(Remove, ({ path: at }) => this.change({ kind: 'remove', path: at })),
       on(Fix, (request) => this.fix(request)),
@@ -128,8 +130,8 @@ export class FormSession {
 
   // ── Edits ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private change(change: Change): void {
-    this.edit(() => editsFor(this.document.getText(), change));
+  private change(...changes: readonly Change[]): void {
+    this.edit(() => editsForAll(this.document.getText(), changes));
   }
 
   private fix({ version, problem, fix, title }: Parameters<typeof Fix.of>[0]): void {
@@ -180,9 +182,9 @@ export class FormSession {
       if (model !== undefined) this.change({ kind: 'set', path: at, value: writtenPath(model, folder) });
       return;
     }
-    for (const file of await pickFiles(folder)) {
-      this.change({ kind: 'append', path: at, value: writtenPath(file, folder) });
-    }
+    const files = await pickFiles(folder);
+    if (files.length === 0) return;
+    this.change(...files.map((file) => ({ kind: 'append', path: at, value: writtenPath(file, folder) }) as const));
   }
 
   private async showPlace({ path: at, position }: Parameters<typeof ShowText.of>[0]): Promise<void> {

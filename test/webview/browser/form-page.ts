@@ -34,7 +34,11 @@ export async function sampleFacts(): Promise<PlanningFacts> {
 
 interface Sent {
   readonly method: string;
-  readonly params: { readonly path: Path; readonly value: Json };
+  readonly params: {
+    readonly path: Path;
+    readonly value: Json;
+    readonly values: readonly { readonly path: Path; readonly value: Json }[];
+  };
 }
 
 export class FormPage extends PanelPage {
@@ -78,6 +82,7 @@ export class FormPage extends PanelPage {
     const fresh = all.slice(this.taken);
     this.taken = all.length;
     return fresh.flatMap(({ method, params }): Change[] => {
+      if (method === 'form/setAll') return params.values.map((each) => ({ kind: 'set', ...each }));
       const kind = method in kinds ? kinds[method as keyof typeof kinds] : undefined;
       return kind === undefined ? [] : [{ kind, path: params.path, value: params.value }];
     });

@@ -215,6 +215,7 @@ void describe('the form in a browser', { skip }, () => {
         .getByText(/too much/)
         .waitFor();
       await form.page.locator('.helps').getByRole('button').first().click();
+      assert.equal((await form.posted('form/setAll')).length, 1, 'one message: one step of undo');
       assert.ok((await form.apply()).length > 0);
     }));
 
