@@ -35,6 +35,8 @@ export interface GridModel {
 /** Cells beyond the view that exist as well, and the step in which the range moves: not at every pixel of scrolling. */
 const AHEAD_ROWS = 6;
 const AHEAD_COLUMNS = 3;
+/** Milliseconds after which they follow what is in view, when all has changed. */
+const FILL_DELAY = 120;
 
 /** Both borders and a scroll bar, in pixels. */
 const BORDERS = 14;
@@ -44,6 +46,18 @@ interface Window {
   readonly endRow: number;
   readonly firstColumn: number;
   readonly endColumn: number;
+}
+
+/** Scrolled so far, and how much is seen; pixels. */
+interface View {
+  readonly top: number;
+  readonly left: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+function viewOf({ scrollTop, scrollLeft, clientHeight, clientWidth }: HTMLElement): View {
+  return { top: scrollTop, left: scrollLeft, height: clientHeight, width: clientWidth };
 }
 
 /** A cell by the ids of its lanes, which stay what they are when rows are sorted. '' is the header row, the first column. */
@@ -64,15 +78,28 @@ export class Grid {
   private rowElements = new Map<string, HTMLElement>();
   private active: Place = { row: '', column: '' };
   private scheduled = false;
+  /** What is in view; null: to be asked of the browser, which in the midst of drawing would lay out the page twice. */
+  private view: View | null = null;
+  private fillTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
     this.root.append(element('div', { class: 'grid-top', role: 'rowgroup' }, this.head), this.body);
-    this.root.addEventListener('scroll', () => this.onScroll(), { passive: true });
+    this.root.addEventListener(
+      'scroll',
+      () => {
+        this.view = null;
+        this.onScroll();
+      },
+      { passive: true },
+    );
     this.root.addEventListener('keydown', (event) => {
       if (this.key(event)) event.preventDefault();
     });
     this.root.addEventListener('focusin', (event) => this.onFocus(event.target));
-    new ResizeObserver(() => this.onScroll()).observe(this.root);
+    new ResizeObserver(() => {
+      this.view = null;
+      this.onScroll();
+    }).observe(this.root);
   }
 
   render(model: GridModel): void {
@@ -93,7 +120,9 @@ export class Grid {
     style.setProperty('--width', `${String(width)}px`);
     style.setProperty('--height', `${String(model.headerHeight + (this.rowOffsets.at(-1) ?? 0) + BORDERS)}px`);
     this.body.style.height = `${String(this.rowOffsets.at(-1) ?? 0)}px`;
-    this.draw();
+    this.draw(false);
+    clearTimeout(this.fillTimer);
+    this.fillTimer = setTimeout(() => this.onScroll(), FILL_DELAY);
   }
 
   /** Where a lane is, -1: nowhere. */
@@ -122,19 +151,24 @@ export class Grid {
     });
   }
 
-  private window(): Window {
-    const { scrollTop, scrollLeft, clientHeight, clientWidth } = this.root;
-    const rows = lanesBetween(this.rowOffsets, scrollTop, scrollTop + clientHeight, AHEAD_ROWS);
-    const columns = lanesBetween(this.columnOffsets, scrollLeft, scrollLeft + clientWidth, AHEAD_COLUMNS);
+  private window(ahead = true): Window {
+    this.view ??= viewOf(this.root);
+    const { width, height } = this.view;
+    // What is drawn may have become smaller than how far it is scrolled: the browser will scroll back.
+    const top = Math.max(0, Math.min(this.view.top, (this.rowOffsets.at(-1) ?? 0) + BORDERS - height));
+    const left = Math.max(0, Math.min(this.view.left, (this.columnOffsets.at(-1) ?? 0) + BORDERS));
+    const rows = lanesBetween(this.rowOffsets, top, top + height, ahead ? AHEAD_ROWS : 1);
+    const columns = lanesBetween(this.columnOffsets, left, left + width, ahead ? AHEAD_COLUMNS : 1);
     return { firstRow: rows.first, endRow: rows.end, firstColumn: columns.first, endColumn: columns.end };
   }
 
-  private draw(): void {
+  /** @param ahead also what scrolling will show next */
+  private draw(ahead = true): void {
     const { model } = this;
     if (model === null) return;
     const focused = this.focusedPlace();
     const focusedWidget = this.focusedWidget();
-    this.shown = this.window();
+    this.shown = this.window(ahead);
     const { firstRow, endRow, firstColumn, endColumn } = this.shown;
     const before = this.cells;
     const rowsBefore = this.rowElements;
@@ -309,6 +343,7 @@ export class Grid {
   private reveal(row: number, column: number): void {
     const { root, model } = this;
     if (model === null) return;
+    this.view = null;
     if (row >= 0) {
       const [top, end] = [this.rowOffsets[row] ?? 0, this.rowOffsets[row + 1] ?? 0];
       const height = root.clientHeight - model.headerHeight;

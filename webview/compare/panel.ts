@@ -61,6 +61,7 @@ export class Panel {
   private received = false;
   private shown: Shown | null = null;
   private scheduled = false;
+  private pictureScheduled = false;
   private saveTimer: ReturnType<typeof setTimeout> | undefined;
   private noticeTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -267,16 +268,31 @@ export class Panel {
         narrow: window.innerWidth < NARROW,
       });
     }
-    const { picture } = this.state;
-    this.picture.root.hidden = runs.length === 0 || !picture.shown;
-    if (runs.length > 0 && picture.shown) {
-      this.picture.render(pareto(runs, picture.cost), picture);
-    }
+    this.picture.root.hidden = runs.length === 0 || !this.state.picture.shown;
+    this.drawPictureSoon();
     setAttributes(this.root, {
       'data-runs': runs.length,
       'data-layout': this.state.layout,
       'data-frame-ms': (performance.now() - started).toFixed(1),
     });
+  }
+
+  /** In a frame of its own: the table answers at once to whoever sorts or types. */
+  private drawPictureSoon(): void {
+    if (this.pictureScheduled) return;
+    this.pictureScheduled = true;
+    requestAnimationFrame(() => {
+      this.pictureScheduled = false;
+      this.drawPicture();
+    });
+  }
+
+  private drawPicture(): void {
+    const { picture } = this.state;
+    const shown = new Set(this.shown?.runs);
+    // In the order they came, so that sorting the table leaves the picture as it is.
+    const runs = this.runs.filter((run) => shown.has(run));
+    if (runs.length > 0 && picture.shown) this.picture.render(pareto(runs, picture.cost), picture);
   }
 }
 

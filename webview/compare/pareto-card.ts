@@ -38,6 +38,8 @@ export class ParetoCard {
   private points: readonly PlacedPoint[] = [];
   private active = -1;
   private drawn = '';
+  /** Of the drawing, pixels; null: not known yet. */
+  private width: number | null = null;
 
   constructor(host: ParetoHost) {
     const choices = COSTS.map(({ key, label }) => ({ value: key, label }));
@@ -94,7 +96,9 @@ export class ParetoCard {
 
   render(pareto: Pareto, options: Options): void {
     this.shown = { pareto, options };
-    const width = Math.max(240, this.plot.clientWidth);
+    // Asked of the element in the midst of drawing it would make the browser lay out the whole page twice.
+    this.width ??= this.plot.clientWidth;
+    const width = Math.max(240, this.width);
     const key = JSON.stringify([pareto, options.log, width]);
     const dropdownOf = this.root.querySelector('vscode-dropdown');
     if (dropdownOf !== null && 'value' in dropdownOf && dropdownOf.value !== options.cost)
@@ -175,7 +179,8 @@ export class ParetoCard {
         setText(this.live, `${at.point.label}: ${sentence(at.point, this.shown.pareto.cost)}`);
       }
     });
-    new ResizeObserver(() => {
+    new ResizeObserver(([entry]) => {
+      this.width = entry?.contentRect.width ?? null;
       if (this.shown !== null) this.render(this.shown.pareto, this.shown.options);
     }).observe(plot);
   }
