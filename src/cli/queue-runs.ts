@@ -3,7 +3,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { UserError } from '../errors';
 import { formatBytes, type Experiment } from '../experiment';
-import { findNative, findTrainer, queueDevice } from '../launch';
+import { findNative, findTrainer, queueDevices } from '../launch';
 import { queueRuns, readQueue, setParallel } from '../runs';
 import { shortPath, type Context } from './context';
 import type { ExperimentInput } from './experiment-input';
@@ -52,8 +52,8 @@ export async function queueInput(
   }
   const runs = input.sweep ?? [{ experiment, values: null }];
   const { command } = context;
-  const deviceOf = ({ device }: Experiment): Promise<string> => queueDevice(device, probe);
-  const created = await queueRuns(runs, { runsFolder, experimentFile: file, command, deviceOf });
+  const devicesOf = ({ device }: Experiment): Promise<readonly string[]> => queueDevices(device, probe);
+  const created = await queueRuns(runs, { runsFolder, experimentFile: file, command, devicesOf });
   if (options.parallel !== undefined) await setParallel(runsFolder, options.parallel);
   for (const { name: run, directory } of created) {
     if (options.json === true) context.output.line(JSON.stringify({ type: 'run', name: run, directory }));

@@ -50,7 +50,7 @@ export function sweepLines(plan: SweepPlan, output: Terminal): string[] {
 
 /** `6 runs, about 12 min one after the other, up to 80 MB of disk (12 GB free)`. */
 export function sweepSum({ runs, seconds, disk, freeDisk }: SweepPlan): string {
-  const time = seconds === null ? 'time not known (on a GPU it is not foreseen)' : `about ${formatSeconds(seconds)}`;
+  const time = seconds === null ? 'time not known' : `about ${formatSeconds(seconds)}`;
   const free = freeDisk === null ? '' : ` (${formatBytes(freeDisk)} free)`;
   const count = runs.length === 1 ? '1 run' : `${String(runs.length)} runs`;
   return `${count}, ${time}${seconds === null || runs.length === 1 ? '' : ' one after the other'}, up to ${formatBytes(disk)} of disk${free}`;

@@ -11,7 +11,8 @@ export interface SweepRunPlan {
   /** Engine memory, bytes. */
   readonly memory: number;
   readonly fits: boolean;
-  /** Training and evaluations, as far as they can be foreseen. null: not known (a GPU, whose speed is not measured). */
+  /** Training and evaluations, as far as they can be foreseen. null: not known (it computes elsewhere than the runs whose
+   *  speed is known). */
   readonly seconds: number | null;
   /** Bytes that it writes at most. */
   readonly disk: number;
@@ -37,14 +38,21 @@ export function planRuns(
   freeDisk: number | null,
 ): SweepPlan {
   const plans = runs.map((run): SweepRunPlan => {
-    const found = estimate({ experiment: run.experiment, shape: shapeOf(run), machine, calibration });
-    const onGpu = machine.device === 'cuda' && run.experiment.device !== 'cpu';
+    const found = estimate({
+      experiment: run.experiment,
+      shape: shapeOf(run),
+      machine,
+      calibration,
+      withSuggestions: false,
+    });
+    const isElsewhere =
+      machine.device === 'cuda' ? run.experiment.device === 'cpu' : run.experiment.device.startsWith('cuda');
     return {
       name: run.experiment.name,
       values: run.values,
       memory: Math.max(found.total, found.evaluationPeak?.total ?? 0),
       fits: found.fits,
-      seconds: onGpu ? null : found.trainingSeconds + (found.evaluationSeconds ?? 0),
+      seconds: isElsewhere ? null : found.trainingSeconds + (found.evaluationSeconds ?? 0),
       disk: found.disk.total,
       bitsPerWeight: found.bitsPerWeight,
     };

@@ -29,25 +29,27 @@ const LEAST_CAPABILITY = 8;
  * @throws UserError DeviceUnavailable for a GPU that was asked for and cannot be used, naming what was looked for
  */
 export function chooseGpu(device: string, probe: CudaProbe): GpuChoice | null {
-  if (device === 'cpu') return null;
+  return gpusFor(device, probe)[0] ?? null;
+}
+
+/** All GPUs that `device` may mean, the one with the most free memory first; none: the CPU.
+ *  @throws UserError as {@link chooseGpu} */
+export function gpusFor(device: string, probe: CudaProbe): GpuChoice[] {
+  if (device === 'cpu') return [];
   const wanted = /^cuda:(\d+)$/.exec(device)?.[1];
   const reason = obstacle(probe, wanted === undefined ? null : Number(wanted));
   if (reason !== null) {
-    if (device === 'auto') return null;
+    if (device === 'auto') return [];
     throw new UserError('DeviceUnavailable', `device: "${device}" cannot be used: ${reason.message}`, {
       hint: reason.hint,
     });
   }
   const { library, cublasLt, info } = probe;
-  const usable = (info?.devices ?? []).filter(isUsable);
-  const chosen =
-    wanted === undefined
-      ? usable.reduce<CudaDevice | undefined>(
-          (best, next) => (best === undefined || next.freeBytes > best.freeBytes ? next : best),
-          undefined,
-        )
-      : usable.find(({ index }) => index === Number(wanted));
-  return chosen === undefined || library === null || cublasLt === null ? null : { library, cublasLt, device: chosen };
+  if (library === null || cublasLt === null) return [];
+  return (info?.devices ?? [])
+    .filter((other) => isUsable(other) && (wanted === undefined || other.index === Number(wanted)))
+    .sort((a, b) => b.freeBytes - a.freeBytes || a.index - b.index)
+    .map((chosen) => ({ library, cublasLt, device: chosen }));
 }
 
 export function isUsable({ computeCapability }: CudaDevice): boolean {

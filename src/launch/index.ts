@@ -1,5 +1,5 @@
 // Finding and trying the native build, starting the trainer.
-export { queueDevice } from './queue-device';
+export { deviceFromQueue, queueDevice, queueDevices } from './queue-device';
 export { advanceQueue, continueQueue, leaveQueueToChild, type AdvanceOptions } from './advance-queue';
 export { doctor, type DoctorOptions, type Fact } from './doctor';
 export { childEnvironment } from './environment';

@@ -9,6 +9,7 @@ import { formatBytes, planRun, type Experiment, usableMemory } from '../experime
 import { writeFileAtomic, type FileSystem } from '../formats/file-system';
 import type { ModelShape } from '../formats/model-shape';
 import { chooseGpu, type CudaProbe, type GpuChoice } from '../launch/gpu';
+import { deviceFromQueue } from '../launch/queue-device';
 import { jsonText, readJson } from '../runs/json-file';
 
 export const CHOICES_SCHEMA = 2;
@@ -76,12 +77,14 @@ export interface ChoiceInput {
   readonly shape: ModelShape;
   readonly machine: Machine;
   readonly data: Readonly<Record<string, string>>;
+  /** The device that the queue has given the run; null: it was not queued. */
+  readonly queued: string | null;
 }
 
 /** @throws UserError DeviceUnavailable, OutOfMemory */
-export function makeChoices({ experiment, shape, machine, data }: ChoiceInput): Choices {
+export function makeChoices({ experiment, shape, machine, data, queued }: ChoiceInput): Choices {
   const { cpu } = machine;
-  const gpu = chooseGpu(experiment.device, machine.cuda);
+  const gpu = chooseGpu(deviceFromQueue(experiment.device, queued, machine.cuda), machine.cuda);
   const plan = planRun(experiment, shape, {
     totalMemory: gpu === null ? machine.memoryBytes : gpu.device.freeBytes,
     cores: Math.max(1, machine.availableCores),

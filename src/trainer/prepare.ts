@@ -10,7 +10,7 @@ import { tokenizeCorpus } from '../formats/tokenize-corpus';
 import type { TokenStream } from '../formats/token-stream';
 import { openTokenizer, type TextTokenizer } from '../formats/tokenizer';
 import { askCuda, findNative, loadAddon } from '../launch';
-import { runPaths } from '../runs';
+import { readStatus, runPaths } from '../runs';
 import {
   departures,
   deviceOf,
@@ -53,7 +53,8 @@ export async function prepare(owned: OwnedRun): Promise<Prepared> {
   try {
     const identities = Object.fromEntries(Object.entries(streams).map(([name, stream]) => [name, stream.identity]));
     if (stored !== null) requireSameData(stored, identities);
-    const choices = stored ?? makeChoices({ experiment, shape: model.shape, machine, data: identities });
+    const queued = (await readStatus(directory))?.queue?.device ?? null;
+    const choices = stored ?? makeChoices({ experiment, shape: model.shape, machine, data: identities, queued });
     if (stored === null) await writeChoices(fileSystem, directory, choices);
     const texts = evaluationTexts(experiment, model, streams);
     const data =

@@ -122,6 +122,11 @@ test('a sweep is checked run by run, with what it comes to', async () => {
   assert.equal(good.sweep.runs[0]?.experiment.model.path, path.join(folder, 'model'));
   const { plan } = good.sweep;
   assert.ok(plan !== null && plan.fits && plan.disk > 0 && (plan.seconds ?? 0) > 0);
+  const { runs: each, ...whole } = plan;
+  const memory = Math.max(...each.map((run) => run.memory));
+  assert.deepEqual(good.estimate?.sweep, { ...whole, count: 4, tooLarge: 0, memory });
+  const onGpu = await askWorld({ ...question(swept.replace('9999', '16')), probe: h200 });
+  assert.ok((onGpu.sweep?.plan?.seconds ?? 0) > 0, 'a GPU has times as well');
   assert.equal((await askWorld(question(sample))).sweep, null);
 });
 
@@ -169,6 +174,7 @@ test('code lens titles', () => {
     calibrated: true,
     bitsPerWeight: 4,
     suggestions: [],
+    sweep: null,
   };
   assert.deepEqual(lensTitles(estimate), ['≈ 5.30 GiB, fits', '≈ 3 min']);
   assert.deepEqual(lensTitles(undefined), ['checking …']);
@@ -177,6 +183,27 @@ test('code lens titles', () => {
   assert.deepEqual(lensTitles({ ...estimate, fits: false, limit: 4 * 2 ** 30, suggestions }), [
     '$(warning) needs 5.30 GiB, 4.00 GiB are there',
     'fits with micro-batch 1 (3.00 GiB)',
+  ]);
+  const sweep = {
+    count: 6,
+    tooLarge: 0,
+    memory: 6 * 2 ** 30,
+    seconds: 1000,
+    disk: 2 ** 30,
+    freeDisk: null,
+    fits: true,
+  };
+  assert.deepEqual(lensTitles({ ...estimate, sweep }), [
+    '6 runs',
+    'up to 6.00 GiB, fits',
+    '≈ 17 min one after the other',
+    'up to 1.00 GiB of disk',
+  ]);
+  const large = { ...sweep, tooLarge: 2, seconds: null, freeDisk: 2 ** 29, fits: false };
+  assert.deepEqual(lensTitles({ ...estimate, sweep: large }), [
+    '6 runs',
+    '$(warning) 2 need more than 8.00 GiB',
+    '$(warning) up to 1.00 GiB of disk, 512.0 MiB free',
   ]);
   assert.deepEqual([0.2, 17, 47, 197, 1000, 5000, 50_000].map(rounded), [1, 17, 50, 210, 1020, 4800, 50_400]);
 });

@@ -9,6 +9,8 @@ import type { CudaDevice } from '../../native/binding/addon';
 import { type UserError } from '../../src/errors';
 import { findCublasLt } from '../../src/launch/cublaslt';
 import { chooseGpu, obstacle, type CudaProbe } from '../../src/launch/gpu';
+import { deviceFromQueue, queueDevices } from '../../src/launch/queue-device';
+import type { NativeProbe } from '../../src/launch/probe-native';
 
 const GiB = 2 ** 30;
 
@@ -27,6 +29,24 @@ function probe(changes: Partial<CudaProbe> = {}, ...devices: CudaDevice[]): Cuda
     ...changes,
   };
 }
+
+test('runs in a queue may wait for every GPU that their device means, and compute on the one they were given', async () => {
+  const two = probe({}, device(0, { freeBytes: 10 * GiB }), device(1), device(2, { computeCapability: '7.5' }));
+  const asked = (cuda: CudaProbe) => (): Promise<NativeProbe> =>
+    Promise.resolve({ ok: true, cuda } as unknown as NativeProbe);
+  assert.deepEqual(await queueDevices('auto', asked(two)), ['cuda:1', 'cuda:0']);
+  assert.deepEqual(await queueDevices('cuda', asked(two)), ['cuda:1', 'cuda:0']);
+  assert.deepEqual(await queueDevices('cuda:0', asked(two)), ['cuda:0']);
+  assert.deepEqual(await queueDevices('auto', asked(probe())), ['cpu']);
+  assert.deepEqual(await queueDevices('cpu', () => Promise.reject(new Error('not asked'))), ['cpu']);
+  await assert.rejects(queueDevices('cuda:7', asked(two)), { code: 'DeviceUnavailable' });
+
+  assert.equal(deviceFromQueue('auto', 'cuda:0', two), 'cuda:0');
+  assert.equal(deviceFromQueue('auto', 'cpu', two), 'cpu');
+  assert.equal(deviceFromQueue('auto', null, two), 'auto', 'started by hand');
+  assert.equal(deviceFromQueue('auto', 'cuda:7', two), 'auto', 'a GPU that has gone');
+  assert.equal(deviceFromQueue('cuda:1', 'cuda:0', two), 'cuda:1', 'what the experiment names');
+});
 
 test('auto takes the usable GPU with the most free memory, else the CPU', () => {
   const busy = device(0, { freeBytes: 10 * GiB });

@@ -14,6 +14,7 @@ import {
   moveInQueue,
   orderOf,
   queuePaths,
+  queueRuns,
   readQueue,
   readState,
   recordEnd,
@@ -116,6 +117,21 @@ void test('claims follow the order, each device has its own slots', async (conte
   await recordEnd(path.join(runs, names[0]!), 'failed', null);
   assert.equal((await claimNext(runs))?.directory, path.join(runs, names[2]!), 'a failed run leaves its slot');
   assert.deepEqual(await waiting(runs), []);
+});
+
+void test('runs of a sweep are dealt out to all devices they may wait for', async (context) => {
+  const folder = temporaryFolder(context);
+  const runs = ['a', 'b', 'c'].map((name) => ({ experiment: experimentNamed(name), values: { seed: name } }));
+  const runsFolder = path.join(folder, 'runs');
+  await queueRuns(runs, {
+    ...{ runsFolder, experimentFile: path.join(folder, 'x.lrqat.json'), command: [] },
+    devicesOf: () => Promise.resolve(['cuda:1', 'cuda:0']),
+  });
+  const { waiting: queued } = await readQueue(runsFolder);
+  assert.deepEqual(
+    queued.map(({ status }) => status.queue?.device),
+    ['cuda:1', 'cuda:0', 'cuda:1'],
+  );
 });
 
 void test('a run that was started by hand takes room as well', async (context) => {

@@ -20,7 +20,8 @@ const RUNS = [
 ] as const;
 
 const folder = path.resolve(process.env['LRQAT_IMAGES'] ?? 'docs/images');
-const size = { width: 1440, height: 900 };
+// Wide enough for table and picture beside each other.
+const size = { width: 1600, height: 900 };
 
 const suite = await Suite.start();
 try {
@@ -58,6 +59,8 @@ async function picture(name: string, theme: string, workspace: string): Promise<
     const frame = await window.webview('.grid-scroller [role=gridcell]');
     await frame.getByRole('checkbox', { name: 'Hide identical' }).click();
     await frame.locator('path.front').waitFor();
+    // So that the whole of both is there.
+    await window.command('View: Toggle Primary Side Bar Visibility');
     await window.page.mouse.move(900, 880);
     await sleep(1500);
     await window.screenshot(path.join(folder, `compare-${name}.png`));

@@ -3,7 +3,7 @@ import { ProgressLocation, window } from 'vscode';
 import { UserError } from '../../errors';
 import { formatBytes, formatSeconds } from '../../experiment/format-numbers';
 import { nameOf } from '../../experiment/parse';
-import { queueDevice } from '../../launch/queue-device';
+import { queueDevices } from '../../launch/queue-device';
 import { queueRuns, type RunToQueue } from '../../runs';
 import { l10n } from '../l10n';
 import type { Services } from '../services';
@@ -49,7 +49,7 @@ export function sweepDetail({ runs, plan }: SweepAnswer): string {
   if (plan !== null) {
     lines.push(
       plan.seconds === null
-        ? l10n.t('How long they take on a GPU is not foreseen.')
+        ? l10n.t('How long they take is not foreseen.')
         : l10n.t('About {0} one after the other.', formatSeconds(rounded(plan.seconds))),
     );
     const free = plan.freeDisk === null ? '' : ` ${l10n.t('({0} free)', formatBytes(plan.freeDisk))}`;
@@ -74,7 +74,7 @@ export async function queueAll(
       runsFolder,
       experimentFile: file,
       command: ['lrqat', 'train', file],
-      deviceOf: ({ device }) => queueDevice(device, () => engine.probe()),
+      devicesOf: ({ device }) => queueDevices(device, () => engine.probe()),
     });
     log.info(`queued ${created.map(({ name }) => name).join(', ')}`);
     await queue.applyParallel([runsFolder]);

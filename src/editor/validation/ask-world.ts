@@ -28,7 +28,7 @@ import type { RateRequest } from '../../launch/calibrate';
 import { machineFor } from '../../launch/machine';
 import { measuredFactor } from './earlier-run';
 import { stepProducts } from './step-products';
-import { rateKey, type WorldAnswer, type WorldQuestion } from './world-protocol';
+import { rateKey, type SweepSummary, type WorldAnswer, type WorldQuestion } from './world-protocol';
 
 /** Milliseconds for which the model's and the texts' answers hold: while somebody types they do not change. */
 const FRESH = 5_000;
@@ -66,12 +66,24 @@ export async function askWorld(question: WorldQuestion, now: () => number = Date
     problems.push(...(await validateRuns(theirs, place, { text, file })));
   }
   const hasErrors = problems.some(({ severity }) => severity === 'error');
+  const plan = hasErrors || parsed.sweep === undefined ? null : await planOf(runs, world, question);
+  const sizes = await estimateOf(experiment, world, question);
   return {
     id,
     problems,
     experiment: hasErrors ? null : experiment,
-    sweep: hasErrors || parsed.sweep === undefined ? null : { runs, plan: await planOf(runs, world, question) },
-    ...(await estimateOf(experiment, world, question)),
+    sweep: hasErrors || parsed.sweep === undefined ? null : { runs, plan },
+    ...sizes,
+    estimate: sizes.estimate === null ? null : { ...sizes.estimate, sweep: plan === null ? null : summaryOf(plan) },
+  };
+}
+
+function summaryOf({ runs, ...whole }: SweepPlan): SweepSummary {
+  return {
+    ...whole,
+    count: runs.length,
+    tooLarge: runs.filter(({ fits }) => !fits).length,
+    memory: Math.max(...runs.map(({ memory: bytes }) => bytes)),
   };
 }
 
@@ -137,6 +149,7 @@ async function estimateOf(experiment: Experiment, world: World, question: WorldQ
       calibrated,
       bitsPerWeight,
       suggestions,
+      sweep: null,
     };
     const facts = { modelFolder, shape, machine: world.machine, calibration };
     return { estimate: summary, facts, toMeasure: calibrated || gpu !== undefined ? null : request };

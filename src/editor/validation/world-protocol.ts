@@ -70,6 +70,15 @@ export interface SweepAnswer {
   readonly plan: SweepPlan | null;
 }
 
+/** What all runs of a sweep come to, for those who do not need the runs. */
+export type SweepSummary = Omit<SweepPlan, 'runs'> & {
+  readonly count: number;
+  /** Runs whose memory does not fit. */
+  readonly tooLarge: number;
+  /** Engine memory of the largest, bytes. */
+  readonly memory: number;
+};
+
 /** What a code lens says. */
 export interface EstimateSummary extends Pick<
   Estimate,
@@ -88,6 +97,8 @@ export interface EstimateSummary extends Pick<
     readonly total: number;
     readonly fits: boolean;
   }[];
+  /** Of a file with a sweep, of whose first run the rest is; null: it has none. */
+  readonly sweep: SweepSummary | null;
 }
 
 export type WorldReply =
