@@ -85,6 +85,7 @@ async function pictures(name: string, theme: string, workspace: string): Promise
     await window.page.locator('.squiggly-error').first().waitFor();
     await window.command('Problems: Focus on Problems View');
     await window.problem('did you mean').first().waitFor();
+    await window.page.mouse.move(1100, 700);
     await sleep(1500);
     await shot('problems');
     await window.command('View: Toggle Panel Visibility');
@@ -99,7 +100,8 @@ async function pictures(name: string, theme: string, workspace: string): Promise
     const form = await Form.of(window);
     await form.grid.waitFor();
     await form.field('quantization.weights.bits').scrollIntoViewIfNeeded();
-    await window.page.mouse.move(200, 600);
+    // Over nothing that has a hover of its own.
+    await window.page.mouse.move(1100, 79, { steps: 4 });
     await sleep(1000);
     await shot('form');
     await window
