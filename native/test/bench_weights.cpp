@@ -1,5 +1,5 @@
 // Rates of the quantized-weight operations at the shape of a 7B model's projections: bench_weights [threads] [m] [n]
-// [low-rank].
+// [low-rank | range].
 #include <algorithm>
 #include <cstdlib>
 #include <ctime>
@@ -81,13 +81,19 @@ struct Bench {
       for (const auto& [method, name] : {std::pair{RangeMethod::MinMax, "minmax"}, std::pair{RangeMethod::Mse, "mse"},
                                          std::pair{RangeMethod::Lp24, "lp-2.4"}, std::pair{RangeMethod::Lp35, "lp-3.5"},
                                          std::pair{RangeMethod::Lp4, "lp-4"}}) {
-        QuantSpec s = spec(4, Storage::FixedPoint, granularity, 0);
-        s.range = method;
-        TestLinear linear(s, m, n, 1);
-        const auto backend = makeBackend(threads, 64);
-        const double time = seconds([&] { backend->quantize(linear.weight); }, 1);
-        std::printf("  %-8s %-8s %16.1f %16.3f\n", granularityName, name, weights / time * 1e-6,
-                    4 * weights / time * 1e-9);
+        for (const int bits : {4, 2}) {
+          double time[2] = {};
+          for (const bool symmetric : {true, false}) {
+            QuantSpec s = spec(bits, Storage::FixedPoint, granularity, 0);
+            s.range = method;
+            s.symmetric = symmetric;
+            TestLinear linear(s, m, n, 1);
+            const auto backend = makeBackend(threads, 64);
+            time[symmetric] = seconds([&] { backend->quantize(linear.weight); }, 1);
+          }
+          std::printf("  %-8s %-8s %d bits %9.1f %16.3f   with zero points %.1f\n", granularityName, name, bits,
+                      weights / time[1] * 1e-6, 4 * weights / time[1] * 1e-9, weights / time[0] * 1e-6);
+        }
       }
     }
   }
@@ -145,9 +151,10 @@ int main(int argc, char** argv) {
   const auto argument = [&](int i, int64_t otherwise) { return argc > i ? std::atoll(argv[i]) : otherwise; };
   const Bench bench{static_cast<int>(argument(1, 1)), argument(2, 2048), argument(3, 4096)};
   std::printf("%s, %d threads\n", cpu::name(cpu::detectIsa()), bench.threads);
-  const bool all = argc < 5 || std::string(argv[4]) != "low-rank";
+  const bool all = argc < 5 || std::string(argv[4]) == "all";
   if (all) bench.rebuild();
-  if (all) bench.rangeSearch();
+  if (all || std::string(argv[4]) == "range") bench.rangeSearch();
+  if (!all && std::string(argv[4]) == "range") return 0;
   for (const DType type : {DType::BF16, DType::F32}) bench.lowRankGradient(type);
   return 0;
 }

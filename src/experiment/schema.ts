@@ -150,6 +150,7 @@ const learnZeroPoints = Type.Boolean(
   prose({
     description:
       'Train the zero points of asymmetric weights together with the scales, at learningRate.zeroPoints; false leaves them where the range search put them. Has no effect while learnScales is false.',
+    hint: 'Only weights outside of the grid pull at a zero point. With fixed-point and integer storage, whose frozen weights start inside, it hardly moves.',
   }),
 );
 
