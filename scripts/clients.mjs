@@ -1,5 +1,6 @@
 // Exports in the programs that people load them with. They are too large for every clone (llama.cpp through node-llama-cpp: 91 MB
-// with what it needs), so they are installed on request, into build/clients; the tests skip where they are missing.
+// with what it needs), so they are installed on request, into build/clients; the tests skip where they are missing. Python programs
+// (test/clients/oracle.py) are asked when LRQAT_PYTHON names an interpreter that has torch, transformers, gguf and safetensors.
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { main, root, run } from './lib.mjs';
@@ -17,5 +18,6 @@ await main(() => {
     run('npm', ['install', ...options, `node-llama-cpp@${VERSION}`, binaries], { cwd: folder });
   }
   run(process.execPath, ['scripts/build.mjs', '--tests']);
-  run(process.execPath, ['--test', '--test-reporter=spec', 'dist/test/clients/llama-cpp.test.mjs']);
+  const files = ['llama-cpp', 'python'].map((name) => `dist/test/clients/${name}.test.mjs`);
+  run(process.execPath, ['--test', '--test-reporter=spec', '--test-concurrency=1', ...files]);
 });
