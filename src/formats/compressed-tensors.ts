@@ -9,7 +9,7 @@ import {
   type FolderTensor,
 } from './folder-export';
 import { quantizedWeight, type MergedModel } from './merged-model';
-import { wordParts, wordsPerRow } from './packed-words';
+import { joinedWords, wordParts, wordsPerRow } from './packed-words';
 import type { QuantizedTensor } from './quantized-tensor';
 
 export async function planCompressedTensors(model: MergedModel): Promise<FolderContents> {
@@ -37,6 +37,7 @@ async function packed(tensor: QuantizedTensor, type: 'F16' | 'BF16'): Promise<Fo
   const width = widthOf(tensor);
   const words = wordsPerRow(width, inputs);
   const { perRow, bits, loss } = await rowScales(tensor, type);
+  const zeros = tensor.zeroPoints === undefined ? null : [wordsPerRow(width, outputs), perRow];
   return {
     tensors: [
       {
@@ -51,6 +52,16 @@ async function packed(tensor: QuantizedTensor, type: 'F16' | 'BF16'): Promise<Fo
         shape: [outputs, perRow],
         data: async () => (await rowScales(tensor, type)).bits,
       },
+      ...(zeros === null
+        ? []
+        : [
+            {
+              name: `${name}.weight_zero_point`,
+              dtype: 'I32' as const,
+              shape: zeros,
+              data: () => packedZeroPoints(tensor, width, perRow),
+            },
+          ]),
       {
         name: `${name}.weight_shape`,
         dtype: 'I64',
@@ -61,17 +72,31 @@ async function packed(tensor: QuantizedTensor, type: 'F16' | 'BF16'): Promise<Fo
     exported: {
       name: `${name}.weight`,
       stored: `int${String(width)}`,
-      bytes: outputs * words * 4 + bits.byteLength + 16,
+      bytes: outputs * words * 4 + bits.byteLength + 16 + (zeros ?? [0]).reduce((a, b) => a * b, 4),
       loss,
     },
   };
+}
+
+/** Zero points packed along the outputs, [words, scales of a row]. */
+async function packedZeroPoints(tensor: QuantizedTensor, width: number, perRow: number): Promise<Uint32Array> {
+  const own = (await tensor.zeroPoints?.()) ?? new Uint8Array();
+  const words = wordsPerRow(width, tensor.outputs);
+  const out = new Uint32Array(words * perRow);
+  for (let group = 0; group < perRow; group++) {
+    const column = Uint8Array.from({ length: tensor.outputs }, (_, row) =>
+      tensor.groupSize === 0 ? (own[0] ?? 0) : (own[row * perRow + group] ?? 0),
+    );
+    for (const [word, value] of joinedWords(column, width).entries()) out[word * perRow + group] = value;
+  }
+  return out;
 }
 
 /** One group of settings for all linears that share bits and group size. */
 function quantizationConfig(model: MergedModel): Record<string, unknown> {
   const groups = new Map<string, QuantizedTensor[]>();
   for (const tensor of model.quantized.values()) {
-    const key = `${String(widthOf(tensor))} ${String(tensor.groupSize > 0 ? tensor.groupSize : -1)}`;
+    const key = `${String(widthOf(tensor))} ${String(tensor.groupSize > 0 ? tensor.groupSize : -1)} ${String(tensor.zeroPoints === undefined)}`;
     groups.set(key, [...(groups.get(key) ?? []), tensor]);
   }
   const linears = model.tensors
@@ -107,7 +132,7 @@ function weightArguments(tensor: QuantizedTensor): Record<string, unknown> {
   return {
     num_bits: widthOf(tensor),
     type: 'int',
-    symmetric: true,
+    symmetric: tensor.zeroPoints === undefined,
     strategy: grouped ? 'group' : 'channel',
     group_size: grouped ? tensor.groupSize : null,
     dynamic: false,

@@ -30,7 +30,7 @@ async function contents(model: MergedModel, type: WeightDType): Promise<FolderCo
         name: source.name,
         stored: type,
         bytes: linear.outputs * linear.inputs * (type === 'F32' ? 4 : 2),
-        loss: type === 'F32' ? null : productLoss(await linear.scales(), linear.bits, half),
+        loss: type === 'F32' ? null : await productLoss(linear, half),
       },
     });
   }

@@ -18,27 +18,41 @@ export interface BlockType {
   readonly bytes: number;
   /** Integers from −2^(maxBits−1) to 2^(maxBits−1) − 1 fit. */
   readonly maxBits: number;
-  /** Writes the blocks of a row from byte `begin` on. `quads` are integers plus 2^(maxBits−1), four to a word; `scales` those of the
-   *  blocks, bits in half precision. */
-  readonly pack: (quads: Uint32Array, scales: Uint16Array, out: BlockBuffer, begin: number) => void;
+  /** Whether a block has a zero point of its own. */
+  readonly zeroPoints: boolean;
+  /** Writes the blocks of a row from byte `begin` on. `quads` are integers plus 2^(maxBits−1), with a zero point of its own codes,
+   *  four to a word. */
+  readonly pack: (quads: Uint32Array, of: RowOfBlocks, out: BlockBuffer, begin: number) => void;
+}
+
+/** What the blocks of a row have. */
+interface RowOfBlocks {
+  /** Bits in half precision. */
+  readonly scales: Uint16Array;
+  /** Zero points, of types that have them. */
+  readonly zeroPoints: Uint8Array;
 }
 
 /** By bytes a weight, smallest first; of two equal ones the faster in llama.cpp. */
 export const BLOCK_TYPES: readonly BlockType[] = [
-  { name: 'Q2_K', id: 10, fileType: 10, weights: 256, bytes: 84, maxBits: 2, pack: packQ2K },
-  { name: 'Q3_K', id: 11, fileType: 12, weights: 256, bytes: 110, maxBits: 3, pack: packQ3K },
-  { name: 'Q4_0', id: 2, fileType: 2, weights: 32, bytes: 18, maxBits: 4, pack: packQ40 },
-  { name: 'Q4_K', id: 12, fileType: 15, weights: 256, bytes: 144, maxBits: 4, pack: packQ4K },
-  { name: 'Q4_1', id: 3, fileType: 3, weights: 32, bytes: 20, maxBits: 4, pack: packQ41 },
-  { name: 'Q8_0', id: 8, fileType: 7, weights: 32, bytes: 34, maxBits: 8, pack: packQ80 },
+  { name: 'Q2_K', id: 10, fileType: 10, weights: 256, bytes: 84, maxBits: 2, zeroPoints: true, pack: packQ2K },
+  { name: 'Q3_K', id: 11, fileType: 12, weights: 256, bytes: 110, maxBits: 3, zeroPoints: false, pack: packQ3K },
+  { name: 'Q4_0', id: 2, fileType: 2, weights: 32, bytes: 18, maxBits: 4, zeroPoints: false, pack: packQ40 },
+  { name: 'Q4_K', id: 12, fileType: 15, weights: 256, bytes: 144, maxBits: 4, zeroPoints: true, pack: packQ4K },
+  { name: 'Q4_1', id: 3, fileType: 3, weights: 32, bytes: 20, maxBits: 4, zeroPoints: false, pack: packQ41 },
+  { name: 'Q8_0', id: 8, fileType: 7, weights: 32, bytes: 34, maxBits: 8, zeroPoints: false, pack: packQ80 },
 ];
 
 /** Why a tensor cannot be written as blocks of a type; null: it can, exactly if its scales are half-precision numbers. */
 export function blockObstacle(
   type: BlockType,
-  { bits, inputs, groupSize }: Pick<QuantizedTensor, 'bits' | 'inputs' | 'groupSize'>,
+  { bits, inputs, groupSize, zeroPoints }: Pick<QuantizedTensor, 'bits' | 'inputs' | 'groupSize' | 'zeroPoints'>,
 ): string | null {
   if (bits > type.maxBits) return `${type.name} holds ${String(type.maxBits)} bits, not ${String(bits)}`;
+  // Q − z of b bits lies between −(2^b − 1) and 2^b − 1.
+  if (zeroPoints !== undefined && !type.zeroPoints && bits >= type.maxBits) {
+    return `${type.name} has no zero points and cannot hold ${String(bits)} bits with one`;
+  }
   const size = String(type.weights);
   if (inputs % type.weights !== 0)
     return `input width ${String(inputs)} is no multiple of the ${size} weights of a block`;
@@ -56,12 +70,14 @@ export interface BlockRows {
   readonly codes: Uint8Array;
   /** Scales in half precision, as bits, of the whole linear. */
   readonly scales: Uint16Array;
+  /** One a scale; null: the grid is symmetric. */
+  readonly zeroPoints: Uint8Array | null;
 }
 
 /** Rows `rows` (indices of the linear's rows, in the order of the file). Callers have checked {@link blockObstacle}.
  *  @param buffer gets them; its size is a multiple of 4 */
 export function packRows(
-  { type, tensor, codes, scales }: BlockRows,
+  { type, tensor, codes, scales, zeroPoints }: BlockRows,
   rows: Uint32Array,
   buffer: ArrayBuffer,
 ): Uint8Array {
@@ -72,29 +88,42 @@ export function packRows(
   const blocks = inputs / type.weights;
   const out: BlockBuffer = { halves: new Uint16Array(buffer), words: new Uint32Array(buffer) };
   const quads = new Uint32Array(quadsPerRow(inputs));
-  const ofRow = new Uint16Array(blocks);
-  const shift = 2 ** (type.maxBits - 1) - 2 ** (bits - 1);
-  const packStream = STREAMS.get(`${type.name} ${String(bits)}`);
+  const middle = 2 ** (type.maxBits - 1);
+  const of: RowOfBlocks = { scales: new Uint16Array(blocks), zeroPoints: new Uint8Array(blocks).fill(middle) };
+  const inBlock = type.zeroPoints || zeroPoints === null;
+  const shift = zeroPoints === null ? middle - 2 ** (bits - 1) : inBlock ? 0 : middle;
+  const packStream = inBlock ? STREAMS.get(`${type.name} ${String(bits)}`) : undefined;
   let at = 0;
   for (const index of rows) {
     for (let block = 0; block < blocks; block++) {
       const group = groupSize > 0 ? Math.floor((block * type.weights) / groupSize) : 0;
-      ofRow[block] = scales[index * perRow + group] ?? 0;
+      of.scales[block] = scales[index * perRow + group] ?? 0;
+      if (zeroPoints !== null) of.zeroPoints[block] = zeroPoints[index * perRow + group] ?? 0;
     }
-    if (packStream !== undefined) packStream(words, index * wordsPerRow, ofRow, out, at);
+    if (packStream !== undefined) packStream(words, index * wordsPerRow, of, out, at);
     else {
       unpackQuads(words, index * wordsPerRow, bits, shift, quads);
-      type.pack(quads, ofRow, out, at);
+      if (!inBlock) subtract(of.zeroPoints, quads, type.weights / 4);
+      type.pack(quads, of, out, at);
     }
     at += blocks * type.bytes;
   }
   return new Uint8Array(buffer, 0, at);
 }
 
+/** Takes the zero point of its block from every code; none becomes negative, see {@link blockObstacle}. */
+function subtract(zeroPoints: Uint8Array, quads: Uint32Array, quadsPerBlock: number): void {
+  let at = 0;
+  for (const zero of zeroPoints) {
+    const four = zero * 0x01010101;
+    for (const end = at + quadsPerBlock; at < end; at++) quads[at] = (quads[at] ?? 0) - four;
+  }
+}
+
 /** Types and bits whose blocks are made from the packed row itself, the most used ones. */
 const STREAMS: ReadonlyMap<
   string,
-  (codes: Uint32Array, row: number, scales: Uint16Array, out: BlockBuffer, begin: number) => void
+  (codes: Uint32Array, row: number, of: RowOfBlocks, out: BlockBuffer, begin: number) => void
 > = new Map([
   ['Q4_0 4', packStreamQ40],
   ['Q4_1 4', packStreamQ41],
@@ -109,7 +138,7 @@ interface BlockBuffer {
 }
 
 /** d · (u − 8); byte j holds weights j and j + 16. */
-function packQ40(quads: Uint32Array, scales: Uint16Array, { halves }: BlockBuffer, begin: number): void {
+function packQ40(quads: Uint32Array, { scales }: RowOfBlocks, { halves }: BlockBuffer, begin: number): void {
   let at = begin >> 1;
   let from = 0;
   for (const d of scales) {
@@ -127,7 +156,7 @@ function packQ40(quads: Uint32Array, scales: Uint16Array, { halves }: BlockBuffe
 function packStreamQ40(
   codes: Uint32Array,
   row: number,
-  scales: Uint16Array,
+  { scales }: RowOfBlocks,
   { halves }: BlockBuffer,
   begin: number,
 ): void {
@@ -155,7 +184,7 @@ function nibblePairs(low: number, high: number): number {
 }
 
 /** d · u + m with m = −8 d, which is a half-precision number as d is (8 only moves its exponent). */
-function packQ41(quads: Uint32Array, scales: Uint16Array, { words }: BlockBuffer, begin: number): void {
+function packQ41(quads: Uint32Array, { scales }: RowOfBlocks, { words }: BlockBuffer, begin: number): void {
   let at = begin >> 2;
   let from = 0;
   for (const d of scales) {
@@ -169,7 +198,7 @@ function packQ41(quads: Uint32Array, scales: Uint16Array, { words }: BlockBuffer
 function packStreamQ41(
   codes: Uint32Array,
   row: number,
-  scales: Uint16Array,
+  { scales }: RowOfBlocks,
   { words }: BlockBuffer,
   begin: number,
 ): void {
@@ -194,7 +223,7 @@ function minusEight(d: number): number {
 }
 
 /** d · q, q signed bytes: flipping the top bit takes the offset of 128 away. */
-function packQ80(quads: Uint32Array, scales: Uint16Array, { halves }: BlockBuffer, begin: number): void {
+function packQ80(quads: Uint32Array, { scales }: RowOfBlocks, { halves }: BlockBuffer, begin: number): void {
   let at = begin >> 1;
   let from = 0;
   for (const d of scales) {
@@ -208,12 +237,14 @@ function packQ80(quads: Uint32Array, scales: Uint16Array, { halves }: BlockBuffe
   }
 }
 
-/** d · sc · u − dmin · mn, here with sc = 1, mn = 2, dmin = d. */
-function packQ2K(quads: Uint32Array, scales: Uint16Array, { words }: BlockBuffer, begin: number): void {
+/** d · sc · u − dmin · mn, here with sc = 1, mn = z (2 when symmetric), dmin = d. */
+function packQ2K(quads: Uint32Array, { scales, zeroPoints }: RowOfBlocks, { words }: BlockBuffer, begin: number): void {
   let at = begin >> 2;
   let from = 0;
+  let block = 0;
   for (const d of scales) {
-    for (let k = 0; k < 4; k++) words[at++] = 0x21212121;
+    const zero = (zeroPoints[block++] ?? 0) * 0x01010101;
+    for (let k = 0; k < 4; k++) words[at++] = 0x01010101 | (zero << 4);
     for (let half = 0; half < 2; half++) {
       for (let l = from; l < from + 8; l++) words[at++] = fourTwoBits(quads, l);
       from += 32;
@@ -226,14 +257,16 @@ function packQ2K(quads: Uint32Array, scales: Uint16Array, { words }: BlockBuffer
 function packStreamQ2K(
   codes: Uint32Array,
   row: number,
-  scales: Uint16Array,
+  { scales, zeroPoints }: RowOfBlocks,
   { words }: BlockBuffer,
   begin: number,
 ): void {
   let at = begin >> 2;
   let from = row;
+  let block = 0;
   for (const d of scales) {
-    for (let k = 0; k < 4; k++) words[at++] = 0x21212121;
+    const zero = (zeroPoints[block++] ?? 0) * 0x01010101;
+    for (let k = 0; k < 4; k++) words[at++] = 0x01010101 | (zero << 4);
     for (let quarter = 0; quarter < 4; quarter++) {
       const first = from + 8 * (quarter >> 1) + (quarter & 1);
       const a = codes[first] ?? 0;
@@ -259,14 +292,16 @@ function packStreamQ2K(
 function packStreamQ4K(
   codes: Uint32Array,
   row: number,
-  scales: Uint16Array,
+  { scales, zeroPoints }: RowOfBlocks,
   { words }: BlockBuffer,
   begin: number,
 ): void {
   let at = begin >> 2;
   let from = row;
+  let block = 0;
   for (const d of scales) {
-    at = startQ4K(words, at, d);
+    const zero = (zeroPoints[block++] ?? 0) * 0x01010101;
+    at = startQ4K(words, at, d, zero);
     for (let chunk = 0; chunk < 4; chunk++) {
       for (let k = from; k < from + 4; k++) {
         const low = codes[k] ?? 0;
@@ -279,12 +314,12 @@ function packStreamQ4K(
   }
 }
 
-/** The sixteen bytes before the codes. @returns where those begin */
-function startQ4K(words: Uint32Array, at: number, d: number): number {
+/** The sixteen bytes before the codes. `zero`: four times the zero point, in bytes. @returns where those begin */
+function startQ4K(words: Uint32Array, at: number, d: number, zero: number): number {
   words[at] = d | (d << 16);
   words[at + 1] = 0x01010101;
-  words[at + 2] = 0x08080808;
-  words[at + 3] = 0x81818181;
+  words[at + 2] = zero;
+  words[at + 3] = 0x01010101 | (zero << 4);
   return at + 4;
 }
 
@@ -297,7 +332,7 @@ function transposedCodes(matrix: number): number {
 }
 
 /** d · (sc − 32) · (low − 4 where the high bit is 0), here with sc = 33. */
-function packQ3K(quads: Uint32Array, scales: Uint16Array, { halves }: BlockBuffer, begin: number): void {
+function packQ3K(quads: Uint32Array, { scales }: RowOfBlocks, { halves }: BlockBuffer, begin: number): void {
   let at = begin >> 1;
   let from = 0;
   for (const d of scales) {
@@ -322,12 +357,14 @@ function packQ3K(quads: Uint32Array, scales: Uint16Array, { halves }: BlockBuffe
   }
 }
 
-/** d · sc · u − dmin · mn, here with sc = 1, mn = 8, dmin = d. */
-function packQ4K(quads: Uint32Array, scales: Uint16Array, { words }: BlockBuffer, begin: number): void {
+/** d · sc · u − dmin · mn, here with sc = 1, mn = z (8 when symmetric), dmin = d. */
+function packQ4K(quads: Uint32Array, { scales, zeroPoints }: RowOfBlocks, { words }: BlockBuffer, begin: number): void {
   let at = begin >> 2;
   let from = 0;
+  let block = 0;
   for (const d of scales) {
-    at = startQ4K(words, at, d);
+    const zero = (zeroPoints[block++] ?? 0) * 0x01010101;
+    at = startQ4K(words, at, d, zero);
     for (let chunk = 0; chunk < 4; chunk++) {
       for (let l = from; l < from + 8; l++) words[at++] = (quads[l] ?? 0) | ((quads[l + 8] ?? 0) << 4);
       from += 16;

@@ -84,11 +84,10 @@ const FLOAT_FILE_TYPE: Readonly<Record<WeightDType, number>> = { F32: 0, F16: 1,
 
 async function quantized(tensor: QuantizedTensor, rows: Uint32Array | null, options: GgufOptions): Promise<Chosen> {
   const { type: wanted } = options;
-  const scales = await tensor.scales();
   const fitting = isFloat(wanted) ? [] : BLOCK_TYPES.filter((type) => blockObstacle(type, tensor) === null);
   const block = fitting.find(({ name }) => name === wanted) ?? fitting[0];
   if (block !== undefined) {
-    const loss = scaleLoss(scales, 'fp16');
+    const loss = scaleLoss(await tensor.scales(), 'fp16');
     const bytes = (tensor.outputs * tensor.inputs * block.bytes) / block.weights;
     return {
       stored: block.name,
@@ -100,9 +99,9 @@ async function quantized(tensor: QuantizedTensor, rows: Uint32Array | null, opti
     };
   }
   // What has no blocks: 16 bits where they lose nothing, else 32.
-  const type = isFloat(wanted) ? wanted : productsFit(scales, tensor.bits, 'fp16') ? 'F16' : 'F32';
+  const type = isFloat(wanted) ? wanted : (await productsFit(tensor, 'fp16')) ? 'F16' : 'F32';
   const half = type === 'F16' ? 'fp16' : 'bf16';
-  const loss = type === 'F32' ? null : productLoss(scales, tensor.bits, half);
+  const loss = type === 'F32' ? null : await productLoss(tensor, half);
   const bytes = tensor.outputs * tensor.inputs * FLOAT_TYPES[type].bytes;
   return {
     stored: type,
@@ -121,12 +120,13 @@ function isFloat(type: GgufType | null): type is WeightDType {
 async function* blocks(tensor: QuantizedTensor, type: BlockType, order: Uint32Array | null): AsyncIterable<Uint8Array> {
   const codes = await tensor.codes();
   const scales = float32ToFp16(await tensor.scales());
+  const zeroPoints = (await tensor.zeroPoints?.()) ?? null;
   const rows = order ?? Uint32Array.from({ length: tensor.outputs }, (_, i) => i);
   const rowBytes = (tensor.inputs / type.weights) * type.bytes;
   const rowsAtOnce = Math.max(1, Math.floor(PART_BYTES / rowBytes));
   const buffer = new ArrayBuffer(Math.ceil((rowsAtOnce * rowBytes) / 4) * 4);
   for (let begin = 0; begin < rows.length; begin += rowsAtOnce) {
-    yield packRows({ type, tensor, codes, scales }, rows.subarray(begin, begin + rowsAtOnce), buffer);
+    yield packRows({ type, tensor, codes, scales, zeroPoints }, rows.subarray(begin, begin + rowsAtOnce), buffer);
   }
 }
 

@@ -1,9 +1,10 @@
-// GPTQ's safetensors layout, symmetric, checkpoint format v1 (zero points stored minus one): what AutoGPTQ, GPTQModel, ExLlama,
-// vLLM and SGLang read. One width and one group size hold for the whole file.
+// GPTQ's safetensors layout: what AutoGPTQ, GPTQModel, ExLlama, vLLM and SGLang read. Symmetric as checkpoint format v1, which all
+// know and which stores zero points minus one; with zero points as v2, which stores them as they are (a zero point of 0 minus one would
+// run into its neighbours). One width and one group size hold for the whole file.
 import { floatParameter, noContents, TORCH_NAMES, type FolderContents, type FolderTensor } from './folder-export';
 import { float32ToFp16 } from './half';
 import { quantizedWeight, scaleLoss, type MergedModel } from './merged-model';
-import { wordRows, wordsPerRow } from './packed-words';
+import { joinedWords, wordRows, wordsPerRow } from './packed-words';
 import { columnsPerScale, scalesPerRow, type QuantizedTensor } from './quantized-tensor';
 
 export async function planGptq(model: MergedModel): Promise<FolderContents> {
@@ -18,10 +19,12 @@ export async function planGptq(model: MergedModel): Promise<FolderContents> {
   const groupSize = commonGroup(linears);
   if (groupSize === null)
     return noContents('its linears have group sizes that do not divide each other; GPTQ has one for all');
+  const symmetric = linears.every(({ zeroPoints }) => zeroPoints === undefined);
+  const less = symmetric ? 1 : 0;
   const all: FolderTensor[] = [];
   for (const source of model.tensors) {
     const linear = quantizedWeight(model, source);
-    all.push(linear === null ? await floatParameter(source, 'F16') : await packed(linear, width, groupSize));
+    all.push(linear === null ? await floatParameter(source, 'F16') : await packed(linear, width, groupSize, less));
   }
   const floats = model.tensors
     .filter(({ name, shape }) => shape.length === 2 && name.startsWith('model.layers.'))
@@ -37,13 +40,13 @@ export async function planGptq(model: MergedModel): Promise<FolderContents> {
         quant_method: 'gptq',
         bits: width,
         group_size: groupSize,
-        sym: true,
+        sym: symmetric,
         desc_act: false,
         true_sequential: true,
         static_groups: false,
         damp_percent: 0,
         lm_head: false,
-        checkpoint_format: 'gptq',
+        checkpoint_format: symmetric ? 'gptq' : 'gptq_v2',
         meta: { quantizer: ['lr-qat-studio'] },
         // Linears that are left as they are, as regular expressions; readers without this key cannot load such a file.
         ...(floats.length === 0
@@ -51,10 +54,16 @@ export async function planGptq(model: MergedModel): Promise<FolderContents> {
           : { dynamic: Object.fromEntries(floats.map((name) => [`-:^${name.replaceAll('.', '\\.')}$`, {}])) }),
       },
     },
-    warnings:
-      floats.length === 0
+    warnings: [
+      ...(floats.length === 0
         ? []
-        : ['some linears are not quantized: only readers that know the key "dynamic" can load it'],
+        : ['some linears are not quantized: only readers that know the key "dynamic" can load it']),
+      ...(symmetric
+        ? []
+        : [
+            'asymmetric weights are in checkpoint format gptq_v2, which GPTQModel, vLLM and SGLang read, older readers not',
+          ]),
+    ],
   };
 }
 
@@ -70,7 +79,8 @@ function commonGroup(linears: readonly QuantizedTensor[]): number | null {
   return fits ? smallest : null;
 }
 
-async function packed(tensor: QuantizedTensor, width: number, groupSize: number): Promise<FolderTensor> {
+/** @param less what zero points are stored minus */
+async function packed(tensor: QuantizedTensor, width: number, groupSize: number, less: number): Promise<FolderTensor> {
   const { name, outputs, inputs } = tensor;
   const words = wordsPerRow(width, inputs);
   const groups = groupSize < 0 ? 1 : inputs / groupSize;
@@ -83,7 +93,12 @@ async function packed(tensor: QuantizedTensor, width: number, groupSize: number)
         shape: [words, outputs],
         data: () => transposed(wordRows(tensor, width), outputs, words),
       },
-      { name: `${name}.qzeros`, dtype: 'I32', shape: [groups, zeroWords], data: () => zeros(width, groups, outputs) },
+      {
+        name: `${name}.qzeros`,
+        dtype: 'I32',
+        shape: [groups, zeroWords],
+        data: () => zeros(tensor, width, groups, less),
+      },
       {
         name: `${name}.scales`,
         dtype: 'F16',
@@ -130,19 +145,21 @@ async function* transposed(
   }
 }
 
-/** Zero points 2^(width−1) minus one, packed along the outputs. */
-function zeros(width: number, groups: number, outputs: number): Uint32Array {
+/** Zero points, those of a symmetric grid in its middle, minus `less`: packed along the outputs. */
+async function zeros(tensor: QuantizedTensor, width: number, groups: number, less: number): Promise<Uint32Array> {
+  const { outputs, inputs } = tensor;
+  const own = await tensor.zeroPoints?.();
   const perRow = wordsPerRow(width, outputs);
-  const row = new Uint32Array(perRow);
-  const value = 2 ** (width - 1) - 1;
-  for (let k = 0; k < outputs; k++) {
-    for (let bit = 0; bit < width; bit++) {
-      const at = k * width + bit;
-      row[at >> 5] = ((row[at >> 5] ?? 0) | (((value >> bit) & 1) << (at & 31))) >>> 0;
-    }
-  }
+  const scalesOfRow = scalesPerRow(tensor);
+  const columns = columnsPerScale(tensor);
   const all = new Uint32Array(groups * perRow);
-  for (let group = 0; group < groups; group++) all.set(row, group * perRow);
+  const values = new Uint8Array(outputs).fill(2 ** (width - 1) - less);
+  for (let group = 0; group < groups; group++) {
+    const place = Math.floor((group * (inputs / groups)) / columns);
+    if (own !== undefined)
+      for (let row = 0; row < outputs; row++) values[row] = (own[row * scalesOfRow + place] ?? 0) - less;
+    all.set(joinedWords(values, width), group * perRow);
+  }
   return all;
 }
 

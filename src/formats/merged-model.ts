@@ -50,15 +50,17 @@ export function scaleLoss(scales: Float32Array, type: 'fp16' | 'bf16'): Loss | n
 }
 
 /** What rounding to 16 bits does to the products s · Q of a linear; null: nothing. */
-export function productLoss(scales: Float32Array, bits: number, type: 'fp16' | 'bf16'): Loss | null {
-  if (productsFit(scales, bits, type)) return null;
+export async function productLoss(tensor: QuantizedTensor, type: 'fp16' | 'bf16'): Promise<Loss | null> {
+  if (await productsFit(tensor, type)) return null;
   const what = `products s·Q are rounded to ${TYPE_NAMES[type]}`;
   return { rounds: 'products', to: type, what, count: null, of: 0, largestError: null };
 }
 
-/** Whether all s · q of a linear's scales and integers are numbers of a 16-bit type. */
-export function productsFit(scales: Float32Array, bits: number, type: 'fp16' | 'bf16'): boolean {
-  const end = 2 ** (bits - 1);
+/** Whether all s · q of a linear's scales and integers are numbers of a 16-bit type. With zero points the integers Q − z that could
+ *  be are taken, twice as many. */
+export async function productsFit(tensor: QuantizedTensor, type: 'fp16' | 'bf16'): Promise<boolean> {
+  const scales = await tensor.scales();
+  const end = 2 ** (tensor.bits - (tensor.zeroPoints === undefined ? 1 : 0));
   // Even multiples have the fraction of their half.
   const odd = Array.from({ length: end / 2 }, (_, i) => 2 * i + 1);
   return scales.every((scale) => fitsHalf(scale * -end, type) && odd.every((q) => fitsHalf(scale * q, type)));
@@ -80,7 +82,7 @@ export async function* dequantized(
   const rowWords = packedRowBytes(bits, inputs) / 4;
   const perRow = scalesPerRow(tensor);
   const quads = new Uint32Array(quadsPerRow(inputs));
-  const write = rowWriter(tensor, type, quads);
+  const write = rowWriter(tensor, type, quads, (await tensor.zeroPoints?.()) ?? null);
   const bytes = inputs * (type === 'F32' ? 4 : 2);
   const rowsAtOnce = Math.max(1, Math.floor(PART_BYTES / bytes));
   const buffer = new ArrayBuffer(rowsAtOnce * bytes);
@@ -99,14 +101,21 @@ export async function* dequantized(
 type RowWriter = (scales: Float32Array, group: number, into: ArrayBuffer, at: number) => void;
 
 /** @param quads codes of the row that is to be written, four to a word, whenever the writer is called */
-function rowWriter(tensor: QuantizedTensor, type: WeightDType, quads: Uint32Array): RowWriter {
+function rowWriter(
+  tensor: QuantizedTensor,
+  type: WeightDType,
+  quads: Uint32Array,
+  zeroPoints: Uint8Array | null,
+): RowWriter {
   const { inputs, bits } = tensor;
   const codes = new Uint8Array(quads.buffer);
   const columns = columnsPerScale(tensor);
-  const offset = 2 ** (bits - 1);
+  const middle = 2 ** (bits - 1);
+  const offsetOf = (group: number): number => (zeroPoints === null ? middle : (zeroPoints[group] ?? 0));
   const writeFloats = (scales: Float32Array, group: number, values: Float32Array): void => {
     for (let first = 0; first < inputs; first += columns, group++) {
       const scale = scales[group] ?? 0;
+      const offset = offsetOf(group);
       for (let k = first; k < first + columns; k++) values[k] = scale * ((codes[k] ?? 0) - offset);
     }
   };
@@ -114,7 +123,7 @@ function rowWriter(tensor: QuantizedTensor, type: WeightDType, quads: Uint32Arra
     return (scales, group, into, at) => writeFloats(scales, group, new Float32Array(into, 4 * at, inputs));
   }
   const rounded = type === 'F16' ? float32ToFp16 : float32ToBf16;
-  if (2 * offset > columns) {
+  if (2 * middle > columns) {
     // More integers than columns that share a scale: a table would cost more than it spares.
     const row = new Float32Array(inputs);
     return (scales, group, into, at) => {
@@ -122,16 +131,16 @@ function rowWriter(tensor: QuantizedTensor, type: WeightDType, quads: Uint32Arra
       new Uint16Array(into, 2 * at, inputs).set(rounded(row));
     };
   }
-  const table = new Uint16Array(2 * offset);
+  const table = new Uint16Array(2 * middle);
   const bitsOf = type === 'F16' ? fp16Bits : bf16Bits;
-  const prepare = (scale: number): void => {
+  const prepare = (scale: number, offset: number): void => {
     for (let code = 0; code < table.length; code++) table[code] = bitsOf(scale * (code - offset));
   };
   if (columns % 4 === 0) {
     return (scales, group, into, at) => {
       const pairs = new Uint32Array(into, 2 * at, inputs / 2);
       for (let first = 0; first < inputs / 4; first += columns / 4, group++) {
-        prepare(scales[group] ?? 0);
+        prepare(scales[group] ?? 0, offsetOf(group));
         writeProducts(quads, first, first + columns / 4, table, pairs);
       }
     };
@@ -139,7 +148,7 @@ function rowWriter(tensor: QuantizedTensor, type: WeightDType, quads: Uint32Arra
   return (scales, group, into, at) => {
     const values = new Uint16Array(into, 2 * at, inputs);
     for (let first = 0; first < inputs; first += columns, group++) {
-      prepare(scales[group] ?? 0);
+      prepare(scales[group] ?? 0, offsetOf(group));
       for (let k = first; k < first + columns; k++) values[k] = table[codes[k] ?? 0] ?? 0;
     }
   };

@@ -2,7 +2,7 @@
 // widths that divide 32, and for 3 bits in GPTQ, that is the bit stream of our own rows.
 import { joinNibbles, joinQuad, packedWords, quadsPerRow, unpackQuads } from './code-quads';
 import { PART_BYTES } from './merged-model';
-import { packedRowBytes, type QuantizedTensor } from './quantized-tensor';
+import { packedRowBytes, widening, type QuantizedTensor } from './quantized-tensor';
 
 /** Words of a row at `width` bits a code; a row ends on a whole word. */
 export function wordsPerRow(width: number, inputs: number): number {
@@ -17,10 +17,11 @@ export async function* wordParts(tensor: QuantizedTensor, width: number): AsyncI
   const packed = packedWords(await tensor.codes());
   const words = new Uint32Array(rowsAtOnce * perRow);
   const isStream = ownStream(tensor, width);
+  const shift = widening(tensor, width);
   for (let begin = 0; begin < outputs; begin += rowsAtOnce) {
     const end = Math.min(outputs, begin + rowsAtOnce);
     if (isStream) yield packed.subarray(begin * perRow, end * perRow);
-    else yield repacked(packed, { inputs, bits, width, begin, end }, words);
+    else yield repacked(packed, { inputs, bits, width, shift, begin, end }, words);
   }
 }
 
@@ -36,22 +37,28 @@ export async function wordRows(tensor: QuantizedTensor, width: number): Promise<
   const packed = packedWords(await tensor.codes());
   if (ownStream(tensor, width)) return packed;
   const words = new Uint32Array(outputs * wordsPerRow(width, inputs));
-  return repacked(packed, { inputs, bits, width, begin: 0, end: outputs }, words);
+  const shift = widening(tensor, width);
+  return repacked(packed, { inputs, bits, width, shift, begin: 0, end: outputs }, words);
 }
 
 interface Rows {
   readonly inputs: number;
   readonly bits: number;
   readonly width: number;
+  /** Added to every code. */
+  readonly shift: number;
   readonly begin: number;
   readonly end: number;
 }
 
 /** Rows `begin` to `end` at the beginning of `words`. */
-function repacked(packed: Uint32Array, { inputs, bits, width, begin, end }: Rows, words: Uint32Array): Uint32Array {
+function repacked(
+  packed: Uint32Array,
+  { inputs, bits, width, shift, begin, end }: Rows,
+  words: Uint32Array,
+): Uint32Array {
   const perRow = wordsPerRow(width, inputs);
   const rowWords = packedRowBytes(bits, inputs) / 4;
-  const shift = 2 ** (width - 1) - 2 ** (bits - 1);
   const row = new Uint32Array(quadsPerRow(inputs));
   // Of the last word of four, what are codes.
   const rest = inputs % 4 === 0 ? -1 : 2 ** (8 * (inputs % 4)) - 1;
@@ -90,4 +97,18 @@ function joinRow(row: Uint32Array, width: number, words: Uint32Array, begin: num
     }
   }
   if (at < end) words[at] = held;
+}
+
+/** Integers of up to 8 bits as a stream of `width` bits each, in whole words: zero points along the outputs. */
+export function joinedWords(values: Uint8Array, width: number): Uint32Array {
+  const words = new Uint32Array(wordsPerRow(width, values.length));
+  for (const [k, value] of values.entries()) {
+    const at = k * width;
+    const word = at >> 5;
+    const bit = at & 31;
+    words[word] = (words[word] ?? 0) | (value << bit);
+    // What does not fit into the word.
+    if (bit + width > 32) words[word + 1] = value >>> (32 - bit);
+  }
+  return words;
 }

@@ -15,9 +15,15 @@ export interface QuantizedTensor {
   /** s, row after row. */
   scales(): Promise<Float32Array>;
   /** z, one a scale in the order of the scales; absent: the grid is symmetric. */
-  zeroPoints?(): Promise<Uint8Array>;
+  readonly zeroPoints?: () => Promise<Uint8Array>;
   /** Offset codes Q + 2^(bits−1), with zero points Q itself: a little-endian bit stream a row, {@link packedRowBytes} long. */
   codes(): Promise<Uint8Array>;
+}
+
+/** What takes codes of a linear to codes of `width` bits with the same numbers: a symmetric grid keeps its middle in the middle, one
+ *  with zero points keeps codes and zero points as they are. */
+export function widening({ bits, zeroPoints }: Pick<QuantizedTensor, 'bits' | 'zeroPoints'>, width: number): number {
+  return zeroPoints === undefined ? 2 ** (width - 1) - 2 ** (bits - 1) : 0;
 }
 
 /** Bytes of a row: padded to a whole group of 32 codes, which is `bits` words of 32 bits. */

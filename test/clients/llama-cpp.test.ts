@@ -170,7 +170,7 @@ for (const { name, folder: modelFolder, text, skip: skipped } of MODELS) {
         // which moves it by 1/127 of the largest of its block, and what follows with it. How far that goes in a model shows the
         // emulation against itself with its sums in float32.
         assert.ok(emulated.median < Math.max(1e-5, 3 * itself.median), JSON.stringify([emulated, itself]));
-        assert.ok(emulated.worst < 0.1, JSON.stringify(emulated));
+        assert.ok(emulated.worst < 0.2, JSON.stringify(emulated));
         assert.ok(Math.abs(emulated.theirs / emulated.ours - 1) < 1e-3);
         assert.ok(emulated.median < exact.median / 2);
         assert.ok(Math.abs(exact.theirs / exact.ours - 1) < 0.02);

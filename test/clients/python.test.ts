@@ -72,6 +72,8 @@ for (const { name, model: modelFolder, text, skip: skipped } of MODELS) {
   });
 }
 
+const zeroPoints = ({ symmetric }: Weights): string => (symmetric === false ? ', zero points,' : '');
+
 const BLOCKS: readonly (readonly [type: string, weights: Weights])[] = [
   ['Q2_K', { bits: 2, granularity: 'per-channel', scaleFormat: 'fp16' }],
   ['Q3_K', { bits: 3, granularity: 'per-channel', scaleFormat: 'fp16' }],
@@ -79,17 +81,24 @@ const BLOCKS: readonly (readonly [type: string, weights: Weights])[] = [
   ['Q4_1', { bits: 4, granularity: { group: 64 }, scaleFormat: 'bf16' }],
   ['Q4_K', { bits: 4, granularity: 'per-channel', scaleFormat: 'bf16' }],
   ['Q8_0', { bits: 8, granularity: { group: 32 }, scaleFormat: 'fp16' }],
+  ['Q2_K', { bits: 2, symmetric: false, granularity: 'per-channel', scaleFormat: 'fp16' }],
+  ['Q4_K', { bits: 4, symmetric: false, granularity: 'per-channel', scaleFormat: 'bf16' }],
+  ['Q8_0', { bits: 4, symmetric: false, granularity: { group: 32 }, scaleFormat: 'fp16' }],
 ];
 
 for (const [type, weights] of BLOCKS) {
-  test(`gguf package: ${type} decodes to the bits of the dequantized folder`, { skip }, async (t) => {
-    const run = await roundedRun(folder, SAMPLE, SAMPLE_TEXT, weights);
-    const file = await exported(run, `${type}.gguf`, 'gguf', { type });
-    const found = await oracle('gguf', file, await exported(run, `${type}-fp32`, 'huggingface', { type: 'fp32' }));
-    t.diagnostic(JSON.stringify(found));
-    assert.deepEqual(found['differing'], []);
-    assert.ok(type in (found['types'] as object));
-  });
+  test(
+    `gguf package: ${type}${zeroPoints(weights)} decodes to the bits of the dequantized folder`,
+    { skip },
+    async (t) => {
+      const run = await roundedRun(folder, SAMPLE, SAMPLE_TEXT, weights);
+      const file = await exported(run, `${type}.gguf`, 'gguf', { type });
+      const found = await oracle('gguf', file, await exported(run, `${type}-fp32`, 'huggingface', { type: 'fp32' }));
+      t.diagnostic(JSON.stringify(found));
+      assert.deepEqual(found['differing'], []);
+      assert.ok(type in (found['types'] as object));
+    },
+  );
 }
 
 const PACKED: readonly Weights[] = [
@@ -97,10 +106,12 @@ const PACKED: readonly Weights[] = [
   { bits: 3, granularity: 'per-channel', scaleFormat: 'bf16' },
   { bits: 4, granularity: { group: 32 }, scaleFormat: 'bf16' },
   { bits: 8, granularity: 'per-channel', scaleFormat: 'bf16' },
+  { bits: 2, symmetric: false, granularity: { group: 64 }, scaleFormat: 'bf16' },
+  { bits: 4, symmetric: false, granularity: 'per-channel', scaleFormat: 'bf16' },
 ];
 
 for (const weights of PACKED) {
-  const label = `${String(weights.bits)} bits, ${JSON.stringify(weights.granularity)}`;
+  const label = `${String(weights.bits)} bits, ${JSON.stringify(weights.granularity)}${zeroPoints(weights)}`;
   for (const [format, command] of [
     ['gptq', 'gptq'],
     ['compressed-tensors', 'compressed'],

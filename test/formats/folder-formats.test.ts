@@ -66,9 +66,14 @@ for (const linears of [
   { bits: 3, groupSize: 0, scales: 'bf16' },
   { bits: 6, groupSize: -1, scales: 'bf16' },
   { bits: 8, groupSize: 64, scales: 'bf16' },
-] as const) {
-  const { bits, groupSize } = linears;
-  const label = `${String(bits)} bits, groups of ${String(groupSize)}`;
+  { bits: 2, groupSize: 64, scales: 'bf16', asymmetric: true },
+  { bits: 3, groupSize: -1, scales: 'bf16', asymmetric: true },
+  { bits: 4, groupSize: 32, scales: 'bf16', asymmetric: true },
+  { bits: 4, groupSize: 0, scales: 'bf16', asymmetric: true },
+  { bits: 8, groupSize: -1, scales: 'bf16', asymmetric: true },
+] as readonly RandomLinears[]) {
+  const { bits, groupSize, asymmetric = false } = linears;
+  const label = `${String(bits)} bits, groups of ${String(groupSize)}${asymmetric ? ', zero points' : ''}`;
 
   test(`compressed-tensors, ${label}: unpacks to s·Q`, async (t) => {
     const [merged, folder] = await model(t, linears, ODD);
@@ -94,13 +99,23 @@ for (const linears of [
       const words = (await readTensor(file, `${name}.weight_packed`)) as Int32Array;
       const scales = await floats(file, `${name}.weight_scale`);
       const perWord = Math.floor(32 / width);
+      const zeros = asymmetric
+        ? ((await readTensor(file, `${name}.weight_zero_point`)) as Int32Array)
+        : new Int32Array();
+      const zeroShape = asymmetric ? (await readHeader(file)).tensors.get(`${name}.weight_zero_point`)!.shape : [];
+      assert.equal((group.weights as { symmetric: boolean }).symmetric, !asymmetric);
       const perRow = Math.ceil(shape[1]! / perWord);
       const unpacked = Float32Array.from({ length: shape[0]! * shape[1]! }, (_, i) => {
         const [row, column] = [Math.floor(i / shape[1]!), i % shape[1]!];
         const word = words[row * perRow + Math.floor(column / perWord)]! >>> 0;
         const code = Math.floor(word / 2 ** (width * (column % perWord))) % 2 ** width;
         const scale = strategy === 'channel' ? scales[row]! : scales[Math.floor(i / size!)]!;
-        return scale * (code - 2 ** (width - 1));
+        if (!asymmetric) return scale * (code - 2 ** (width - 1));
+        // Zero points lie down the rows, as many to a word as weights along them.
+        const groups = zeroShape[1]!;
+        const group = Math.floor((i % shape[1]!) / (shape[1]! / groups));
+        const zeroWord = zeros[Math.floor(row / perWord) * groups + group]! >>> 0;
+        return scale * (code - (Math.floor(zeroWord / 2 ** (width * (row % perWord))) % 2 ** width));
       });
       assert.deepEqual(unpacked, await trainedWeights(tensor), name);
     }
@@ -119,7 +134,7 @@ for (const linears of [
       group_size: number;
       checkpoint_format: string;
     };
-    assert.equal(config.checkpoint_format, 'gptq');
+    assert.equal(config.checkpoint_format, asymmetric ? 'gptq_v2' : 'gptq');
     for (const [name, tensor] of merged.quantized) {
       const { outputs, inputs } = tensor;
       const width = config.bits;
@@ -139,8 +154,8 @@ for (const linears of [
         const [row, column] = [Math.floor(i / inputs), i % inputs];
         const group = groupOf[column]!;
         const code = bitsAt((word) => qweight[word * outputs + row]!, column * width);
-        const zero = bitsAt((word) => qzeros[group * ((outputs * width) / 32) + word]!, row * width) + 1;
-        return scales[group * outputs + row]! * (code - zero);
+        const zero = bitsAt((word) => qzeros[group * ((outputs * width) / 32) + word]!, row * width);
+        return scales[group * outputs + row]! * (code - (asymmetric ? zero : zero + 1));
       });
       assert.deepEqual(unpacked, await trainedWeights(tensor), name);
     }

@@ -57,11 +57,21 @@ const CASES: readonly (RandomLinears & { type: GgufType | null; wide: string; na
   { bits: 5, groupSize: -1, scales: 'bf16', type: null, wide: 'Q8_0', narrow: 'F32' },
   { bits: 8, groupSize: 64, scales: 'bf16', type: null, wide: 'Q8_0', narrow: 'F32' },
   { bits: 4, groupSize: -1, scales: 'float32', type: 'F32', wide: 'F32', narrow: 'F32' },
+  { bits: 2, groupSize: -1, scales: 'fp16', asymmetric: true, type: null, wide: 'Q2_K', narrow: 'F32' },
+  { bits: 2, groupSize: 64, scales: 'bf16', asymmetric: true, type: null, wide: 'Q4_0', narrow: 'F16' },
+  { bits: 2, groupSize: -1, scales: 'bf16', asymmetric: true, type: 'Q3_K', wide: 'Q3_K', narrow: 'F16' },
+  { bits: 3, groupSize: -1, scales: 'bf16', asymmetric: true, type: null, wide: 'Q4_0', narrow: 'F16' },
+  { bits: 3, groupSize: 32, scales: 'bf16', asymmetric: true, type: 'Q4_1', wide: 'Q4_1', narrow: 'F16' },
+  { bits: 3, groupSize: -1, scales: 'bf16', asymmetric: true, type: 'Q4_K', wide: 'Q4_K', narrow: 'F16' },
+  { bits: 4, groupSize: -1, scales: 'bf16', asymmetric: true, type: null, wide: 'Q4_K', narrow: 'F32' },
+  { bits: 4, groupSize: 128, scales: 'fp16', asymmetric: true, type: null, wide: 'Q8_0', narrow: 'F32' },
+  { bits: 7, groupSize: 0, scales: 'bf16', asymmetric: true, type: null, wide: 'Q8_0', narrow: 'F32' },
+  { bits: 8, groupSize: -1, scales: 'float32', asymmetric: true, type: null, wide: 'F32', narrow: 'F32' },
 ];
 
 for (const { type, wide, narrow, ...linears } of CASES) {
   const { bits, groupSize, scales } = linears;
-  test(`${String(bits)} bits, groups of ${String(groupSize)}, ${scales} scales as ${type ?? 'the smallest'}: decodes to s·Q`, async (t) => {
+  test(`${String(bits)} bits, groups of ${String(groupSize)}, ${scales} scales${linears.asymmetric === true ? ', zero points,' : ''} as ${type ?? 'the smallest'}: decodes to s·Q`, async (t) => {
     const folder = temporaryFolder(t);
     const { shape } = parseModelConfig(BLOCKY, 'config.json');
     await randomFolder(folder, BLOCKY, shape);

@@ -31,6 +31,8 @@ export interface RandomLinears {
   readonly groupSize: number;
   /** Of the scales. */
   readonly scales: 'fp16' | 'bf16' | 'float32';
+  /** With random zero points; default: none. */
+  readonly asymmetric?: boolean;
 }
 
 /** A model folder with random bf16 parameters. */
@@ -65,7 +67,7 @@ export async function randomMerged(folder: string, linears: RandomLinears): Prom
 export function randomTensor(
   name: string,
   { outputs, inputs }: { readonly outputs: number; readonly inputs: number },
-  { bits, groupSize, scales: kind }: RandomLinears,
+  { bits, groupSize, scales: kind, asymmetric = false }: RandomLinears,
   below: (end: number) => number,
 ): QuantizedTensor {
   const count = groupSize === 0 ? 1 : groupSize < 0 ? outputs : (outputs * inputs) / groupSize;
@@ -78,12 +80,14 @@ export function randomTensor(
       : new Float32Array(Uint32Array.of((float32ToBf16(Float32Array.of(value))[0] ?? 0) << 16).buffer)[0]!;
   });
   const integers = Uint8Array.from({ length: outputs * inputs }, () => below(2 ** bits));
+  const zeroPoints = Uint8Array.from({ length: count }, () => below(2 ** bits));
   return {
     name,
     outputs,
     inputs,
     bits,
     groupSize,
+    ...(asymmetric ? { zeroPoints: () => Promise.resolve(zeroPoints) } : {}),
     scales: () => Promise.resolve(scales),
     codes: () => Promise.resolve(packBits(integers, outputs, inputs, bits)),
   };
@@ -108,6 +112,7 @@ function packBits(codes: Uint8Array, outputs: number, inputs: number, bits: numb
 export async function trainedWeights(tensor: QuantizedTensor): Promise<Float32Array> {
   const { outputs, inputs, bits, groupSize } = tensor;
   const [codes, scales] = [await tensor.codes(), await tensor.scales()];
+  const zeroPoints = await tensor.zeroPoints?.();
   const rowBytes = packedRowBytes(bits, inputs);
   return Float32Array.from({ length: outputs * inputs }, (_, i) => {
     const [row, column] = [Math.floor(i / inputs), i % inputs];
@@ -117,6 +122,7 @@ export async function trainedWeights(tensor: QuantizedTensor): Promise<Float32Ar
       code |= ((codes[row * rowBytes + (at >> 3)]! >> (at & 7)) & 1) << bit;
     }
     const scale = groupSize === 0 ? 0 : groupSize < 0 ? row : Math.floor(i / groupSize);
-    return Math.fround(scales[scale]! * (code - 2 ** (bits - 1)));
+    const zero = zeroPoints === undefined ? 2 ** (bits - 1) : zeroPoints[scale]!;
+    return Math.fround(scales[scale]! * (code - zero));
   });
 }

@@ -181,6 +181,33 @@ test('a measurement that is stopped, or has no text, leaves nothing behind', asy
   assert.deepEqual(names(place), []);
 });
 
+test('a run with zero points: what is exported computes what was merged', async () => {
+  const own = await newRun(
+    folder,
+    shortExperiment({
+      data: { train: [at('text.txt')], validation: [at('text.txt')], sequenceLength: 32 },
+      quantization: { method: 'rtn', weights: { bits: 3, symmetric: false, scaleFormat: 'bf16' } },
+      evaluation: { everySteps: 0, maxBatches: 1000 },
+    }),
+  );
+  assert.equal(await runTrainer(own), 'finished');
+  const offers = await offerFormats({ run: own });
+  for (const { format, obstacle, exact } of offers) {
+    assert.equal(obstacle, null, format);
+    assert.ok(exact, format);
+  }
+  const merged = (await readResult(own))!.perplexity.merged!;
+  const out = at('asymmetric');
+  await exportRun({ run: own, format: 'huggingface', out });
+  const options = { compute: 'float32', threads: 2, device: 'cpu', sequenceLength: 32 } as const;
+  const { forms } = await evaluateModel({ model: out, data: [at('text.txt')], ...options });
+  assert.ok(Math.abs(forms[0]!.perplexity! / merged - 1) < 1e-6);
+  // Rounded on purpose: measured with the zero points in place.
+  const change = await measureOnly({ run: own, format: 'huggingface', type: 'bf16' });
+  assert.equal(change!.before, merged);
+  assert.ok(Math.abs(change!.after! / merged - 1) < 0.02);
+});
+
 test('a folder larger than a shard is several files with an index, which open as one model', async () => {
   const out = at('shards');
   const whole = at('whole');

@@ -1,13 +1,12 @@
 // Exporting a run: plan, write, manifest and card. Work of the command line and, through it, of the editor.
 import path from 'node:path';
 import { UserError } from '../../errors';
-import { hasZeroPoints } from '../../experiment/linears';
 import { nodeFileSystem } from '../../formats';
 import { temporaryName, type FileSystem } from '../../formats/file-system';
 import { hashing, type HashingFiles } from '../../formats/hashing-files';
 import { describeLosses, isExact } from '../../formats/tensor-export';
 import { readNotes, slug } from '../../runs';
-import { EXPORT_FORMATS, impossible, LOADED_BY, type ExportFormat, type FormatPlan, type Planner } from './formats';
+import { EXPORT_FORMATS, LOADED_BY, type ExportFormat, type FormatPlan, type Planner } from './formats';
 import { writeCard, writeManifest, type ExportedFile } from './manifest';
 import { measureExport } from './measure-export';
 import { Meter } from './meter';
@@ -172,9 +171,6 @@ async function planFormat(
   format: ExportFormat,
   { type, floatType, shardBytes }: Pick<ExportOptions, 'type' | 'floatType' | 'shardBytes'>,
 ): Promise<FormatPlan> {
-  if (hasZeroPoints(source.experiment)) {
-    return impossible(format, 'the run has asymmetric weights, whose zero points are not exported yet');
-  }
   const name = slug((await readNotes(source.runDirectory)).name ?? source.experiment.name);
   return PLANNERS[format](source, {
     name,

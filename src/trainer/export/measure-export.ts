@@ -109,9 +109,15 @@ async function perplexity(
   return withExportEngine({ runDirectory, shape, tensors, linears, ...size, signal }, async (engine: Engine) => {
     // The integers of form "merged" are the file's. Φ0 is not asked for; with scales given no ranges are searched for it.
     const scales: Record<string, Float32Array> = {};
-    for (const name of names) scales[name] = (await quantized.get(name)?.scales()) ?? new Float32Array();
+    const zeroPoints: Record<string, Float32Array> = {};
+    for (const name of names) {
+      const tensor = quantized.get(name);
+      scales[name] = (await tensor?.scales()) ?? new Float32Array();
+      if (tensor?.zeroPoints !== undefined) zeroPoints[name] = Float32Array.from(await tensor.zeroPoints());
+    }
     await engine.load({
       scales,
+      zeroPoints,
       onProgress: ({ done, total }) => onProgress('loading the model', done, total),
     });
     if (names.length > 0) await attachMerged(engine, file, { shape, linears });
@@ -182,7 +188,18 @@ function mergedTensors(tensor: QuantizedTensor, loss: Loss | undefined): TensorT
     if (loss === undefined) return own;
     return loss.to === 'fp16' ? fp16ToFloat32(float32ToFp16(own)) : bf16ToFloat32(float32ToBf16(own));
   };
+  const { zeroPoints } = tensor;
   return [
+    ...(zeroPoints === undefined
+      ? []
+      : [
+          {
+            name: `${name}.zeroPoints`,
+            dtype: 'U8' as const,
+            shape: [count],
+            data: zeroPoints,
+          },
+        ]),
     { name: `${name}.scales`, dtype: 'F32', shape: [count], data: scales },
     { name: `${name}.codes`, dtype: 'U8', shape: [outputs, packedRowBytes(bits, inputs)], data: () => tensor.codes() },
   ];
