@@ -194,7 +194,8 @@ test('a run with zero points: what is exported computes what was merged', async 
   const offers = await offerFormats({ run: own });
   for (const { format, obstacle, exact } of offers) {
     assert.equal(obstacle, null, format);
-    assert.ok(exact, format);
+    // GPTQ keeps what is not quantized in half precision, the sample has it in bfloat16.
+    assert.equal(exact, format !== 'gptq', format);
   }
   const merged = (await readResult(own))!.perplexity.merged!;
   const out = at('asymmetric');
