@@ -10,7 +10,10 @@
 // Determinism: every reduction has an order that depends on shapes and thread count alone.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <span>
+#include <string>
 
 #include "core/types.h"
 
@@ -113,6 +116,15 @@ struct WeightStatistics {
   double zeroPointDrift = 0;  // mean |z - z0|, integers; 0 where the grid is symmetric
 };
 
+/// What tells one micro-batch's work from another's; all else is the same for one engine.
+struct WorkKey {
+  int64_t sequences = 0;
+  int64_t length = 0;
+  bool firstKey = false;
+  float gradientScale = 0;
+  bool operator==(const WorkKey&) const = default;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -126,6 +138,21 @@ class Backend {
   virtual void zero(void* target, int64_t bytes) = 0;
   /// Waits until everything asked for has been done; for measurements.
   virtual void synchronize() {}
+  /// Does `work`: operations alone, the same with the same arguments whenever `key` is the same, whose results nobody
+  /// reads in between. A backend may record and repeat them. False: what it has repeated was not what `work` does by
+  /// now, and what that has written is of no use; all since the gradients were zero has to be done again.
+  virtual bool repeat(const WorkKey&, const std::function<void()>& work) {
+    work();
+    return true;
+  }
+  /// How often recorded work has been repeated.
+  virtual int64_t repeats() const { return 0; }
+  /// The algorithms chosen so far for products of which a library has several, as text of the backend's own; empty where
+  /// nothing is chosen.
+  virtual std::string algorithms() const { return {}; }
+  /// Takes earlier choices for the shapes they are for, before any of them is multiplied. False: they were made by
+  /// another library and nothing is taken. Throws InvalidArgument when the text is none of the backend's.
+  virtual bool takeAlgorithms(const std::string& text) { return text.empty(); }
   /// Largest scratch that any one operation takes for models of this shape; the planner mirrors the formula.
   virtual int64_t scratchBytes(const EngineShape& shape) const = 0;
   /// Memory that operations may use inside one call; set once, sized by the plan.

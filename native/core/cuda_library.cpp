@@ -50,7 +50,7 @@ std::unique_ptr<Backend> CudaLibrary::createBackend(const CudaOptions& options) 
   const auto create = library_.require<cuda_interface::CreateFunction>("lrqat_cuda_create");
   cuda_interface::Failure failure;
   std::unique_ptr<Backend> backend(
-      create(options.index, static_cast<int>(options.computeType), options.cublasLt.c_str(), &failure));
+      create(options.index, static_cast<int>(options.computeType), options.cublasLt.c_str(), options.graphs, &failure));
   if (!backend) raise(failure);
   return backend;
 }

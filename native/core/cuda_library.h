@@ -20,6 +20,7 @@ struct CudaOptions {
   std::string cublasLt;  // file or loader name
   int index = 0;
   DType computeType = DType::BF16;  // F32 or BF16
+  bool graphs = true;               // micro-batches as CUDA graphs where they can be
 };
 
 struct CudaDeviceInfo {
@@ -58,7 +59,7 @@ class CudaLibrary {
 /// What both sides of the C interface share.
 namespace cuda_interface {
 
-constexpr int number = 3;
+constexpr int number = 4;
 
 struct Failure {
   int code = -1;  // an ErrorCode; -1: none
@@ -72,7 +73,7 @@ using VersionsFunction = CudaVersions (*)();
 using DevicesFunction = int (*)(CudaDeviceInfo* out, int capacity, Failure* failure);
 using ScratchFunction = int64_t (*)(const EngineShape* shape);
 /// Null with `failure`.
-using CreateFunction = Backend* (*)(int index, int computeType, const char* cublasLt, Failure* failure);
+using CreateFunction = Backend* (*)(int index, int computeType, const char* cublasLt, int graphs, Failure* failure);
 
 }  // namespace cuda_interface
 

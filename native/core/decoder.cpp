@@ -18,7 +18,8 @@ Decoder::Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearL
       blocks_(activations.blocks),
       activations_(activations),
       workspace_(workspace),
-      hostTable_(hostTable) {}
+      hostTable_(hostTable),
+      needsHost_(!std::all_of(linears.begin(), linears.end(), [](const LinearLayer& l) { return l.quantized; })) {}
 
 void Decoder::evaluate(const MicroBatch& batch, WeightForm form) {
   begin(batch, form);
@@ -32,11 +33,19 @@ void Decoder::rowLosses(const MicroBatch& batch, WeightForm form, float* out) {
   head(HeadTask::RowLosses, 0, out);
 }
 
-void Decoder::trainMicroBatch(const MicroBatch& batch, float gradientScale) {
+bool Decoder::trainMicroBatch(const MicroBatch& batch, float gradientScale) {
   begin(batch, WeightForm::Trained);
-  forward();
-  head(HeadTask::LossAndGradient, gradientScale, nullptr);
-  backward();
+  const auto work = [&] {
+    forward();
+    head(HeadTask::LossAndGradient, gradientScale, nullptr);
+    backward();
+  };
+  if (needsHost_) {
+    work();
+    return true;
+  }
+  checkCancelled();
+  return backend_.repeat({batch.sequences, batch.length, !firstKey_.empty(), gradientScale}, work);
 }
 
 double Decoder::loss() {
@@ -72,6 +81,12 @@ void Decoder::begin(const MicroBatch& batch, WeightForm form) {
   observer_ = nullptr;
   backend_.upload(workspace_.tokens, batch.tokens, batch.rows() * 4);
   backend_.upload(workspace_.targets, batch.targets, batch.rows() * 4);
+  uploadFirstKeys();
+  embed();
+}
+
+void Decoder::uploadFirstKeys() {
+  const MicroBatch& batch = batch_;
   firstKey_.clear();
   const int64_t window = shape_.model.slidingWindow;
   if (!batch.firstKey && (window == 0 || window >= batch.length)) return;
@@ -187,7 +202,6 @@ void Decoder::embed() {
 
 void Decoder::forward() {
   const int64_t layers = shape_.model.layers;
-  embed();
   normalize(0);
   for (int64_t layer = 0; layer < layers; ++layer) {
     NextNorm next{rows(activations_.output), embeddings_.finalNorm, rows(activations_.normed), activations_.rstd};

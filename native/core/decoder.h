@@ -58,8 +58,8 @@ class Decoder {
   /// Cross-entropy of each row, host memory [rows]; 0 where nothing is predicted. Waits for the device.
   void rowLosses(const MicroBatch& batch, WeightForm form, float* out);
   /// Adds the gradients of gradientScale · Σ cross-entropy to every linear's gradient buffers, and the unscaled sum to
-  /// the loss.
-  void trainMicroBatch(const MicroBatch& batch, float gradientScale);
+  /// the loss. False: see Backend::repeat.
+  [[nodiscard]] bool trainMicroBatch(const MicroBatch& batch, float gradientScale);
   /// Σ cross-entropy since clearLoss, over the predicted tokens of evaluate and trainMicroBatch. Waits for the device.
   double loss();
   void clearLoss();
@@ -84,7 +84,9 @@ class Decoder {
   RawOutput raw(int64_t layer, Linear which, Matrix p);
   Matrix workspaceWeight(int64_t layer, Linear which) const;
 
+  /// Brings the tokens and the first block's input to the device.
   void begin(const MicroBatch& batch, WeightForm form);
+  void uploadFirstKeys();
   void embed();
   void checkCancelled() const;
   void forward();
@@ -143,6 +145,8 @@ class Decoder {
   std::vector<int32_t> firstKey_;
   std::vector<std::byte> gathered_;
   const std::atomic<bool>* cancel_ = nullptr;
+  /// A linear that stays in float comes from the host each time.
+  bool needsHost_;
 };
 
 }  // namespace lrqat

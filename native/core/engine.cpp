@@ -213,11 +213,17 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   if (result.tokens == 0) throw Error(ErrorCode::InvalidArgument, "the batch predicts no token");
 
   prepareScales(WeightForm::Trained);
-  if (gradientMemory_) backend_->zero(gradientMemory_, parts_.gradients);
   const float gradientScale = 1.0F / static_cast<float>(result.tokens);
-  decoder_->clearLoss();
-  for (int64_t first = 0; first < batch.sequences; first += shape.microBatch) {
-    decoder_->trainMicroBatch(microBatch(batch, first, shape.microBatch), gradientScale);
+  const auto accumulate = [&] {
+    if (gradientMemory_) backend_->zero(gradientMemory_, parts_.gradients);
+    decoder_->clearLoss();
+    for (int64_t first = 0; first < batch.sequences; first += shape.microBatch) {
+      if (!decoder_->trainMicroBatch(microBatch(batch, first, shape.microBatch), gradientScale)) return false;
+    }
+    return true;
+  };
+  // Nothing but gradients and loss has changed when a recorded micro-batch turns out not to fit any more.
+  while (!accumulate()) {
   }
   finishScaleGradients();
   result.loss = decoder_->loss() / static_cast<double>(result.tokens);

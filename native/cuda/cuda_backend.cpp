@@ -26,17 +26,15 @@
 
 namespace lrqat::cuda {
 
-CudaBackend::CudaBackend(int index, DType computeType, std::string cublasLt)
+CudaBackend::CudaBackend(int index, DType computeType, std::string cublasLt, bool graphs)
     : index_(index), computeType_(computeType), cublasLt_(std::move(cublasLt)) {
   LRQAT_CHECK(computeType != DType::F16);
   try {
     LRQAT_CUDA(cudaSetDevice(index_));
     LRQAT_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
-    constexpr size_t numbers = std::tuple_size_v<decltype(counts_)> + 1;
-    LRQAT_CUDA(cudaHostAlloc(reinterpret_cast<void**>(&pinned_), numbers * sizeof(uint64_t), cudaHostAllocDefault));
-    std::memset(pinned_, 0, numbers * sizeof(uint64_t));
-    for (size_t i = 0; i < counts_.size(); ++i) counts_[i].report.published = pinned_ + i;
+    LRQAT_CUDA(cudaHostAlloc(reinterpret_cast<void**>(&pinned_), sizeof(double), cudaHostAllocDefault));
     staging_ = std::make_unique<HostStaging>();
+    graphs_ = std::make_unique<MicroBatchGraphs>(graphs);
   } catch (...) {
     release();
     throw;
@@ -51,6 +49,7 @@ void CudaBackend::release() {
   // Failures while freeing are of no use to anybody: the device may be what has failed.
   cudaSetDevice(index_);
   if (stream_) cudaStreamSynchronize(stream_);
+  graphs_.reset();
   lowRank_.reset();
   gemm_.reset();
   staging_.reset();
@@ -119,6 +118,10 @@ void CudaBackend::synchronize() {
   LRQAT_CUDA(cudaStreamSynchronize(current()));
 }
 
+bool CudaBackend::repeat(const WorkKey& key, const std::function<void()>& work) {
+  return graphs_->run(key, work, current());
+}
+
 int64_t CudaBackend::scratchBytes(const EngineShape& shape) const {
   return cuda::scratchBytes(shape);
 }
@@ -159,8 +162,8 @@ void CudaBackend::rebuildWeight(const LinearWeight& weight, const LowRank& lowRa
   ClippedReport report;
   if (clipped) {
     ClippedCount& count = countOf(clipped->mask);
-    ++count.report.sequence;
-    report = count.report;
+    count.counted = graphs_->next();
+    report = count.counted.report;
   }
   cuda::rebuildWeight(weight, lowRank, form, out, clipped, report, exact(), *staging_, memory, stream);
 }
@@ -207,9 +210,18 @@ void CudaBackend::lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) 
   std::array<int64_t, 3> clipped{};
   LRQAT_CHECK(tasks.size() <= clipped.size());
   for (size_t i = 0; i < tasks.size(); ++i) {
-    // Without a low-rank term nothing asks which entries are clipped, and the set has not been filled.
-    if (tasks[i].weight->spec.rank == 0) continue;
-    clipped[i] = wait(countOf(tasks[i].clipped.mask).report);
+    const LinearWeight& weight = *tasks[i].weight;
+    // Without a low-rank term nothing asks which entries are clipped, and the set has not been filled; group scales
+    // need the dense form whatever their number.
+    if (weight.spec.rank == 0 || weight.spec.granularity == Granularity::Group) continue;
+    const MicroBatchGraphs::Counted& counted = countOf(tasks[i].clipped.mask).counted;
+    const int64_t capacity = LowRankGradient::sparseCapacity(weight.m, weight.n);
+    if (graphs_->recording()) {
+      clipped[i] = graphs_->assume(counted.place, capacity);
+      continue;
+    }
+    clipped[i] = wait(counted.report);
+    graphs_->observe(counted.place, clipped[i], capacity);
   }
   Scratch memory = scratch();
   lowRank_->run(x, tasks, std::span(clipped.data(), tasks.size()), exact(), memory, stream);
@@ -300,10 +312,9 @@ void CudaBackend::convert(Matrix from, Matrix to) {
 double CudaBackend::squaredNorm(const float* values, int64_t count) {
   const cudaStream_t stream = current();
   Scratch memory = scratch();
-  auto* result = reinterpret_cast<double*>(pinned_ + counts_.size());
-  cuda::squaredNorm(values, count, result, memory, stream);
+  cuda::squaredNorm(values, count, pinned_, memory, stream);
   LRQAT_CUDA(cudaStreamSynchronize(stream));
-  return *result;
+  return *pinned_;
 }
 
 void CudaBackend::adamw(const AdamW& settings, std::span<const AdamWTensor> tensors) {

@@ -1,6 +1,6 @@
 // The CUDA implementation of Backend: one stream, kernels of native/cuda/kernels, dense products by cuBLASLt. Calls
 // enqueue work and return; only what hands numbers to the host waits (download, squaredNorm, merge, weightStatistics,
-// quantize, and lowRankGradient for the counts of clipped entries, which the device has sent before).
+// quantize, repeat, and lowRankGradient for the counts of clipped entries, which the device has sent before).
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -13,9 +13,9 @@
 
 #include "core/backend.h"
 #include "cuda/gemm.h"
-#include "cuda/kernels/clipped_count.h"
 #include "cuda/kernels/staging.h"
 #include "cuda/low_rank.h"
+#include "cuda/micro_batch_graphs.h"
 #include "cuda/scratch.h"
 
 namespace lrqat::cuda {
@@ -23,7 +23,7 @@ namespace lrqat::cuda {
 class CudaBackend final : public Backend {
  public:
   /// Throws Internal when the device cannot be used. Every call makes it the device of the calling thread.
-  CudaBackend(int index, DType computeType, std::string cublasLt);
+  CudaBackend(int index, DType computeType, std::string cublasLt, bool graphs);
   ~CudaBackend() override;
   CudaBackend(const CudaBackend&) = delete;
   CudaBackend& operator=(const CudaBackend&) = delete;
@@ -34,6 +34,10 @@ class CudaBackend final : public Backend {
   void copy(void* target, const void* source, int64_t bytes) override;
   void zero(void* target, int64_t bytes) override;
   void synchronize() override;
+  bool repeat(const WorkKey& key, const std::function<void()>& work) override;
+  int64_t repeats() const override { return graphs_->launches(); }
+  std::string algorithms() const override { return gemm_->algorithms(); }
+  bool takeAlgorithms(const std::string& text) override { return gemm_->takeAlgorithms(text); }
   int64_t scratchBytes(const EngineShape& shape) const override;
   void setScratch(void* memory, int64_t bytes) override;
 
@@ -80,7 +84,7 @@ class CudaBackend final : public Backend {
   /// What rebuildWeight has last found about one clipped set, on its way to the host.
   struct ClippedCount {
     const uint32_t* mask = nullptr;
-    ClippedReport report;
+    MicroBatchGraphs::Counted counted;
   };
 
   /// The stream, with its device made the calling thread's.
@@ -100,9 +104,10 @@ class CudaBackend final : public Backend {
   std::vector<void*> hostMemory_;
   void* scratch_ = nullptr;
   int64_t scratchBytes_ = 0;
-  uint64_t* pinned_ = nullptr;  // counts of clipped entries, and one number more for results
+  double* pinned_ = nullptr;  // a result
   std::array<ClippedCount, 3> counts_;
   std::unique_ptr<HostStaging> staging_;
+  std::unique_ptr<MicroBatchGraphs> graphs_;
   std::unique_ptr<Gemm> gemm_;
   std::optional<LowRankGradient> lowRank_;
 };

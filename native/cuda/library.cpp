@@ -97,7 +97,8 @@ LRQAT_EXPORT int64_t lrqat_cuda_scratch(const EngineShape* shape) {
   return cuda::scratchBytes(*shape);
 }
 
-LRQAT_EXPORT Backend* lrqat_cuda_create(int index, int computeType, const char* cublasLt, Failure* failure) {
+LRQAT_EXPORT Backend* lrqat_cuda_create(int index, int computeType, const char* cublasLt, int graphs,
+                                        Failure* failure) {
   return guarded<Backend*>(failure, nullptr, [&] {
     const int count = deviceCount();
     if (index < 0 || index >= count) {
@@ -113,6 +114,6 @@ LRQAT_EXPORT Backend* lrqat_cuda_create(int index, int computeType, const char* 
                       std::to_string(info.computeMinor) + "; bf16 tensor cores need 8.0 (Ampere) or newer",
                   "use device \"cpu\"");
     }
-    return new cuda::CudaBackend(index, static_cast<DType>(computeType), cublasLt);
+    return new cuda::CudaBackend(index, static_cast<DType>(computeType), cublasLt, graphs != 0);
   });
 }

@@ -34,12 +34,16 @@ struct Inputs {
 };
 
 /// d = Σ partial, in the order of the groups.
-__device__ void addPartials(const ClippedSums& sums, int64_t total, int64_t e) {
-  if (e >= total) return;
+__device__ void addPartials(const ClippedBatch& batch, const ClippedSums& sums, int64_t e) {
+  int w = 0;
+  while (w < batch.weights && e >= batch.weight[w].first + batch.weight[w].count) ++w;
+  if (w == batch.weights || e - batch.weight[w].first >= batch.weight[w].listed()) return;
+  const float* partial = sums.partial + (batch.listedBefore(w) + e - batch.weight[w].first);
+  const int64_t total = batch.listedBefore(batch.weights);
   const int groups = *sums.groups;
   float sum = 0;
 #pragma unroll 8
-  for (int g = 0; g < groups; ++g) sum += sums.partial[g * total + e];
+  for (int g = 0; g < groups; ++g) sum += partial[g * total];
   sums.d[e] = sum;
 }
 
@@ -64,7 +68,7 @@ __global__ __launch_bounds__(kThreads) void prepareKernel(const __grid_constant_
                                                           int sumBlocks, int rankBlocks) {
   const int block = static_cast<int>(blockIdx.x);
   if (block < sumBlocks) {
-    addPartials(sums, inputs.batch.total, static_cast<int64_t>(block) * kThreads + threadIdx.x);
+    addPartials(inputs.batch, sums, static_cast<int64_t>(block) * kThreads + threadIdx.x);
     return;
   }
   const int words = inputs.batch.weight[0].words();
@@ -229,7 +233,7 @@ __global__ __launch_bounds__(kThreads) void subtractKernel(const __grid_constant
   const Factors& factors = inputs.factors[blockIdx.z];
   const int words = entries.words();
   const int rank0 = static_cast<int>(blockIdx.y) * kRanks;
-  if (rank0 >= factors.rank) return;
+  if (rank0 >= factors.rank || entries.listed() == 0) return;
   if (static_cast<int>(blockIdx.x) < words) {
     subtractWord(entries, factors, static_cast<int>(blockIdx.x), rank0, list);
   } else {

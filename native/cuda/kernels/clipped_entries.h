@@ -37,8 +37,8 @@ struct ClippedEntries {
   const uint32_t* mask = nullptr;  // [m, ceil(n / 32)]
   int64_t m = 0;
   int64_t n = 0;
-  int64_t count = 0;
-  int64_t first = 0;              // entries of the weights before this one: where the D of this one begin
+  int64_t count = 0;              // room for entries: their number, or more
+  int64_t first = 0;              // room of the weights before this one: where the D of this one begin
   int32_t* blockCount = nullptr;  // [panels · rowBlocks]
   int32_t* rowStart = nullptr;    // [panels · rowBlocks · 32 + 1] row order: first position of a row of a panel
   int32_t* tileStart = nullptr;   // [rowBlocks · words + 1] tile order: first place of a tile, see tileIndex
@@ -54,20 +54,36 @@ struct ClippedEntries {
     const int width = words() - panelWord < kPanelWords ? words() - panelWord : kPanelWords;
     return panelWord * rowBlocks() + rowBlock * width + word - panelWord;
   }
+#ifdef __CUDACC__
+  /// Entries listed: all of them or, where there is no room for all, none.
+  __device__ __forceinline__ int listed() const {
+    const int all = rowStart[panels() * rowBlocks() * kBlockRows];
+    return all <= count ? all : 0;
+  }
+#endif
 };
 
 /// All weights of one call; they have the same n.
 struct ClippedBatch {
   ClippedEntries weight[kMostClipped];
   int weights = 0;
-  int64_t total = 0;  // entries of all
+  int64_t total = 0;  // room of all
 
+#ifdef __CUDACC__
+  /// Entries listed of the weights before `end`.
+  __device__ __forceinline__ int64_t listedBefore(int end) const {
+    int64_t sum = 0;
+    for (int w = 0; w < end; ++w) sum += weight[w].listed();
+    return sum;
+  }
+#endif
   void add(const uint32_t* mask, int64_t m, int64_t n, int64_t count);
 };
 
 /// For weights of at most m rows with at most `capacity` entries each.
 int64_t clippedEntriesScratchBytes(int64_t weights, int64_t m, int64_t n, int64_t capacity);
-/// Lists the set bits of the masks. Each `count` must be exact and not 0.
+/// Lists the set bits of the masks. A `count` that is larger than their number costs memory alone; of a mask with more
+/// of them nothing is listed.
 void listClipped(ClippedBatch& batch, Scratch& scratch, cudaStream_t stream);
 
 }  // namespace lrqat::cuda

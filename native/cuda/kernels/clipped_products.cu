@@ -38,6 +38,7 @@ __device__ int findUnit(const ClippedBatch& batch, int index, Unit& found) {
     const ClippedEntries& weight = batch.weight[w];
     const int rows = weight.rowBlocks() * kBlockRows;
     const int ranges = (rows + kProductRows - 1) / kProductRows;
+    if (weight.listed() == 0) continue;
     for (int base = 0; base < ranges * weight.panels(); base += 32) {
       const int panel = (base + lane) / ranges;
       const int row = (base + lane) % ranges * kProductRows;
@@ -167,7 +168,7 @@ __device__ __forceinline__ float addProducts(uint32_t a, uint32_t b, float sum, 
   return __fmaf_rn(__uint_as_float(a), __uint_as_float(b), sum);
 }
 
-/// partial [groups, total]; `groups` is written for those who add them.
+/// partial [groups, entries of all weights]; `groups` is written for those who add them.
 template <typename E>
 __global__ __launch_bounds__(kThreads, 2) void productsKernel(const __grid_constant__ Inputs inputs,
                                                               const E* __restrict__ x, int tokens,
@@ -182,6 +183,7 @@ __global__ __launch_bounds__(kThreads, 2) void productsKernel(const __grid_const
   const int chunks = (tokens + kTokens<E> - 1) / kTokens<E>;
   const int groups = tokenGroups(max(units, 1), chunks);
   if (blockIdx.x == 0 && threadIdx.x == 0) *groupsOut = groups;
+  const int64_t total = batch.listedBefore(batch.weights);
 
   for (int work = static_cast<int>(blockIdx.x); work < units * groups; work += static_cast<int>(gridDim.x)) {
     findUnit(batch, work % units, unit);
@@ -189,6 +191,7 @@ __global__ __launch_bounds__(kThreads, 2) void productsKernel(const __grid_const
     const E* dYs = static_cast<const E*>(inputs.dYs[unit.weight]);
     const auto m = static_cast<int>(entries.m);
     const int group = work / units;
+    const int64_t place = group * total + batch.listedBefore(unit.weight) + unit.firstEntry;
     const int64_t firstColumn = static_cast<int64_t>(unit.panel) * kPanelColumns;
     const int columns = min(kPanelColumns, n - unit.panel * kPanelColumns);
     const int rows = min(kProductRows, m - unit.firstRow);
@@ -235,9 +238,7 @@ __global__ __launch_bounds__(kThreads, 2) void productsKernel(const __grid_const
 #pragma unroll
     for (int k = 0; k < kEntriesPerThread; ++k) {
       const int e = k * kThreads + static_cast<int>(threadIdx.x);
-      if (e < unit.entries && unit.firstEntry + e < entries.count) {
-        partial[group * batch.total + entries.first + unit.firstEntry + e] = sums[k];
-      }
+      if (e < unit.entries) partial[place + e] = sums[k];
     }
   }
 }

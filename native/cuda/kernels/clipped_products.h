@@ -27,11 +27,12 @@ constexpr int kProductBlocks = 264;
 
 /// `capacity`: of all entries together.
 int64_t clippedProductsScratchBytes(int64_t capacity);
-/// D [total], weight by weight in row order, still as `groups` partial sums: number g at partial + g·total.
+/// D, weight by weight in row order, still as `groups` partial sums: number g at partial + g · entries of all weights,
+/// one after the other without gaps.
 struct ClippedSums {
   const float* partial = nullptr;
   const int32_t* groups = nullptr;  // device memory
-  float* d = nullptr;               // [total] where the sums shall go
+  float* d = nullptr;               // [total] where the sums shall go, each weight's from its `first` on
 };
 
 /// dYs [T, m] of each weight. Results are in scratch.

@@ -2,7 +2,7 @@
 // operation, beside the GEMM and copy rates of the same run. One line a setting.
 //   bench_engine [--model 7b] [--micro-batches 1,4,8] [--sequence 1024] [--checkpointing none,block] [--bits 4]
 //                [--group 0] [--rank 32] [--storage integer] [--clipped 0] [--host none|embeddings|optimizer]
-//                [--steps 5] [--profile] [--load] [--limit GiB]
+//                [--scales learned|frozen] [--graphs on|off] [--steps 5] [--profile] [--load] [--limit GiB]
 // --load writes a whole checkpoint and times reading it, range search included; else all layers share one layer's
 // weights. --limit refuses settings whose plan is larger.
 #include <unistd.h>
@@ -284,7 +284,9 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
                               (checkpointing ? ", block" : ", none") + (host == "none" ? "" : ", host " + host);
 
   const int64_t freeBefore = library.devices().front().freeBytes;
-  auto backend = library.createBackend({.library = {}, .cublasLt = test::cublasLtPath()});
+  auto backend = library.createBackend(
+      {.library = {}, .cublasLt = test::cublasLtPath(), .graphs = options.text("--graphs", "on") == "on"});
+  const Backend& device = *backend;
   const double limit = options.number("--limit", 1e9);
   const MemoryParts parts = memoryParts(config.shape, backend->scratchBytes(config.shape));
   const auto gib = [](int64_t bytes) { return static_cast<double>(bytes) / GiB; };
@@ -304,7 +306,6 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
   engine.load({share > 0 ? narrowScales(m, spec, share) : std::map<std::string, std::vector<float>>{}, {}}, {});
   const double loadSeconds = secondsSince(loading);
   if (share > 0) pushOut(engine, share);
-  const int64_t taken = freeBefore - library.devices().front().freeBytes;
 
   std::mt19937 random(3);
   const int64_t length = config.shape.sequenceLength;
@@ -317,7 +318,8 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
   const OptimizerSettings settings{
       .lowRankLearningRate = share > 0 ? 0 : 1e-3F, .scaleLearningRate = share > 0 ? 0 : 1e-5F, .gradientClip = 1.0};
   StepResult result = engine.trainStep(batch, settings);
-  engine.trainStep(batch, settings);
+  // A graph is recorded in the third step.
+  for (int step = 0; step < 3; ++step) engine.trainStep(batch, settings);
   if (timed) timed->reset();
   const int steps = static_cast<int>(options.number("--steps", 5));
   std::vector<double> times;
@@ -327,6 +329,7 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
     times.push_back(secondsSince(start));
     if (timed && step + 1 < steps) timed->reset();
   }
+  const int64_t taken = freeBefore - library.devices().front().freeBytes;
   std::sort(times.begin(), times.end());
   const double median = times[times.size() / 2];
   const double tokensPerSecond = static_cast<double>(microBatch * length) / median;
@@ -344,9 +347,10 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
   const double products = linearFlops * static_cast<double>(m.layers * microBatch * length) * (checkpointing ? 3 : 2);
   std::printf(
       "%-34s  %8.0f tokens/s  %7.2f ms (%.2f–%.2f)  %6.2f GiB planned, %6.2f taken  products at ceiling %4.1f %%"
-      "  loss %.3f  loaded in %.1f s%s\n",
+      "  loss %.6f  loaded in %.1f s, %lld graphs launched%s\n",
       setting.c_str(), tokensPerSecond, median * 1e3, times.front() * 1e3, times.back() * 1e3, gib(parts.total()),
       gib(taken), 100 * products / rates.gemm / median, result.loss, loadSeconds,
+      static_cast<long long>(timed ? 0 : device.repeats()),
       share > 0 ? (", clipped " + std::to_string(100 * clipped / weights) + " %").c_str() : "");
   std::printf(
       "    plan: weights %.2f, parameters %.2f, gradients %.2f, optimizer %.2f, embeddings %.2f, activations %.2f, "

@@ -211,6 +211,62 @@ void repeated(const Case& c) {
   expect(merged[0] == merged[1], "integers bit for bit");
 }
 
+std::vector<Case> cases();
+
+struct Trained {
+  std::vector<double> losses;
+  std::vector<std::vector<float>> values;
+  int64_t repeats = 0;
+};
+
+/// Steps that move many integers, so that weights begin to clip on the way; micro-batches of two kinds in turn.
+Trained trained(const Case& c, const RandomCheckpoint& checkpoint, DType type, bool graphs) {
+  EngineConfig config = configure(c, checkpoint, Device::Cuda, type);
+  config.shape.linears[3] = c.spec;
+  auto backend = library->createBackend(
+      {.library = {}, .cublasLt = cublasLtPath(), .index = 0, .computeType = type, .graphs = graphs});
+  const Backend& device = *backend;
+  Engine engine(config, std::move(backend));
+  engine.load({}, {});
+  const RandomTokens tokens(4, c.length, c.model.vocabSize, c.documents);
+  const RandomTokens shorter(2, c.length / 2, c.model.vocabSize, false);
+  Trained out;
+  OptimizerSettings settings = optimizer;
+  for (int step = 0; step < 40; ++step) {
+    // Leaps between rests, in which a recording can be made.
+    settings.lowRankLearningRate = step % 8 == 0 ? 3e-2 : 1e-5;
+    for (const RandomTokens* batch : {&tokens, &shorter}) {
+      const StepResult result = engine.trainStep(batch->batch(), settings);
+      out.losses.push_back(result.loss);
+      out.losses.push_back(result.gradientNorm);
+    }
+  }
+  for (const ParameterInfo& p : engine.parameters())
+    out.values.push_back(engine.readState(p.linear, p.kind, StateKind::Value));
+  out.repeats = device.repeats();
+  return out;
+}
+
+/// The same bits with recorded micro-batches as without.
+void recorded() {
+  int64_t repeats = 0;
+  for (const Case& c : cases()) {
+    const RandomCheckpoint checkpoint(c.model);
+    for (const DType type : {DType::BF16, DType::F32}) {
+      context = c.label + (type == DType::BF16 ? ", bf16" : ", float32");
+      const Trained with = trained(c, checkpoint, type, true);
+      const Trained without = trained(c, checkpoint, type, false);
+      expect(without.repeats == 0, "nothing is recorded unless asked for");
+      expect(with.losses == without.losses, "losses and norms bit for bit");
+      expect(with.values == without.values, "trained values bit for bit");
+      std::printf("  %s: %lld of %d micro-batches from a graph\n", context.c_str(),
+                  static_cast<long long>(with.repeats), 40 * 3);
+      repeats += with.repeats;
+    }
+  }
+  expect(repeats > 0, "some micro-batches were repeated from a recording");
+}
+
 std::vector<Case> cases() {
   std::vector<Case> list;
   for (const Storage storage : {Storage::F32, Storage::BF16, Storage::F16, Storage::FixedPoint, Storage::Integer}) {
@@ -282,6 +338,7 @@ int main(int argc, char** argv) {
   return run({{"float32 against the CPU", inFloat32},
               {"bf16 against the CPU in float32", inBf16},
               {"the same bits when repeated", sameBits},
+              {"the same bits from graphs", recorded},
               {"out of memory", outOfMemory}},
              argc, argv);
 }
