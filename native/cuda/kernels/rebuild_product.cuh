@@ -109,8 +109,15 @@ struct SplitPanel {
                                {x[0].y, x[1].y, x[2].y, x[3].y, x[4].y, x[5].y, x[6].y, x[7].y},
                                {x[0].z, x[1].z, x[2].z, x[3].z, x[4].z, x[5].z, x[6].z, x[7].z},
                                {x[0].w, x[1].w, x[2].w, x[3].w, x[4].w, x[5].w, x[6].w, x[7].w}};
+        // Neighbouring threads begin with columns of other parity: their pieces lie in other banks.
+        const bool odd = column / 4 % 2 != 0;
 #pragma unroll
-        for (int j = 0; j < 4; ++j) put(y[j], column + j, octet);
+        for (int j = 0; j < 4; ++j) {
+          float z[8];
+#pragma unroll
+          for (int k = 0; k < 8; ++k) z[k] = odd ? y[j ^ 1][k] : y[j][k];
+          put(z, column + (odd ? j ^ 1 : j), octet);
+        }
       }
       return;
     }
