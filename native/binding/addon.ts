@@ -78,6 +78,8 @@ export type DeviceConfig =
       readonly library: string;
       /** File or loader name of cuBLASLt. */
       readonly cublasLt: string;
+      /** Of that GPU (CudaDevice.uuid), for {@link LrqatAddon.gpuUsage}. */
+      readonly uuid?: string;
     };
 
 export interface EngineConfig {
@@ -249,6 +251,12 @@ export interface Engine {
     >,
   ): Promise<void>;
   layerStatistics(): Promise<LayerStatistics[]>;
+  /** The algorithms chosen so far for products of which the library of a GPU has several, as text for {@link takeAlgorithms};
+   *  empty on the CPU, whose library chooses by shape and instruction set alone. */
+  algorithms(): Promise<string>;
+  /** Takes earlier choices, before the products they are for. false: another version of the library made them, and nothing is
+   *  taken. Rejects with InvalidArgument for other text. */
+  takeAlgorithms(text: string): Promise<boolean>;
   /** What the engine has allocated, by part. */
   memory(): MemoryParts;
   /** Calls and seconds by backend operation since the last call; needs `profile: true`. */
@@ -274,6 +282,17 @@ export interface CudaDevice {
   readonly multiprocessors: number;
   readonly totalBytes: number;
   readonly freeBytes: number;
+}
+
+/** What a GPU reports at a moment; null: nothing of the kind. */
+export interface GpuUsage {
+  /** Share of the last moments in which it computed, 0 to 1. */
+  readonly utilization: number | null;
+  readonly watts: number | null;
+  readonly celsius: number | null;
+  /** Bytes taken by all processes, and all there are. */
+  readonly memoryUsed: number | null;
+  readonly memoryTotal: number | null;
 }
 
 export interface CudaInfo {
@@ -307,6 +326,9 @@ export interface LrqatAddon {
   cpuInfo(oneDnn: string | null): CpuInfo;
   /** Opens the CUDA backend and lists the GPUs. Throws EngineFailure with code Unsupported where there is no driver. */
   cudaInfo(library: string): CudaInfo;
+  /** Asks NVIDIA's management library (NVML), which comes with the driver, about a GPU (CudaDevice.uuid); null where there is
+   *  no such library or GPU. Cheap enough for every second. */
+  gpuUsage(uuid: string): GpuUsage | null;
   /** Scratch memory that the CUDA backend takes for an engine of this configuration, bytes; asks no GPU. For the test of the
    *  planner, which computes the same. */
   cudaScratchBytes(library: string, config: EngineConfig): number;

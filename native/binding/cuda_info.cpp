@@ -1,9 +1,13 @@
 // What the CUDA backend finds on this machine; for `lrqat doctor` and for choices that a run stores.
+#include <memory>
+#include <optional>
+
 #include "binding/engine_config.h"
 #include "binding/register.h"
 #include "binding/values.h"
 #include "binding/worker_thread.h"
 #include "core/cuda_library.h"
+#include "core/nvml.h"
 
 namespace lrqat::binding {
 
@@ -58,9 +62,42 @@ static Napi::Value memoryPartsOf(const Napi::CallbackInfo& info) {
   });
 }
 
+/// Opened once; null where it cannot be, which is no news while a run goes on.
+static const Nvml* nvml(const std::string& path) {
+  static const std::unique_ptr<const Nvml> opened = [&]() -> std::unique_ptr<const Nvml> {
+    try {
+      return path.empty() ? nullptr : std::make_unique<const Nvml>(path);
+    } catch (const Error&) {
+      return nullptr;
+    }
+  }();
+  return opened.get();
+}
+
+static Napi::Value gpuUsage(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    if (!info[0].IsString()) badValue("uuid", "a string");
+    const char* name = Nvml::libraryName();
+    const Nvml* library = nvml(name ? name : "");
+    const auto usage = library ? library->read(info[0].As<Napi::String>().Utf8Value()) : std::nullopt;
+    if (!usage) return info.Env().Null();
+    auto out = Napi::Object::New(info.Env());
+    const auto set = [&](const char* key, const auto& value) {
+      out.Set(key, value ? Napi::Value(Napi::Number::New(info.Env(), static_cast<double>(*value))) : info.Env().Null());
+    };
+    set("utilization", usage->utilization);
+    set("watts", usage->watts);
+    set("celsius", usage->celsius);
+    set("memoryUsed", usage->memoryUsed);
+    set("memoryTotal", usage->memoryTotal);
+    return out;
+  });
+}
+
 void registerCudaInfo(Napi::Env env, Napi::Object exports) {
   exports.Set("cudaInfo", Napi::Function::New(env, cudaInfo, "cudaInfo"));
   exports.Set("cudaScratchBytes", Napi::Function::New(env, cudaScratchBytes, "cudaScratchBytes"));
+  exports.Set("gpuUsage", Napi::Function::New(env, gpuUsage, "gpuUsage"));
   exports.Set("memoryParts", Napi::Function::New(env, memoryPartsOf, "memoryParts"));
 }
 

@@ -157,6 +157,8 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
                                        InstanceMethod<&EngineObject::merge>("merge"),
                                        InstanceMethod<&EngineObject::attachMerged>("attachMerged"),
                                        InstanceMethod<&EngineObject::layerStatistics>("layerStatistics"),
+                                       InstanceMethod<&EngineObject::algorithms>("algorithms"),
+                                       InstanceMethod<&EngineObject::takeAlgorithms>("takeAlgorithms"),
                                        InstanceMethod<&EngineObject::memory>("memory"),
                                        InstanceMethod<&EngineObject::takeTimings>("takeTimings"),
                                        InstanceMethod<&EngineObject::close>("close")}));
@@ -476,6 +478,25 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
             out.Set(static_cast<uint32_t>(i), item);
           }
           return out;
+        };
+      });
+    });
+  }
+
+  Napi::Value algorithms(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      return queue(info.Env(), [](Engine& engine) -> WorkerThread::Finish {
+        return [text = engine.algorithms()](Napi::Env env) -> Napi::Value { return Napi::String::New(env, text); };
+      });
+    });
+  }
+
+  Napi::Value takeAlgorithms(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      if (!info[0].IsString()) badValue("text", "a string");
+      return queue(info.Env(), [text = info[0].As<Napi::String>().Utf8Value()](Engine& engine) -> WorkerThread::Finish {
+        return [taken = engine.takeAlgorithms(text)](Napi::Env env) -> Napi::Value {
+          return Napi::Boolean::New(env, taken);
         };
       });
     });

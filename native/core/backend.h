@@ -147,8 +147,8 @@ class Backend {
   }
   /// How often recorded work has been repeated.
   virtual int64_t repeats() const { return 0; }
-  /// The algorithms chosen so far for products of which a library has several, as text of the backend's own; empty where
-  /// nothing is chosen.
+  /// The algorithms chosen so far for products of which a library has several, as text of the backend's own; empty
+  /// where nothing is chosen.
   virtual std::string algorithms() const { return {}; }
   /// Takes earlier choices for the shapes they are for, before any of them is multiplied. False: they were made by
   /// another library and nothing is taken. Throws InvalidArgument when the text is none of the backend's.

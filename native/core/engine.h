@@ -136,6 +136,9 @@ class Engine {
   std::vector<std::byte> merge(size_t linear);
   void attachMerged(const std::map<std::string, MergedSource>& sources);
   std::vector<LayerStatistics> layerStatistics();
+  /// See Backend::algorithms and takeAlgorithms.
+  std::string algorithms() const { return backend_->algorithms(); }
+  bool takeAlgorithms(const std::string& text) { return backend_->takeAlgorithms(text); }
   const MemoryParts& memory() const { return parts_; }
   const EngineShape& shape() const { return config_.shape; }
 

@@ -30,6 +30,8 @@ class TimedBackend final : public Backend {
   void copy(void* target, const void* source, int64_t bytes) override;
   void zero(void* target, int64_t bytes) override;
   void synchronize() override { inner_->synchronize(); }
+  std::string algorithms() const override { return inner_->algorithms(); }
+  bool takeAlgorithms(const std::string& text) override { return inner_->takeAlgorithms(text); }
   int64_t scratchBytes(const EngineShape& shape) const override;
   void setScratch(void* memory, int64_t bytes) override;
   void quantize(LinearWeight& weight) override;

@@ -54,6 +54,7 @@ struct Library {
         preferenceDestroy(library.require<decltype(preferenceDestroy)>("cublasLtMatmulPreferenceDestroy")),
         preferenceSet(library.require<decltype(preferenceSet)>("cublasLtMatmulPreferenceSetAttribute")),
         heuristic(library.require<decltype(heuristic)>("cublasLtMatmulAlgoGetHeuristic")),
+        algorithmCheck(library.require<decltype(algorithmCheck)>("cublasLtMatmulAlgoCheck")),
         matmul(library.require<decltype(matmul)>("cublasLtMatmul")) {}
 
   DynamicLibrary library;
@@ -70,6 +71,7 @@ struct Library {
   Status (*preferenceSet)(Preference, int attribute, const void* value, size_t bytes);
   Status (*heuristic)(Handle, Operation, Layout a, Layout b, Layout c, Layout d, Preference, int wanted, Heuristic* out,
                       int* found);
+  Status (*algorithmCheck)(Handle, Operation, Layout a, Layout b, Layout c, Layout d, const Algorithm*, Heuristic* out);
   Status (*matmul)(Handle, Operation, const void* alpha, const void* a, Layout aLayout, const void* b, Layout bLayout,
                    const void* beta, const void* c, Layout cLayout, void* d, Layout dLayout, const Algorithm*,
                    void* workspace, size_t workspaceBytes, cudaStream_t);

@@ -3,8 +3,11 @@
 #include "cuda/gemm.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <map>
-#include <tuple>
+#include <sstream>
+#include <vector>
 
 #include "core/error.h"
 #include "cuda/cublaslt.h"
@@ -68,6 +71,40 @@ class Gemm::State {
     Algorithm algorithm;
   };
 
+  /// The numbers of a key in one order, for text.
+  static std::array<int64_t, 14> numbers(const Key& k) {
+    return {k.rows,
+            k.cols,
+            k.inner,
+            k.strideA,
+            k.strideB,
+            k.strideC,
+            static_cast<int64_t>(k.type),
+            static_cast<int64_t>(k.outputType),
+            k.transposeA,
+            k.transposeB,
+            k.accumulate,
+            k.alignA,
+            k.alignB,
+            k.alignC};
+  }
+  static Key keyOf(const std::array<int64_t, 14>& n) {
+    return {n[0],
+            n[1],
+            n[2],
+            n[3],
+            n[4],
+            n[5],
+            static_cast<DType>(n[6]),
+            static_cast<DType>(n[7]),
+            n[8] != 0,
+            n[9] != 0,
+            n[10] != 0,
+            static_cast<int>(n[11]),
+            static_cast<int>(n[12]),
+            static_cast<int>(n[13])};
+  }
+
   const Plan& plan(const Key& key) {
     const auto found = plans.find(key);
     return found != plans.end() ? found->second : plans.emplace(key, make(key)).first->second;
@@ -77,6 +114,8 @@ class Gemm::State {
   Handle handle = nullptr;
   void* workspace;
   size_t workspaceSize;
+  std::map<Key, Plan> plans;
+  std::map<Key, Algorithm> given;  // by takeAlgorithms
 
  private:
   Plan make(const Key& k) const {
@@ -96,6 +135,20 @@ class Gemm::State {
       layout(&plan.a, k.type, k.transposeB ? k.inner : k.cols, k.transposeB ? k.cols : k.inner, k.strideB);
       layout(&plan.b, k.type, k.transposeA ? k.rows : k.inner, k.transposeA ? k.inner : k.rows, k.strideA);
       layout(&plan.c, k.outputType, k.cols, k.rows, k.strideC);
+      const std::string product = std::to_string(k.rows) + "×" + std::to_string(k.inner) + " by " +
+                                  std::to_string(k.inner) + "×" + std::to_string(k.cols);
+      if (const auto stored = given.find(k); stored != given.end()) {
+        Heuristic checked;
+        const Status status =
+            library.algorithmCheck(handle, plan.operation, plan.a, plan.b, plan.c, plan.c, &stored->second, &checked);
+        if (status != 0 || checked.state != 0 || checked.workspaceBytes > workspaceSize) {
+          throw Error(ErrorCode::Unsupported,
+                      library.library.path() + " cannot use the stored algorithm for a product of " + product,
+                      "without the stored algorithms the run goes on, with other bits");
+        }
+        plan.algorithm = stored->second;
+        return plan;
+      }
       check(library.preferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
       check(library.preferenceSet(preference, preferenceWorkspace, &workspaceSize, sizeof workspaceSize), "WORKSPACE");
       const int alignments[] = {k.alignB, k.alignA, k.alignC, k.alignC};
@@ -108,9 +161,7 @@ class Gemm::State {
       const Status status =
           library.heuristic(handle, plan.operation, plan.a, plan.b, plan.c, plan.c, preference, 1, &best, &count);
       if (status != 0 || count == 0) {
-        throw Error(ErrorCode::Unsupported, library.library.path() + " has no algorithm for a product of " +
-                                                std::to_string(k.rows) + "×" + std::to_string(k.inner) + " by " +
-                                                std::to_string(k.inner) + "×" + std::to_string(k.cols));
+        throw Error(ErrorCode::Unsupported, library.library.path() + " has no algorithm for a product of " + product);
       }
       plan.algorithm = best.algorithm;
       library.preferenceDestroy(preference);
@@ -128,8 +179,6 @@ class Gemm::State {
       if (layout) library.layoutDestroy(layout);
     }
   }
-
-  std::map<Key, Plan> plans;
 };
 
 Gemm::Gemm(const std::string& library, void* workspace, int64_t bytes)
@@ -169,6 +218,56 @@ std::string Gemm::version() const {
   const size_t number = state_->library.version();
   // 13 encodes 13.1.1 as 130101, 12 as 120402 and older ones the same way.
   return std::to_string(number / 10000) + "." + std::to_string(number / 100 % 100) + "." + std::to_string(number % 100);
+}
+
+std::string Gemm::algorithms() const {
+  if (state_->plans.empty() && state_->given.empty()) return {};
+  std::map<State::Key, Algorithm> all = state_->given;
+  for (const auto& [key, plan] : state_->plans) all[key] = plan.algorithm;
+  std::ostringstream text;
+  text << "cuBLASLt " << version() << "\n";
+  for (const auto& [key, algorithm] : all) {
+    for (const int64_t number : State::numbers(key)) text << number << ' ';
+    for (const uint64_t word : algorithm.data) {
+      std::array<char, 17> hex{};
+      std::snprintf(hex.data(), hex.size(), "%016llx", static_cast<unsigned long long>(word));
+      text << hex.data();
+    }
+    text << "\n";
+  }
+  return text.str();
+}
+
+bool Gemm::takeAlgorithms(const std::string& text) {
+  std::istringstream lines(text);
+  std::string line;
+  if (!std::getline(lines, line) || !line.starts_with("cuBLASLt ")) {
+    throw Error(ErrorCode::InvalidArgument, "the stored algorithms do not begin with the version of cuBLASLt");
+  }
+  const bool same = line == "cuBLASLt " + version();
+  std::map<State::Key, Algorithm> read;
+  for (int number = 2; std::getline(lines, line); ++number) {
+    std::istringstream fields(line);
+    std::array<int64_t, 14> key{};
+    std::string hex;
+    for (int64_t& field : key) fields >> field;
+    fields >> hex;
+    Algorithm algorithm;
+    constexpr size_t digits = 16;
+    const bool whole = fields && fields.peek() == std::istringstream::traits_type::eof() &&
+                       hex.size() == digits * std::size(algorithm.data) &&
+                       hex.find_first_not_of("0123456789abcdef") == std::string::npos;
+    if (!whole) {
+      throw Error(ErrorCode::InvalidArgument,
+                  "line " + std::to_string(number) + " of the stored algorithms is not one of a product");
+    }
+    for (size_t i = 0; i < std::size(algorithm.data); ++i) {
+      algorithm.data[i] = std::stoull(hex.substr(i * digits, digits), nullptr, 16);
+    }
+    read[State::keyOf(key)] = algorithm;
+  }
+  if (same) state_->given = std::move(read);
+  return same;
 }
 
 }  // namespace lrqat::cuda

@@ -48,6 +48,12 @@ class Gemm {
   /// Of the library, such as 13.1.1.
   std::string version() const;
 
+  /// The algorithms chosen so far as lines of text, after one that names the library's version.
+  std::string algorithms() const;
+  /// Takes those of an earlier object for the products they were chosen for, instead of asking the library. False, and
+  /// nothing is taken: another version chose them. Throws InvalidArgument when the text is none of `algorithms`.
+  bool takeAlgorithms(const std::string& text);
+
   static constexpr int64_t workspaceBytes = int64_t{32} << 20;
 
  private:

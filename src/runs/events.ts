@@ -24,6 +24,16 @@ export interface AttemptEvent {
   readonly time: number;
 }
 
+/** What the GPU of a run reports; null: nothing of the kind. */
+export interface GpuReading {
+  /** Share of the last moments in which it computed, 0 to 1. */
+  readonly utilization: number | null;
+  readonly watts: number | null;
+  readonly celsius: number | null;
+  /** Bytes taken by all processes. */
+  readonly memoryUsed: number | null;
+}
+
 /** One optimiser step. `step` counts from 1: it is the number of steps done. */
 export interface StepEvent {
   readonly type: 'step';
@@ -39,6 +49,8 @@ export interface StepEvent {
   readonly tokensPerSecond: number;
   /** Bytes: allocated by the engine, resident in the process. */
   readonly memory: { readonly engine: number; readonly resident: number };
+  /** At most once a second, where the driver tells. */
+  readonly gpu?: GpuReading;
   readonly time: number;
   /** true: loss or gradient was not finite and nothing was changed. */
   readonly skipped?: boolean;

@@ -1,5 +1,7 @@
 // status.json: the one small file that says where a run stands, replaced atomically by the run's owner.
 
+import type { GpuReading } from './events';
+
 /** States that a trainer writes. */
 export type RunState = 'queued' | 'starting' | 'running' | 'paused' | 'stopping' | 'stopped' | 'finished' | 'failed';
 
@@ -60,6 +62,8 @@ export interface RunStatus {
   readonly loss: number | null;
   readonly tokensPerSecond: number | null;
   readonly memory: { readonly engine: number; readonly resident: number } | null;
+  /** The last reading of the run's GPU. */
+  readonly gpu?: GpuReading | null;
   /** Best trained validation perplexity so far. */
   readonly best: { readonly step: number; readonly perplexity: number } | null;
   readonly lastCheckpoint: number | null;

@@ -144,7 +144,8 @@ export function deviceOf({ gpu }: Pick<Choices, 'gpu'>, { cuda }: Machine): Devi
 
 export function deviceConfig(gpu: GpuChoice | null): DeviceConfig {
   if (gpu === null) return { type: 'cpu' };
-  return { type: 'cuda', index: gpu.device.index, library: gpu.library, cublasLt: gpu.cublasLt };
+  const { index, uuid } = gpu.device;
+  return { type: 'cuda', index, uuid, library: gpu.library, cublasLt: gpu.cublasLt };
 }
 
 /** What of the stored choices cannot be had here, each as a line for people; such a run still makes sense, but does not compute

@@ -2,6 +2,7 @@
 
 import { UserError } from '../errors';
 import type { MetricsEvent } from '../runs';
+import { restoreAlgorithms } from './algorithms';
 import { newestCheckpoint, restoreCheckpoint } from './checkpoint';
 import { closeEngine, createEngine, loadEngine } from './engines';
 import type { Prepared } from './prepare';
@@ -18,6 +19,8 @@ export async function openSession(
   const engine = createEngine(run);
   try {
     const baseDigest = await loadEngine(run, engine);
+    const otherAlgorithms = await restoreAlgorithms(directory, engine);
+    if (otherAlgorithms !== null) await writer.log(`not the same bits as before: ${otherAlgorithms}`);
     const messages: string[] = [];
     const checkpoint = data === null ? null : await newestCheckpoint(directory, (message) => messages.push(message));
     for (const message of messages) await writer.log(`checkpoint passed over: ${message}`);

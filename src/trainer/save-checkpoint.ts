@@ -1,6 +1,7 @@
 // A checkpoint of a running session: what must be on the disk before it, and what follows it.
 
 import { pruneCheckpoints } from '../runs';
+import { storeAlgorithms } from './algorithms';
 import { writeCheckpoint } from './checkpoint';
 import { better, perplexityOf } from './progress';
 import type { Session } from './session';
@@ -18,6 +19,7 @@ export async function saveCheckpoint(session: Session): Promise<void> {
   }
   progress.seconds = session.secondsSoFar();
   await writer.sync();
+  await storeAlgorithms(fileSystem, directory, engine);
   await writeCheckpoint(fileSystem, directory, engine, { baseDigest, progress });
   session.savedAt = step;
   await session.emit({ type: 'checkpoint', step, time: Date.now() });

@@ -7,6 +7,7 @@ import type { StepResult, TokenBatch } from '../../native/binding/addon';
 import { UserError } from '../errors';
 import type { LayerEvent } from '../runs';
 import type { TrainingData } from './data/training-data';
+import { gpuMeter } from './gpu-meter';
 import { measureForRun } from './measure-run';
 import { better, finiteOrNull, perplexityOf, type Measurement, type Progress } from './progress';
 import { saveCheckpoint } from './save-checkpoint';
@@ -26,6 +27,7 @@ export async function train(session: Session, data: TrainingData): Promise<void>
   const { experiment, engine, desk, progress, writer, pace } = session;
   const { training } = experiment;
   const zeroPoints = Object.values(session.linears).some((spec) => spec !== null && trainsZeroPoints(spec));
+  const readGpu = gpuMeter(session.addon, session.device);
   // Taken from the data but not trained on yet: an interrupted step is made again with the same tokens.
   let batch: TokenBatch | null = null;
 
@@ -71,6 +73,7 @@ export async function train(session: Session, data: TrainingData): Promise<void>
     const tokensPerSecond = result.tokens / seconds;
     const memory = memoryNow(engine);
     const loss = finiteOrNull(result.loss);
+    const gpu = readGpu();
     await session.emit({
       type: 'step',
       step: progress.step,
@@ -80,6 +83,7 @@ export async function train(session: Session, data: TrainingData): Promise<void>
       tokens: result.tokens,
       tokensPerSecond,
       memory,
+      ...(gpu === undefined ? {} : { gpu }),
       time: Date.now(),
       ...(result.skipped ? { skipped: true } : {}),
     });
@@ -88,6 +92,7 @@ export async function train(session: Session, data: TrainingData): Promise<void>
       loss,
       tokensPerSecond,
       memory,
+      ...(gpu === undefined ? {} : { gpu }),
       etaSeconds: pace.secondsLeft(training.steps - progress.step, evaluationsLeft(session)),
     });
     if (result.skipped) {

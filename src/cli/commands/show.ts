@@ -16,6 +16,7 @@ import { UserError } from '../../errors';
 import { runsFolderOf, shortPath, type Context, type RunsOption } from '../context';
 import { EXIT } from '../exit-codes';
 import { followRun, lastLogLines } from '../follow-run';
+import { gpuFacts } from '../gpu-facts';
 import { evaluationTable, resultReport } from '../report';
 import { keepQueueGoing } from '../keep-queue';
 import { reportEnd, watchView } from '../run-session';
@@ -129,6 +130,7 @@ function overview(
             string,
           ],
         ]),
+    ...gpuFacts(status.gpu ?? null),
     ...(status.best === null
       ? []
       : [
