@@ -1,5 +1,6 @@
 // The engine on CUDA against the engine on the CPU: the same small random decoders, tensor by tensor in float32, within
 // the noise of bf16 in bf16; the same bits when repeated.
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
@@ -315,6 +316,44 @@ void sameBits() {
   for (const Case& c : cases()) repeated(c);
 }
 
+/// The choices of one engine serve another.
+void algorithms() {
+  const Case c{.label = "algorithms", .model = wideModel(), .spec = specOf(4, Storage::Integer, -1)};
+  context = c.label;
+  const RandomCheckpoint checkpoint(c.model);
+  const RandomTokens four(4, c.length, c.model.vocabSize);
+  std::string chosen;
+  std::vector<double> losses;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    Engine engine = open(configure(c, checkpoint, Device::Cuda, DType::BF16));
+    engine.load({}, {});
+    if (attempt == 1) {
+      expect(engine.takeAlgorithms(chosen), "the same library takes them");
+      expect(engine.algorithms() == chosen, "all that was taken is told again");
+    }
+    double loss = 0;
+    for (int step = 0; step < 4; ++step) loss = loss * 3 + engine.trainStep(four.batch(), optimizer).gradientNorm;
+    losses.push_back(loss);
+    if (attempt == 0) chosen = engine.algorithms();
+    expect(engine.algorithms() == chosen, "nothing new is chosen for the same shapes");
+  }
+  expect(losses[0] == losses[1], "the same bits");
+  expect(std::count(chosen.begin(), chosen.end(), '\n') > 5, "several products have been chosen");
+  Engine engine = open(configure(c, checkpoint, Device::Cuda, DType::BF16));
+  const std::string lines = chosen.substr(chosen.find('\n'));
+  expect(!engine.takeAlgorithms("cuBLASLt 0.0.1" + lines), "those of another version are not taken");
+  expect(engine.algorithms().empty(), "nothing has been taken");
+  for (const std::string& damaged :
+       {std::string("nonsense"), chosen.substr(0, chosen.size() - 9), chosen + "1 2 3\n"}) {
+    try {
+      engine.takeAlgorithms(damaged);
+      fail("damaged choices were taken");
+    } catch (const Error& error) {
+      expect(error.code() == ErrorCode::InvalidArgument, std::string("damaged, not: ") + error.what());
+    }
+  }
+}
+
 void outOfMemory() {
   const Case c{.label = "", .model = wideModel(), .spec = specOf(4, Storage::Integer, -1)};
   const RandomCheckpoint checkpoint(c.model);
@@ -339,6 +378,7 @@ int main(int argc, char** argv) {
               {"bf16 against the CPU in float32", inBf16},
               {"the same bits when repeated", sameBits},
               {"the same bits from graphs", recorded},
+              {"algorithms of products are taken again", algorithms},
               {"out of memory", outOfMemory}},
              argc, argv);
 }
