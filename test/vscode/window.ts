@@ -210,17 +210,21 @@ export class Window {
   async openFile(name: string): Promise<void> {
     const { page } = this;
     const input = page.locator('.quick-input-widget input[type=text]');
+    const row = page.locator('.quick-input-widget .monaco-list-row', { hasText: name }).first();
     for (let attempt = 1; ; attempt++) {
       await page.keyboard.press('Control+P');
       try {
         await input.waitFor({ state: 'visible', timeout: 3_000 });
+        await input.fill(name);
+        // A file that has just been written may be missing from the list for as long as the list is open.
+        await row.waitFor({ timeout: 15_000 });
         break;
       } catch (error) {
-        if (attempt === 3) throw error;
+        if (attempt === 4) throw error;
+        await page.keyboard.press('Escape');
       }
     }
-    await input.fill(name);
-    await page.locator('.quick-input-widget .monaco-list-row', { hasText: name }).first().click();
+    await row.click();
     await page.locator('.tab.active', { hasText: name }).waitFor();
   }
 
