@@ -15,7 +15,7 @@ std::string Engine::baseDigest() const {
     const auto scale = initialScales(i);
     hash.update(scale.data(), scale.size() * sizeof(float));
     const auto zero = initialZeroPoints(i);
-    hash.update(zero.data(), zero.size() * sizeof(float));
+    if (!zero.empty()) hash.update(zero.data(), zero.size() * sizeof(float));
   }
   return hash.finish();
 }

@@ -446,7 +446,7 @@ void Engine::attachMerged(const std::map<std::string, MergedSource>& sources) {
     const int64_t size = found->second.size();
     if (merged.codesOffset < 0 || merged.codesOffset > size - codeBytes || merged.scalesOffset < 0 ||
         merged.scalesOffset > size - scaleBytes || merged.zeroPointsOffset < 0 ||
-        (!w.spec.symmetric && merged.zeroPointsOffset > size - scaleBytes / 4)) {
+        (!w.spec.symmetric && (merged.zeroPointsOffset == 0 || merged.zeroPointsOffset > size - scaleBytes / 4))) {
       throw Error(ErrorCode::InputFile, merged.file + ": the merged integers of " + linear + " do not fit the file");
     }
     w.merged = found->second.data() + merged.codesOffset;

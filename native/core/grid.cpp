@@ -62,7 +62,8 @@ AsymmetricRange asymmetricMinMax(float lowest, float highest, int bits) {
 }
 
 float zeroPoint(float unrounded, int levels) {
-  return std::clamp(std::nearbyint(unrounded), 0.0F, static_cast<float>(levels));
+  const float rounded = std::nearbyint(unrounded);
+  return rounded > 0 ? std::min(rounded, static_cast<float>(levels)) : 0.0F;
 }
 
 bool zeroPointPasses(float unrounded, int levels) {

@@ -27,7 +27,8 @@ struct AsymmetricRange {
 };
 AsymmetricRange asymmetricMinMax(float lowest, float highest, int bits);
 
-/// The zero point that a trained number stands for: rounded half to even into 0 … levels. Integers stay as they are.
+/// The zero point that a trained number stands for: rounded half to even into 0 … levels. Integers stay as they are;
+/// NaN of a damaged file gives 0.
 float zeroPoint(float unrounded, int levels);
 
 /// The rounding of a zero point passes the gradient where it stays on the grid before clipping.

@@ -407,6 +407,7 @@ void zeroPoints() {
   spec.bits = 2;
   spec.symmetric = false;
   TestLinear linear(spec, 6, 8, 2);
+  expectEqual(zeroPoint(std::nanf(""), 3), 0.0F, "zero point of NaN");
   const std::vector<float> theta = {-0.6F, -0.5F, 1.5F, 2.5F, 3.49F, 3.6F};
   const std::vector<float> expected = {0.0F, 0.0F, 2.0F, 2.0F, 3.0F, 3.0F};
   const std::vector<bool> passes = {false, true, true, true, true, false};
