@@ -72,7 +72,7 @@ for (const { name, model: modelFolder, text, skip: skipped } of MODELS) {
   });
 }
 
-const zeroPoints = ({ symmetric }: Weights): string => (symmetric === false ? ', zero points,' : '');
+const zeroPoints = ({ symmetric }: Weights): string => (symmetric === false ? ', zero points' : '');
 
 const BLOCKS: readonly (readonly [type: string, weights: Weights])[] = [
   ['Q2_K', { bits: 2, granularity: 'per-channel', scaleFormat: 'fp16' }],
