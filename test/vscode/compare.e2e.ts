@@ -1,16 +1,18 @@
 // Compare Runs in a real VS Code: four finished runs, what differs, the clipboard, the picture.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Frame } from 'playwright-core';
 import { finishedRuns } from './finished-runs';
+import { Form } from './form';
 import { pictured, Suite, until } from './suite';
 import type { Window } from './window';
 
 let suite: Suite;
+let workspace: string;
 let directories: readonly string[];
 let window: Window | undefined;
 
@@ -23,7 +25,7 @@ const RUNS = [
 
 before(async () => {
   suite = await Suite.start();
-  const workspace = suite.sampleWorkspace(10);
+  workspace = suite.sampleWorkspace(10);
   directories = await finishedRuns(workspace, RUNS);
   window = await suite.open({ folder: workspace });
   await window.page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
@@ -87,7 +89,32 @@ step('the picture has a point a run, float and round-to-nearest, and a front', a
   assert.equal(await card.getAttribute('data-on-front'), '3');
 });
 
-step('a run that changes shows in the open panel, and the panel survives a reload', async (w) => {
+step('the report is saved where the user says', async (w) => {
+  const frame = await panel(w);
+  const report = path.join(suite.folder(), 'report.html');
+  await frame.getByRole('button', { name: /^Save Report/ }).click();
+  await w.choosePath(report);
+  await until(() => existsSync(report) && readFileSync(report, 'utf8').endsWith('</html>\n'), 'the report');
+  const html = readFileSync(report, 'utf8');
+  assert.match(html, /51\.200/);
+  assert.doesNotMatch(html, /<script|https?:\/\/(?!www\.w3\.org)/, 'it needs nothing else');
+  await frame.getByText(`Saved ${report}`).waitFor();
+});
+
+step('Compare Runs in the menu of the explorer takes the runs that are selected', async (w) => {
+  const rows = w.tree(/ppl/);
+  await w.select(rows.nth(0), rows.nth(2));
+  await w.menuOf(rows.nth(2), /^Compare Runs$/);
+  const tab = w.page.locator('.tab.active', { hasText: 'Compare 2 Runs' });
+  await tab.waitFor();
+  await tab.locator('.codicon-close').click();
+  await tab.waitFor({ state: 'detached' });
+  // A click on a run shows its charts.
+  await w.page.locator('.tab', { hasText: 'Compare 4 Runs' }).click();
+  await panel(w);
+});
+
+step('a run that changes shows in the open panel, and it and an open form survive a reload', async (w) => {
   const [first] = directories;
   assert.ok(first !== undefined);
   const file = path.join(first, 'result.json');
@@ -100,9 +127,36 @@ step('a run that changes shows in the open panel, and the panel survives a reloa
       '44.400',
     );
   await until(better, 'the new result', 90_000);
+  await w.openFile('w2-rank32.lrqat.json');
+  await w.command('LR-QAT: Open Form');
+  const memory = await (await Form.of(w)).memory();
   // In a browser VS Code writes which editors are open every few seconds only, and nothing while the page goes.
   await sleep(6_000);
   await w.reload();
+  await until(async () => (await (await Form.of(w)).memory()) === memory, 'the form is back', 90_000);
+  await w.page.locator('.tab', { hasText: 'Compare 4 Runs' }).click();
   await until(better, 'the panel is back', 90_000);
   assert.equal(await (await panel(w)).getByRole('checkbox', { name: 'Hide identical' }).isChecked(), true);
+});
+
+step('texts and a model are picked in dialogs of the form, and written into the text', async (w) => {
+  const file = path.join(workspace, 'w2-rank32.lrqat.json');
+  const before = readFileSync(file, 'utf8');
+  await w.page.locator('.tab', { hasText: 'w2-rank32.lrqat.json' }).click();
+  const form = await Form.of(w);
+  await form
+    .field('data.train')
+    .getByRole('button', { name: /Add Files…$/ })
+    .click();
+  await w.choosePath(path.join(workspace, 'README.md'));
+  await form.field('data.train').getByText('README.md').waitFor();
+  await form.field('model.path').getByRole('button', { name: 'Choose Model…' }).click();
+  await w.pick('Browse …');
+  const elsewhere = path.join(suite.sampleWorkspace(1), 'model');
+  await w.choosePath(elsewhere);
+  await w.command('File: Save');
+  const picked = before
+    .replace('["train.txt"]', '["train.txt", "README.md"]')
+    .replace('"path": "model"', `"path": ${JSON.stringify(elsewhere)}`);
+  await until(() => readFileSync(file, 'utf8') === picked, 'both are in the text, and all else as it was');
 });
