@@ -62,21 +62,20 @@ export class Window {
     const { page } = this;
     const box = page.locator('.quick-input-widget');
     const input = box.locator('input[type=text]');
+    const row = box.locator('.monaco-list-row', { has: page.getByText(title, { exact: true }) }).first();
     for (let attempt = 1; ; attempt++) {
-      // A late change of focus may swallow the first key press.
+      // A late change of focus may swallow the first key press, or close the palette that is open already.
       await page.keyboard.press('F1');
       try {
         await input.waitFor({ state: 'visible', timeout: 3_000 });
+        await input.fill(`>${title}`, { timeout: 3_000 });
+        await row.click({ timeout: 20_000 });
         break;
       } catch (error) {
-        if (attempt === 3) throw error;
+        if (attempt === 4) throw error;
+        await page.keyboard.press('Escape');
       }
     }
-    await input.fill(`>${title}`);
-    await box
-      .locator('.monaco-list-row', { has: page.getByText(title, { exact: true }) })
-      .first()
-      .click();
     await sleep(50);
   }
 

@@ -2,12 +2,18 @@
 import type { Services } from '../services';
 import { registerCodeLens } from './code-lens';
 import { ExperimentDiagnostics } from './diagnostics';
+import { registerJsonService } from './json-service';
 import { RateStore } from './measured-rates';
 import { registerQuickFixes } from './quick-fixes';
 
 export function registerValidation(services: Services): ExperimentDiagnostics {
   const { context, runs } = services;
   const diagnostics = new ExperimentDiagnostics(services, new RateStore(context.globalState, runs));
-  context.subscriptions.push(diagnostics, registerQuickFixes(diagnostics), registerCodeLens(diagnostics));
+  context.subscriptions.push(
+    diagnostics,
+    registerQuickFixes(diagnostics),
+    registerCodeLens(diagnostics),
+    registerJsonService(services),
+  );
   return diagnostics;
 }
