@@ -107,7 +107,7 @@ step('Compare Runs in the menu of the explorer takes the runs that are selected'
   await w.menuOf(rows.nth(2), /^Compare Runs$/);
   const tab = w.page.locator('.tab.active', { hasText: 'Compare 2 Runs' });
   await tab.waitFor();
-  await tab.locator('.codicon-close').click();
+  await w.command('View: Close Editor');
   await tab.waitFor({ state: 'detached' });
   // A click on a run shows its charts.
   await w.page.locator('.tab', { hasText: 'Compare 4 Runs' }).click();
