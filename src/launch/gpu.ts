@@ -33,9 +33,14 @@ export function chooseGpu(device: string, probe: CudaProbe): GpuChoice | null {
 }
 
 /** All GPUs that `device` may mean, the one with the most free memory first; none: the CPU.
- *  @throws UserError as {@link chooseGpu} */
+ *  @throws UserError as {@link chooseGpu}, UnknownDevice */
 export function gpusFor(device: string, probe: CudaProbe): GpuChoice[] {
   if (device === 'cpu') return [];
+  if (!/^(auto|cuda(:\d+)?)$/.test(device)) {
+    throw new UserError('UnknownDevice', `device: "${device}" is none`, {
+      hint: 'Use auto, cpu, cuda or cuda:<index>.',
+    });
+  }
   const wanted = /^cuda:(\d+)$/.exec(device)?.[1];
   const reason = obstacle(probe, wanted === undefined ? null : Number(wanted));
   if (reason !== null) {

@@ -182,6 +182,9 @@ test('new writes a recipe of the paper for this model and these texts', async (c
   assert.match((await lrqat(args, { cwd: folder })).stderr, /exists already/);
   assert.match((await lrqat(['new', 'paper/w5'])).stderr, /no preset "paper\/w5"[\s\S]*paper\/w4-per-channel/);
   assert.match((await lrqat(['new', 'w4-g128'])).stderr, /--model is missing/);
+  const elsewhere = await lrqat(['new', 'w4-g128', '--model', 'a/b', '--out', 'no/a.lrqat.json'], { cwd: folder });
+  assert.equal(elsewhere.code, 2);
+  assert.match(elsewhere.stderr, /--out no\/a\.lrqat\.json: its folder is not there/);
 });
 
 test('sensitivity refuses what makes no sense before it measures', async (context) => {
@@ -193,6 +196,8 @@ test('sensitivity refuses what makes no sense before it measures', async (contex
     [['--write', 'new.lrqat.json'], /--write needs --budget/],
     [['--budget', '3', '--write', SAMPLE], /w2-rank32\.lrqat\.json: exists already/],
     [['--budget', '3', '--write', elsewhere], /not beside [\s\S]*relative to its folder/],
+    [['--set', 'sweep={"quantization.weights.bits":[2,3]}'], /has a sweep[\s\S]*--set sweep=/],
+    [['--device', 'gpu'], /device: "gpu" is none[\s\S]*cuda:<index>/],
     [['--budget', '2.1'], /With scales they come to 2\.141 bits a weight/],
   ] as const) {
     const { code, stderr } = await lrqat(['sensitivity', SAMPLE, ...options]);

@@ -42,6 +42,11 @@ export async function newExperiment(id: string | undefined, options: NewOptions,
       hint: 'Nothing is overwritten: name another file with --out FILE.',
     });
   }
+  if (!existsSync(path.dirname(target))) {
+    throw new UserError('NoSuchFolder', `--out ${shortPath(context, target)}: its folder is not there`, {
+      hint: 'Make the folder first, or name a file in one that is there.',
+    });
+  }
   const written = (name: string): string => fromFile(name, target, context);
   await writeFileAtomic(
     nodeFileSystem,

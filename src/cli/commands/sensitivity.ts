@@ -21,6 +21,7 @@ import { readExperiment, requireExperiment } from '../experiment-input';
 import { progressLine } from '../progress-line';
 import { renderTable } from '../table';
 import { heatRows } from '../sensitivity-table';
+import type { Terminal } from '../terminal';
 
 export interface SensitivityCommandOptions {
   readonly set: readonly string[];
@@ -46,6 +47,11 @@ export async function sensitivity(file: string, options: SensitivityCommandOptio
   const runsFolder = runsFolderFor(path.resolve(context.folder, file));
   const input = await readExperiment(file, options.set, runsFolder, context, 'model');
   const experiment = requireExperiment(input, file, context);
+  if (input.sweep !== undefined) {
+    throw new UserError('Usage', `${file} has a sweep, and one grid is measured at a time`, {
+      hint: 'Leave the sweep out: --set sweep=',
+    });
+  }
   await requireBudget(options, experiment, input.world);
   const interrupt = new AbortController();
   const onInterrupt = (): void => interrupt.abort();
@@ -71,9 +77,13 @@ export async function sensitivity(file: string, options: SensitivityCommandOptio
             measureMixture(measured, mixture),
           );
     progress.close();
-    if (suggestion !== null && target !== null) await write(target, input.text, suggestion, experiment);
     if (options.json === true) context.output.line(JSON.stringify(jsonOf(result, suggestion), null, 2));
-    else report(result, suggestion, target, context);
+    else report(result, suggestion, context);
+    // Last: what was measured is not lost with a file that cannot be written.
+    if (suggestion !== null && target !== null) {
+      await write(target, input.text, suggestion, experiment);
+      if (options.json !== true) context.output.line(`written: ${shortPath(context, target)}`);
+    }
     return EXIT.ok;
   } catch (error) {
     if (interrupt.signal.aborted) return EXIT.interrupted;
@@ -146,7 +156,7 @@ async function write(target: string, text: string, { settings }: Suggestion, exp
   const problem = parseExperiment(changed, target).problems.find(({ severity }) => severity === 'error');
   if (problem !== undefined) {
     throw new UserError('InvalidExperiment', `${experiment.name} with the suggested bits: ${problem.message}`, {
-      hint: 'The suggestion is printed without --write.',
+      hint: 'Nothing was written; the suggestion is printed above.',
     });
   }
   await writeFileAtomic(nodeFileSystem, target, changed);
@@ -172,8 +182,7 @@ function jsonOf(result: Sensitivity, suggestion: Suggestion | null): unknown {
 
 const perplexity = (loss: number): string => showNumber(Math.exp(loss), 'perplexity');
 
-function report(result: Sensitivity, suggestion: Suggestion | null, target: string | null, context: Context): void {
-  const { output } = context;
+function report(result: Sensitivity, suggestion: Suggestion | null, { output }: Context): void {
   for (const { bits, loss } of result.uniform) {
     const { columns, rows } = heatRows(result, bits, output);
     output.line(output.paint('bold', `${String(bits)} bits: perplexity, in %, that rounding one linear alone costs`));
@@ -181,15 +190,14 @@ function report(result: Sensitivity, suggestion: Suggestion | null, target: stri
     output.line(`all at once: ${perplexity(loss)}, float ${perplexity(result.floatLoss)}`);
     output.line();
   }
-  if (suggestion !== null) reportSuggestion(result, suggestion, target, context);
+  if (suggestion !== null) reportSuggestion(result, suggestion, output);
   const { tokens, sequenceLength, compute, seconds } = result;
   output.line(
     `${String(tokens)} tokens in sequences of ${String(sequenceLength)}, round to nearest, ${compute}, ${formatSeconds(seconds)}`,
   );
 }
 
-function reportSuggestion(result: Sensitivity, suggestion: Suggestion, target: string | null, context: Context): void {
-  const { output } = context;
+function reportSuggestion(result: Sensitivity, suggestion: Suggestion, output: Terminal): void {
   const { budget, bitsPerWeight, settings, expectedLoss, loss } = suggestion;
   const rows = [
     ...result.uniform.map((each) => [
@@ -210,11 +218,8 @@ function reportSuggestion(result: Sensitivity, suggestion: Suggestion, target: s
   const header = (text: string): string => output.paint('bold', text);
   for (const line of renderTable(columns, rows, { width: output.width(), header })) output.line(line);
   output.line();
-  if (target !== null) output.line(`written: ${shortPath(context, target)}`);
-  else {
-    output.line('"weights": { "bits": ' + String(settings.bits) + ' }, "layers": [');
-    for (const layer of settings.layers) output.line(`  ${JSON.stringify(layer)},`);
-    output.line(']');
-  }
+  output.line('"weights": { "bits": ' + String(settings.bits) + ' }, "layers": [');
+  for (const layer of settings.layers) output.line(`  ${JSON.stringify(layer)},`);
+  output.line(']');
   output.line();
 }
