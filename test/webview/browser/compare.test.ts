@@ -226,7 +226,11 @@ void describe('compare runs in a browser', { skip }, () => {
       await first.page.getByRole('radio', { name: 'Rows' }).check();
       await first.page.getByRole('searchbox', { name: 'Filter runs' }).fill('rank=32');
       await first.page.getByRole('button', { name: /^trained perplexity/ }).click();
-      await first.page.waitForFunction(() => (window.storedState as PanelState | null)?.sort !== null);
+      // Before the first save there is no state at all.
+      await first.page.waitForFunction(() => {
+        const stored = window.storedState as PanelState | null;
+        return stored !== null && stored.sort !== null && stored.filter !== '';
+      });
       state = await first.state();
     } finally {
       await first.close();
