@@ -3,10 +3,9 @@
 // when an earlier one failed; the TypeScript tests come last, so that the output ends with their summary.
 import { main, printStages, run, ScriptError, stage } from './lib.mjs';
 import { setup } from './setup.mjs';
+import { runTestFiles } from './test-files.mjs';
 
 const node = (...args) => run(process.execPath, args);
-/** A test file that has not ended after this long is failed: one that hangs must not hide what the others say. */
-const FILE_TIMEOUT = '--test-timeout=900000';
 
 await main(async () => {
   await setup({ dev: true });
@@ -27,9 +26,7 @@ await main(async () => {
   const { globSync } = await import('tinyglobby');
   // One after the other and alone: they look at frames.
   const browser = 'dist/test/webview/browser/*.test.mjs';
-  await attempt('webviews in a browser', () =>
-    node('--test', FILE_TIMEOUT, '--test-concurrency=1', '--test-reporter=spec', ...globSync([browser]).sort()),
-  );
+  await attempt('webviews in a browser', () => runTestFiles(globSync([browser]).sort(), { alone: true }));
   await attempt('VS Code', async () => (await import('./vscode-tests.mjs')).vscodeTests());
   printStages();
   if (failed.length > 0) console.error(`\nFAILED so far: ${failed.join(', ')}`);
@@ -37,8 +34,8 @@ await main(async () => {
   const files = globSync(['dist/test/**/*.test.mjs'], { ignore: [browser] }).sort();
   console.log(`\n── TypeScript tests (${String(files.length)} files)`);
   try {
-    if (files.length === 0) throw new ScriptError('no test file was bundled');
-    node('--test', FILE_TIMEOUT, '--test-reporter=spec', ...files);
+    const note = runTestFiles(files);
+    if (note !== null) console.log(note);
   } catch (error) {
     if (!(error instanceof ScriptError)) throw error;
     failed.push('TypeScript tests');

@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util';
 import { pathToFileURL } from 'node:url';
 import { globSync } from 'tinyglobby';
 import { main, root, run } from './lib.mjs';
+import { runTestFiles } from './test-files.mjs';
 import { findBrowser, NoVSCode, vscodeServer } from './vscode-server.mjs';
 
 const suites = path.join(root, 'dist', 'e2e');
@@ -44,10 +45,7 @@ export async function prepare({ latest = false } = {}) {
   return { LRQAT_VSCODE: server, LRQAT_VSIX: vsix, CHROMIUM: findBrowser() ?? '' };
 }
 
-/** A suite that has not ended after 15 minutes hangs. */
-const FILE_TIMEOUT = '--test-timeout=900000';
-
-/** @returns a note for the list of stages: null, or why nothing was run */
+/** @returns a note for the list of stages: null, why nothing was run, or what passed at the second try only */
 export async function vscodeTests({ latest = false, only = '' } = {}) {
   let env;
   try {
@@ -58,10 +56,7 @@ export async function vscodeTests({ latest = false, only = '' } = {}) {
   }
   const files = globSync(['dist/e2e/*.e2e.mjs'], { cwd: root }).filter((file) => path.basename(file).includes(only));
   // One suite after the other: two windows at a time on two cores would time each other out.
-  run(process.execPath, ['--test', FILE_TIMEOUT, '--test-concurrency=1', '--test-reporter=spec', ...files.sort()], {
-    env,
-  });
-  return null;
+  return runTestFiles(files.sort(), { alone: true, env });
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
