@@ -108,6 +108,9 @@ export interface EngineConfig {
   readonly microBatchSize: number;
   readonly sequenceLength: number;
   readonly activationCheckpointing: 'none' | 'block';
+  /** With `block`: so many of the last blocks keep their activations all the same, 1 … layers. Default 1: the backward begins with
+   *  the last block, which it need not compute again. */
+  readonly keptBlocks?: number;
   /** Seed of B's initialization (A starts at zero). */
   readonly seed: number;
   /** null: allocate what is needed without comparing. */

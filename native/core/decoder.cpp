@@ -258,7 +258,7 @@ void Decoder::backward() {
     const Matrix input = blockInput(layer);
     BlockActivations& a = block(layer);
     const RawOutput down = raw(layer, Linear::Down, rows(a.rawDown));
-    if (checkpointed() && layer + 1 < layers) {
+    if (layer < firstKept()) {
       backend_.rmsNormBackward(normedGradient, norm.x, norm.weight, norm.rstd, gradient);
       // Only now: the block's buffers are those of the block above.
       normalize(layer);
@@ -339,8 +339,8 @@ void Decoder::accumulateGradients(int64_t layer, Matrix x, std::span<const Linea
 }
 
 bool Decoder::makesElementwiseAgain(int64_t layer) const {
-  // A checkpointed block has just been computed again, except the last, whose first norm lies under the final one.
-  return shape_.recomputeElementwise && (!checkpointed() || layer + 1 == shape_.model.layers);
+  // A block before the kept ones has just been computed again; these share what element-wise operations gave.
+  return shape_.recomputeElementwise && layer >= firstKept();
 }
 
 void Decoder::backwardBlock(int64_t layer, Matrix input) {

@@ -2,6 +2,7 @@
 // block; at any moment one weight is in float form, in the workspace.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <span>
@@ -77,7 +78,11 @@ class Decoder {
   LinearLayer& linear(int64_t layer, Linear which) {
     return linears_[static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(which))];
   }
-  BlockActivations& block(int64_t layer) { return blocks_[blocks_.size() > 1 ? static_cast<size_t>(layer) : 0]; }
+  /// Layers before the first one whose activations are kept: their backward computes them again.
+  int64_t firstKept() const { return shape_.model.layers - static_cast<int64_t>(blocks_.size()); }
+  BlockActivations& block(int64_t layer) {
+    return blocks_[static_cast<size_t>(std::max<int64_t>(layer - firstKept(), 0))];
+  }
   Matrix blockInput(int64_t layer);
   AttentionShape attentionShape() const;
   HeadTransform headTransform(int64_t layer, Linear which) const;
@@ -106,7 +111,6 @@ class Decoder {
   void backward();
   /// From the gradient of down_proj's raw output to that of the block's normalized input.
   void backwardBlock(int64_t layer, Matrix input);
-  bool checkpointed() const { return !activations_.blockInputs.empty(); }
   struct AttentionGradients {
     Matrix dAttention, dQ, dK, dV;
   };

@@ -127,10 +127,10 @@ int64_t layoutEmbeddings(const EngineShape& shape, Layout& layout, EmbeddingBuff
 int64_t layoutActivations(const EngineShape& shape, Layout& layout, ActivationBuffers& out) {
   const int64_t tokens = shape.tokens();
   const int64_t hidden = shape.model.hiddenSize;
-  const bool keepAll = shape.training && !shape.checkpointBlocks;
-  const bool keepInputs = shape.training && shape.checkpointBlocks;
-  out.blocks.resize(keepAll ? static_cast<size_t>(shape.model.layers) : 1);
-  const bool shareElementwise = keepAll && shape.recomputeElementwise;
+  const int64_t kept = shape.ownActivations();
+  const bool keepInputs = shape.training && kept < shape.model.layers;
+  out.blocks.resize(static_cast<size_t>(kept));
+  const bool shareElementwise = shape.training && shape.recomputeElementwise;
   BlockActivations shared;
   if (shareElementwise) layoutElementwise(shape, layout, shared);
   for (auto& block : out.blocks) {

@@ -3,6 +3,7 @@
 // two differ.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -24,7 +25,10 @@ struct EngineShape {
   bool training = true;
   int64_t microBatch = 1;
   int64_t sequenceLength = 1;
+  /// Blocks are computed again in the backward from their inputs, all but the last `keptBlocks`.
   bool checkpointBlocks = false;
+  /// With checkpointBlocks, 1 … layers. The last block's backward comes first: it never has to be computed again.
+  int64_t keptBlocks = 1;
   /// What element-wise operations can make again from what is kept (norm outputs, rotated heads, silu(gate)·up) is not
   /// kept for the backward but made again in it.
   bool recomputeElementwise = false;
@@ -34,6 +38,11 @@ struct EngineShape {
   bool optimizerOnHost = false;
 
   int64_t tokens() const { return microBatch * sequenceLength; }
+  /// Blocks with activations of their own; the others share those of the first of these.
+  int64_t ownActivations() const {
+    if (!training) return 1;
+    return checkpointBlocks ? std::clamp<int64_t>(keptBlocks, 1, model.layers) : model.layers;
+  }
   const std::optional<QuantSpec>& spec(int64_t layer, Linear linear) const {
     return linears[static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(linear))];
   }
@@ -114,9 +123,9 @@ struct BlockActivations {
 };
 
 struct ActivationBuffers {
-  /// One per layer without checkpointing; one in all with it (or when only evaluating).
+  /// Of the last layers, see EngineShape::ownActivations.
   std::vector<BlockActivations> blocks;
-  /// Inputs of all blocks when checkpointing; else empty (they are in `blocks`).
+  /// Inputs of all blocks when some are computed again; else empty (they are in `blocks`).
   std::vector<Matrix> blockInputs;
   Matrix output;  // [T, hidden] residual type, after the last block
   Matrix normed;  // [T, hidden] e

@@ -5,6 +5,7 @@ import { LINEAR_NAMES, linearSize, type LinearName, type ModelShape } from '../f
 import {
   byteSize,
   codeBits,
+  ownActivations,
   packedRowBytes,
   quantizedLinears,
   trainedNumbers,
@@ -45,7 +46,8 @@ export interface StepCost {
 
 /** Cost of one optimiser step of `batchSize` sequences. */
 export function trainingStepCost(plan: EngineLayout, batchSize: number): StepCost {
-  const micro = microBatchCost(plan, plan.activationCheckpointing === 'block' ? 2 : 1, true);
+  const computedAgain = plan.shape.layers - ownActivations(plan);
+  const micro = microBatchCost(plan, 1 + computedAgain / plan.shape.layers, true);
   const trained = sumOf(quantizedLinears(plan), trainedNumbers);
   const repeats = batchSize / plan.microBatchSize;
   // AdamW reads value, gradient and both moments and writes three of them; clearing and the norm touch gradients again.

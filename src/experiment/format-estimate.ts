@@ -2,6 +2,7 @@
 
 import type { MemoryParts } from '../../native/binding/addon';
 import type { Estimate } from './estimate';
+import type { RunPlan } from './planner';
 import { formatBytes, formatCount, formatSeconds } from './format-numbers';
 
 const partNames: Readonly<Record<keyof MemoryParts, string>> = {
@@ -15,6 +16,16 @@ const partNames: Readonly<Record<keyof MemoryParts, string>> = {
   host: 'in host memory',
 };
 
+/** E.g. "block checkpointing, the last 5 of 32 kept". */
+export function describeCheckpointing(
+  { activationCheckpointing, keptBlocks = 1 }: Partial<Pick<RunPlan, 'activationCheckpointing' | 'keptBlocks'>>,
+  layers?: number,
+): string {
+  if (activationCheckpointing !== 'block') return 'no checkpointing';
+  const of = layers === undefined ? '' : ` of ${String(layers)}`;
+  return keptBlocks > 1 ? `block checkpointing, the last ${String(keptBlocks)}${of} kept` : 'block checkpointing';
+}
+
 /** Several lines, the last one ended. */
 export function formatEstimate(result: Estimate): string {
   const { plan, disk } = result;
@@ -27,7 +38,7 @@ export function formatEstimate(result: Estimate): string {
     `sequences of ${String(plan.input.sequenceLength)}`,
     plan.compute,
     `${String(plan.threads)} thread${plan.threads === 1 ? '' : 's'}`,
-    plan.activationCheckpointing === 'block' ? 'block checkpointing' : 'no checkpointing',
+    describeCheckpointing(plan, shape.layers),
     ...(plan.embeddings === 'host' ? ['embedding rows on the host'] : []),
     ...(plan.optimizerState === 'host' ? ['moments on the host'] : []),
   ];

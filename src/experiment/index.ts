@@ -16,7 +16,7 @@ export { deviceLayout, planMemory, planRun, planEvaluation } from './planner';
 export type { Machine, MemoryPlan, PlanChoices, PlanInput, RunPlan } from './planner';
 export { planDisk, type DiskPlan } from './disk';
 export { estimate, type Estimate, type EstimateInput, type Suggestion } from './estimate';
-export { formatEstimate } from './format-estimate';
+export { describeCheckpointing, formatEstimate } from './format-estimate';
 export { formatBytes, formatCount, formatSeconds } from './format-numbers';
 export {
   calibrationFromGemm,

@@ -20,6 +20,8 @@ export interface EngineLayout {
   readonly microBatchSize: number;
   readonly sequenceLength: number;
   readonly activationCheckpointing: 'none' | 'block';
+  /** With block checkpointing, of the last blocks: those whose activations are kept all the same; default 1. */
+  readonly keptBlocks?: number;
   /** Type of the residual stream and of the saved block inputs. */
   readonly residual: ComputeType;
   /** Outputs of element-wise operations are kept for the backward, or made again in it. */
@@ -257,12 +259,18 @@ function block(sum: Sum, plan: EngineLayout, ownsInput: boolean): void {
   sum.matrix(e, tokens, hidden); // raw down
 }
 
+/** Blocks with activations of their own: the last ones, as the backward begins with them. */
+export function ownActivations({ shape, training, activationCheckpointing, keptBlocks = 1 }: EngineLayout): number {
+  if (!training) return 1;
+  return activationCheckpointing === 'none' ? shape.layers : Math.min(Math.max(keptBlocks, 1), shape.layers);
+}
+
 function activations(plan: EngineLayout): number {
   const sum = new Sum();
   const { tokens, hidden } = widths(plan);
-  const checkpointed = plan.training && plan.activationCheckpointing === 'block';
-  const blocks = plan.training && !checkpointed ? plan.shape.layers : 1;
-  const shared = plan.training && !checkpointed && plan.elementwise === 'recompute';
+  const blocks = ownActivations(plan);
+  const checkpointed = plan.training && blocks < plan.shape.layers;
+  const shared = plan.training && plan.elementwise === 'recompute';
   for (let i = 0; i < (shared ? 1 : blocks); i++) elementwise(sum, plan);
   for (let i = 0; i < blocks; i++) block(sum, plan, !checkpointed);
   if (checkpointed) {

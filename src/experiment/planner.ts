@@ -65,6 +65,8 @@ export interface RunPlan {
   readonly compute: ComputeType;
   readonly threads: number;
   readonly activationCheckpointing: 'none' | 'block';
+  /** Of the last blocks, those whose activations are kept for the backward: all of them without checkpointing. */
+  readonly keptBlocks: number;
   readonly embeddings: EngineLayout['embeddings'];
   readonly optimizerState: EngineLayout['optimizerState'];
   readonly memoryLimit: number;
@@ -80,33 +82,34 @@ export interface PlanChoices {
   readonly compute?: ComputeType;
   readonly threads?: number;
   readonly activationCheckpointing?: 'none' | 'block';
+  readonly keptBlocks?: number;
 }
 
-type Savings = Pick<RunPlan, 'activationCheckpointing' | 'embeddings' | 'optimizerState'>;
+type Places = Pick<RunPlan, 'embeddings' | 'optimizerState'>;
 
-/** What an experiment leaves to the planner, from the fastest to the smallest. */
-function ladder(
-  checkpointing: 'auto' | 'none' | 'block',
-  offload: Experiment['offload'],
-  device: EngineLayout['device'],
-): Savings[] {
+/** Where an experiment lets the planner put things, from the fastest to the smallest on the device. Computing activations again costs
+ *  up to a quarter of the speed, fetching from the host little: yet what stays off the device is the smaller part, so that it is
+ *  the last resort and not the first. */
+function ladder(offload: Experiment['offload'], device: EngineLayout['device']): Places[] {
   const places = [
     { name: 'none', embeddings: 'device', optimizerState: 'device' },
     { name: 'embeddings', embeddings: 'host', optimizerState: 'device' },
     { name: 'optimizer', embeddings: 'host', optimizerState: 'host' },
   ] as const;
   // On the CPU there is no other memory.
-  const allowed = places.filter(({ name }) =>
-    device === 'cpu' ? name === 'none' : offload === 'auto' || name === offload,
-  );
-  const modes = checkpointing === 'auto' ? (['none', 'block'] as const) : [checkpointing];
-  // Computing activations again costs a quarter of the speed, fetching from the host little: yet what stays off the device is
-  // the smaller part, so that it is the last resort and not the first.
-  return modes.flatMap((activationCheckpointing, i) =>
-    allowed
-      .filter((_, place) => place === 0 || i === modes.length - 1)
-      .map(({ embeddings, optimizerState }) => ({ activationCheckpointing, embeddings, optimizerState })),
-  );
+  return places
+    .filter(({ name }) => (device === 'cpu' ? name === 'none' : offload === 'auto' || name === offload))
+    .map(({ embeddings, optimizerState }) => ({ embeddings, optimizerState }));
+}
+
+/** The largest number of blocks, at least 1, whose activations can be kept under the limit. Each takes the same. */
+function mostKeptBlocks(input: PlanInput, memoryLimit: number): number {
+  const { layers } = input.shape;
+  const total = (keptBlocks: number): number =>
+    planMemory({ ...input, activationCheckpointing: 'block', keptBlocks }).total;
+  const least = total(1);
+  const each = layers > 1 ? total(2) - least : 0;
+  return each === 0 ? layers : Math.min(layers, 1 + Math.max(0, Math.floor((memoryLimit - least) / each)));
 }
 
 /**
@@ -134,17 +137,36 @@ export function planRun(
   };
   const memoryLimit = memoryLimitBytes(experiment.memoryLimit, machine.totalMemory, device);
   const wanted = choices.activationCheckpointing ?? experiment.training.activationCheckpointing;
-  const planned = (savings: Savings): RunPlan => {
-    const input = { ...base, ...savings };
+  const planned = (places: Places): RunPlan => {
+    const checkpointing = checkpointingUnder(training ? wanted : 'none', choices.keptBlocks, memoryLimit, {
+      ...base,
+      ...places,
+    });
+    const input = { ...base, ...checkpointing, ...places };
     const memory = planMemory(input);
     const { compute, threads } = base;
     const fits = memory.total <= memoryLimit;
-    return { device, compute, threads, ...savings, memoryLimit, linears, input, memory, fits };
+    return { device, compute, threads, ...checkpointing, ...places, memoryLimit, linears, input, memory, fits };
   };
-  const plans = ladder(training ? wanted : 'none', experiment.offload, device).map(planned);
+  const plans = ladder(experiment.offload, device).map(planned);
   const plan = plans.find(({ fits }) => fits) ?? plans.at(-1);
   if (plan === undefined) throw new RangeError('the ladder of plans is empty');
   return plan;
+}
+
+function checkpointingUnder(
+  wanted: 'auto' | 'none' | 'block',
+  stored: number | undefined,
+  memoryLimit: number,
+  base: Omit<PlanInput, 'activationCheckpointing'>,
+): Pick<RunPlan, 'activationCheckpointing' | 'keptBlocks'> {
+  const { layers } = base.shape;
+  const input: PlanInput = { ...base, activationCheckpointing: 'block' };
+  const keptBlocks =
+    wanted === 'auto' ? mostKeptBlocks(input, memoryLimit) : wanted === 'none' ? layers : (stored ?? 1);
+  return wanted === 'none' || (wanted === 'auto' && keptBlocks === layers)
+    ? { activationCheckpointing: 'none', keptBlocks: layers }
+    : { activationCheckpointing: 'block', keptBlocks };
 }
 
 function chooseCompute(experiment: Experiment, machine: Machine): ComputeType {

@@ -390,7 +390,7 @@ const training = section(
     activationCheckpointing: withDefault(
       choice(
         {
-          auto: 'none when it fits in memory, else block.',
+          auto: 'Keep the activations of as many of the last blocks as fit in memory, compute the others again.',
           none: 'Keep all activations for the backward: fastest.',
           block:
             "Keep each block's input and compute the block again in the backward: least memory, about a third slower.",

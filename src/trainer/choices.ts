@@ -42,6 +42,9 @@ export interface Choices {
   readonly compute: ComputeType;
   readonly threads: number;
   readonly activationCheckpointing: 'none' | 'block';
+  /** With block checkpointing, of the last blocks: those whose activations are kept all the same. Runs of earlier versions did not
+   *  store it; theirs was 1. */
+  readonly keptBlocks?: number;
   readonly embeddings: 'device' | 'host';
   readonly optimizerState: 'device' | 'host';
   /** Bytes the engine might take at most, and what it takes. */
@@ -110,6 +113,7 @@ export function makeChoices({ experiment, shape, machine, data, queued }: Choice
     compute: plan.compute,
     threads: plan.threads,
     activationCheckpointing: plan.activationCheckpointing,
+    keptBlocks: plan.keptBlocks,
     embeddings: plan.embeddings,
     optimizerState: plan.optimizerState,
     memoryLimit: plan.memoryLimit,

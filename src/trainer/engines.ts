@@ -14,6 +14,7 @@ export function createEngine(run: PreparedRun): Engine {
     microBatchSize: experiment.training.microBatchSize,
     sequenceLength: experiment.data.sequenceLength,
     activationCheckpointing: choices.activationCheckpointing,
+    keptBlocks: choices.keptBlocks ?? 1,
     // Another engine, processor or library may need other scratch memory.
     plan: run.departures.length === 0 ? choices.plan : null,
   });

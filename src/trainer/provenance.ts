@@ -1,6 +1,6 @@
 // What a run is made with and from: for people in log.txt, for programs in provenance.json.
 
-import { formatBytes } from '../experiment';
+import { describeCheckpointing, formatBytes } from '../experiment';
 import { totalBytes } from '../experiment/memory-layout';
 import { hashFiles } from '../runs';
 import { readJson } from '../runs/json-file';
@@ -9,10 +9,10 @@ import type { PreparedRun } from './session';
 
 /** What this attempt computes with, and whether that gives the bits of the first. */
 export async function logChoices({ writer, choices, departures }: PreparedRun): Promise<void> {
-  const { compute, threads, isa, gemm, activationCheckpointing, plan } = choices;
+  const { compute, threads, isa, gemm, plan } = choices;
   const products = gemm === null ? 'built-in products' : `${gemm.library} ${gemm.version}`;
   await writer.log(
-    `${compute}, ${String(threads)} threads, ${isa}, ${products}, activation checkpointing ${activationCheckpointing}, ${formatBytes(totalBytes(plan))}`,
+    `${compute}, ${String(threads)} threads, ${isa}, ${products}, ${describeCheckpointing(choices)}, ${formatBytes(totalBytes(plan))}`,
   );
   if (departures.length === 0) return;
   await writer.log(`this attempt will not be equal to the bit to an uninterrupted run: ${departures.join('; ')}`);

@@ -3,7 +3,14 @@
 
 import os from 'node:os';
 import type { Engine, LrqatAddon, TokenBatch } from '../../native/binding/addon';
-import { formatBytes, parseExperiment, planRun, type Experiment, type RunPlan } from '../../src/experiment';
+import {
+  describeCheckpointing,
+  formatBytes,
+  parseExperiment,
+  planRun,
+  type Experiment,
+  type RunPlan,
+} from '../../src/experiment';
 import { trainingStepCost, type FlopParts } from '../../src/experiment/cost';
 import { layoutOf } from '../../src/experiment/planner';
 import { openModel } from '../../src/formats';
@@ -50,6 +57,7 @@ export async function measureCase(native: NativeBuild, options: CaseOptions): Pr
     microBatchSize: experiment.training.microBatchSize,
     sequenceLength: experiment.data.sequenceLength,
     activationCheckpointing: plan.activationCheckpointing,
+    keptBlocks: plan.keptBlocks,
     seed: experiment.training.seed,
     plan: plan.memory.parts,
     profile: true,
@@ -58,7 +66,7 @@ export async function measureCase(native: NativeBuild, options: CaseOptions): Pr
     const library = cpu.gemm === null ? 'built-in products' : `${cpu.gemm.library} ${cpu.gemm.version}`;
     console.log(`\n${options.title}`);
     line('machine', `${cpu.isa}, bf16 ${cpu.bf16}, ${String(plan.threads)} threads, ${plan.compute}, ${library}`);
-    line('checkpointing', plan.activationCheckpointing);
+    line('checkpointing', describeCheckpointing(plan, model.shape.layers));
     await engine.load();
     describeLoad(await engine.takeTimings(), plan);
     return await report(native.addon, engine, experiment, plan, model.shape.vocabSize, options.seconds, native.oneDnn);

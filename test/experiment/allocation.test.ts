@@ -52,6 +52,7 @@ async function assertAllocated(input: PlanInput): Promise<void> {
     microBatchSize: input.microBatchSize,
     sequenceLength: input.sequenceLength,
     activationCheckpointing: input.activationCheckpointing,
+    keptBlocks: input.keptBlocks ?? 1,
     seed: 1,
     plan: plan.parts,
   });
@@ -98,6 +99,12 @@ const cases: Readonly<Record<string, Partial<PlanInput>>> = {
   'the plain case': {},
   'block checkpointing': { activationCheckpointing: 'block' },
   bf16: { compute: 'bf16' },
+  'block checkpointing of all but two blocks': {
+    shape: { ...tiny, layers: 5 },
+    linears: all({ ...tiny, layers: 5 }, common),
+    activationCheckpointing: 'block',
+    keptBlocks: 2,
+  },
   'bf16 with block checkpointing': { compute: 'bf16', activationCheckpointing: 'block' },
   'evaluation only': { training: false },
   'nothing quantized': { linears: all(tiny, null) },
@@ -185,6 +192,7 @@ test('property: plan equals allocation for random shapes and settings', async ()
       microBatchSize: 1 + below(4),
       sequenceLength: 1 + below(90),
       activationCheckpointing: pick('none', 'block'),
+      keptBlocks: 1 + below(shape.layers),
     };
     // Groups of 2 need even input widths.
     if ((shape.heads * shape.headDim) % 2 !== 0) continue;

@@ -88,6 +88,7 @@ function plans(): PlanInput[] {
           sequenceLength: pick(1, 3000),
           training: random() < 0.8,
           activationCheckpointing: random() < 0.5 ? 'none' : 'block',
+          keptBlocks: pick(1, shape.layers),
         },
         { rank: pick(0, 8), groupSize: pick(-1, 0), learnScales: random() < 0.7 },
       ),

@@ -19,9 +19,11 @@ import {
   planRun,
   resolveLinears,
   type Machine,
+  type RunPlan,
 } from '../../src/experiment';
-import { averageVisibleKeys } from '../../src/experiment/cost';
+import { averageVisibleKeys, trainingStepCost } from '../../src/experiment/cost';
 import { packedRowBytes } from '../../src/experiment/memory-layout';
+import { layoutOf, planMemory } from '../../src/experiment/planner';
 import type { ModelShape } from '../../src/formats/model-shape';
 import { assertGolden } from './golden';
 import { experimentWith } from './make';
@@ -146,6 +148,50 @@ test('"auto" checkpointing keeps all activations where they fit', () => {
   assert.ok(tight.fits);
   assert.equal(plan('100 MiB', 'none').fits, false, 'a written choice is kept');
   assert.equal(plan('8 GiB', 'block').activationCheckpointing, 'block');
+});
+
+test('"auto" checkpointing keeps as many of the last blocks as the limit allows', () => {
+  const shape = { ...tiny, layers: 24, maxPositions: 2048 };
+  const plan = (bytes: number): RunPlan =>
+    planRun(experimentWith(`memoryLimit=${String(bytes)} B`, 'training.microBatchSize=2'), shape, cpu);
+  const all = plan(8 * GiB);
+  assert.deepEqual([all.activationCheckpointing, all.keptBlocks], ['none', 24]);
+  const least = planRun(
+    experimentWith('training.activationCheckpointing=block', 'training.microBatchSize=2'),
+    shape,
+    cpu,
+  );
+  assert.equal(least.keptBlocks, 1);
+  const each = (all.memory.total - least.memory.total) / 23;
+  for (let kept = 1; kept < 24; kept++) {
+    // One byte less than the next block needs.
+    for (const limit of [least.memory.total + (kept - 1) * each, least.memory.total + kept * each - 1]) {
+      const chosen = plan(limit);
+      assert.deepEqual([chosen.activationCheckpointing, chosen.keptBlocks, chosen.fits], ['block', kept, true]);
+      assert.equal(chosen.memory.total, least.memory.total + (kept - 1) * each);
+      assert.deepEqual(planMemory(chosen.input), chosen.memory);
+    }
+  }
+  const tooSmall = plan(least.memory.total - 1);
+  assert.deepEqual([tooSmall.keptBlocks, tooSmall.fits], [1, false]);
+});
+
+test('blocks are kept on a GPU before anything is fetched from the host, and host memory keeps more of them', () => {
+  const plan = (gib: number): RunPlan =>
+    planRun(
+      experimentWith('quantization.storage=integer', 'training.microBatchSize=4', `memoryLimit=${String(gib)} GiB`),
+      llama7B,
+      gpu,
+    );
+  const roomy = plan(12);
+  assert.equal(roomy.activationCheckpointing, 'block');
+  assert.ok(roomy.keptBlocks > 1 && roomy.keptBlocks < 32, String(roomy.keptBlocks));
+  assert.deepEqual([roomy.embeddings, roomy.optimizerState], ['device', 'device']);
+  assert.ok(roomy.memory.total <= 12 * GiB && roomy.memory.total > 11.3 * GiB, 'what is left is less than a block');
+  const tight = plan(6.6);
+  assert.deepEqual([tight.embeddings, tight.fits], ['host', true]);
+  const speed = (p: RunPlan): number => trainingStepCost(layoutOf(p.input), 4).flops.linears;
+  assert.ok(speed(roomy) < speed(tight), 'fewer blocks are computed again');
 });
 
 test('"auto" compute and threads follow the machine, written and stored ones do not', () => {
