@@ -197,7 +197,8 @@ export class Panel {
   /** What the table shows, the same as `lrqat compare` prints of these runs. */
   private copy(format: CopyFormat): void {
     if (this.shown === null) return;
-    const { comparison } = this.shown;
+    // Not what the last frame showed: the settings may have changed since.
+    const { comparison } = this.compare();
     const transposed = this.state.layout === 'rows';
     const made = {
       markdown: () => comparisonMarkdown(comparison, transposed),
@@ -209,9 +210,9 @@ export class Panel {
 
   private saveReport(): void {
     if (this.shown === null) return;
-    const { runs, comparison } = this.shown;
+    const { runs, comparison } = this.compare();
     this.bridge.send(SaveReport, {
-      runs: this.ids(),
+      runs: runs.map(({ id }) => id),
       baseline: runs[comparison.baseline]?.id ?? null,
       identical: !this.state.hideIdentical,
     });

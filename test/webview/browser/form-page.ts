@@ -1,4 +1,5 @@
 // The form in a browser, with a host that does to a text what the real one does to a document.
+import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Browser, Locator } from 'playwright-core';
@@ -17,7 +18,7 @@ import {
   type Path,
   type PlanningFacts,
 } from '../../../webview/form/protocol';
-import { PanelPage, type OpenOptions } from './page';
+import { eventually, PanelPage, type OpenOptions } from './page';
 
 const MODEL = path.resolve('samples/first-run/model');
 export const sampleText = readFileSync('samples/first-run/w2-rank32.lrqat.json', 'utf8');
@@ -88,9 +89,13 @@ export class FormPage extends PanelPage {
     });
   }
 
-  /** Makes them, one edit each. */
+  /** Waits for them and makes them, one edit each. */
   async apply(): Promise<Change[]> {
-    const changes = await this.asked();
+    const changes = await eventually(async () => {
+      const fresh = await this.asked();
+      assert.ok(fresh.length > 0, 'the page asks for a change');
+      return fresh;
+    });
     const text = changes.reduce((before, change) => applyTextEdits(before, editsFor(before, change)), this.text);
     await this.show(text);
     return changes;
@@ -106,6 +111,12 @@ export class FormPage extends PanelPage {
 
   box(id: string): Locator {
     return this.field(id).locator('vscode-text-field input').first();
+  }
+
+  /** Memory that the live panel says, once it says any. */
+  async planned(): Promise<number> {
+    await this.page.locator('.needs[data-total]').waitFor();
+    return this.memory();
   }
 
   async memory(): Promise<number> {

@@ -1,10 +1,12 @@
 // A page that embeds the real bundle as VS Code does (same HTML, same policy, the variables of a real theme), with an
 // acquireVsCodeApi that the test plays: what the panel posts is collected, what the test sends arrives as a message.
+import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { panelHtml } from '../../../webview/shared/page';
 import type { PanelState, RunDelta, RunInfo } from '../../../webview/charts/protocol';
@@ -40,6 +42,29 @@ export async function launchBrowser(): Promise<Browser | null> {
   return null;
 }
 
+/** Waits until what `check` asserts is so, and fails with what it last had against it. A page draws when its machine comes to it:
+ *  whatever follows from an action is read through this. */
+export async function eventually<Result>(check: () => Promise<Result>, timeout = 60_000): Promise<Result> {
+  for (const end = Date.now() + timeout; ;) {
+    try {
+      return await check();
+    } catch (error) {
+      if (!(error instanceof assert.AssertionError) || Date.now() > end) throw error;
+    }
+    await sleep(30);
+  }
+}
+
+/** Waits until what is read equals what is expected. */
+export function becomes<Value>(read: () => Promise<Value>, expected: Value, message?: string): Promise<void> {
+  return eventually(async () => assert.deepEqual(await read(), expected, message));
+}
+
+/** Waits until a text is as expected. */
+export function says(read: () => Promise<string>, expected: RegExp, message?: string): Promise<void> {
+  return eventually(async () => assert.match(await read(), expected, message));
+}
+
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 /** What axe-core finds wrong with a page. */
@@ -54,6 +79,11 @@ export async function axeViolations(page: Page): Promise<string[]> {
       ({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`).join('\n')}`,
     );
   });
+}
+
+/** Waits until axe-core finds nothing: colours on their way from one theme to the next are no fault. */
+export function isAccessible(page: Page, message?: string): Promise<void> {
+  return eventually(async () => assert.deepEqual(await axeViolations(page), [], message), 10_000);
 }
 
 const NONCE = 'nonceForTests';
