@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "core/error.h"
 #include "core/host_tensor.h"
@@ -71,10 +72,9 @@ void Engine::allocate() {
         [&](Layout& l) { return layoutQuantizedWeights(shape, l, buffers); });
   place(parts_.parameters, "parameters", [&](Layout& l) { return layoutParameters(shape, l, buffers); });
   gradientMemory_ = place(parts_.gradients, "gradients", [&](Layout& l) { return layoutGradients(shape, l, buffers); });
+  place(parts_.optimizer, "optimizer state", [&](Layout& l) { return layoutOptimizer(shape, l, buffers); });
   place(
-      shape.optimizerOnHost ? parts_.host : parts_.optimizer, "optimizer state",
-      [&](Layout& l) { return layoutOptimizer(shape, l, buffers); },
-      shape.optimizerOnHost ? MemoryPlace::Host : MemoryPlace::Device);
+      parts_.host, "optimizer state", [&](Layout& l) { return layoutHost(shape, l, buffers); }, MemoryPlace::Host);
   place(parts_.embeddings, "embeddings", [&](Layout& l) { return layoutEmbeddings(shape, l, embeddings_); });
   place(parts_.activations, "activations", [&](Layout& l) { return layoutActivations(shape, l, activations_); });
   place(parts_.workspace, "workspace",
@@ -158,7 +158,7 @@ void Engine::prepareScales(WeightForm form) {
         tasks.back().zeroTheta = l.trainedZeroPoints();
         break;
       case WeightForm::RoundToNearest:
-        backend_->copy(l.buffers.scale, l.weight.scale0, bytes);
+        if (l.buffers.scale != l.weight.scale0) backend_->copy(l.buffers.scale, l.weight.scale0, bytes);
         tasks.back().zeroTheta = l.weight.zero0;
         break;
       case WeightForm::Merged: {
@@ -167,7 +167,10 @@ void Engine::prepareScales(WeightForm form) {
           throw Error(ErrorCode::InvalidArgument, "no merged integers attached for " + names_[i]);
         }
         const auto* file = mergedFiles_.at(found->second.file).data();
-        backend_->upload(l.buffers.scale, file + found->second.scalesOffset, bytes);
+        // Kept scales have been compared with those of the file.
+        if (l.buffers.scale != l.weight.scale0) {
+          backend_->upload(l.buffers.scale, file + found->second.scalesOffset, bytes);
+        }
         if (l.buffers.zero) {
           const auto* codes = reinterpret_cast<const uint8_t*>(file + found->second.zeroPointsOffset);
           const std::vector<float> zeroPoints(codes, codes + bytes / 4);
@@ -448,6 +451,14 @@ void Engine::attachMerged(const std::map<std::string, MergedSource>& sources) {
         merged.scalesOffset > size - scaleBytes || merged.zeroPointsOffset < 0 ||
         (!w.spec.symmetric && (merged.zeroPointsOffset == 0 || merged.zeroPointsOffset > size - scaleBytes / 4))) {
       throw Error(ErrorCode::InputFile, merged.file + ": the merged integers of " + linear + " do not fit the file");
+    }
+    if (config_.shape.keepsScales(w.spec)) {
+      requireLoaded();
+      const std::vector<float> kept = initialScales(linearIndex(linear));
+      if (std::memcmp(kept.data(), found->second.data() + merged.scalesOffset, static_cast<size_t>(scaleBytes)) != 0) {
+        throw Error(ErrorCode::InputFile, merged.file + ": the scales of " + linear +
+                                              " are not those that this engine was loaded with and does not train");
+      }
     }
     w.merged = found->second.data() + merged.codesOffset;
     merged_[linear] = merged;

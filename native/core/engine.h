@@ -155,6 +155,8 @@ class Engine {
   void initializeLowRank(size_t linear);
   /// Ranges of a linear from an earlier search. Throws InvalidArgument unless there are as many as it has scales.
   void uploadRanges(size_t linear, const StoredRanges& given);
+  /// Given scales that are kept become what training would make of them: floored, in their format.
+  void keepScalesUsable(LinearWeight& weight);
   /// The trained scales and zero points start at those of the range search.
   void initializeRanges(LinearLayer& l);
   /// Brings s0 to the scale format and codes Φ0 again with it.

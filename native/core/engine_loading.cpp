@@ -188,17 +188,31 @@ void Engine::uploadRanges(size_t index, const StoredRanges& given) {
   };
   put(given.scales, "scales", w.scale0);
   if (w.zero0) put(given.zeroPoints, "zero points", w.zero0);
+  if (config_.shape.keepsScales(w.spec)) keepScalesUsable(w);
+}
+
+void Engine::keepScalesUsable(LinearWeight& weight) {
+  const QuantSpec& spec = weight.spec;
+  std::vector<float> scales(static_cast<size_t>(spec.scaleCount(weight.m, weight.n)));
+  const auto bytes = static_cast<int64_t>(scales.size()) * 4;
+  backend_->download(scales.data(), weight.scale0, bytes);
+  for (float& scale : scales) {
+    scale = scaleOnGrid(spec.scaleFormat, spec.storage == Storage::Integer ? scale : std::max(scale, kScaleFloor));
+  }
+  backend_->upload(weight.scale0, scales.data(), bytes);
 }
 
 void Engine::initializeRanges(LinearLayer& l) {
   const QuantSpec& spec = l.weight.spec;
   const int64_t count = spec.scaleCount(l.weight.m, l.weight.n);
-  std::vector<float> theta(static_cast<size_t>(count));
-  backend_->download(theta.data(), l.weight.scale0, count * 4);
-  if (spec.scaleDomain == ScaleDomain::Log && spec.storage != Storage::Integer) {
-    for (float& value : theta) value = std::log(value);
+  if (l.buffers.value.theta) {
+    std::vector<float> theta(static_cast<size_t>(count));
+    backend_->download(theta.data(), l.weight.scale0, count * 4);
+    if (spec.scaleDomain == ScaleDomain::Log && spec.storage != Storage::Integer) {
+      for (float& value : theta) value = std::log(value);
+    }
+    backend_->upload(l.buffers.value.theta, theta.data(), count * 4);
   }
-  backend_->upload(l.buffers.value.theta, theta.data(), count * 4);
   if (l.buffers.value.zero) backend_->copy(l.buffers.value.zero, l.weight.zero0, count * 4);
 }
 

@@ -65,7 +65,7 @@ int64_t layoutQuantizedWeights(const EngineShape& shape, Layout& layout, std::ve
   out.resize(shape.linears.size());
   forEachQuantized(shape, [&](size_t index, const QuantSpec& spec, int64_t m, int64_t n) {
     out[index].phi0 = layout.bytes(m * packedRowBytes(spec.codeBits(), n));
-    out[index].scale0 = layout.floats(spec.scaleCount(m, n));
+    if (!shape.scale0OnHost(spec)) out[index].scale0 = layout.floats(spec.scaleCount(m, n));
     if (!spec.symmetric) out[index].zero0 = layout.floats(spec.scaleCount(m, n));
   });
   return layout.highest();
@@ -74,8 +74,9 @@ int64_t layoutQuantizedWeights(const EngineShape& shape, Layout& layout, std::ve
 int64_t layoutParameters(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out) {
   out.resize(shape.linears.size());
   forEachQuantized(shape, [&](size_t index, const QuantSpec& spec, int64_t m, int64_t n) {
-    layoutTrained(layout, spec, m, n, true, out[index].value);
-    out[index].scale = layout.floats(spec.scaleCount(m, n));
+    const bool kept = shape.keepsScales(spec);
+    layoutTrained(layout, spec, m, n, !kept, out[index].value);
+    out[index].scale = kept ? out[index].scale0 : layout.floats(spec.scaleCount(m, n));
     if (!spec.symmetric) out[index].zero = layout.floats(spec.scaleCount(m, n));
     if (spec.granularity != Granularity::Group) out[index].rowScale = layout.floats(m);
   });
@@ -97,6 +98,15 @@ int64_t layoutOptimizer(const EngineShape& shape, Layout& layout, std::vector<Li
   forEachQuantized(shape, [&](size_t index, const QuantSpec& spec, int64_t m, int64_t n) {
     layoutTrained(layout, spec, m, n, spec.learnScales, out[index].moment1);
     layoutTrained(layout, spec, m, n, spec.learnScales, out[index].moment2);
+  });
+  return layout.highest();
+}
+
+int64_t layoutHost(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out) {
+  if (!shape.optimizerOnHost) return 0;
+  layoutOptimizer(shape, layout, out);
+  forEachQuantized(shape, [&](size_t index, const QuantSpec& spec, int64_t m, int64_t n) {
+    if (shape.scale0OnHost(spec)) out[index].scale0 = layout.floats(spec.scaleCount(m, n));
   });
   return layout.highest();
 }
@@ -266,16 +276,15 @@ MemoryParts memoryParts(const EngineShape& shape, int64_t scratchBytes) {
     Layout layout;
     return place(layout);
   };
-  const int64_t moments = count([&](Layout& l) { return layoutOptimizer(shape, l, linears); });
   return {
       .quantizedWeights = count([&](Layout& l) { return layoutQuantizedWeights(shape, l, linears); }),
       .parameters = count([&](Layout& l) { return layoutParameters(shape, l, linears); }),
       .gradients = count([&](Layout& l) { return layoutGradients(shape, l, linears); }),
-      .optimizer = shape.optimizerOnHost ? 0 : moments,
+      .optimizer = shape.optimizerOnHost ? 0 : count([&](Layout& l) { return layoutOptimizer(shape, l, linears); }),
       .embeddings = count([&](Layout& l) { return layoutEmbeddings(shape, l, embeddings); }),
       .activations = count([&](Layout& l) { return layoutActivations(shape, l, activations); }),
       .workspace = count([&](Layout& l) { return layoutWorkspace(shape, scratchBytes, l, workspace); }),
-      .host = shape.optimizerOnHost ? moments : 0,
+      .host = count([&](Layout& l) { return layoutHost(shape, l, linears); }),
   };
 }
 

@@ -34,7 +34,8 @@ struct EngineShape {
   bool recomputeElementwise = false;
   /// Embedding rows are gathered from the mapped checkpoint instead of a table in backend memory (not when tied).
   bool embeddingsOnHost = false;
-  /// The optimiser's moments live in host memory that the device reads and writes in place.
+  /// The optimiser's moments live in host memory that the device reads and writes in place, and with them those scales
+  /// of the range search that training has no use for.
   bool optimizerOnHost = false;
 
   int64_t tokens() const { return microBatch * sequenceLength; }
@@ -42,6 +43,13 @@ struct EngineShape {
   int64_t ownActivations() const {
     if (!training) return 1;
     return checkpointBlocks ? std::clamp<int64_t>(keptBlocks, 1, model.layers) : model.layers;
+  }
+  /// Scales that stay as they are: those of the range search serve as trained and as current ones too. An engine that
+  /// only evaluates may be given the scales of merged integers instead.
+  bool keepsScales(const QuantSpec& quantization) const { return training && !quantization.learnScales; }
+  /// Nothing in a step reads the scales of the range search once others have taken their place.
+  bool scale0OnHost(const QuantSpec& quantization) const {
+    return training && optimizerOnHost && quantization.learnScales;
   }
   const std::optional<QuantSpec>& spec(int64_t layer, Linear linear) const {
     return linears[static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(linear))];
@@ -70,7 +78,7 @@ struct MemoryParts {
 struct ParameterBuffers {
   float* a = nullptr;      // [m, r]
   float* b = nullptr;      // [r, n]
-  float* theta = nullptr;  // [scaleCount] the trained number: s, or log s
+  float* theta = nullptr;  // [scaleCount] the trained number: s, or log s; null where scales are kept
   float* zero = nullptr;   // [scaleCount] the unrounded zero point, where it is learned
 };
 
@@ -79,7 +87,7 @@ struct LinearBuffers {
   float* scale0 = nullptr;
   float* zero0 = nullptr;  // asymmetric only
   ParameterBuffers value;
-  float* scale = nullptr;     // [scaleCount] linear domain, floored
+  float* scale = nullptr;     // [scaleCount] linear domain, floored; scale0 where scales are kept
   float* zero = nullptr;      // [scaleCount] integer zero points, asymmetric only
   float* rowScale = nullptr;  // [m]; null for groups
   ParameterBuffers gradient;  // theta null unless learned
@@ -154,9 +162,12 @@ struct WorkspaceBuffers {
 };
 
 int64_t layoutQuantizedWeights(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
+/// After layoutQuantizedWeights: kept scales are those of the range search.
 int64_t layoutParameters(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
 int64_t layoutGradients(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
 int64_t layoutOptimizer(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
+/// Moments and scales of the range search in host memory.
+int64_t layoutHost(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
 int64_t layoutEmbeddings(const EngineShape& shape, Layout& layout, EmbeddingBuffers& out);
 int64_t layoutActivations(const EngineShape& shape, Layout& layout, ActivationBuffers& out);
 /// `scratchBytes`: what the backend's operations need for this shape (Backend::scratchBytes).

@@ -223,6 +223,81 @@ void asymmetricWeights() {
   expect(message.find("asymmetric") != std::string::npos, "named: " + message);
 }
 
+/// Trained A and B after three steps without gradient clipping, whose norm counts the gradients of scales too.
+std::vector<std::vector<float>> trainedLowRank(Engine& engine, const RandomTokens& tokens) {
+  OptimizerSettings settings = optimizer;
+  settings.scaleLearningRate = 0;
+  settings.gradientClip.reset();
+  for (int step = 0; step < 3; ++step) engine.trainStep(tokens.batch(), settings);
+  std::vector<std::vector<float>> values;
+  for (const ParameterInfo& p : engine.parameters()) {
+    if (p.kind == ParameterKind::A || p.kind == ParameterKind::B) {
+      values.push_back(engine.readState(p.linear, p.kind, StateKind::Value));
+    }
+  }
+  return values;
+}
+
+/// Scales that are not learned are held once; where moments lie on the host, scales that no step reads do too. Neither
+/// changes a bit.
+void scalesHeldOnce() {
+  const ModelShape model = smallModel();
+  const RandomCheckpoint weights(model);
+  const RandomTokens four = tokensOf(4, model);
+  for (const int64_t group : {int64_t{0}, int64_t{-1}, int64_t{4}}) {
+    QuantSpec spec;
+    spec.rank = 4;
+    spec.alpha = 4;
+    spec.granularity = group == 0 ? Granularity::Tensor : group < 0 ? Granularity::Channel : Granularity::Group;
+    spec.groupSize = group > 0 ? group : 0;
+    spec.scaleFormat = group < 0 ? ScaleFormat::BF16 : ScaleFormat::F32;
+    context = "kept scales, group " + std::to_string(group);
+    const EngineConfig learned = configure(weights, model, spec);
+    EngineConfig onHost = learned;
+    onHost.shape.optimizerOnHost = true;
+    EngineConfig kept = learned;
+    for (auto& linear : kept.shape.linears) linear->learnScales = false;
+
+    Engine engine = open(learned);
+    engine.load({}, {});
+    Engine host = open(onHost);
+    host.load({}, {});
+    Engine once = open(kept);
+    once.load({}, {});
+    const auto expected = trainedLowRank(engine, four);
+    expect(trainedLowRank(host, four) == expected, "the same bits with moments and first scales on the host");
+    expect(trainedLowRank(once, four) == expected, "the same bits as with a learning rate of 0");
+    constexpr size_t linear = 4;
+    expect(host.initialScales(linear) == engine.initialScales(linear), "first scales on the host");
+    expect(once.scales(linear) == once.initialScales(linear), "the scales of the range search");
+    const MemoryParts& parts = engine.memory();
+    const int64_t scales = parts.quantizedWeights - host.memory().quantizedWeights;
+    expect(scales > 0 && host.memory().optimizer == 0, "moments and scales are not on the device");
+    expectEqual(host.memory().host, parts.optimizer + scales, "bytes on the host");
+    expectEqual(once.memory().parameters, parts.parameters - 2 * scales, "bytes of scales that are kept");
+
+    EngineConfig one = kept;
+    one.shape.linears.assign(one.shape.linears.size(), std::nullopt);
+    one.shape.linears[linear] = kept.shape.linears[linear];
+    Engine single = open(one);
+    single.load({}, {});
+    trainedLowRank(single, four);
+    const double trained = single.evaluate(four.batch(), WeightForm::Trained).lossSum;
+    const MergedFile merged(single, linear);
+    single.attachMerged({{single.linearName(linear), merged.source()}});
+    expectEqual(single.evaluate(four.batch(), WeightForm::Merged).lossSum, trained, "merged loss");
+    expect(single.evaluate(four.batch(), WeightForm::RoundToNearest).lossSum != trained, "round-to-nearest");
+    expectEqual(single.evaluate(four.batch(), WeightForm::Trained).lossSum, trained, "loss after other forms");
+    MergedSource foreign = merged.source();
+    foreign.scalesOffset = 0;
+    expectThrows<Error>(
+        [&] {
+          single.attachMerged({{single.linearName(linear), foreign}});
+        },
+        "scales of other weights");
+  }
+}
+
 void everyFeature() {
   ModelShape model = smallModel();
   model.qkvBias = model.outputBias = model.mlpBias = model.qkNorm = model.tiedEmbeddings = true;
@@ -317,6 +392,7 @@ int main(int argc, char** argv) {
   return run({{"SHA-256 of the standard's examples", digests},
               {"training, evaluation and merging for every storage", everyStorage},
               {"asymmetric weights: training, merging, resuming", asymmetricWeights},
+              {"scales are held once, or on the host", scalesHeldOnce},
               {"biases, norms, windows and float linears", everyFeature},
               {"cancellation from another thread", cancelledFromAnotherThread},
               {"bad input is refused", badInput}},

@@ -134,6 +134,16 @@ export function mergedBytes(linear: QuantizedLinear): number {
   return codes + (scaleCount(linear) * SCALE_BITS + zeroPointCount(linear) * ZERO_POINT_BITS) / 8;
 }
 
+/** Scales that are not learned: those of the range search serve as trained and as current ones too. */
+function keepsScales({ training }: EngineLayout, { learnScales }: LinearQuantization): boolean {
+  return training && !learnScales;
+}
+
+/** Where the optimiser's moments lie on the host, so do those scales of the range search that training has no use for. */
+function scale0OnHost({ training, optimizerState }: EngineLayout, { learnScales }: LinearQuantization): boolean {
+  return training && optimizerState === 'host' && learnScales;
+}
+
 export function memoryParts(plan: EngineLayout): MemoryParts {
   return {
     quantizedWeights: quantizedWeights(plan),
@@ -143,7 +153,7 @@ export function memoryParts(plan: EngineLayout): MemoryParts {
     embeddings: embeddings(plan),
     activations: activations(plan),
     workspace: workspace(plan),
-    host: plan.optimizerState === 'host' ? optimizer(plan) : 0,
+    host: plan.optimizerState === 'host' ? hostBytes(plan) : 0,
   };
 }
 
@@ -156,7 +166,7 @@ function quantizedWeights(plan: EngineLayout): number {
   const sum = new Sum();
   for (const linear of quantizedLinears(plan)) {
     sum.bytes(linear.outputs * packedRowBytes(codeBits(linear.spec), linear.inputs));
-    sum.floats(scaleCount(linear));
+    if (!scale0OnHost(plan, linear.spec)) sum.floats(scaleCount(linear));
     sum.floats(zeroPointCount(linear));
   }
   return sum.highest();
@@ -175,8 +185,9 @@ function trained(sum: Sum, linear: QuantizedLinear, scales: boolean): void {
 function parameters(plan: EngineLayout): number {
   const sum = new Sum();
   for (const linear of quantizedLinears(plan)) {
-    trained(sum, linear, true);
-    sum.floats(scaleCount(linear)); // linear domain, floored
+    const kept = keepsScales(plan, linear.spec);
+    trained(sum, linear, !kept);
+    if (!kept) sum.floats(scaleCount(linear)); // linear domain, floored
     sum.floats(zeroPointCount(linear)); // integers
     if (linear.spec.groupSize <= 0) sum.floats(linear.outputs); // one a row, for the epilogues
   }
@@ -192,6 +203,15 @@ function gradients(plan: EngineLayout): number {
 
 function optimizer(plan: EngineLayout): number {
   return 2 * gradients(plan);
+}
+
+function hostBytes(plan: EngineLayout): number {
+  const sum = new Sum();
+  sum.bytes(optimizer(plan));
+  for (const linear of quantizedLinears(plan)) {
+    if (scale0OnHost(plan, linear.spec)) sum.floats(scaleCount(linear));
+  }
+  return sum.highest();
 }
 
 function embeddings({ shape, compute, sequenceLength, embeddings: place }: EngineLayout): number {

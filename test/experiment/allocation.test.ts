@@ -53,6 +53,7 @@ async function assertAllocated(input: PlanInput): Promise<void> {
     sequenceLength: input.sequenceLength,
     activationCheckpointing: input.activationCheckpointing,
     keptBlocks: input.keptBlocks ?? 1,
+    optimizerState: input.optimizerState ?? 'device',
     seed: 1,
     plan: plan.parts,
   });
@@ -60,7 +61,7 @@ async function assertAllocated(input: PlanInput): Promise<void> {
     assert.deepEqual({ ...engine.memory() }, plan.parts);
     assert.equal(
       Object.values(plan.parts).reduce((a: number, b: number) => a + b, 0),
-      plan.total,
+      plan.total + plan.parts.host,
     );
   } finally {
     await engine.close();
@@ -111,6 +112,9 @@ const cases: Readonly<Record<string, Partial<PlanInput>>> = {
   'one thread': { threads: 1 },
   'one token': { microBatchSize: 1, sequenceLength: 1 },
   'frozen scales': { linears: all(tiny, { ...common, learnScales: false }) },
+  'frozen scales of groups': { linears: all(tiny, { ...common, groupSize: 4, learnScales: false }) },
+  'frozen scales, evaluation only': { training: false, linears: all(tiny, { ...common, learnScales: false }) },
+  'moments and first scales on the host': { optimizerState: 'host', linears: all(tiny, { ...common, groupSize: 4 }) },
   'scales alone': { linears: all(tiny, { ...common, rank: 0 }) },
   'per tensor, integer': { linears: all(tiny, { ...common, groupSize: 0, storage: 'integer', fractionBits: 0 }) },
   'groups of 4': { linears: all(tiny, { ...common, groupSize: 4 }) },

@@ -89,6 +89,7 @@ function plans(): PlanInput[] {
           training: random() < 0.8,
           activationCheckpointing: random() < 0.5 ? 'none' : 'block',
           keptBlocks: pick(1, shape.layers),
+          optimizerState: random() < 0.5 ? 'device' : 'host',
         },
         { rank: pick(0, 8), groupSize: pick(-1, 0), learnScales: random() < 0.7 },
       ),

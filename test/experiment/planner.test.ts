@@ -71,6 +71,34 @@ for (const [name, shape, sets, expected, tolerance] of table) {
   });
 }
 
+test('70B with groups of 128 fits a card of 48 GB (44 GiB) with scales that are kept, or with their state on the host', () => {
+  const onCard = (...sets: string[]): RunPlan =>
+    planRun(
+      experimentWith(
+        'quantization.storage=integer',
+        'quantization.weights.granularity={"group":128}',
+        'training.microBatchSize=1',
+        'memoryLimit=44 GiB',
+        ...sets,
+      ),
+      llama70B,
+      gpu,
+    );
+  const kept = onCard('quantization.learnScales=false');
+  assert.deepEqual([kept.fits, kept.embeddings, kept.optimizerState], [true, 'device', 'device']);
+  const learned = onCard();
+  assert.deepEqual([learned.fits, learned.embeddings, learned.optimizerState], [true, 'host', 'host']);
+  // Scales in two places on the device, with their gradients; s0 and two moments of 535M scales and of A and B on the host.
+  const scales = 4 * 535e6;
+  const lowRank = 4 * 414e6;
+  const near = (bytes: number, expected: number): void => {
+    assert.ok(Math.abs(bytes / expected - 1) < 0.01, String(bytes));
+  };
+  near(learned.memory.parts.parameters, 2 * scales + lowRank);
+  near(learned.memory.parts.host, 3 * scales + 2 * lowRank);
+  near(kept.memory.parts.parameters, lowRank);
+});
+
 test('parts of the 7B table', () => {
   const { parts } = planRun(experimentWith(...w4), llama7B, gpu).memory;
   const near = (bytes: number, expected: number, tolerance: number): void => {
