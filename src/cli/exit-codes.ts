@@ -14,6 +14,8 @@ export const EXIT = {
   interrupted: 130,
   /** Whoever read the output has gone (`| head`). A detached run goes on. */
   brokenPipe: 141,
+  /** SIGTERM. A detached run goes on. */
+  terminated: 143,
 } as const;
 
 export const EXIT_CODE_HELP = `Exit codes:
@@ -23,6 +25,7 @@ export const EXIT_CODE_HELP = `Exit codes:
   3    the run was stopped before its last step
   4    this machine lacks something (lrqat doctor says what)
   130  interrupted by Ctrl-C; the run was stopped and can be resumed
+  143  ended by SIGTERM; a detached run goes on
 `;
 
 /** Codes of errors that the machine is to blame for rather than the input. */

@@ -17,8 +17,9 @@ const SMALL_BAR = 10;
 /** One line of at most `width` columns: what matters most stays when there is little room. */
 export function liveLine(view: LiveView, width: number, bar: (share: number, size: number) => string): string {
   const { lastStep } = view;
-  // Events come as they happen, the status file is written at leisure.
-  const status = { ...view.status, step: Math.max(view.status.step, lastStep?.step ?? 0) };
+  // Events come as they happen, the status file is written at leisure: a step after it ends the phase it tells of.
+  const ahead = lastStep !== null && lastStep.step > view.status.step;
+  const status = ahead ? { ...view.status, step: lastStep.step, phase: null, progress: null } : view.status;
   const training = view.state === 'running' && status.phase === null;
   const counted = status.progress ?? (status.totalSteps > 0 ? { done: status.step, total: status.totalSteps } : null);
   const share = counted !== null && counted.total > 0 ? Math.min(1, counted.done / counted.total) : 0;

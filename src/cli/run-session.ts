@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import path from 'node:path';
 import { messageOf } from '../errors';
 import { spawnTrainer } from '../launch';
-import { describeFailure, isEnded, readResult, readState, recordEnd, RunReader } from '../runs';
+import { describeFailure, isEnded, readResult, readState, recordEnd, RunReader, sendControl } from '../runs';
 import { shortPath, type Context } from './context';
 import { EXIT, exitCodeFor } from './exit-codes';
 import { followRun, lastLogLines, type FollowEnd, type Trainer } from './follow-run';
@@ -18,8 +18,8 @@ export interface SessionOptions {
   readonly detach?: boolean;
 }
 
-/** How the trainer comes to be: a new process, this process, or one that works already. */
-export type Start = 'spawn' | 'attach';
+/** How the trainer comes to be: a new one, one that works already, or one that is paused and is to go on. */
+export type Start = 'spawn' | 'attach' | 'unpause';
 
 /** Runs a trainer and shows what it does.
  *  @returns the exit code */
@@ -35,6 +35,7 @@ export async function runSession(
       await reportEnd(runDirectory, end, options, context);
       return exitCodeOf(end);
     }
+    if (start === 'unpause') await sendControl(runDirectory, 'resume');
     announceDetached(runDirectory, options, context);
     return EXIT.ok;
   }
@@ -46,15 +47,20 @@ export async function runSession(
     view.close();
     if (!foreground)
       messages.line(`\nlrqat ends; ${path.basename(runDirectory)} goes on (lrqat show --follow, lrqat stop)`);
-    process.exit(143);
+    process.exit(EXIT.terminated);
   };
   if (!foreground) process.once('SIGTERM', onTerminate);
   let end: FollowEnd;
   try {
     const reader = new RunReader(runDirectory);
+    // First, so that nothing that comes of this command counts as the past.
     view.begin((await reader.poll()).events);
-    const trainer = start === 'attach' ? null : await startTrainer(runDirectory, foreground);
+    const trainer = start === 'spawn' ? await startTrainer(runDirectory, foreground) : null;
+    if (start === 'unpause') await sendControl(runDirectory, 'resume');
     end = await followRun(reader, view, trainer);
+    await interrupts.settled();
+    // A trainer that had to be killed looks crashed until that is done.
+    if (end.state === 'crashed') end = await readState(runDirectory);
   } finally {
     view.close();
     interrupts.dispose();

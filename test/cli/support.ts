@@ -40,7 +40,11 @@ export function startOnTerminal(args: readonly string[], columns = 100): Running
   return follow(spawn('script', ['-qec', command, '/dev/null'], { env: { ...process.env, TERM: 'xterm-256color' } }));
 }
 
+const alive = new Set<ChildProcess>();
+
 function follow(child: ChildProcess): Running {
+  alive.add(child);
+  child.once('close', () => alive.delete(child));
   let stdout = '';
   let stderr = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
@@ -61,10 +65,11 @@ export function lrqat(args: readonly string[], options: RunOptions = {}): Promis
   return start(args, options).outcome;
 }
 
-/** A folder whose runs' trainers are ended, and which is removed, after the test. */
+/** A folder whose runs' trainers are ended, and which is removed, after the test, with all commands that still run. */
 export function temporaryFolder(context: TestContext): string {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'lrqat-cli-'));
   context.after(async () => {
+    for (const child of alive) child.kill('SIGKILL');
     await endTrainers(path.join(folder, 'runs'));
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   });

@@ -56,6 +56,12 @@ test('the live line names the phase, and a pause', () => {
   const line = liveLine({ state: 'starting', status: loading, lastStep: null }, 80, bar);
   assert.equal(line, '######..................  loading the model 7/28');
   assert.match(liveLine({ state: 'paused', status, lastStep: step }, 100, bar), /paused {2}step 63\/150/);
+  // A step that is newer than the status has ended the phase that the status tells of.
+  const measured = { ...status, step: step.step - 1, phase: 'evaluating: trained', progress: { done: 4, total: 4 } };
+  assert.match(
+    liveLine({ state: 'running', status: measured, lastStep: step }, 100, bar),
+    /^[#.]+ {2}step 63\/150 {2}loss/,
+  );
   const nothing = newStatus('starting', 0, 0);
   assert.match(liveLine({ state: 'starting', status: nothing, lastStep: null }, 80, bar), /starting$/);
 });

@@ -11,9 +11,8 @@ import { isTaskName, TASK_NAMES, TASKS, type TaskName } from '../../trainer/task
 import type { TaskEvaluation } from '../../trainer/tasks/evaluate-tasks';
 import type { Accuracy } from '../../trainer/tasks/score';
 import { runsFolderOf, type Context, type RunsOption } from '../context';
-import { EXIT } from '../exit-codes';
-import { progressLine } from '../progress-line';
 import { renderTable } from '../table';
+import { workHere } from '../work-here';
 
 export interface EvaluateOptions extends RunsOption {
   readonly data?: readonly string[];
@@ -31,17 +30,13 @@ export interface EvaluateOptions extends RunsOption {
 export async function evaluate(target: string, options: EvaluateOptions, context: Context): Promise<number> {
   const subject = subjectOf(target, options, context);
   const tasks = tasksOf(options, context);
-  const interrupt = new AbortController();
-  const onInterrupt = (): void => interrupt.abort();
-  process.once('SIGINT', onInterrupt);
-  const progress = progressLine(context.messages, process.stderr);
-  try {
+  return workHere(context, async ({ signal, progress }) => {
     const common = {
       ...subject,
       ...(options.device === undefined ? {} : { device: options.device }),
       ...(options.form === undefined ? {} : { forms: options.form }),
       ...(options.sequenceLength === undefined ? {} : { sequenceLength: options.sequenceLength }),
-      signal: interrupt.signal,
+      signal,
       onProgress: ({ phase, done, total }: EvaluateProgress) => progress.show(phase, done, total),
     };
     // Only here: no other command needs the engine in its process.
@@ -66,14 +61,7 @@ export async function evaluate(target: string, options: EvaluateOptions, context
       progress.close();
       report(evaluation, options, context);
     }
-    return EXIT.ok;
-  } catch (error) {
-    if (interrupt.signal.aborted) return EXIT.interrupted;
-    throw error;
-  } finally {
-    progress.close();
-    process.off('SIGINT', onInterrupt);
-  }
+  });
 }
 
 /** A run where one is meant, else a model: a folder with a config.json, or the id of a cached one. */

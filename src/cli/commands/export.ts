@@ -7,9 +7,8 @@ import type { Exported, FormatOffer } from '../../trainer/export/export-run';
 import type { ExportFormat } from '../../trainer/export/formats';
 import { describeChange, type PerplexityChange } from '../../trainer/export/perplexity-change';
 import { runsFolderOf, shortPath, type Context, type RunsOption } from '../context';
-import { EXIT } from '../exit-codes';
-import { progressLine } from '../progress-line';
 import { renderTable } from '../table';
+import { workHere } from '../work-here';
 
 export interface ExportCommandOptions extends RunsOption {
   readonly format?: ExportFormat;
@@ -50,25 +49,15 @@ export async function exportCommand(run: string, options: ExportCommandOptions, 
   if (only && (format === undefined || out !== undefined)) {
     throw new UserError('NoFormat', '--measure-only writes nothing: it takes --format and no --out');
   }
-  const interrupt = new AbortController();
-  const onInterrupt = (): void => interrupt.abort();
-  process.on('SIGINT', onInterrupt);
-  process.on('SIGTERM', onInterrupt);
-  const bar = progressLine(context.messages, process.stderr);
-  const onProgress = json
-    ? throttled((phase, done, total) => context.output.line(JSON.stringify({ type: 'progress', phase, done, total })))
-    : (phase: string, done: number, total: number) => bar.show(phase, done, total);
-  const common = {
-    run: directory,
-    signal: interrupt.signal,
-    onProgress,
-    ...(checkpoint === undefined ? {} : { checkpoint }),
-  };
-  try {
+  return workHere(context, async ({ signal, progress }) => {
+    const onProgress = json
+      ? throttled((phase, done, total) => context.output.line(JSON.stringify({ type: 'progress', phase, done, total })))
+      : (phase: string, done: number, total: number) => progress.show(phase, done, total);
+    const common = { run: directory, signal, onProgress, ...(checkpoint === undefined ? {} : { checkpoint }) };
     // Only here: no other command needs the formats in its process.
     const { exportRun, measureOnly, offerFormats } = await import('../../trainer/export/export-run');
     const onMeasured = (change: PerplexityChange): void => {
-      bar.close();
+      progress.close();
       if (json) context.output.line(JSON.stringify({ type: 'measured', ...change }));
       else context.output.line(measuredLine(change));
     };
@@ -78,42 +67,31 @@ export async function exportCommand(run: string, options: ExportCommandOptions, 
     };
     if (only && format !== undefined) {
       const change = await measureOnly({ ...common, ...form, format, onMeasured });
-      bar.close();
-      if (change === null) {
-        if (json) context.output.line(JSON.stringify({ type: 'exact' }));
-        else context.output.line('exact: perplexity cannot change');
-      }
-      return EXIT.ok;
-    }
-    if (format === undefined || out === undefined) {
+      progress.close();
+      if (change !== null) return;
+      if (json) context.output.line(JSON.stringify({ type: 'exact' }));
+      else context.output.line('exact: perplexity cannot change');
+    } else if (format === undefined || out === undefined) {
       const offers = await offerFormats(common);
-      bar.close();
+      progress.close();
       if (json) context.output.line(JSON.stringify({ type: 'formats', formats: offers }));
       else showOffers(offers, context);
-      return EXIT.ok;
+    } else {
+      const exported = await exportRun({
+        ...common,
+        format,
+        out: path.resolve(context.folder, out),
+        measure,
+        onMeasured,
+        ...form,
+        ...(force === undefined ? {} : { force }),
+        ...(maxShardSize === undefined ? {} : { shardBytes: maxShardSize }),
+      });
+      progress.close();
+      if (json) context.output.line(JSON.stringify({ type: 'exported', ...exported }));
+      else showExported(exported, context);
     }
-    const exported = await exportRun({
-      ...common,
-      format,
-      out: path.resolve(context.folder, out),
-      measure,
-      onMeasured,
-      ...form,
-      ...(force === undefined ? {} : { force }),
-      ...(maxShardSize === undefined ? {} : { shardBytes: maxShardSize }),
-    });
-    bar.close();
-    if (json) context.output.line(JSON.stringify({ type: 'exported', ...exported }));
-    else showExported(exported, context);
-    return EXIT.ok;
-  } catch (error) {
-    if (interrupt.signal.aborted) return EXIT.interrupted;
-    throw error;
-  } finally {
-    bar.close();
-    process.off('SIGINT', onInterrupt);
-    process.off('SIGTERM', onInterrupt);
-  }
+  });
 }
 
 function measuredLine(change: PerplexityChange): string {

@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { UserError } from '../../errors';
 import { findNative, findTrainer } from '../../launch';
-import { findRun, latestComplete, prepareRestart, readResult, readState, sendControl } from '../../runs';
+import { findRun, latestComplete, prepareRestart, readResult, readState } from '../../runs';
 import { runsFolderOf, type Context, type RunsOption } from '../context';
 import { EXIT } from '../exit-codes';
 import { resultReport } from '../report';
@@ -34,9 +34,8 @@ export async function resume(name: string, options: ResumeOptions, context: Cont
       start = 'attach';
       break;
     case 'paused':
-      await sendControl(directory, 'resume');
       say(`${title} goes on from step ${String(status.step)}`);
-      start = 'attach';
+      start = 'unpause';
       break;
     case 'queued':
     case 'stopped':

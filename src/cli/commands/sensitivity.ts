@@ -16,12 +16,11 @@ import { nodeFileSystem, writeFileAtomic } from '../../formats';
 import { runsFolderFor } from '../../runs';
 import type { Sensitivity, SensitivityOptions } from '../../trainer/sensitivity';
 import { shortPath, type Context } from '../context';
-import { EXIT } from '../exit-codes';
 import { readExperiment, requireExperiment } from '../experiment-input';
-import { progressLine } from '../progress-line';
 import { renderTable } from '../table';
 import { heatRows } from '../sensitivity-table';
 import type { Terminal } from '../terminal';
+import { workHere } from '../work-here';
 
 export interface SensitivityCommandOptions {
   readonly set: readonly string[];
@@ -53,17 +52,13 @@ export async function sensitivity(file: string, options: SensitivityCommandOptio
     });
   }
   await requireBudget(options, experiment, input.world);
-  const interrupt = new AbortController();
-  const onInterrupt = (): void => interrupt.abort();
-  process.once('SIGINT', onInterrupt);
-  const progress = progressLine(context.messages, process.stderr);
-  try {
+  return workHere(context, async ({ signal, progress }) => {
     const measured: SensitivityOptions = {
       experiment,
       ...(options.data === undefined ? {} : { data: options.data.map((name) => path.resolve(context.folder, name)) }),
       ...(options.device === undefined ? {} : { device: options.device }),
       maxBatches: options.batches,
-      signal: interrupt.signal,
+      signal,
       onProgress: ({ phase, done, total }) => progress.show(phase, done, total),
     };
     // Only here: few other commands need the engine in their process.
@@ -84,14 +79,7 @@ export async function sensitivity(file: string, options: SensitivityCommandOptio
       await write(target, input.text, suggestion, experiment);
       if (options.json !== true) context.output.line(`written: ${shortPath(context, target)}`);
     }
-    return EXIT.ok;
-  } catch (error) {
-    if (interrupt.signal.aborted) return EXIT.interrupted;
-    throw error;
-  } finally {
-    progress.close();
-    process.off('SIGINT', onInterrupt);
-  }
+  });
 }
 
 /** @throws UserError before anything is measured */
