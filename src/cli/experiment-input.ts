@@ -7,11 +7,13 @@ import {
   applyOverrides,
   countProblems,
   formatProblems,
+  inFileOrder,
   parseExperiment,
-  resolvePaths,
+  runsToCheck,
   validateRuns,
   type Experiment,
   type Problem,
+  type RunToCheck,
   type SweepRun,
   type World,
 } from '../experiment';
@@ -48,27 +50,27 @@ export async function readExperiment(
   const file = path.resolve(context.folder, name);
   const text = applyOverrides(await readText(file, name), sets);
   const parsed = parseExperiment(text, name);
-  if (parsed.experiment === undefined) return { file, text, problems: parsed.problems };
-  const resolved = (experiment: Experiment): Experiment =>
-    resolvePaths(experiment, file, { workspaceFolder: context.folder }, existsSync);
-  const experiment = resolved(parsed.experiment);
-  const sweep = parsed.sweep?.map((run) => ({ ...run, experiment: resolved(run.experiment) }));
-  const runs = sweep ?? [{ name: experiment.name, values: {}, redirects: [], experiment }];
+  const source = { text, file: name };
+  const variables = { workspaceFolder: context.folder };
+  const { runs, problems: unknown } = runsToCheck(parsed, source, file, variables, existsSync);
+  const [first] = runs;
+  if (first === undefined) return { file, text, problems: parsed.problems };
+  const { experiment } = first;
   const world = await worldFor(file, runsFolder, experiment.device);
   const found: Problem[] = [];
   for (const device of new Set(runs.map((run) => run.experiment.device))) {
     const theirs = runs.filter((run) => run.experiment.device === device);
     const place = device === experiment.device ? world : await worldFor(file, runsFolder, device);
-    found.push(...(await checkRuns(theirs, place, { text, file: name }, checks)));
+    found.push(...(await checkRuns(theirs, place, source, checks)));
   }
-  const problems = [...parsed.problems, ...found];
+  const problems = inFileOrder([...parsed.problems, ...unknown, ...found]);
   return problems.some(({ severity }) => severity === 'error')
     ? { file, text, problems, world }
-    : { file, text, experiment, ...(sweep === undefined ? {} : { sweep }), problems, world };
+    : { file, text, experiment, ...(parsed.sweep === undefined ? {} : { sweep: runs }), problems, world };
 }
 
 function checkRuns(
-  runs: readonly SweepRun[],
+  runs: readonly RunToCheck[],
   world: World,
   source: { readonly text: string; readonly file: string },
   checks: Checks,

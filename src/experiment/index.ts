@@ -3,12 +3,12 @@
 export { ExperimentSchema, LayerOverrideSchema } from './schema';
 export type { Experiment, ExperimentInput, Granularity, LayerOverride } from './schema';
 export type { Fix, KeyPath, Problem, SourceRange, TextEdit } from './problem';
-export { parseExperiment, nameOf, type ParsedExperiment, type SweepRun } from './parse';
+export { inFileOrder, parseExperiment, nameOf, type ParsedExperiment, type SweepRun } from './parse';
 export { formatProblems, countProblems } from './format-problems';
 export { applyOverrides } from './overrides';
 export { planRuns, type SweepPlan, type SweepRunPlan } from './sweep-plan';
 export { MAX_SWEEP_RUNS } from './sweep';
-export { resolvePaths, isHubId, type PathVariables } from './paths';
+export { resolvePaths, runsToCheck, isHubId, type PathVariables, type RunToCheck } from './paths';
 export { resolveLinears, matchesGlob } from './linears';
 export { memoryLimitBytes } from './memory-limit';
 export { usableMemory } from './usable-memory';

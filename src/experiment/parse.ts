@@ -6,7 +6,8 @@ import { hasZeroPoints } from './linears';
 import { pathText, type Fix, type Problem } from './problem';
 import { rules, type Finding } from './rules';
 import { ExperimentSchema, type Experiment } from './schema';
-import { schemaProblems } from './schema-problems';
+import { schemaProblems, type SchemaFindings, type WrongKey } from './schema-problems';
+import { soundPart, touches, type SoundPart } from './sound-part';
 import { combinations, withCombination, type Combination, type SweepAxis } from './sweep';
 import { mergeProblems, readSweep } from './sweep-problems';
 import { duplicateKeys, syntaxProblems } from './syntax-problems';
@@ -16,6 +17,8 @@ export interface ParsedExperiment {
   readonly experiment?: Experiment;
   /** Present beside `experiment` when the file stands for several runs: all of them, in order. */
   readonly sweep?: readonly SweepRun[];
+  /** Present when keys or values are wrong and the rest can be checked further; never of a sweep. */
+  readonly sound?: SoundPart;
   /** In the order of the file. */
   readonly problems: Problem[];
 }
@@ -36,7 +39,8 @@ export function parseExperiment(text: string, file: string): ParsedExperiment {
   }
   const written = valueOf(document.root) as Record<string, unknown>;
   delete written['$schema']; // editors' way to name the schema; not part of the experiment
-  const sweep = 'sweep' in written ? readSweep(document, written['sweep']) : { axes: [], problems: [] };
+  const swept = 'sweep' in written;
+  const sweep = swept ? readSweep(document, written['sweep']) : { axes: [], problems: [] };
   delete written['sweep'];
   const all = combinations(sweep.axes);
   const duplicates = duplicateKeys(document);
@@ -53,13 +57,20 @@ export function parseExperiment(text: string, file: string): ParsedExperiment {
   }));
   const problems = inFileOrder([...syntax, ...duplicates, ...sweep.problems, ...structural, ...mergeProblems(ruled)]);
   const [first] = runs;
-  if (first === undefined || problems.some(({ severity }) => severity === 'error')) return { problems };
+  if (first === undefined || problems.some(isError)) {
+    const sound = swept || syntax.length > 0 ? undefined : soundPart(written, found.wrong);
+    if (sound === undefined) return { problems };
+    const broken = [...sound.broken, ...ruled.flatMap((run) => run.problems.filter(isError).map(({ path }) => path))];
+    return { sound: { ...sound, experiment: onDevice(sound.experiment), broken }, problems };
+  }
   if (sweep.axes.length === 0) {
     return { experiment: { ...onDevice(first.experiment), name: first.experiment.name || nameOf(file) }, problems };
   }
   const named = runs.map((run) => ({ ...run, experiment: { ...onDevice(run.experiment), name: nameInSweep(run) } }));
   return { experiment: named[0]?.experiment ?? first.experiment, sweep: named, problems };
 }
+
+const isError = ({ severity }: Problem): boolean => severity === 'error';
 
 /** "auto" means the CPU where nothing else computes what the experiment asks for. */
 function onDevice(experiment: Experiment): Experiment {
@@ -79,7 +90,7 @@ function valueProblems(
   document: ExperimentDocument,
   written: Record<string, unknown>,
   axes: readonly SweepAxis[],
-): { readonly problems: readonly Problem[]; readonly broken: readonly string[] } {
+): SchemaFindings {
   const first = axes.map(({ values }) => values.slice(0, 1));
   const variants = [
     first,
@@ -87,6 +98,7 @@ function valueProblems(
   ];
   const problems = new Map<string, Problem>();
   const broken = new Set<string>();
+  const wrong: WrongKey[] = [];
   for (const variant of variants) {
     // Places are those of the whole lists, whatever is tried of them.
     const redirects = axes.map(({ key, path, values }, axis) => ({
@@ -99,8 +111,9 @@ function valueProblems(
       problems.set(JSON.stringify([problem.line, problem.column, problem.message]), problem);
     }
     for (const path of found.broken) broken.add(path);
+    wrong.push(...found.wrong);
   }
-  return { problems: [...problems.values()], broken: [...broken] };
+  return { problems: [...problems.values()], wrong, broken: [...broken] };
 }
 
 function tooDeep(document: ExperimentDocument, line: number): Problem {
@@ -147,17 +160,11 @@ export function nameOf(file: string): string {
 }
 
 function ruleProblems(document: ExperimentDocument, experiment: Experiment, broken: readonly string[]): Problem[] {
-  const touches = (key: string): boolean =>
-    broken.some((path) => path === key || startsInside(path, key) || startsInside(key, path));
   return rules
-    .filter(({ reads }) => !reads.some(touches))
+    .filter(({ reads }) => !reads.some((key) => touches(broken, key)))
     .flatMap((rule) => [...rule.check(experiment)])
     .filter(({ onlyWhenWritten, path }) => onlyWhenWritten !== true || document.node(path) !== undefined)
     .map((finding) => locate(document, finding));
-}
-
-function startsInside(path: string, section: string): boolean {
-  return path.startsWith(`${section}.`) || path.startsWith(`${section}[`);
 }
 
 /** Gives a finding its place in the file and its replacements the form of fixes. */

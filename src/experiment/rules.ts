@@ -14,6 +14,8 @@ export interface Finding {
   readonly hint?: string;
   readonly severity?: 'error' | 'warning';
   readonly value?: unknown;
+  /** Key paths it depends on beside its own. */
+  readonly reads?: readonly string[];
   /** Say it only of a value that is in the file, not of a default. */
   readonly onlyWhenWritten?: boolean;
   /** Values that would make it right, best first; offered as fixes. */

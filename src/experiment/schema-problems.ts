@@ -10,8 +10,16 @@ import { nearest } from './nearest';
 import { pathText, type Fix, type KeyPath, type PathSegment, type Problem } from './problem';
 import { ExperimentSchema } from './schema';
 
+/** A key that does not belong into its section, or whose value is wrong. */
+export interface WrongKey {
+  readonly path: KeyPath;
+  /** The key that was meant, where it is only misspelt. */
+  readonly meant?: KeyPath;
+}
+
 export interface SchemaFindings {
   readonly problems: readonly Problem[];
+  readonly wrong: readonly WrongKey[];
   /** Every key path that is not as the schema says, also those not worth a message of their own. */
   readonly broken: readonly string[];
 }
@@ -21,23 +29,27 @@ export function schemaProblems(document: ExperimentDocument, value: unknown): Sc
   const problems = new Map<string, Problem>();
   const misspelt = new Set<string>();
   const missing: Problem[] = [];
+  const wrong: WrongKey[] = [];
   for (const error of Errors(ExperimentSchema, value)) {
     const path = pathOf(error.path, value);
     const text = pathText(path);
     if (error.type === ValueErrorType.ObjectAdditionalProperties) {
-      const meant = unknownKey(document, path, error.schema);
-      problems.set(text, meant.problem);
-      if (meant.nearest !== undefined) misspelt.add(meant.nearest);
+      const { problem, nearest: meant } = unknownKey(document, path, error.schema);
+      problems.set(text, problem);
+      wrong.push(meant === undefined ? { path } : { path, meant });
+      if (meant !== undefined) misspelt.add(pathText(meant));
     } else if (error.type === ValueErrorType.ObjectRequiredProperty) {
       missing.push(missingKey(document, path, error.schema));
     } else if (!problems.has(text) && document.node(path)) {
       problems.set(text, wrongValue(document, path, error));
+      wrong.push({ path });
     }
   }
   const absent = missing.filter(({ path }) => !misspelt.has(path) && !coveredBy(path, problems));
   return {
     problems: [...problems.values(), ...uniqueByPath(absent)],
-    broken: [...problems.keys(), ...missing.map(({ path }) => path)],
+    wrong,
+    broken: [...problems.keys(), ...missing.map(({ path }) => path), ...misspelt],
   };
 }
 
@@ -51,7 +63,7 @@ function uniqueByPath(problems: readonly Problem[]): Problem[] {
 }
 
 /** TypeBox speaks JSON pointers; numbers that index arrays become numbers again. */
-function pathOf(pointer: string, value: unknown): PathSegment[] {
+export function pathOf(pointer: string, value: unknown): PathSegment[] {
   const path: PathSegment[] = [];
   let here: unknown = value;
   for (const raw of pointer.split('/').slice(1)) {
@@ -66,7 +78,7 @@ function unknownKey(
   document: ExperimentDocument,
   path: KeyPath,
   schema: TSchema,
-): { problem: Problem; nearest: string | undefined } {
+): { problem: Problem; nearest: KeyPath | undefined } {
   const key = String(path.at(-1));
   const parent = path.slice(0, -1);
   // "sweep" is a key of the file, not of the experiments that it stands for.
@@ -94,7 +106,7 @@ function unknownKey(
   }
   if (node) fixes.push({ title: `Remove "${key}"`, edits: document.remove(path) });
   return {
-    nearest: meant === undefined ? undefined : pathText([...parent, meant]),
+    nearest: meant === undefined ? undefined : [...parent, meant],
     problem: {
       file: document.file,
       path: pathText(path),

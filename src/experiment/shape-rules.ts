@@ -155,6 +155,7 @@ function* ranks(experiment: Experiment, quantized: readonly QuantizedLinear[]): 
     const rank = linears[0]?.spec.rank ?? 0;
     yield {
       path,
+      reads: ['quantization.method'],
       value: rank,
       message: `${pathText(path)}: ${String(rank)} is above the smaller side of ${describe(linears, ({ outputs, inputs }) => `${String(outputs)} × ${String(inputs)}`)}; use at most ${String(limit)}`,
       replacements: [limit],
@@ -169,6 +170,7 @@ function* widths(experiment: Experiment, quantized: readonly QuantizedLinear[]):
     const { bits, fractionBits } = linears[0]?.spec ?? { bits: 0, fractionBits: 0 };
     yield {
       path,
+      reads: ['quantization'],
       value: fractionBits,
       message: `${pathText(path)}: ${String(fractionBits)} with ${String(bits)} bits makes ${String(bits + fractionBits)} bits a weight for ${describe(linears, ({ spec }) => `${String(spec.bits)} bits`)}, fixed-point storage has room for 8; use null`,
       replacements: [null],

@@ -9,12 +9,14 @@ import { planDisk } from './disk';
 import { ExperimentDocument, type Redirect } from './document';
 import { estimate, type Suggestion } from './estimate';
 import { formatBytes } from './format-numbers';
-import { inFileOrder, locate, type SweepRun } from './parse';
+import { inFileOrder, locate } from './parse';
+import type { RunToCheck } from './paths';
 import type { Machine } from './planner';
-import type { KeyPath, Problem } from './problem';
+import { pathText, type KeyPath, type Problem } from './problem';
 import type { Finding } from './rules';
 import type { Experiment } from './schema';
 import { shapeFindings } from './shape-rules';
+import { touches } from './sound-part';
 import { mergeProblems } from './sweep-problems';
 
 export interface WorldModel {
@@ -56,6 +58,8 @@ export interface ExperimentSource {
   readonly file: string;
   /** Values that stand elsewhere than their keys: of one run of a sweep. */
   readonly redirects?: readonly Redirect[];
+  /** Of an experiment that is only the sound part of its file: paths with an error, see {@link SoundPart}. */
+  readonly broken?: readonly string[];
 }
 
 /**
@@ -63,14 +67,14 @@ export interface ExperimentSource {
  * are looked at once, however many runs use them.
  */
 export async function validateRuns(
-  runs: readonly Pick<SweepRun, 'name' | 'redirects' | 'experiment'>[],
+  runs: readonly Pick<RunToCheck, 'name' | 'redirects' | 'experiment' | 'broken'>[],
   world: World,
-  source: Omit<ExperimentSource, 'redirects'>,
+  source: Pick<ExperimentSource, 'text' | 'file'>,
 ): Promise<Problem[]> {
   const known = looksOnce(world);
   const found: { name: string; problems: Problem[] }[] = [];
-  for (const { name, redirects, experiment } of runs) {
-    found.push({ name, problems: await validateAgainstWorld(experiment, known, { ...source, redirects }) });
+  for (const { name, redirects, experiment, broken } of runs) {
+    found.push({ name, problems: await validateAgainstWorld(experiment, known, { ...source, redirects, broken }) });
   }
   return inFileOrder(mergeProblems(found));
 }
@@ -104,20 +108,23 @@ export async function validateAgainstWorld(
   world: World,
   source: ExperimentSource = { text: '', file: '' },
 ): Promise<Problem[]> {
-  const document = new ExperimentDocument(source.text, source.file, source.redirects);
+  const { text, file, redirects, broken = [] } = source;
+  const document = new ExperimentDocument(text, file, redirects);
   const findings = [...deviceFindings(experiment, world)];
   const model = await attempt(() => world.openModel(experiment.model.path), ['model', 'path'], 'model.path', findings);
-  const shapeProblems = model ? shapeFindings(experiment, model.shape) : [];
+  const told = ({ path, reads = [] }: Finding): boolean =>
+    ![pathText(path), ...reads].some((key) => touches(broken, key));
+  const shapeProblems = model ? shapeFindings(experiment, model.shape).filter(told) : [];
   findings.push(...shapeProblems);
   findings.push(...(await textFindings(experiment, world, model, document)));
   if (model) {
     findings.push(...(await vocabularyFindings(model, world)));
-    // Sizes of an experiment that the model does not allow would say nothing.
-    if (!shapeProblems.some(({ severity = 'error' }) => severity === 'error')) {
+    // Sizes of an experiment that the model does not allow, or of a part of one, would say nothing.
+    if (broken.length === 0 && !shapeProblems.some(({ severity = 'error' }) => severity === 'error')) {
       findings.push(...(await resourceFindings(experiment, model.shape, world)));
     }
   }
-  return inFileOrder(findings.map((finding) => placed(document, finding)));
+  return inFileOrder(findings.filter(told).map((finding) => placed(document, finding)));
 }
 
 /** A finding with ready-made fixes beside the replacements of its own value. */
@@ -146,6 +153,7 @@ async function attempt<T>(
   path: KeyPath,
   key: string,
   findings: WorldFinding[],
+  reads: readonly string[] = [],
 ): Promise<T | undefined> {
   try {
     return await action();
@@ -153,6 +161,7 @@ async function attempt<T>(
     if (!(error instanceof UserError) && !isSystemError(error)) throw error;
     findings.push({
       path,
+      reads,
       message: `${key}: ${messageOf(error)}`,
       ...(error instanceof UserError && error.hint !== undefined ? { hint: error.hint } : {}),
     });
@@ -191,14 +200,16 @@ interface Corpus {
   readonly key: string;
   readonly files: readonly string[];
   readonly sequenceLength: number;
+  /** Where that length stands. */
+  readonly lengthKey: string;
   readonly kind: TextRequest['kind'];
 }
 
 function corpora({ data, evaluation }: Experiment): Corpus[] {
-  const { sequenceLength } = data;
+  const common = { sequenceLength: data.sequenceLength, lengthKey: 'data.sequenceLength', kind: 'text' } as const;
   const list: Corpus[] = [
-    { path: ['data', 'train'], key: 'data.train', files: data.train, sequenceLength, kind: 'text' },
-    { path: ['data', 'validation'], key: 'data.validation', files: data.validation, sequenceLength, kind: 'text' },
+    { path: ['data', 'train'], key: 'data.train', files: data.train, ...common },
+    { path: ['data', 'validation'], key: 'data.validation', files: data.validation, ...common },
   ];
   if (evaluation.kinds.includes('wikitext')) {
     list.push({
@@ -206,6 +217,7 @@ function corpora({ data, evaluation }: Experiment): Corpus[] {
       key: 'evaluation.wikitext.files',
       files: evaluation.wikitext.files,
       sequenceLength: evaluation.wikitext.sequenceLength,
+      lengthKey: 'evaluation.wikitext.sequenceLength',
       kind: 'wikitext',
     });
   }
@@ -240,10 +252,13 @@ async function textFindings(
     const joined = corpus.kind === 'wikitext' ? 'join' : packing;
     const request = { files: corpus.files, field, packing: joined, kind: corpus.kind, model } as const;
     const enough = corpus.sequenceLength;
-    const tokens = await attempt(() => world.countTokens(request, enough), corpus.path, corpus.key, findings);
+    const count = (): Promise<number> => world.countTokens(request, enough);
+    const reads = ['data.field', 'data.packing', corpus.lengthKey];
+    const tokens = await attempt(count, corpus.path, corpus.key, findings, reads);
     if (tokens === undefined || tokens >= enough) continue;
     findings.push({
       path: corpus.path,
+      reads,
       message: `${corpus.key}: the text has ${String(tokens)} tokens, not enough for one sequence of ${String(enough)}; add text${tokens >= 2 ? ` or use sequences of at most ${String(tokens)}` : ''}`,
     });
   }

@@ -9,9 +9,10 @@ import test, { after } from 'node:test';
 import {
   applyOverrides,
   formatProblems,
+  inFileOrder,
   parseExperiment,
-  resolvePaths,
-  validateAgainstWorld,
+  runsToCheck,
+  validateRuns,
   type Problem,
   type World,
 } from '../../src/experiment';
@@ -50,10 +51,13 @@ const text = `{
 }
 `;
 
+/** As command line and editor ask. */
 async function problemsOf(source: string, world: World = real): Promise<Problem[]> {
-  const { experiment, problems } = parseExperiment(source, file);
-  assert.ok(experiment, problems.map(({ message }) => message).join('\n'));
-  return validateAgainstWorld(resolvePaths(experiment, file), world, { text: source, file });
+  const parsed = parseExperiment(source, file);
+  const { runs, problems } = runsToCheck(parsed, { text: source, file }, file, {}, () => false);
+  assert.equal(runs.length, 1);
+  const found = await validateRuns(runs, world, { text: source, file });
+  return inFileOrder([...parsed.problems, ...problems, ...found]);
 }
 
 /** The sample's model with a change to its folder. */
@@ -77,6 +81,8 @@ function written(name: string, contents: string | Uint8Array): string {
 
 interface Case {
   readonly sets: () => readonly string[];
+  /** A change to the text that --set would refuse. */
+  readonly edit?: (source: string) => string;
   readonly world?: Partial<World>;
 }
 
@@ -178,15 +184,33 @@ const cases: Readonly<Record<string, Case>> = {
   'several-at-once': {
     sets: () => ['device=cuda', 'quantization.lowRank.rank=500', 'data.train=["nope.txt"]', 'data.sequenceLength=9000'],
   },
+  // Of the file alone and of model, texts and machine in one go; what depends on a wrong value is not told.
+  'everything-at-once': {
+    sets: () => [
+      'data.train=["nope.txt"]',
+      'quantization.weights.granularity={"group":100}',
+      'quantization.lowRank.rank=500',
+      'training.microBatchSize=5',
+      'device=cuda',
+      'memoryLimit=10 MiB',
+    ],
+    edit: (source) =>
+      source.replace('"sequenceLength": 256', '"sequenceLength": "many"').replace('"bits": 2', '"bits": 9'),
+  },
+  'misspelt-key-with-a-wrong-value': {
+    sets: () => ['quantization.lowRank.rank=500', 'data.sequenceLength=9000'],
+    edit: (source) => source.replace('"rank"', '"rnk"').replace('"sequenceLength"', '"sequenceLenght"'),
+  },
+  'unknown-variable': { sets: () => ['model.path=${nowhere}/model', 'data.train=["nope.txt"]'] },
 };
 
 function anonymous(output: string): string {
   return output.replaceAll(folder, '<folder>').replaceAll(sample, '<sample>').replaceAll(process.cwd(), '<root>');
 }
 
-for (const [name, { sets, world }] of Object.entries(cases)) {
+for (const [name, { sets, edit = (source: string) => source, world }] of Object.entries(cases)) {
   test(`what is said about ${name}`, async () => {
-    const source = applyOverrides(text, sets());
+    const source = edit(applyOverrides(text, sets()));
     const problems = await problemsOf(source, { ...real, ...world });
     const fixes = problems.flatMap(({ path: key, fixes: list = [] }) => list.map(({ title }) => `${key}: ${title}`));
     const lines = [
@@ -199,11 +223,10 @@ for (const [name, { sets, world }] of Object.entries(cases)) {
   });
 
   test(`fixes for ${name} remove their problem`, async () => {
-    const source = applyOverrides(text, sets());
+    const source = edit(applyOverrides(text, sets()));
     for (const problem of await problemsOf(source, { ...real, ...world })) {
       for (const fix of problem.fixes ?? []) {
         const fixed = applyTextEdits(source, fix.edits);
-        if (parseExperiment(fixed, file).experiment === undefined) continue;
         const left = await problemsOf(fixed, { ...real, ...world });
         assert.ok(!left.some(({ message }) => message === problem.message), `${fix.title}: ${problem.message}`);
       }

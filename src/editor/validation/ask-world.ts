@@ -8,10 +8,11 @@ import {
   estimate,
   guessedCalibration,
   guessedGpuCalibration,
+  inFileOrder,
   parseExperiment,
   planRun,
   planRuns,
-  resolvePaths,
+  runsToCheck,
   scaledCalibration,
   validateRuns,
   type Calibration,
@@ -39,35 +40,23 @@ const NO_ESTIMATE: Sizes = { estimate: null, facts: null, toMeasure: null };
 export async function askWorld(question: WorldQuestion, now: () => number = Date.now): Promise<WorldAnswer> {
   const { id, file, text, workspaceFolder } = question;
   const parsed = parseExperiment(text, file);
-  if (parsed.experiment === undefined)
-    return { id, problems: parsed.problems, experiment: null, sweep: null, ...NO_ESTIMATE };
+  const source = { text, file };
   const variables = workspaceFolder === null ? {} : { workspaceFolder };
-  let runs: SweepRun[];
-  try {
-    const resolved = (one: Experiment): Experiment => resolvePaths(one, file, variables, existsSync);
-    const written = parsed.sweep ?? [{ name: '', values: {}, redirects: [], experiment: parsed.experiment }];
-    runs = written.map((run) => ({ ...run, experiment: resolved(run.experiment) }));
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    return {
-      id,
-      problems: [...parsed.problems, atStart(file, error)],
-      experiment: null,
-      sweep: null,
-      ...NO_ESTIMATE,
-    };
-  }
-  const experiment = runs[0]?.experiment ?? parsed.experiment;
+  const { runs, problems: unknown } = runsToCheck(parsed, source, file, variables, existsSync);
+  const [first] = runs;
+  if (first === undefined) return { id, problems: parsed.problems, experiment: null, sweep: null, ...NO_ESTIMATE };
+  const { experiment } = first;
   const world = remember(worldOf(question, experiment.device), path.dirname(file), now);
-  const problems = [...parsed.problems];
+  const found: Problem[] = [];
   for (const device of new Set(runs.map((run) => run.experiment.device))) {
     const theirs = runs.filter((run) => run.experiment.device === device);
     const place = device === experiment.device ? world : remember(worldOf(question, device), path.dirname(file), now);
-    problems.push(...(await validateRuns(theirs, place, { text, file })));
+    found.push(...(await validateRuns(theirs, place, source)));
   }
+  const problems = inFileOrder([...parsed.problems, ...unknown, ...found]);
   const hasErrors = problems.some(({ severity }) => severity === 'error');
   const plan = hasErrors || parsed.sweep === undefined ? null : await planOf(runs, world, question);
-  const sizes = await estimateOf(experiment, world, question);
+  const sizes = parsed.experiment === undefined ? NO_ESTIMATE : await estimateOf(experiment, world, question);
   return {
     id,
     problems,
@@ -116,11 +105,6 @@ function worldOf({ file, runsFolder, probe }: WorldQuestion, device: string): Wo
   const { machine, gpuProblem } =
     probe === null ? { machine: thisMachine({ nativeBf16: false }), gpuProblem: null } : machineFor(device, probe);
   return openWorld({ machine, gpuProblem, baseFolder: path.dirname(file), runsFolder, addonFile: null });
-}
-
-function atStart(file: string, { message, hint }: UserError): Problem {
-  const place = { line: 1, column: 1, endLine: 1, endColumn: 2 };
-  return { file, path: '', ...place, severity: 'error', message, ...(hint === undefined ? {} : { hint }) };
 }
 
 async function estimateOf(experiment: Experiment, world: World, question: WorldQuestion): Promise<Sizes> {

@@ -127,15 +127,13 @@ export class ExperimentDiagnostics {
   private checkText(document: TextDocument): void {
     if (document.isClosed) return;
     const key = document.uri.toString();
-    const { experiment, problems } = parseExperiment(document.getText(), document.fileName);
+    const { experiment, sound, problems } = parseExperiment(document.getText(), document.fileName);
+    const checkable = (experiment ?? sound) !== undefined;
     // What the world has said stays until it has looked again: problems must not flicker with every key.
     const before = this.checked.get(key)?.problems.filter(({ fromWorld }) => fromWorld === true) ?? [];
-    const kept = experiment === undefined ? [] : before;
-    this.show(document, [...problems, ...kept]);
-    if (experiment === undefined || document.uri.scheme !== 'file') {
-      this.setEstimate(key, null);
-      return;
-    }
+    this.show(document, [...problems, ...(checkable ? before : [])]);
+    if (experiment === undefined || document.uri.scheme !== 'file') this.setEstimate(key, null);
+    if (!checkable || document.uri.scheme !== 'file') return;
     this.timers.set(
       key,
       setTimeout(() => void this.checkWorld(document), THINKING),
