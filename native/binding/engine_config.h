@@ -18,10 +18,10 @@ struct ParsedConfig {
   bool profile = false;
 };
 
-/// Throws InvalidArgument naming the property.
 /// MemoryParts of addon.ts.
 Napi::Object memoryObject(Napi::Env env, const MemoryParts& parts);
 
+/// Throws InvalidArgument naming the property.
 ParsedConfig parseEngineConfig(const Napi::Value& value);
 QuantSpec parseQuantSpec(const Napi::Value& value, const std::string& path);
 
