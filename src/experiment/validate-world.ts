@@ -22,6 +22,8 @@ import { mergeProblems } from './sweep-problems';
 export interface WorldModel {
   readonly folder: string;
   readonly shape: ModelShape;
+  /** What its folder holds that is not made use of. */
+  readonly warnings?: readonly string[];
 }
 
 /** Which texts a count is about. */
@@ -118,6 +120,9 @@ export async function validateAgainstWorld(
   findings.push(...shapeProblems);
   findings.push(...(await textFindings(experiment, world, model, document)));
   if (model) {
+    for (const warning of model.warnings ?? []) {
+      findings.push({ path: ['model', 'path'], severity: 'warning', message: `model.path: ${warning}` });
+    }
     findings.push(...(await vocabularyFindings(model, world)));
     // Sizes of an experiment that the model does not allow, or of a part of one, would say nothing.
     if (broken.length === 0 && !shapeProblems.some(({ severity = 'error' }) => severity === 'error')) {

@@ -51,8 +51,8 @@ export function openWorld({ machine, gpuProblem = null, baseFolder, runsFolder, 
     machine,
     gpuProblem,
     async openModel(modelPath) {
-      const { folder, shape } = await openModel(await resolveModelPath(modelPath, baseFolder));
-      return { folder, shape };
+      const { folder, shape, warnings } = await openModel(await resolveModelPath(modelPath, baseFolder));
+      return { folder, shape, warnings };
     },
     async tokenizerVocabulary(model) {
       return (await tokenizerOf(model)).vocabSize;

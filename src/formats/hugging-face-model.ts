@@ -161,7 +161,7 @@ function absentTensors(
   );
 }
 
-/** Tensors the decoder has no use for. One inside a block, or a bias of the head, would be mathematics that is left out. */
+/** Tensors the decoder has no use for. One of a block, or a bias of the head, would be mathematics that is left out. */
 async function judgeOthers(
   shape: ModelShape,
   needed: readonly ParameterShape[],
@@ -171,6 +171,7 @@ async function judgeOthers(
   const names = new Set(needed.map(({ name }) => name));
   const ignored: string[] = [];
   const warnings: string[] = [];
+  let blocks = shape.layers;
   for (const tensor of weights.tensors.values()) {
     if (names.has(tensor.name) || isDerivedTensor(tensor.name)) continue;
     const layer = /^model\.layers\.(\d+)\./.exec(tensor.name)?.[1];
@@ -180,11 +181,18 @@ async function judgeOthers(
           `${tensor.file}: lm_head.weight differs from model.embed_tokens.weight, but config.json says "tie_word_embeddings": true`,
         );
       }
-    } else if ((layer !== undefined && Number(layer) < shape.layers) || tensor.name.startsWith('lm_head.')) {
+    } else if (layer !== undefined && Number(layer) >= shape.layers) {
+      blocks = Math.max(blocks, Number(layer) + 1);
+    } else if (layer !== undefined || tensor.name.startsWith('lm_head.')) {
       problems.push(`${tensor.file}: ${tensor.name} is a parameter that config.json does not ask for`);
     } else {
       ignored.push(tensor.name);
     }
+  }
+  if (blocks > shape.layers) {
+    problems.push(
+      `there are weights of ${String(blocks)} blocks, and config.json says "num_hidden_layers": ${String(shape.layers)}`,
+    );
   }
   if (ignored.length > 0) {
     warnings.push(`${String(ignored.length)} tensors that the decoder does not use are ignored: ${some(ignored)}`);

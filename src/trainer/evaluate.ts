@@ -6,7 +6,7 @@ import { tokenizeCorpus, type TokenizeProgress } from '../formats/tokenize-corpu
 import { openSubject, type SubjectOf, type SubjectOptions } from './evaluation-subject';
 import { evaluationText } from './evaluation-text';
 import { measure } from './measure';
-import { finiteOrNull, lossOf, perplexityOf } from './progress';
+import { finiteOrNull, lossOf, perplexityOf, type Measurement } from './progress';
 
 export type { EvaluateProgress } from './evaluation-subject';
 
@@ -84,6 +84,7 @@ export async function evaluateModel(options: EvaluateOptions): Promise<Evaluatio
           },
           onProgress: (done, total) => onProgress?.({ phase: `evaluating: ${form}`, done, total }),
         });
+        if (form === 'float') requireFinite(measurement, model.folder);
         results.push({
           form,
           perplexity: perplexityOf(measurement),
@@ -98,6 +99,15 @@ export async function evaluateModel(options: EvaluateOptions): Promise<Evaluatio
   } finally {
     stream.close();
   }
+}
+
+/** A trained or rounded model may have gone astray, and its other forms say so; with its own weights it must not.
+ *  @throws UserError NotFinite */
+function requireFinite(measurement: Measurement, folder: string): void {
+  if (Number.isFinite(lossOf(measurement))) return;
+  throw new UserError('NotFinite', `${folder}: the loss of the model with its own weights is not a finite number`, {
+    hint: 'The weights hold NaN or infinity, or overflow: the checkpoint is damaged or was saved from a diverged run.',
+  });
 }
 
 /** @throws UserError SequenceTooLong */

@@ -114,6 +114,15 @@ const cases: Readonly<Record<string, Case>> = {
       }),
     ],
   },
+  'model-with-unknown-key': {
+    sets: () => [
+      brokenModel('unknown-key', (model) => {
+        editJson(path.join(model, 'config.json'), (config) => {
+          config['house_style'] = 'gothic';
+        });
+      }),
+    ],
+  },
   'vocabulary-too-large': {
     sets: () => [
       brokenModel('vocabulary', (model) => {

@@ -195,6 +195,11 @@ test('tensors that do not fit the config', async (context) => {
   );
   await refused(LLAMA, [...all, zeros('lm_head.bias', 32)], /lm_head\.bias is a parameter/);
   await refused(
+    { ...LLAMA, num_hidden_layers: 1 },
+    all,
+    /there are weights of 2 blocks, and config\.json says "num_hidden_layers": 1/,
+  );
+  await refused(
     { ...LLAMA, tie_word_embeddings: true },
     all,
     /lm_head\.weight differs from model\.embed_tokens\.weight/,

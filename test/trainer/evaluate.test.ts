@@ -1,12 +1,13 @@
 // evaluateModel: any text, outside of training.
 
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { before, test } from 'node:test';
 import { runTrainer } from '../../src/trainer';
 import { evaluateModel } from '../../src/trainer/evaluate';
-import { newRun, resultOf, shortExperiment, sharedFolder } from './sample-run';
+import { evaluateTasks } from '../../src/trainer/tasks/evaluate-tasks';
+import { BF16_NAN, newRun, poke, resultOf, shortExperiment, sharedFolder } from './sample-run';
 
 const MODEL = 'samples/first-run/model';
 
@@ -74,6 +75,17 @@ test('what cannot be measured is said', async () => {
   await assert.rejects(evaluateModel({ model: MODEL, data, sequenceLength: 2000 }), { code: 'CorpusTooShort' });
   await assert.rejects(evaluateModel({ model: folder, data }), /config\.json/);
   await assert.rejects(evaluateModel({ model: MODEL, data: [path.join(folder, 'absent.txt')] }), /absent\.txt/);
+});
+
+test('weights that are no numbers are an error, not a perplexity', async () => {
+  const model = path.join(folder, 'damaged');
+  cpSync(MODEL, model, { recursive: true });
+  await poke(model, 'model.layers.3.mlp.up_proj.weight', BF16_NAN);
+  const rows = path.join(folder, 'rows.jsonl');
+  writeFileSync(rows, `${JSON.stringify({ query: 'Question: why?', choices: ['so', 'not so'], gold: 0 })}\n`);
+  const expected = { code: 'NotFinite', message: /damaged/ };
+  await assert.rejects(evaluateModel({ model, data: [text], sequenceLength: 32 }), expected);
+  await assert.rejects(evaluateTasks({ model, tasks: [{ task: 'arc-easy', file: rows }] }), expected);
 });
 
 test('it ends when it is aborted', async () => {

@@ -6,17 +6,18 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { before, describe, test } from 'node:test';
 import type { Experiment } from '../../src/experiment';
-import { readHeader } from '../../src/formats';
 import { latestComplete, type RunError } from '../../src/runs';
 import { runTrainer } from '../../src/trainer';
 import { faultyFileSystem } from '../runs/support';
 import {
   assertNothingHalfWritten,
   assertSameRun,
+  BF16_NAN,
   checkpointsOf,
   copyOfModel,
   metricsOf,
   newRun,
+  poke,
   shortExperiment,
   statusOf,
   sharedFolder,
@@ -55,17 +56,6 @@ async function runOf(experiment: Experiment): Promise<string> {
   return newRun(folder, experiment);
 }
 
-/** Overwrites the first bf16 values of a tensor. */
-async function poke(model: string, tensor: string, bits: number, count = 1): Promise<void> {
-  const file = path.join(model, 'model.safetensors');
-  const { tensors } = await readHeader(file);
-  const bytes = readFileSync(file);
-  const { offset } = tensors.get(tensor)!;
-  for (let i = 0; i < count; i++) bytes.writeUInt16LE(bits, offset + 2 * i);
-  writeFileSync(file, bytes);
-}
-
-const BF16_NAN = 0x7fc0;
 /** 3.4e38: finite, but what is multiplied with it overflows. */
 const BF16_HUGE = 0x7f7f;
 

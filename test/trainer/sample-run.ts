@@ -1,11 +1,12 @@
 // Short runs of the sample model with the real engine.
 
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, type TestContext } from 'node:test';
 import { parseExperiment, resolvePaths, type Experiment, type ExperimentInput } from '../../src/experiment';
+import { readHeader } from '../../src/formats';
 import {
   checkpointDirectory,
   createRun,
@@ -163,3 +164,15 @@ export function assertNothingHalfWritten(run: string): void {
     if (step) assert.ok(existsSync(path.join(run, name, 'DONE')), `${name} without DONE`);
   }
 }
+
+/** Overwrites the first bf16 values of a tensor. */
+export async function poke(model: string, tensor: string, bits: number, count = 1): Promise<void> {
+  const file = path.join(model, 'model.safetensors');
+  const { tensors } = await readHeader(file);
+  const bytes = readFileSync(file);
+  const { offset } = tensors.get(tensor)!;
+  for (let i = 0; i < count; i++) bytes.writeUInt16LE(bits, offset + 2 * i);
+  writeFileSync(file, bytes);
+}
+
+export const BF16_NAN = 0x7fc0;

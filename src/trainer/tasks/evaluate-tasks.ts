@@ -69,6 +69,7 @@ export async function evaluateTasks(options: TaskOptions): Promise<TaskEvaluatio
         signal?.throwIfAborted();
         onProgress?.({ phase: `evaluating: ${form}`, done, total: batches.length });
       });
+      if (sums.some(Number.isNaN)) throw notFinite(model.folder, form);
       const tasks = scores(sets, sums);
       const seconds = (performance.now() - begun) / 1000;
       results.push({ form, tasks, average: averageScore(tasks), seconds });
@@ -76,6 +77,13 @@ export async function evaluateTasks(options: TaskOptions): Promise<TaskEvaluatio
     return results;
   });
   return { modelFolder: model.folder, step, compute, threads, forms };
+}
+
+/** Choices without a likelihood cannot be ranked. */
+function notFinite(folder: string, form: WeightForm): UserError {
+  return new UserError('NotFinite', `${folder}: the likelihoods of the model (${form}) are not numbers`, {
+    hint: 'The weights hold NaN or overflow: the checkpoint is damaged or was saved from a diverged run.',
+  });
 }
 
 interface QuestionSet {
