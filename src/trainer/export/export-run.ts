@@ -2,18 +2,20 @@
 import path from 'node:path';
 import { UserError } from '../../errors';
 import { nodeFileSystem } from '../../formats';
-import { temporaryName, type FileSystem } from '../../formats/file-system';
+import type { FileSystem } from '../../formats/file-system';
 import { hashing, type HashingFiles } from '../../formats/hashing-files';
 import { describeLosses, isExact } from '../../formats/tensor-export';
 import { readNotes, slug } from '../../runs';
 import { EXPORT_FORMATS, LOADED_BY, type ExportFormat, type FormatPlan, type Planner } from './formats';
 import { writeCard, writeManifest, type ExportedFile } from './manifest';
+import { tokenCacheFolder } from '../prepare';
 import { measureExport } from './measure-export';
 import { Meter } from './meter';
-import { requireFree, writeFolder } from './output';
+import { isGgufFile, placeFile, placeFolder, requireFree } from './output';
 import { planCompressed, planGptqExport, planHuggingFace, planOwn } from './plan-folder';
 import { planGgufExport } from './plan-gguf';
 import type { PerplexityChange } from './perplexity-change';
+import { removeAbandoned, Scratch, type ScratchOptions } from './scratch';
 import { openSource, type ExportSource } from './source';
 
 const PLANNERS: Readonly<Record<ExportFormat, Planner>> = {
@@ -43,6 +45,7 @@ export interface ExportOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (phase: string, done: number, total: number) => void;
   readonly fileSystem?: FileSystem;
+  readonly freeBytes?: ScratchOptions['freeBytes'];
 }
 
 export interface Exported {
@@ -62,20 +65,22 @@ export interface Exported {
 
 /** @throws UserError; AbortError after `signal`. Either leaves nothing behind */
 export async function exportRun(options: ExportOptions): Promise<Exported> {
-  const { format, out, force = false, signal, onProgress } = options;
+  const { format, out, force = false, onProgress, fileSystem = nodeFileSystem } = options;
+  const signal = options.signal ?? null;
   if (format !== 'gguf' && isGgufFile(out)) {
     throw new UserError('BadOutput', `--out ${out}: an export of format ${format} is a folder`);
   }
+  await removeAbandoned(out, fileSystem);
   await requireFree(out, force);
-  const source = await openSource(options.run, options);
+  const scratch = new Scratch(out, scratchOptions(options));
   try {
+    const source = await openSource(options.run, scratch, options);
     const plan = await planFormat(source, format, options);
     if (plan.obstacle !== null) throw new UserError('FormatUnavailable', `${format}: ${plan.obstacle}`);
-    const change = await changeOf(source, plan, options);
+    const change = await changeOf(source, scratch, plan, options);
     const begun = performance.now();
-    const meter = new Meter(plan.bytes, (done, total) => onProgress?.('writing', done, total), signal ?? null);
-    const files = hashing(options.fileSystem ?? nodeFileSystem);
-    const written = await write(source, plan, change, { out, force, meter, files, signal: signal ?? null });
+    const meter = new Meter(plan.bytes, (done, total) => onProgress?.('writing', done, total), signal);
+    const files = await write(source, plan, change, { out, force, meter, files: hashing(fileSystem), signal, scratch });
     return {
       format,
       path: out,
@@ -83,12 +88,12 @@ export async function exportRun(options: ExportOptions): Promise<Exported> {
       losses: describeLosses(plan.tensors),
       perplexity: change,
       warnings: plan.warnings,
-      files: written,
-      bytes: written.reduce((sum, { bytes }) => sum + bytes, 0),
+      files,
+      bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
       seconds: (performance.now() - begun) / 1000,
     };
   } finally {
-    await source.close();
+    await scratch.remove();
   }
 }
 
@@ -98,18 +103,31 @@ export async function exportRun(options: ExportOptions): Promise<Exported> {
 export async function measureOnly(
   options: Omit<ExportOptions, 'out' | 'force' | 'measure'>,
 ): Promise<PerplexityChange | null> {
-  const source = await openSource(options.run, options);
+  const scratch = scratchOfRun(options);
   try {
+    const source = await openSource(options.run, scratch, options);
     const plan = await planFormat(source, options.format, options);
     if (plan.obstacle !== null) throw new UserError('FormatUnavailable', `${options.format}: ${plan.obstacle}`);
-    return await changeOf(source, plan, { ...options, measure: true });
+    return await changeOf(source, scratch, plan, { ...options, measure: true });
   } finally {
-    await source.close();
+    await scratch.remove();
   }
+}
+
+type PlaceOptions = Pick<ExportOptions, 'fileSystem' | 'freeBytes'>;
+
+function scratchOptions({ fileSystem = nodeFileSystem, freeBytes }: PlaceOptions): ScratchOptions {
+  return { fileSystem, ...(freeBytes === undefined ? {} : { freeBytes }) };
+}
+
+/** For what writes no export: beside the cache of the run's tokens, which is what can be made again as well. */
+function scratchOfRun(options: PlaceOptions & Pick<ExportOptions, 'run'>): Scratch {
+  return new Scratch(path.join(path.dirname(tokenCacheFolder(options.run)), 'export'), scratchOptions(options));
 }
 
 async function changeOf(
   source: ExportSource,
+  scratch: Scratch,
   plan: FormatPlan,
   {
     measure = false,
@@ -119,7 +137,7 @@ async function changeOf(
   }: Pick<ExportOptions, 'measure' | 'onMeasured' | 'onProgress' | 'signal'>,
 ): Promise<PerplexityChange | null> {
   if (!measure || isExact(plan.tensors)) return null;
-  const change = await measureExport(source, plan, {
+  const change = await measureExport(source, scratch, plan, {
     signal: signal ?? null,
     onProgress: (phase, done, total) => onProgress?.(phase, done, total),
   });
@@ -143,8 +161,9 @@ export interface FormatOffer {
 export async function offerFormats(
   options: Pick<ExportOptions, 'run' | 'checkpoint' | 'signal' | 'onProgress'>,
 ): Promise<FormatOffer[]> {
-  const source = await openSource(options.run, options);
+  const scratch = scratchOfRun(options);
   try {
+    const source = await openSource(options.run, scratch, options);
     const offers: FormatOffer[] = [];
     for (const format of EXPORT_FORMATS) {
       options.signal?.throwIfAborted();
@@ -162,7 +181,7 @@ export async function offerFormats(
     }
     return offers;
   } finally {
-    await source.close();
+    await scratch.remove();
   }
 }
 
@@ -180,53 +199,34 @@ async function planFormat(
   });
 }
 
-function isGgufFile(out: string): boolean {
-  return out.toLowerCase().endsWith('.gguf');
-}
-
 interface WriteOptions {
   readonly out: string;
   readonly force: boolean;
   readonly meter: Meter;
   readonly files: HashingFiles;
   readonly signal: AbortSignal | null;
+  readonly scratch: Scratch;
 }
 
 async function write(
   source: ExportSource,
   plan: FormatPlan,
   change: PerplexityChange | null,
-  { out, force, meter, files: to, signal }: WriteOptions,
+  { out, force, meter, files: to, signal, scratch }: WriteOptions,
 ): Promise<readonly ExportedFile[]> {
   const { fileSystem } = to;
-  const fill = async (folder: string): Promise<readonly ExportedFile[]> => {
-    for (const { name, write: writeFile } of plan.files) {
-      signal?.throwIfAborted();
-      await writeFile(path.join(folder, name), { fileSystem, meter });
-    }
-    await writeCard(fileSystem, folder, source, plan, change);
-    return writeManifest(to, folder, source, plan, change, signal);
-  };
-  let files: readonly ExportedFile[] = [];
-  if (!isGgufFile(out)) {
-    await writeFolder(fileSystem, out, force, async (folder) => {
-      files = await fill(folder);
-    });
-    return files;
-  }
-  // A single file: made in a hidden folder like the others; its card and manifest go beside it under its name, itself last.
-  const folder = temporaryName(out);
+  const folder = await scratch.path('files', plan.bytes, 'the export');
   await fileSystem.mkdir(folder);
-  try {
-    files = await fill(folder);
-    const model = plan.files[0]?.name ?? '';
-    for (const { name } of [...files].sort((one) => (one.name === model ? 1 : -1))) {
-      await fileSystem.rename(path.join(folder, name), name === model ? out : `${out}.${name}`);
-    }
-    await fileSystem.syncFolder(path.dirname(out));
-  } finally {
-    await fileSystem.removeTree(folder);
+  for (const { name, write: writeFile } of plan.files) {
+    signal?.throwIfAborted();
+    await writeFile(path.join(folder, name), { fileSystem, meter });
   }
+  await writeCard(fileSystem, folder, source, plan, change);
+  const files = await writeManifest(to, folder, source, plan, change, signal);
+  // Somebody may have taken the place meanwhile.
+  await requireFree(out, force);
+  if (isGgufFile(out)) await placeFile(fileSystem, folder, plan.files[0]?.name ?? '', out);
+  else await placeFolder(fileSystem, folder, out);
   return files;
 }
 

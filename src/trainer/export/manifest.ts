@@ -10,7 +10,7 @@ import { isExact } from '../../formats/tensor-export';
 import { runPaths } from '../../runs';
 import { jsonText, readJson } from '../../runs/json-file';
 import { modelCard } from './model-card';
-import { MANIFEST_FILE, MANIFEST_KIND } from './output';
+import { CARD_FILE, MANIFEST_FILE, MANIFEST_KIND } from './output';
 import type { FormatPlan } from './formats';
 import type { PerplexityChange } from './perplexity-change';
 import type { ExportSource } from './source';
@@ -18,8 +18,6 @@ import type { ExportSource } from './source';
 export interface ExportedFile extends WrittenFile {
   readonly name: string;
 }
-
-const CARD_FILE = 'README.md';
 
 export async function writeCard(
   fileSystem: FileSystem,

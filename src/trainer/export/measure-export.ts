@@ -1,15 +1,13 @@
 // What an export that rounds does to perplexity, measured before it is written: the run's merged weights against those that a reader
 // of the export decodes, on the run's own validation text.
-import { mkdtemp } from 'node:fs/promises';
-import os from 'node:os';
-import path from 'node:path';
 import type { Engine, LinearQuantization } from '../../../native/binding/addon';
 import { UserError } from '../../errors';
-import { nodeFileSystem, readHeader, writeSafetensors, type TensorToWrite } from '../../formats';
+import { readHeader, writeSafetensors, type TensorToWrite } from '../../formats';
 import { bf16ToFloat32, float32ToBf16, float32ToFp16, fp16ToFloat32 } from '../../formats/half';
 import { dequantized, parameter } from '../../formats/merged-model';
 import type { TensorSource, WeightDType } from '../../formats/model-shape';
 import { packedRowBytes, type QuantizedTensor } from '../../formats/quantized-tensor';
+import { tensorBytes } from '../../formats/safetensors-shards';
 import type { Loss } from '../../formats/tensor-export';
 import { tokenizeCorpus } from '../../formats/tokenize-corpus';
 import { openTokenizer } from '../../formats/tokenizer';
@@ -22,6 +20,7 @@ import { perplexityOf, type Measurement } from '../progress';
 import { withExportEngine } from './export-engine';
 import type { FormatPlan } from './formats';
 import type { PerplexityChange } from './perplexity-change';
+import type { Scratch } from './scratch';
 import type { ExportSource } from './source';
 
 export interface MeasureExportOptions {
@@ -32,11 +31,12 @@ export interface MeasureExportOptions {
 /** @throws UserError CannotMeasure; AbortError after `signal` */
 export async function measureExport(
   source: ExportSource,
+  scratch: Scratch,
   plan: FormatPlan,
   options: MeasureExportOptions,
 ): Promise<PerplexityChange> {
   try {
-    return await measureChange(source, plan, options);
+    return await measureChange(source, scratch, plan, options);
   } catch (error) {
     options.signal?.throwIfAborted();
     const why = error instanceof Error ? error.message : String(error);
@@ -49,6 +49,7 @@ export async function measureExport(
 
 async function measureChange(
   source: ExportSource,
+  scratch: Scratch,
   plan: FormatPlan,
   { signal, onProgress }: MeasureExportOptions,
 ): Promise<PerplexityChange> {
@@ -67,7 +68,6 @@ async function measureChange(
     ...(signal === null ? {} : { signal }),
     onProgress: ({ bytesDone, bytesTotal }) => onProgress('tokenizing', bytesDone, bytesTotal),
   });
-  const folder = await mkdtemp(path.join(os.tmpdir(), 'lrqat-export-'));
   try {
     const text = evaluationText({
       kind: 'validation',
@@ -79,12 +79,13 @@ async function measureChange(
     });
     const own: Weights = { tensors: merged.tensors, linears, file: source.mergedFile };
     const before = await perplexity(source, own, text, 'as trained', { signal, onProgress });
-    const decoded = await decodedWeights(source, plan, path.join(folder, 'decoded.safetensors'), signal);
+    const decoded = await decodedWeights(source, scratch, plan, signal);
     const after = await perplexity(source, decoded, text, 'as exported', { signal, onProgress });
+    // The export itself needs the room.
+    await scratch.discard(decoded.copy);
     return { before: perplexityOf(before), after: perplexityOf(after), tokens: after.tokens };
   } finally {
     stream.close();
-    await nodeFileSystem.removeTree(folder);
   }
 }
 
@@ -93,6 +94,11 @@ interface Weights {
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
   /** Merged integers and scales of the linears that are quantized. */
   readonly file: string;
+}
+
+interface DecodedWeights extends Weights {
+  /** The file made for them. */
+  readonly copy: string;
 }
 
 async function perplexity(
@@ -135,10 +141,10 @@ async function perplexity(
 /** Writes what a reader decodes wherever that is not what was trained, and says where everything is. */
 async function decodedWeights(
   { merged, linears, mergedFile }: ExportSource,
+  scratch: Scratch,
   plan: FormatPlan,
-  file: string,
   signal: AbortSignal | null,
-): Promise<Weights> {
+): Promise<DecodedWeights> {
   const losses = new Map(plan.tensors.flatMap(({ name, loss }) => (loss === null ? [] : [[name, loss] as const])));
   const inFloat = new Map<string, WeightDType>();
   const written: TensorToWrite[] = [];
@@ -161,18 +167,20 @@ async function decodedWeights(
       if (!isFloat(tensor.name)) written.push(...mergedTensors(tensor, losses.get(`${tensor.name}.weight`)));
     }
   }
-  if (written.length > 0)
-    await writeSafetensors(
-      file,
-      written.map((tensor) => interruptible(tensor, signal)),
-    );
-  const header = written.length > 0 ? await readHeader(file) : null;
+  const bytes = written.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+  const file = await scratch.path('decoded.safetensors', bytes, 'the decoded copy that perplexity is measured of');
+  await writeSafetensors(
+    file,
+    written.map((tensor) => interruptible(tensor, signal)),
+  );
+  const header = await readHeader(file);
   return {
+    copy: file,
     file: scalesChange ? file : mergedFile,
     linears: Object.fromEntries(Object.entries(linears).map(([name, spec]) => [name, isFloat(name) ? null : spec])),
     tensors: merged.tensors.map((source) => {
       const type = inFloat.get(source.name);
-      const place = header?.tensors.get(source.name);
+      const place = header.tensors.get(source.name);
       if (type === undefined || place === undefined) return source;
       return { ...source, file, dtype: type, offset: place.offset, bytes: place.bytes };
     }),

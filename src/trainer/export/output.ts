@@ -3,16 +3,14 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { UserError } from '../../errors';
-import { temporaryName, type FileSystem } from '../../formats/file-system';
+import type { FileSystem } from '../../formats/file-system';
+import { REPLACED } from './scratch';
 
 export const MANIFEST_FILE = 'manifest.json';
+export const CARD_FILE = 'README.md';
 
-/** `folder`: what is written; `name`: what an export of one file alone is called in it, null where the folder is the export. */
-export interface Output {
-  /** Absolute path of the export. */
-  readonly path: string;
-  /** Where its files are made. */
-  readonly folder: string;
+export function isGgufFile(out: string): boolean {
+  return out.toLowerCase().endsWith('.gguf');
 }
 
 /** Checks that the place is free, or may be replaced.
@@ -43,38 +41,36 @@ async function isExport(folder: string): Promise<boolean> {
 
 export const MANIFEST_KIND = 'lrqat-export';
 
-/** Lets `write` fill a hidden folder and moves it to `place` when it is done. A failure leaves `place` as it was and nothing else. */
-export async function writeFolder(
-  fileSystem: FileSystem,
-  place: string,
-  force: boolean,
-  write: (folder: string) => Promise<void>,
-): Promise<void> {
-  await requireFree(place, force);
-  await fileSystem.mkdir(path.dirname(place));
-  const temporary = temporaryName(place);
-  await fileSystem.mkdir(temporary);
-  try {
-    await write(temporary);
-    await fileSystem.syncFolder(temporary);
-    await requireFree(place, force);
-    await replaceFolder(fileSystem, temporary, place);
-  } catch (error) {
-    await fileSystem.removeTree(temporary);
-    throw error;
-  }
+/** Gives a finished folder its place. A failure leaves `place` as it was.
+ *  @param finished a folder in the scratch folder, which takes what is replaced for a moment: two folders cannot change places
+ *  at once, and a process killed between the two steps leaves it there for the next export to put back */
+export async function placeFolder(fileSystem: FileSystem, finished: string, place: string): Promise<void> {
+  await fileSystem.syncFolder(finished);
+  if (existsSync(place)) {
+    const old = path.join(path.dirname(finished), REPLACED);
+    await fileSystem.rename(place, old);
+    try {
+      await fileSystem.rename(finished, place);
+    } catch (error) {
+      await fileSystem.rename(old, place);
+      throw error;
+    }
+  } else await fileSystem.rename(finished, place);
   await fileSystem.syncFolder(path.dirname(place));
 }
 
-async function replaceFolder(fileSystem: FileSystem, temporary: string, place: string): Promise<void> {
-  if (!existsSync(place)) return fileSystem.rename(temporary, place);
-  const old = temporaryName(place);
-  await fileSystem.rename(place, old);
-  try {
-    await fileSystem.rename(temporary, place);
-  } catch (error) {
-    await fileSystem.rename(old, place);
-    throw error;
+/** Gives the file of a finished folder its place, with card and manifest beside it under its name. Three names cannot change at
+ *  once; the order is such that a file is always whole and a manifest always that of the file beside it. */
+export async function placeFile(fileSystem: FileSystem, finished: string, model: string, place: string): Promise<void> {
+  await fileSystem.syncFolder(finished);
+  // A file takes the place of another, but not that of a folder.
+  if (existsSync(place) && (await stat(place)).isDirectory()) {
+    await fileSystem.rename(place, path.join(path.dirname(finished), REPLACED));
   }
-  await fileSystem.removeTree(old);
+  for (const name of [MANIFEST_FILE, CARD_FILE]) {
+    if (existsSync(`${place}.${name}`)) await fileSystem.unlink(`${place}.${name}`);
+  }
+  await fileSystem.rename(path.join(finished, model), place);
+  for (const name of [CARD_FILE, MANIFEST_FILE]) await fileSystem.rename(path.join(finished, name), `${place}.${name}`);
+  await fileSystem.syncFolder(path.dirname(place));
 }

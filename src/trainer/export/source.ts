@@ -1,20 +1,18 @@
 // What an export is made from: the model folder of a run and its merged integers and scales. A finished run has them in
-// merged.safetensors; a checkpoint is merged by the engine first, into a file that goes away with the source.
+// merged.safetensors; a checkpoint is merged by the engine first, into a scratch file.
 import { existsSync } from 'node:fs';
-import { mkdtemp } from 'node:fs/promises';
-import os from 'node:os';
-import path from 'node:path';
 import type { LinearQuantization } from '../../../native/binding/addon';
 import { UserError } from '../../errors';
 import { resolveLinears, type Experiment } from '../../experiment';
 import { quantizedLinears } from '../../experiment/memory-layout';
-import { nodeFileSystem, openModel, resolveModelPath, SafetensorsFile, type HuggingFaceModel } from '../../formats';
+import { openModel, resolveModelPath, SafetensorsFile, type HuggingFaceModel } from '../../formats';
 import type { MergedModel } from '../../formats/merged-model';
 import { packedRowBytes, type QuantizedTensor } from '../../formats/quantized-tensor';
 import { listCheckpoints, type Checkpoint } from '../../runs';
 import { mergedFile } from '../merge';
 import { readExperiment } from '../prepare';
 import { mergeCheckpoint } from './merge-checkpoint';
+import type { Scratch } from './scratch';
 
 export interface ExportSource {
   readonly runDirectory: string;
@@ -26,8 +24,6 @@ export interface ExportSource {
   readonly mergedFile: string;
   /** Of the checkpoint that was merged; null: the run's own result. */
   readonly checkpointStep: number | null;
-  /** Removes what was made for the export. */
-  close(): Promise<void>;
 }
 
 export interface OpenSourceOptions {
@@ -38,36 +34,41 @@ export interface OpenSourceOptions {
 }
 
 /** @throws UserError NothingToExport and all that opening a model, a run and a checkpoint can say */
-export async function openSource(runDirectory: string, options: OpenSourceOptions = {}): Promise<ExportSource> {
+export async function openSource(
+  runDirectory: string,
+  scratch: Scratch,
+  options: OpenSourceOptions = {},
+): Promise<ExportSource> {
   const experiment = await readExperiment(runDirectory);
   const model = await openModel(await resolveModelPath(experiment.model.path, runDirectory));
   const linears = resolveLinears(experiment, model.shape);
   const own = mergedFile(runDirectory);
   const checkpoint = await chooseCheckpoint(runDirectory, options.checkpoint, existsSync(own));
-  const open = async (file: string, remove: () => Promise<void>): Promise<ExportSource> => {
-    const merged = await openMerged(file, model, linears);
-    return {
-      runDirectory,
-      experiment,
-      model,
-      linears,
-      merged,
-      mergedFile: file,
-      checkpointStep: checkpoint?.step ?? null,
-      close: remove,
-    };
-  };
-  if (checkpoint === null) return open(own, () => Promise.resolve());
-  const folder = await mkdtemp(path.join(os.tmpdir(), 'lrqat-export-'));
-  const remove = (): Promise<void> => nodeFileSystem.removeTree(folder);
-  try {
-    const file = path.join(folder, 'merged.safetensors');
+  let file = own;
+  if (checkpoint !== null) {
+    file = await scratch.path('merged.safetensors', mergedBytes(model, linears), 'the merged checkpoint');
     await mergeCheckpoint({ ...options, runDirectory, model, linears, checkpoint, file });
-    return await open(file, remove);
-  } catch (error) {
-    await remove();
-    throw error;
   }
+  return {
+    runDirectory,
+    experiment,
+    model,
+    linears,
+    merged: await openMerged(file, model, linears),
+    mergedFile: file,
+    checkpointStep: checkpoint?.step ?? null,
+  };
+}
+
+/** Of the packed integers, which is nearly all of the file. */
+function mergedBytes(
+  { shape }: HuggingFaceModel,
+  linears: Readonly<Record<string, LinearQuantization | null>>,
+): number {
+  return quantizedLinears({ shape, linears }).reduce(
+    (sum, { spec, outputs, inputs }) => sum + outputs * packedRowBytes(spec.bits, inputs),
+    0,
+  );
 }
 
 /** null: the run's own merged integers. */
