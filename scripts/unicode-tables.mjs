@@ -59,15 +59,14 @@ const mayChange = (c) => {
 const classes = [
   [1, /^\p{L}$/u],
   [2, /^\p{N}$/u],
-  [4, /^\s$/u],
-  [8, /^\p{White_Space}$/u],
+  [4, /^\p{White_Space}$/u],
 ];
 
 const ranges = [];
 for (const codePoint of codePoints) {
   const character = text(codePoint);
   const matched = classes.reduce((sum, [bit, pattern]) => sum | (pattern.test(character) ? bit : 0), 0);
-  const bits = matched | (mayChange(codePoint) ? 16 : 0);
+  const bits = matched | (mayChange(codePoint) ? 8 : 0);
   if (bits === 0) continue;
   const last = ranges.at(-1);
   if (last !== undefined && last.bits === bits && last.end === codePoint - 1) last.end = codePoint;

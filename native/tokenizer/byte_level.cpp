@@ -60,7 +60,7 @@ size_t WordSplitter::gpt2(std::string_view text, size_t at) const {
   }
   const size_t start = text[at] == ' ' && at + 1 < text.size() ? at + 1 : at;
   const uint8_t first = classOf(decodeAt(text, start).value);
-  if (first != split_.space) return run(text, start, first);
+  if (first != kWhiteSpace) return run(text, start, first);
   return whiteSpace(text, at, false);
 }
 
@@ -81,7 +81,7 @@ size_t WordSplitter::cl100k(std::string_view text, size_t at) const {
     }
     return end;
   }
-  const uint8_t secondClass = second < text.size() ? classOf(decodeAt(text, second).value) : split_.space;
+  const uint8_t secondClass = second < text.size() ? classOf(decodeAt(text, second).value) : kWhiteSpace;
   if (secondClass == kLetter && !isNewline(text[at])) return run(text, second, kLetter);
   if (firstClass == 0 || (text[at] == ' ' && secondClass == 0)) {
     size_t end = run(text, second, 0);
@@ -99,7 +99,7 @@ size_t WordSplitter::whiteSpace(std::string_view text, size_t at, bool breakAfte
   size_t afterNewline = at;
   while (end < text.size()) {
     const CodePoint character = decodeAt(text, end);
-    if (classOf(character.value) != split_.space) break;
+    if (classOf(character.value) != kWhiteSpace) break;
     last = end;
     end += character.bytes;
     if (isNewline(text[last])) afterNewline = end;

@@ -24,9 +24,8 @@ class WordSplitter {
   size_t cl100k(std::string_view text, size_t at) const;
   size_t whiteSpace(std::string_view text, size_t at, bool breakAfterNewline) const;
 
-  /// Class of a code point, without the bit of the other kind of white space.
   uint8_t classOf(char32_t codePoint) const {
-    return classes_(codePoint) & static_cast<uint8_t>(kLetter | kNumber | split_.space);
+    return classes_(codePoint) & static_cast<uint8_t>(kLetter | kNumber | kWhiteSpace);
   }
   /// End of the run of code points of exactly this class (0: the rest) from `at`.
   size_t run(std::string_view text, size_t at, uint8_t wanted) const;

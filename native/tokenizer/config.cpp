@@ -129,7 +129,6 @@ ByteLevelSplit parseSplitPattern(const Json& step) {
     unsupported("pre-tokenizer Split with behavior " + quoted(name));
   }
   ByteLevelSplit split;
-  split.space = kWhiteSpace;
   const std::string& source = *regex->string();
   if (source == kGpt2Pattern) {
     split.pattern = SplitPattern::kGpt2;
@@ -195,10 +194,7 @@ void parseSplitting(const Json& root, TokenizerConfig& config) {
       if (usePattern == split.has_value()) {
         unsupported(usePattern ? "two splitting patterns" : "ByteLevel without a splitting pattern");
       }
-      if (usePattern) {
-        split = ByteLevelSplit{};
-        split->space = kJsSpace;
-      }
+      if (usePattern) split = ByteLevelSplit{};
       split->digits = digits;
       split->compose = normalizer.compose;
       split->prefixSpace = flag(step, "add_prefix_space", false);

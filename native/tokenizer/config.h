@@ -28,8 +28,6 @@ struct ByteLevelSplit {
   SplitPattern pattern = SplitPattern::kGpt2;
   /// d of the cl100k pattern: 3 for Llama 3, 1 for Qwen 2.
   int maxDigits = 3;
-  /// CharClass bit that \s means here.
-  uint8_t space = 0;
   /// A Digits pre-tokenizer before the pattern: ASCII digits are words of their own.
   DigitSplit digits = DigitSplit::kNone;
   /// A space is put before a section that does not begin with one.

@@ -10,7 +10,7 @@
 // BYTE-LEVEL tokenizers: the patterns never look back, so words to the right of a word border do not depend on what is
 // to the left of it; and the left part sees y, which is as far as any alternative looks ahead: (?!\S) one code point,
 // runs of a class one code point beyond their end. It remains that a word ends at the cut, that is, that no
-// alternative matches "...xy...". Two cases are used ("white space" means both kinds of unicode.h):
+// alternative matches "...xy...". Two cases are used:
 //
 // x is not white space, y is a space. A space stands only at the start of a word, as in " ?\p{L}+" and
 // "[^\r\n\p{L}\p{N}]?\p{L}+", or in words of white space alone; "[\r\n]*" does not match it. So no word has a space
@@ -50,9 +50,8 @@ bool Encoder::isSplitPoint(char32_t left, char32_t right) const {
   if (config_.byteLevel) {
     if (config_.fuseUnknown && unknownId_ >= 0) return false;
     if (config_.byteLevel->compose && (classes_(right) & kMayChange) != 0) return false;
-    constexpr uint8_t kSpace = kJsSpace | kWhiteSpace;
-    const bool leftIsSpace = (classes_(left) & kSpace) != 0;
-    const bool rightIsSpace = (classes_(right) & kSpace) != 0;
+    const bool leftIsSpace = (classes_(left) & kWhiteSpace) != 0;
+    const bool rightIsSpace = (classes_(right) & kWhiteSpace) != 0;
     return (!leftIsSpace && right == ' ') || (left == '\n' && !rightIsSpace);
   }
   if (normalizedTokens_.hasPair(left, right) || normalizedTokens_.endsWith(left) ||

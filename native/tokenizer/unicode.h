@@ -8,11 +8,10 @@
 
 namespace lrqat::tokenizer {
 
-/// Classes of a code point, as bits. The two kinds of white space differ in U+0085 and U+FEFF: \s of JavaScript is what
-/// @huggingface/tokenizers uses inside its ByteLevel pre-tokenizer, \p{White_Space} what it makes of \s in a Split
-/// pattern.
+/// Classes of a code point, as bits. White space is Unicode's (U+0085 is, U+FEFF is not), as the regular expressions of
+/// Hugging Face tokenizers and llama.cpp have it, not JavaScript's.
 /// kMayChange: canonical composition may change a text because of this code point (see normalization.h).
-enum CharClass : uint8_t { kLetter = 1, kNumber = 2, kJsSpace = 4, kWhiteSpace = 8, kMayChange = 16 };
+enum CharClass : uint8_t { kLetter = 1, kNumber = 2, kWhiteSpace = 4, kMayChange = 8 };
 
 namespace detail {
 /// One byte per code point, filled once from unicode_ranges.inc.

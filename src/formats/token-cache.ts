@@ -13,7 +13,7 @@ import { PositionFile, TokenFile, dtypeFor, packTokens, tokenBytes, type TokenDT
 import type { Packing, TokenStream } from './token-stream';
 
 /** Raised when the ids of a corpus or the files here change their meaning. */
-export const TOKEN_CACHE_VERSION = 1;
+export const TOKEN_CACHE_VERSION = 2;
 
 interface CacheRecord {
   readonly version: number;

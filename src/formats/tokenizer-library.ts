@@ -1,6 +1,7 @@
 // @huggingface/tokenizers as a tokenizer of ids: every kind of tokenizer.json, at a fraction of the native encoder's speed.
 import { Tokenizer } from '@huggingface/tokenizers';
 import { UserError, messageOf } from '../errors';
+import { withUnicodeSpaces } from './gpt2-pattern';
 import type { TokenizerSource } from './tokenizer';
 
 export interface LibraryTokenizer {
@@ -16,7 +17,7 @@ export function openLibraryTokenizer(source: TokenizerSource): LibraryTokenizer 
   let parsed: unknown;
   try {
     parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(source.tokenizerJson));
-    tokenizer = new Tokenizer(parsed as object, source.config);
+    tokenizer = new Tokenizer(withUnicodeSpaces(parsed) as object, source.config);
   } catch (error) {
     throw new UserError('TokenizerInvalid', `${source.file}: not a usable tokenizer.json (${messageOf(error)})`, {
       cause: error,

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
+import { withUnicodeSpaces } from '../../src/formats/gpt2-pattern';
 import { findNative } from '../../src/launch';
 import type { BpeTokenizer, TokenizerAddon } from '../../native/binding/tokenizer';
 
@@ -44,7 +45,7 @@ export interface Pair {
 
 export function pairOf(name: string, file: TokenizerFile): Pair {
   const native = new addon.BpeTokenizer(Buffer.from(JSON.stringify(file)));
-  return { name, native, library: new Tokenizer(file, {}) };
+  return { name, native, library: new Tokenizer(withUnicodeSpaces(file) as object, {}) };
 }
 
 export function pairFrom(name: string, folder: string): Pair {
