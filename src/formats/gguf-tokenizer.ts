@@ -12,7 +12,7 @@ export interface TokenizerFiles {
   /** tokenizer_config.json and config.json; `{}` when absent. */
   readonly tokenizerConfig: Readonly<Record<string, unknown>>;
   readonly modelConfig: Readonly<Record<string, unknown>>;
-  /** chat_template.jinja, which newer folders have instead of a key of tokenizer_config.json. */
+  /** chat_template.jinja or the key of chat_template.json, which newer folders have instead of one of tokenizer_config.json. */
   readonly chatTemplate: string | null;
   /** Of tokenizer.json, for messages. */
   readonly file: string;
@@ -192,6 +192,8 @@ function sentencePiecePairs(
 ): [string, GgufValue][] {
   const { tokens, types } = vocabulary;
   const prefix = spacePrefix(files, root, warnings);
+  // Of tokens that are found in a text as they are, llama.cpp wants the spaces of the text.
+  const texts = tokens.map((token, id) => (types[id] === TYPE.userDefined ? token.replaceAll(SPACE, ' ') : token));
   if (model['byte_fallback'] === true) {
     for (const [id, token] of tokens.entries()) if (/^<0x[0-9A-F]{2}>$/.test(token)) types[id] = TYPE.byte;
   } else {
@@ -200,7 +202,7 @@ function sentencePiecePairs(
   return [
     ['tokenizer.ggml.model', string('llama')],
     ['tokenizer.ggml.pre', string('default')],
-    ['tokenizer.ggml.tokens', { type: 'strings', value: tokens }],
+    ['tokenizer.ggml.tokens', { type: 'strings', value: texts }],
     ['tokenizer.ggml.scores', { type: 'f32s', value: scoresOf(vocabulary, merges, warnings) }],
     ['tokenizer.ggml.token_type', { type: 'i32s', value: types }],
     ['tokenizer.ggml.add_space_prefix', bool(prefix)],
@@ -229,7 +231,10 @@ function spacePrefix(files: TokenizerFiles, root: Json, warnings: string[]): boo
     }
     replaced = true;
     const scheme = step['prepend_scheme'] ?? (step['add_prefix_space'] === false ? 'never' : 'always');
-    if (scheme !== 'never') prefix = true;
+    if (scheme !== 'never') {
+      prefix = true;
+      warnings.push('llama.cpp puts a space before a text that begins with one, the tokenizer.json does not');
+    }
     if (scheme === 'first') {
       warnings.push('llama.cpp puts a space before text that follows a special token, the tokenizer.json does not');
     }
@@ -291,9 +296,7 @@ function specialPairs(files: TokenizerFiles, root: Json, { ids }: Vocabulary): [
   const around = aroundText(root, tokenizerConfig);
   pairs.push(['tokenizer.ggml.add_bos_token', bool(special.bos !== null && around.first(special.bos))]);
   pairs.push(['tokenizer.ggml.add_eos_token', bool(special.eos !== null && around.last(special.eos))]);
-  const template = files.chatTemplate ?? chatTemplate(tokenizerConfig['chat_template']);
-  if (template !== null) pairs.push(['tokenizer.chat_template', string(template)]);
-  return pairs;
+  return [...pairs, ...templatePairs(files.chatTemplate ?? tokenizerConfig['chat_template'])];
 }
 
 /** Which special tokens the post-processor puts before and after a text. */
@@ -316,12 +319,28 @@ function aroundText(root: Json, config: Json): { first(id: number): boolean; las
   return { first: (id) => is(single[0], id), last: (id) => is(single.at(-1), id) };
 }
 
-/** A template, or the default one of several. */
-function chatTemplate(value: unknown): string | null {
-  if (typeof value === 'string') return value;
-  if (!Array.isArray(value)) return null;
-  const named = value.filter(isObject).find(({ name }) => name === 'default');
-  return typeof named?.['template'] === 'string' ? named['template'] : null;
+/** One template, or several with names of which `default` is the one without a name; llama.cpp lists the others. */
+function templatePairs(value: unknown): [string, GgufValue][] {
+  if (typeof value === 'string') return [['tokenizer.chat_template', string(value)]];
+  if (!Array.isArray(value)) return [];
+  const named = value.filter(isObject).flatMap(({ name, template }): [string, string][] => {
+    if (typeof name !== 'string' || typeof template !== 'string') return [];
+    // A name becomes part of a key.
+    const plain = name.replace(/[^A-Za-z0-9_]/g, '');
+    return plain === '' ? [] : [[plain, template]];
+  });
+  const others = named.filter(([name]) => name !== 'default');
+  const standard = named.find(([name]) => name === 'default');
+  return [
+    ...(others.length === 0
+      ? []
+      : ([['tokenizer.chat_templates', { type: 'strings', value: others.map(([name]) => name) }]] as [
+          string,
+          GgufValue,
+        ][])),
+    ...(standard === undefined ? [] : templatePairs(standard[1])),
+    ...others.map(([name, template]): [string, GgufValue] => [`tokenizer.chat_template.${name}`, string(template)]),
+  ];
 }
 
 function unsupported({ file }: TokenizerFiles, what: string): UserError {

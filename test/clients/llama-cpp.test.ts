@@ -5,54 +5,25 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { after, before, test } from 'node:test';
 import { openModel, openTokenizer } from '../../src/formats';
-import type { TextTokenizer } from '../../src/formats/tokenizer';
 import { exportRun } from '../../src/trainer/export/export-run';
 import { readGguf } from '../formats/gguf-reader';
 import { blockLogits, type Arithmetic } from './block-activations';
-import { logProbabilities, ourLogits, proseOf, roundedRun } from './support';
+import { noClient, openLlama, sameTokens, texts, type Llama } from './llama';
+import { logProbabilities, ourLogits, proseOf, roundedRun, SHARED_DATA } from './support';
 
-const CLIENT = path.resolve(
-  process.env['LRQAT_CLIENTS'] ?? 'build/clients',
-  'node_modules/node-llama-cpp/dist/index.js',
-);
-const skip = existsSync(CLIENT) ? false : 'node-llama-cpp is not installed (npm run test:clients does it)';
-const DATA = path.resolve('../shared/data');
+const skip = noClient;
+const DATA = SHARED_DATA;
 const noData = existsSync(DATA) ? skip : 'the folder ../shared/data with real models and texts is absent';
 const LENGTH = 128;
-
-/** The part of node-llama-cpp that is used here. */
-interface Llama {
-  loadModel(options: object): Promise<LlamaModel>;
-  dispose(): Promise<void>;
-}
-interface LlamaModel {
-  tokenize(text: string, specialTokens: boolean): number[];
-  detokenize(ids: readonly number[]): string;
-  createContext(options: object): Promise<LlamaContext>;
-  dispose(): Promise<void>;
-}
-interface LlamaContext {
-  getSequence(): {
-    controlledEvaluate(
-      input: [number, { generateNext: { probabilities: true } }][],
-    ): Promise<({ next: { probabilities?: Map<number, number> } } | undefined)[]>;
-  };
-  dispose(): Promise<void>;
-}
 
 let llama: Llama;
 let folder: string;
 
 before(async () => {
   folder = mkdtempSync(path.join(os.tmpdir(), 'lrqat-clients-'));
-  if (skip !== false) return;
-  const { getLlama } = (await import(pathToFileURL(CLIENT).href)) as {
-    getLlama: (options: object) => Promise<Llama>;
-  };
-  llama = await getLlama({ gpu: false, build: 'never', logLevel: 'error' });
+  if (skip === false) llama = await openLlama();
 });
 
 after(async () => {
@@ -181,63 +152,6 @@ for (const { name, folder: modelFolder, text, skip: skipped } of MODELS) {
   test(`${name}: llama.cpp tokenizes as the tokenizer.json`, { skip: skipped }, async (t) => {
     const tokenizer = await openTokenizer(modelFolder, { addonFile: path.resolve('build/Release/lrqat.node') });
     const run = await roundedRun(folder, modelFolder, text, { bits: 4, granularity: 'per-channel' });
-    await sameTokens(t, await exported(run, name), tokenizer, texts(text));
+    await sameTokens(t, llama, await exported(run, name), tokenizer, texts(text));
   });
-}
-
-async function sameTokens(
-  t: { diagnostic(message: string): void },
-  file: string,
-  tokenizer: TextTokenizer,
-  samples: readonly string[],
-): Promise<void> {
-  const model = await llama.loadModel({ modelPath: file, gpuLayers: 0, vocabOnly: true });
-  try {
-    for (const sample of samples) {
-      const ids = [...tokenizer.encode(sample, { addSpecialTokens: false })];
-      assert.deepEqual([...model.tokenize(sample, false)], ids, JSON.stringify(sample));
-    }
-    t.diagnostic(`${String(samples.length)} texts have the same ids`);
-  } finally {
-    await model.dispose();
-  }
-}
-
-/** 500 pieces of prose, and what breaks tokenizers. Without U+FEFF, which is white space to JavaScript and so to our tokenizer, but
- *  not to Unicode and llama.cpp. */
-function texts(file: string): string[] {
-  const prose = proseOf(file).replaceAll('\ufeff', '');
-  const pieces = Array.from({ length: 474 }, (_, i) => prose.slice(i * 211, i * 211 + 40 + ((i * 37) % 400)));
-  const odd = [
-    'a',
-    ' ',
-    '  ',
-    ' a',
-    'a ',
-    '\n',
-    '\n\n',
-    ' \n',
-    '\t\tx',
-    "don't we'll I'VE",
-    '1234567890',
-    '3.14159e-10',
-    'x=y;z(){}',
-    'naïve café Ångström',
-    '北京 日本語 한국어',
-    'Привет, мир',
-    'שלום',
-    'مرحبا',
-    '😀 👩‍👩‍👧 🇩🇪',
-    'a\u0301e\u0308',
-    '\u00a0\u2003|',
-    '\u200b',
-    '…—“”',
-
-    '_'.repeat(40),
-    ' '.repeat(40) + 'x',
-    'word\r\nword',
-    '¼½ ²³',
-    'ﬁ',
-  ];
-  return [...pieces, ...odd];
 }

@@ -1,6 +1,7 @@
 // Runs of real models and our engine's view of them, for the tests in other programs.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { resolveLinears, type ExperimentInput } from '../../src/experiment';
 import type { HuggingFaceModel } from '../../src/formats';
 import { runTrainer } from '../../src/trainer';
@@ -8,6 +9,9 @@ import { attachMerged, mergedFile } from '../../src/trainer/merge';
 import { readExperiment } from '../../src/trainer/prepare';
 import { goldenConfig, openAddon, shiftedTargets } from '../goldens/engine-runs';
 import { newRun, shortExperiment } from '../trainer/sample-run';
+
+/** Real models and texts that are not in the repository. */
+export const SHARED_DATA = path.resolve('../shared/data');
 
 export type Weights = NonNullable<NonNullable<ExperimentInput['quantization']>['weights']>;
 

@@ -72,9 +72,15 @@ async function tokenizerFiles({ model }: ExportSource): Promise<TokenizerFiles> 
     tokenizer: await readJsonDocument(model.tokenizerFile, MAX_TOKENIZER_BYTES),
     tokenizerConfig: isObject(config) ? config : {},
     modelConfig: model.config,
-    chatTemplate: await optionalText(at('chat_template.jinja')),
+    chatTemplate: (await optionalText(at('chat_template.jinja'))) ?? (await templateOf(at('chat_template.json'))),
     file: model.tokenizerFile,
   };
+}
+
+async function templateOf(file: string): Promise<string | null> {
+  const document = await readJsonDocument(file, MAX_TOKENIZER_BYTES);
+  const template = isObject(document) ? document['chat_template'] : undefined;
+  return typeof template === 'string' ? template : null;
 }
 
 async function optionalText(file: string): Promise<string | null> {
