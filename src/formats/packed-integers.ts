@@ -1,6 +1,7 @@
 // Our own layout: the integers in exactly their bits and the scales in float32, beside what is not quantized as it was. Exact always.
 import { floatParameter, type FolderContents, type FolderTensor } from './folder-export';
 import { quantizedWeight, type MergedModel } from './merged-model';
+import { OWN_METHOD } from './packed-model';
 import { packedRowBytes, scalesPerRow, type QuantizedTensor } from './quantized-tensor';
 
 export async function planPackedIntegers(model: MergedModel): Promise<FolderContents> {
@@ -19,7 +20,7 @@ export async function planPackedIntegers(model: MergedModel): Promise<FolderCont
     exports: all.map(({ exported }) => exported),
     config: {
       quantization_config: {
-        quant_method: 'lr-qat',
+        quant_method: OWN_METHOD,
         layout:
           'codes Q + 2^(bits-1), little-endian bit stream a row, rows padded to 32 codes; W = scale * Q; asymmetric: codes Q, W = scale * (Q - zero point)',
         linears: Object.fromEntries(linears) as Record<string, unknown>,

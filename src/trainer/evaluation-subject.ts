@@ -6,11 +6,22 @@ import path from 'node:path';
 import type { ComputeType, Engine, LinearQuantization, WeightForm } from '../../native/binding/addon';
 import { UserError } from '../errors';
 import { deviceLayout, resolveLinears } from '../experiment';
-import { linearNames, openModel, resolveModelPath, type HuggingFaceModel, type ModelShape } from '../formats';
+import {
+  linearNames,
+  nodeFileSystem,
+  openModel,
+  resolveModelPath,
+  type HuggingFaceModel,
+  type ModelShape,
+} from '../formats';
+import type { MergedModel } from '../formats/merged-model';
+import { openPackedModel } from '../formats/packed-model';
 import { openTokenizer, type TextTokenizer } from '../formats/tokenizer';
 import { askCuda, chooseGpu, findNative, loadAddon } from '../launch';
 import { loadBase } from './base';
 import { newestCheckpoint, restoreCheckpoint, type ReadableCheckpoint } from './checkpoint';
+import { decodeLinears } from './decoded-model';
+import { removeAbandoned, Scratch } from './export/scratch';
 import { deviceConfig, readChoices, requestInstructionSet, thisMachine } from './choices';
 import { attachMerged, mergedFile } from './merge';
 import { readExperiment, requireVocabulary, tokenCacheFolder } from './prepare';
@@ -47,7 +58,7 @@ export interface EvaluateProgress {
 
 /** Opened and checked, before anything large is loaded. */
 export interface Subject {
-  readonly model: HuggingFaceModel;
+  readonly model: EvaluatedModel;
   readonly tokenizer: TextTokenizer;
   /** The forms to measure. */
   readonly forms: readonly WeightForm[];
@@ -68,9 +79,13 @@ export interface EngineSize {
   readonly microBatchSize: number;
 }
 
+export type EvaluatedModel = Pick<HuggingFaceModel, 'folder' | 'shape' | 'tensors'>;
+
 /** What belongs to a run or to a model, before the options have their say. */
 interface Material {
-  readonly model: HuggingFaceModel;
+  readonly model: EvaluatedModel;
+  /** An export in our own layout, to be decoded; null: `model` has all weights as they are. */
+  readonly packed: MergedModel | null;
   readonly linears: Linears;
   readonly available: readonly WeightForm[];
   readonly runDirectory: string | null;
@@ -108,14 +123,24 @@ export async function openSubject(options: SubjectOptions & SubjectOf): Promise<
 
   const withEngine: Subject['withEngine'] = async (size, body) => {
     let engine: Engine | null = null;
+    const place = path.join(userCacheFolder(), 'lrqat', 'decoded');
+    const scratch = new Scratch(place, { fileSystem: nodeFileSystem });
     const cancel = (): void => engine?.cancel();
     signal?.addEventListener('abort', cancel);
     try {
+      let { tensors } = model;
+      if (material.packed !== null) {
+        await removeAbandoned(place, nodeFileSystem);
+        tensors = await decodeLinears(material.packed, scratch, {
+          signal: signal ?? null,
+          onProgress: (done, total) => onProgress?.({ phase: 'decoding the model', done, total }),
+        });
+      }
       engine = new addon.Engine({
         device,
         ...deviceLayout(device.type, compute),
         model: model.shape,
-        tensors: model.tensors,
+        tensors,
         linears,
         compute,
         threads,
@@ -135,6 +160,7 @@ export async function openSubject(options: SubjectOptions & SubjectOf): Promise<
     } finally {
       signal?.removeEventListener('abort', cancel);
       await engine?.close();
+      await scratch.remove();
     }
   };
   const step = material.checkpoint?.state.progress.step ?? null;
@@ -159,9 +185,12 @@ async function load(engine: Engine, material: Material, onProgress: SubjectOptio
 }
 
 async function modelMaterial({ model: modelPath, linears }: ModelSubject): Promise<Material> {
-  const model = await openModel(await resolveModelPath(modelPath, process.cwd()));
+  const folder = await resolveModelPath(modelPath, process.cwd());
+  const packed = await openPackedModel(folder);
+  const model = packed === null ? await openModel(folder) : { folder, shape: packed.shape, tensors: packed.tensors };
   return {
     model,
+    packed,
     linears: linears?.(model.shape) ?? Object.fromEntries(linearNames(model.shape).map((name) => [name, null])),
     available: linears === undefined ? ['float'] : ['float', 'round-to-nearest'],
     runDirectory: null,
@@ -184,6 +213,7 @@ async function runMaterial(runDirectory: string): Promise<Material> {
   const checkpoint = trains ? await newestCheckpoint(runDirectory, () => undefined) : null;
   return {
     model,
+    packed: null,
     linears: resolveLinears(experiment, model.shape),
     available: [
       'float',

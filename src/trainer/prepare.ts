@@ -98,7 +98,7 @@ export async function readExperiment(runDirectory: string): Promise<Experiment> 
 }
 
 /** The engine would refuse such an id only when it comes. */
-export function requireVocabulary(model: HuggingFaceModel, tokenizer: TextTokenizer): void {
+export function requireVocabulary(model: Pick<HuggingFaceModel, 'folder' | 'shape'>, tokenizer: TextTokenizer): void {
   if (tokenizer.vocabSize <= model.shape.vocabSize) return;
   throw new UserError(
     'VocabularyMismatch',

@@ -11,11 +11,12 @@ import type { FileSystem } from '../../src/formats/file-system';
 import { fitsHalf } from '../../src/formats/half';
 import { checkpointDirectory, readResult } from '../../src/runs';
 import { runTrainer } from '../../src/trainer';
-import { evaluateModel } from '../../src/trainer/evaluate';
+import { evaluateModel, type Evaluation } from '../../src/trainer/evaluate';
 import { exportRun, measureOnly, offerFormats } from '../../src/trainer/export/export-run';
 import type { PerplexityChange } from '../../src/trainer/export/perplexity-change';
+import { lrqat, type Outcome } from '../cli/support';
 import { readGguf } from '../formats/gguf-reader';
-import { newRun, shortExperiment, sharedFolder } from './sample-run';
+import { copyOfModel, newRun, shortExperiment, sharedFolder } from './sample-run';
 
 const folder = sharedFolder();
 const at = (name: string): string => path.join(folder, name);
@@ -203,10 +204,65 @@ test('a run with zero points: what is exported computes what was merged', async 
   const options = { compute: 'float32', threads: 2, device: 'cpu', sequenceLength: 32 } as const;
   const { forms } = await evaluateModel({ model: out, data: [at('text.txt')], ...options });
   assert.ok(Math.abs(forms[0]!.perplexity! / merged - 1) < 1e-6);
+  // The same from our own layout, by the command; its decoded copy is gone afterwards, and what is damaged is named.
+  const packed = at('packed');
+  await exportRun({ run: own, format: 'lr-qat', out: packed });
+  const cache = at('cache');
+  const evaluate = (): Promise<Outcome> =>
+    lrqat(['evaluate', packed, '--data', at('text.txt'), '--sequence-length', '32', '--device', 'cpu', '--json'], {
+      env: { XDG_CACHE_HOME: cache },
+    });
+  const { code, stdout, stderr } = await evaluate();
+  assert.equal(code, 0, stderr);
+  const { forms: found, compute } = JSON.parse(stdout) as Evaluation;
+  // The command takes the arithmetic of the machine.
+  assert.ok(Math.abs(found[0]!.perplexity! / merged - 1) < (compute === 'float32' ? 1e-6 : 5e-3), stdout);
+  assert.equal(found[0]!.tokens, forms[0]!.tokens);
+  assert.deepEqual(
+    names(path.join(cache, 'lrqat')).filter((name) => name.startsWith('.decoded')),
+    [],
+  );
+  const config = path.join(packed, 'config.json');
+  writeFileSync(config, readFileSync(config, 'utf8').replace('"bits": 3', '"bits": 33'));
+  const refusal = await evaluate();
+  assert.equal(refusal.code, 2);
+  assert.match(
+    refusal.stderr,
+    /config\.json: quantization_config\.linears\.model\.layers\.0\.\S+ is .*bits \(2 to 8\)/,
+  );
   // Rounded on purpose: measured with the zero points in place.
   const change = await measureOnly({ run: own, format: 'huggingface', type: 'bf16' });
   assert.equal(change!.before, merged);
   assert.ok(Math.abs(change!.after! / merged - 1) < 0.02);
+});
+
+test('the licence of the base model goes with it: in card, GGUF and as the file that it is', async () => {
+  const model = copyOfModel(at('licensed'));
+  writeFileSync(path.join(model, 'README.md'), '---\nlicense: apache-2.0\nlanguage: en\n---\n# A model\n');
+  writeFileSync(path.join(model, 'LICENSE'), 'the terms');
+  const own = await newRun(
+    folder,
+    shortExperiment({
+      model: { path: model },
+      data: { train: [at('text.txt')], validation: [at('text.txt')], sequenceLength: 32 },
+      quantization: { method: 'rtn', weights: { bits: 4 } },
+      evaluation: { everySteps: 0, maxBatches: 1 },
+    }),
+  );
+  assert.equal(await runTrainer(own), 'finished');
+  const [file, out] = [at('licensed.gguf'), at('licensed-folder')];
+  await exportRun({ run: own, format: 'gguf', out: file });
+  await exportRun({ run: own, format: 'lr-qat', out });
+  assert.equal((await readGguf(file)).metadata['general.license'], 'apache-2.0');
+  for (const card of [`${file}.README.md`, path.join(out, 'README.md')]) {
+    const text = readFileSync(card, 'utf8');
+    assert.match(text, /^---\nlicense: apache-2\.0\nbase_model: model\n/);
+    assert.match(text, /The licence of the base model \(apache-2\.0\) applies to this model as well\./);
+    // Recipe and perplexities.
+    assert.match(text, /\| weights \| 4 bits, per-channel, range /);
+    assert.match(text, /\| this model \(merged\) \| [\d.]+ \|/);
+  }
+  assert.equal(readFileSync(path.join(out, 'LICENSE'), 'utf8'), 'the terms');
 });
 
 test('a folder larger than a shard is several files with an index, which open as one model', async () => {

@@ -7,7 +7,9 @@ import { resolveLinears, type Experiment } from '../../experiment';
 import { quantizedLinears } from '../../experiment/memory-layout';
 import { openModel, resolveModelPath, SafetensorsFile, type HuggingFaceModel } from '../../formats';
 import type { MergedModel } from '../../formats/merged-model';
+import { packedLinear } from '../../formats/packed-linear';
 import { packedRowBytes, type QuantizedTensor } from '../../formats/quantized-tensor';
+import type { SafetensorsTensor } from '../../formats/safetensors-header';
 import { listCheckpoints, type Checkpoint } from '../../runs';
 import { mergedFile } from '../merge';
 import { readExperiment } from '../prepare';
@@ -101,38 +103,12 @@ async function openMerged(
 ): Promise<MergedModel> {
   const opened = await SafetensorsFile.open(file);
   await opened.close();
-  const quantized = new Map<string, QuantizedTensor>();
-  for (const { name, spec, outputs, inputs } of quantizedLinears({ shape: model.shape, linears })) {
-    const { dtype, shape } = opened.info(`${name}.codes`);
-    const rowBytes = packedRowBytes(spec.bits, inputs);
-    if (dtype !== 'U8' || shape.join() !== [outputs, rowBytes].join()) {
-      throw new UserError(
-        'DamagedFile',
-        `${file}: ${name}.codes is ${dtype} [${shape.join(', ')}], expected U8 [${String(outputs)}, ${String(rowBytes)}]`,
-      );
-    }
-    const { groupSize, bits } = spec;
-    quantized.set(name, {
+  const place = (tensor: string): SafetensorsTensor & { readonly file: string } => ({ ...opened.info(tensor), file });
+  const quantized = quantizedLinears({ shape: model.shape, linears }).map(
+    ({ name, spec: { bits, groupSize, symmetric }, outputs, inputs }): [string, QuantizedTensor] => [
       name,
-      outputs,
-      inputs,
-      bits,
-      groupSize,
-      scales: () => read(file, (merged) => merged.readTensorAs(`${name}.scales`, 'F32')),
-      ...(spec.symmetric === false
-        ? { zeroPoints: () => read(file, (merged) => merged.readBytes(`${name}.zeroPoints`)) }
-        : {}),
-      codes: () => read(file, (merged) => merged.readBytes(`${name}.codes`)),
-    });
-  }
-  return { shape: model.shape, tensors: model.tensors, quantized };
-}
-
-async function read<T>(file: string, what: (merged: SafetensorsFile) => Promise<T>): Promise<T> {
-  const opened = await SafetensorsFile.open(file);
-  try {
-    return await what(opened);
-  } finally {
-    await opened.close();
-  }
+      packedLinear({ name, outputs, inputs, bits, groupSize, symmetric: symmetric !== false }, place),
+    ],
+  );
+  return { shape: model.shape, tensors: model.tensors, quantized: new Map(quantized) };
 }
