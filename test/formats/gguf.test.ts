@@ -6,6 +6,7 @@ import { openModel, parseModelConfig } from '../../src/formats';
 import { writeGguf } from '../../src/formats/gguf-file';
 import { GGUF_TYPES, planGguf, type GgufType } from '../../src/formats/gguf-model';
 import { bf16ToFloat32 } from '../../src/formats/half';
+import type { MergedModel } from '../../src/formats/merged-model';
 import { describeLosses, isExact } from '../../src/formats/tensor-export';
 import { readTensor } from '../../src/formats';
 import { BLOCKY, randomFolder, randomMerged, trainedWeights, type RandomLinears } from './merged-models';
@@ -103,6 +104,34 @@ for (const { type, wide, narrow, ...linears } of CASES) {
     assert.equal(read.metadata['llama.attention.head_count_kv'], 4);
   });
 }
+
+test('mixed bits: every linear gets its own type, and decodes to s·Q', async (t) => {
+  const folder = temporaryFolder(t);
+  await randomFolder(folder, BLOCKY, parseModelConfig(BLOCKY, 'config.json').shape);
+  const of = (bits: number): Promise<MergedModel> => randomMerged(folder, { bits, groupSize: -1, scales: 'bf16' });
+  const [two, four, eight] = [await of(2), await of(4), await of(8)];
+  const quantized = new Map(four.quantized);
+  const [up, value, output] = ['mlp.up_proj', 'self_attn.v_proj', 'self_attn.o_proj'].map((n) => `model.layers.0.${n}`);
+  quantized.set(up!, two.quantized.get(up!)!);
+  quantized.set(value!, eight.quantized.get(value!)!);
+  quantized.delete(output!);
+  const plan = await planGguf({ ...four, quantized }, NO_OPTIONS);
+  const stored = new Map(plan.exports.map((entry) => [entry.name, entry.stored]));
+  const types = [up, value, output, 'model.layers.0.mlp.gate_proj'].map((name) => stored.get(`${name!}.weight`));
+  assert.deepEqual(types, ['Q2_K', 'Q8_0', 'BF16', 'Q4_0']);
+  assert.ok(isExact(plan.exports));
+  const file = path.join(folder, 'model.gguf');
+  await writeGguf(file, plan.metadata, plan.tensors);
+  const { tensors } = await readGguf(file);
+  for (const [name, short] of [
+    [up, 'ffn_up'],
+    [value, 'attn_v'],
+    ['model.layers.0.mlp.gate_proj', 'ffn_gate'],
+  ] as const) {
+    const expected = await trainedWeights(quantized.get(name!)!);
+    assert.deepEqual(tensors.get(`blk.0.${short}.weight`)!.values, expected, name);
+  }
+});
 
 test('a scale that is no half-precision number is said to be rounded, and is', async (t) => {
   const folder = temporaryFolder(t);
