@@ -81,7 +81,7 @@ size_t WordSplitter::cl100k(std::string_view text, size_t at) const {
     }
     return end;
   }
-  const uint8_t secondClass = second < text.size() ? classOf(decodeAt(text, second).value) : kWhiteSpace;
+  const uint8_t secondClass = second < text.size() ? classOf(decodeAt(text, second).value) : uint8_t{kWhiteSpace};
   if (secondClass == kLetter && !isNewline(text[at])) return run(text, second, kLetter);
   if (firstClass == 0 || (text[at] == ' ' && secondClass == 0)) {
     size_t end = run(text, second, 0);

@@ -1,5 +1,5 @@
 // Export Model…: the formats with what each would lose, a place, and the export itself in the background.
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { commands, ProgressLocation, ThemeIcon, Uri, window, workspace, type QuickPickItem } from 'vscode';
 import { formatBytes } from '../../experiment/format-numbers';
@@ -95,6 +95,8 @@ async function pickPlace(run: ListedRun, { format }: Offer): Promise<Place | und
   if (chosen === undefined) return undefined;
   const place = isFile && !chosen.fsPath.toLowerCase().endsWith('.gguf') ? `${chosen.fsPath}.gguf` : chosen.fsPath;
   if (!existsSync(place)) return { path: place, replace: false };
+  // The dialog itself has asked about a file of that very name.
+  if (place === chosen.fsPath && statSync(place).isFile()) return { path: place, replace: true };
   const replace = l10n.t('Replace');
   const answer = await window.showWarningMessage(
     l10n.t('{0} exists. Replace it?', path.basename(place)),
