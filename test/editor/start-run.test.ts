@@ -7,18 +7,30 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { wrongPlatform } from '../../src/editor/start/platform';
 import { resumeRun, startRun, type Launch } from '../../src/editor/start/start-run';
 import { parseExperiment, resolvePaths, type Experiment } from '../../src/experiment';
-import { readState, sendControl } from '../../src/runs';
+import { readOwner, readState, sendControl } from '../../src/runs';
+import { livenessOf } from '../../src/runs/process-identity';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'lrqat-start-'));
-after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 }));
+after(async () => {
+  await endTrainers();
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+});
 cpSync('samples/first-run', folder, { recursive: true });
 const experimentFile = path.join(folder, 'w2-rank32.lrqat.json');
 const runsFolder = path.join(folder, '.lrqat', 'runs');
 const launch: Launch = { nodePath: process.execPath, environment: process.env };
 
-function shortExperiment(): Experiment {
+/** Those that a failed test has left. */
+async function endTrainers(): Promise<void> {
+  for (const name of existsSync(runsFolder) ? readdirSync(runsFolder) : []) {
+    const owner = await readOwner(path.join(runsFolder, name)).catch(() => null);
+    if (owner !== null && livenessOf(owner) === 'alive') process.kill(owner.pid, 'SIGKILL');
+  }
+}
+
+function shortExperiment(steps: number): Experiment {
   const text = readFileSync(experimentFile, 'utf8')
-    .replace('"steps": 150', '"steps": 300')
+    .replace('"steps": 150', `"steps": ${String(steps)}`)
     .replace('"everySteps": 50, "maxBatches": 16', '"everySteps": 0, "maxBatches": 1')
     .replace('"sequenceLength": 256', '"sequenceLength": 32');
   const { experiment } = parseExperiment(text, experimentFile);
@@ -27,7 +39,7 @@ function shortExperiment(): Experiment {
 }
 
 async function untilState(directory: string, ...states: readonly string[]): Promise<void> {
-  for (const end = Date.now() + 60_000; ;) {
+  for (const end = Date.now() + 120_000; ;) {
     const { state } = await readState(directory);
     if (states.includes(state)) return;
     assert.ok(Date.now() < end, `${state}, not ${states.join(' or ')}`);
@@ -35,8 +47,10 @@ async function untilState(directory: string, ...states: readonly string[]): Prom
   }
 }
 
-test('a run starts detached, stops, and resumes from its checkpoint', { timeout: 120_000 }, async () => {
-  const directory = await startRun({ experiment: shortExperiment(), experimentFile, runsFolder }, launch);
+test('a run starts detached, stops, and resumes from its checkpoint', { timeout: 300_000 }, async () => {
+  // Longer than any look at it.
+  const experiment = shortExperiment(100_000);
+  const directory = await startRun({ experiment, experimentFile, runsFolder }, launch);
   await untilState(directory, 'running');
   await assert.rejects(resumeRun(directory, launch), /in progress already/);
   await sendControl(directory, 'pause');
@@ -47,6 +61,13 @@ test('a run starts detached, stops, and resumes from its checkpoint', { timeout:
   await untilState(directory, 'stopped');
   const { status } = await readState(directory);
   assert.deepEqual(await resumeRun(directory, launch), { how: 'restarted', fromStep: status.lastCheckpoint });
+  await untilState(directory, 'running');
+  await sendControl(directory, 'stop', { save: false });
+  await untilState(directory, 'stopped');
+});
+
+test('a run that has come to its end cannot be resumed', { timeout: 180_000 }, async () => {
+  const directory = await startRun({ experiment: shortExperiment(2), experimentFile, runsFolder }, launch);
   await untilState(directory, 'finished');
   await assert.rejects(resumeRun(directory, launch), /nothing to resume/);
 });
@@ -55,7 +76,7 @@ test('a trainer that does not come up leaves a run that says why', { timeout: 60
   const before = new Set(readdirSync(runsFolder));
   const broken: Launch = { ...launch, nodePath: path.join(folder, 'no-such-node') };
   await assert.rejects(
-    startRun({ experiment: shortExperiment(), experimentFile, runsFolder }, broken),
+    startRun({ experiment: shortExperiment(2), experimentFile, runsFolder }, broken),
     /no-such-node|ENOENT/,
   );
   const [name] = readdirSync(runsFolder).filter((each) => !before.has(each));
@@ -69,7 +90,7 @@ test('without an engine there is no run, only a reason', async () => {
   const before = readdirSync(runsFolder).length;
   const without = { ...launch, environment: { LRQAT_NATIVE: path.join(folder, 'nowhere') } };
   await assert.rejects(
-    startRun({ experiment: shortExperiment(), experimentFile, runsFolder }, without),
+    startRun({ experiment: shortExperiment(2), experimentFile, runsFolder }, without),
     /LRQAT_NATIVE/,
   );
   assert.equal(readdirSync(runsFolder).length, before);

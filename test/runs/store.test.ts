@@ -42,9 +42,9 @@ async function rewriteStatus(directory: string, change: Partial<RunStatus>): Pro
 }
 
 const until = async (condition: () => boolean): Promise<void> => {
-  const end = Date.now() + 10_000;
+  const end = Date.now() + 120_000;
   while (!condition()) {
-    assert.ok(Date.now() < end, 'in ten seconds');
+    assert.ok(Date.now() < end, 'in two minutes');
     await sleep(20);
   }
 };

@@ -10,9 +10,15 @@ import { nodeFileSystem, type FileSystem, type OpenFile } from '../../src/format
 
 export function temporaryFolder(context: TestContext): string {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'lrqat-runs-'));
-  context.after(() => rmSync(folder, { recursive: true, force: true }));
+  context.after(() => {
+    // Scripts that a failed test has left would keep this process alive.
+    for (const child of alive) child.kill('SIGKILL');
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  });
   return folder;
 }
+
+const alive = new Set<ChildProcess>();
 
 export function experimentNamed(name: string, steps = 10): Experiment {
   const text = JSON.stringify({
@@ -50,7 +56,9 @@ export interface RunningScript {
 /** Starts a script and resolves once it has printed a line that matches. */
 export async function startScript(script: string, args: readonly string[], pattern: RegExp): Promise<RunningScript> {
   const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  alive.add(child);
   const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
+  void ended.then(() => alive.delete(child));
   let text = '';
   child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
   const line = async (wanted: RegExp): Promise<string> => {

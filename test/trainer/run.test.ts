@@ -42,7 +42,7 @@ function atStep(step: number, action: () => void): (event: MetricsEvent) => void
 }
 
 async function until(condition: () => Promise<boolean> | boolean, what: string): Promise<void> {
-  const end = Date.now() + 20_000;
+  const end = Date.now() + 120_000;
   while (Date.now() < end) {
     if (await condition()) return;
     await sleep(10);
@@ -286,7 +286,7 @@ describe('stopping and resuming', () => {
 });
 
 describe('pausing', () => {
-  test('a paused run idles, saves when asked, and goes on unchanged', async () => {
+  test('a paused run stays where it is, saves when asked, and goes on unchanged', async () => {
     const run = await newRun(folder, shortExperiment());
     // Without patience the pause interrupts the step it comes in, which is made again with the same tokens.
     const ended = runTrainer(run, { pausePatience: -1, onEvent: atStep(4, () => void sendControl(run, 'pause')) });
@@ -295,11 +295,8 @@ describe('pausing', () => {
       const { step } = await statusOf(run);
       assert.ok(step >= 4 && step < 12);
 
-      const begun = process.cpuUsage();
-      await sleep(1500);
-      const { user, system } = process.cpuUsage(begun);
-      // The control folder is looked at once a second, the heartbeat written every five seconds.
-      assert.ok(user + system < 0.1 * 1.5e6, `${String((user + system) / 1000)} ms of CPU in 1500 ms of pause`);
+      // That it leaves the processor alone is seen from outside, in cli/train.test.ts.
+      await sleep(500);
       assert.equal((await statusOf(run)).step, step);
 
       await sendControl(run, 'checkpoint');
