@@ -112,12 +112,13 @@ void CpuBackend::attention(const AttentionShape& shape, Matrix q, Matrix k, Matr
     for (int64_t item = 0; item < shape.batch * shape.kvHeads; ++item) {
       kernels.pack(inputOf(shape, q, k, v, item / shape.kvHeads), item % shape.kvHeads, packed + item * packedFloats);
     }
-    // The last blocks see the most keys: they go first.
+    // One head after the other, while its keys and values are in the cache; of its blocks those that see the most keys
+    // first, so that little is left when one thread finds nothing more to do.
 #pragma omp for schedule(dynamic)
     for (int64_t task = 0; task < blocks * shape.batch * shape.heads; ++task) {
-      const int64_t block = blocks - 1 - task / (shape.batch * shape.heads);
-      const int64_t sequence = task % (shape.batch * shape.heads) / shape.heads;
-      const int64_t head = task % shape.heads;
+      const int64_t block = blocks - 1 - task % blocks;
+      const int64_t sequence = task / blocks / shape.heads;
+      const int64_t head = task / blocks % shape.heads;
       const AttentionOutput output{.o = o.slice(sequence * shape.length, 0).data,
                                    .lse = lse + sequence * shape.heads * shape.length};
       kernels.forward(inputOf(shape, q, k, v, sequence), output, head, block * attentionBlock,

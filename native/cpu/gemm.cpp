@@ -18,6 +18,7 @@ namespace {
 constexpr int64_t maximumRows = 64;                     // of A packed at a time
 constexpr int64_t maximumDepth = 2048;                  // 64 rows and one panel stay in the second-level cache
 constexpr int64_t deepestTiles = 2048;                  // of products on tiles that sum in registers alone
+constexpr int64_t deepestRounded = 16384;               // the same where C could not hold sums in between
 constexpr int64_t packedPanelBytes = int64_t{1} << 20;  // of a group of panels, in the second-level cache
 constexpr int64_t ownPanelElements = int64_t{1} << 17;  // that each thread packs for itself
 constexpr int64_t packedFloatsA = int64_t{1} << 18;     // of each thread
@@ -88,7 +89,8 @@ bool Gemm::multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB,
   const int64_t n = c.cols;
   const bool cBf16 = c.type == DType::BF16;
   // Deep products add to C block by block, which only float32 can hold without rounding.
-  const int64_t blocks = depth <= deepestTiles ? 1 : ceilDivide(depth, deepestTiles / 2);
+  const int64_t deepest = cBf16 ? deepestRounded : deepestTiles;
+  const int64_t blocks = depth <= deepest ? 1 : ceilDivide(depth, deepestTiles / 2);
   if (depth == 0 || (cBf16 && blocks > 1)) return false;
   const int64_t depthBlock = gemm_tiles::padded(ceilDivide(depth, blocks));
   const int64_t panelElements = gemm_tiles::panelElements(depthBlock);

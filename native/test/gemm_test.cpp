@@ -66,9 +66,9 @@ void check(cpu::CpuBackend& backend, const Product& t, uint64_t seed, const std:
 }
 
 void checkLibrary(const std::string& library) {
-  const Shape shapes[] = {{1, 1, 1},      {3, 5, 7},      {8, 32, 16},   {9, 33, 17},  {64, 64, 64},
-                          {65, 31, 130},  {130, 96, 33},  {2, 200, 77},  {192, 1, 48}, {96, 80, 64},
-                          {32, 70, 2500}, {70, 32, 4100}, {64, 33, 4096}};
+  const Shape shapes[] = {{1, 1, 1},      {3, 5, 7},      {8, 32, 16},    {9, 33, 17},   {64, 64, 64},
+                          {65, 31, 130},  {130, 96, 33},  {2, 200, 77},   {192, 1, 48},  {96, 80, 64},
+                          {32, 70, 2500}, {70, 32, 4100}, {64, 33, 4096}, {5, 40, 9000}, {3, 35, 16400}};
   uint64_t seed = 0;
   for (const int threads : {1, 2}) {
     const auto backend = makeBackend(threads, DType::F32, library, 64, true);

@@ -12,7 +12,7 @@ export { resolvePaths, runsToCheck, isHubId, type PathVariables, type RunToCheck
 export { resolveLinears, matchesGlob } from './linears';
 export { memoryLimitBytes } from './memory-limit';
 export { usableMemory } from './usable-memory';
-export { deviceLayout, planMemory, planRun, planEvaluation } from './planner';
+export { deviceLayout, multipliesBf16, planMemory, planRun, planEvaluation } from './planner';
 export type { Machine, MemoryPlan, PlanChoices, PlanInput, RunPlan } from './planner';
 export { planDisk, type DiskPlan } from './disk';
 export { estimate, type Estimate, type EstimateInput, type Suggestion } from './estimate';

@@ -1,7 +1,7 @@
 // The planner: what an experiment allocates on a machine, and the choices that "auto" leaves to it.
 
 import type { GpuFacts } from './calibration';
-import type { ComputeType, LinearQuantization, MemoryParts } from '../../native/binding/addon';
+import type { ComputeType, CpuInfo, LinearQuantization, MemoryParts } from '../../native/binding/addon';
 import type { ModelShape } from '../formats/model-shape';
 import { resolveLinears } from './linears';
 import { memoryParts, totalBytes, type EngineLayout } from './memory-layout';
@@ -51,12 +51,18 @@ export interface Machine {
   /** Bytes of memory the engine draws on: the machine's, or those that are free on the GPU. */
   readonly totalMemory: number;
   readonly cores: number;
-  /** The processor multiplies bf16 natively and the GEMM library uses it. */
+  /** See {@link multipliesBf16}. */
   readonly nativeBf16: boolean;
   /** Where the run would compute; default: the CPU. */
   readonly device?: EngineLayout['device'];
   /** Of the GPU, where that is the device. */
   readonly gpu?: GpuFacts;
+}
+
+/** Products of bf16 are faster here than those of float32: on AMX tiles the engine makes them itself, the lesser instructions are
+ *  left to the GEMM library. */
+export function multipliesBf16({ bf16, gemm }: Pick<CpuInfo, 'bf16' | 'gemm'>): boolean {
+  return bf16 === 'amx' || (bf16 !== 'none' && gemm !== null);
 }
 
 /** All automatic choices made; stored with the run and reapplied on resume. */

@@ -504,7 +504,7 @@ const offload = choice(
 
 const compute = choice(
   {
-    auto: 'bf16 where the processor multiplies it natively, else float32.',
+    auto: 'bf16 where the processor multiplies it natively (with AMX tiles, or with AVX512-BF16 where oneDNN is installed) and on a GPU, else float32. The choice is stored with the run.',
     float32: 'All products in float32.',
     bf16: 'Products of BFloat16 inputs with float32 accumulation.',
   },

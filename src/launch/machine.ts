@@ -1,6 +1,6 @@
 // The machine of an experiment as the planner sees it: the GPU that its `device` means, or the processor.
 import { thisMachine } from '../experiment/world';
-import type { Machine } from '../experiment';
+import { multipliesBf16, type Machine } from '../experiment';
 import { UserError } from '../errors';
 import { chooseGpu } from './gpu';
 import type { NativeProbe } from './probe-native';
@@ -18,7 +18,7 @@ export function machineFor(device: string, probe: NativeProbe): ExperimentMachin
   }
   const { cpu, cuda } = probe;
   const processor = thisMachine({
-    nativeBf16: cpu.bf16 !== 'none' && cpu.gemm !== null,
+    nativeBf16: multipliesBf16(cpu),
     logicalCores: cpu.logicalCores,
   });
   try {

@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { ComputeType, CpuInfo, DeviceConfig, MemoryParts } from '../../native/binding/addon';
 import { UserError } from '../errors';
-import { formatBytes, planRun, type Experiment, usableMemory } from '../experiment';
+import { formatBytes, multipliesBf16, planRun, type Experiment, usableMemory } from '../experiment';
 import { writeFileAtomic, type FileSystem } from '../formats/file-system';
 import type { ModelShape } from '../formats/model-shape';
 import { chooseGpu, type CudaProbe, type GpuChoice } from '../launch/gpu';
@@ -91,7 +91,7 @@ export function makeChoices({ experiment, shape, machine, data, queued }: Choice
   const plan = planRun(experiment, shape, {
     totalMemory: gpu === null ? machine.memoryBytes : gpu.device.freeBytes,
     cores: Math.max(1, machine.availableCores),
-    nativeBf16: cpu.bf16 !== 'none' && cpu.gemm !== null,
+    nativeBf16: multipliesBf16(cpu),
     device: gpu === null ? 'cpu' : 'cuda',
   });
   if (!plan.fits) {

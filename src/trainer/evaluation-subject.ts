@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { ComputeType, Engine, LinearQuantization, WeightForm } from '../../native/binding/addon';
 import { UserError } from '../errors';
-import { deviceLayout, resolveLinears } from '../experiment';
+import { deviceLayout, multipliesBf16, resolveLinears } from '../experiment';
 import {
   linearNames,
   nodeFileSystem,
@@ -115,7 +115,7 @@ export async function openSubject(options: SubjectOptions & SubjectOf): Promise<
   const oneDnn = material.gemm ? native.oneDnn : null;
   const machine = thisMachine(addon.cpuInfo(oneDnn), askCuda(addon, native), addon.engineVersion);
   const device = deviceConfig(chooseGpu(options.device ?? material.device, machine.cuda));
-  const nativeBf16 = device.type === 'cuda' || (machine.cpu.bf16 !== 'none' && machine.cpu.gemm !== null);
+  const nativeBf16 = device.type === 'cuda' || multipliesBf16(machine.cpu);
   const compute = options.compute ?? material.compute ?? (nativeBf16 ? 'bf16' : 'float32');
   const threads = options.threads ?? material.threads ?? machine.availableCores;
   const tokenizer = await openTokenizer(model.folder, { addonFile: native.addon });

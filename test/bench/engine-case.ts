@@ -6,6 +6,7 @@ import type { Engine, LrqatAddon, TokenBatch } from '../../native/binding/addon'
 import {
   describeCheckpointing,
   formatBytes,
+  multipliesBf16,
   parseExperiment,
   planRun,
   type Experiment,
@@ -44,7 +45,7 @@ export async function measureCase(native: NativeBuild, options: CaseOptions): Pr
   const plan = planRun(experiment, model.shape, {
     totalMemory: os.totalmem(),
     cores: os.availableParallelism(),
-    nativeBf16: cpu.bf16 !== 'none' && cpu.gemm !== null,
+    nativeBf16: multipliesBf16(cpu),
   });
   const engine = new native.addon.Engine({
     model: model.shape,

@@ -14,6 +14,7 @@ import {
   formatSeconds,
   GPU_EFFICIENCY,
   memoryLimitBytes,
+  multipliesBf16,
   parseExperiment,
   planDisk,
   planRun,
@@ -220,6 +221,15 @@ test('blocks are kept on a GPU before anything is fetched from the host, and hos
   assert.deepEqual([tight.embeddings, tight.fits], ['host', true]);
   const speed = (p: RunPlan): number => trainingStepCost(layoutOf(p.input), 4).flops.linears;
   assert.ok(speed(roomy) < speed(tight), 'fewer blocks are computed again');
+});
+
+test('bf16 is fast on AMX tiles, which the engine uses itself, or with the GEMM library', () => {
+  const gemm = { library: 'oneDNN', version: '2.6.3' };
+  assert.equal(multipliesBf16({ bf16: 'amx', gemm }), true);
+  assert.equal(multipliesBf16({ bf16: 'amx', gemm: null }), true);
+  assert.equal(multipliesBf16({ bf16: 'avx512', gemm }), true);
+  assert.equal(multipliesBf16({ bf16: 'avx512', gemm: null }), false);
+  assert.equal(multipliesBf16({ bf16: 'none', gemm }), false);
 });
 
 test('"auto" compute and threads follow the machine, written and stored ones do not', () => {

@@ -27,15 +27,36 @@ struct Visibility {
   bool masked(int64_t key) const { return key + blockEdge - 1 > query || allSeeFrom > key; }
 };
 
+/// Sᵀ of 32 queries, block of 32 keys by block: a whole one at a time, or in pieces between other work.
+struct Scores {
+  const uint16_t* keys;     // K·… of the whole sequence
+  const uint16_t* queries;  // …·Qᵀ
+  int64_t depthTiles;
+  float* memory;  // [blocks of a step][32 keys][32 queries]
+
+  void addProducts(int64_t key, int64_t from, int64_t to) const {
+    const uint16_t* left = keys + key / tileEdge * depthTiles * operandTile;
+    for (int64_t k = from; k < to; ++k) {
+      const uint16_t* right = queries + k * operandTile;
+      addBlockProduct(left + k * operandTile, left + (depthTiles + k) * operandTile, 64, right,
+                      right + depthTiles * operandTile);
+    }
+  }
+  float* block(int64_t b) const { return memory + b * blockEdge * blockEdge; }
+  void store(int64_t b) const { storeResult(blockAt(block(b), blockEdge)); }
+};
+
 /// Scores of `blocks` × 32 keys become probabilities relative to the running maximum, as B operand [2][4] tiles.
-/// Returns whether the sums so far must be multiplied by `factor`.
-inline bool softmaxStep(const float* scores, int64_t key, int64_t blocks, const Visibility& visible, float scale,
-                        SoftmaxState& state, uint16_t* probabilities, Vec (&factor)[2]) {
+/// Meanwhile tiles multiply the scores of the next step, `nextBlocks` × 32 keys, which take the place of those that
+/// have been read. Returns whether the sums so far must be multiplied by `factor`.
+inline bool softmaxStep(const Scores& scores, int64_t key, int64_t blocks, int64_t nextBlocks,
+                        const Visibility& visible, float scale, SoftmaxState& state, uint16_t* probabilities,
+                        Vec (&factor)[2]) {
   const VecInt query[2] = {laneNumbers() + static_cast<int32_t>(visible.query),
                            laneNumbers() + static_cast<int32_t>(visible.query + tileEdge)};
   Vec top[2] = {broadcast(noScore), broadcast(noScore)};
   for (int64_t b = 0; b < blocks; ++b) {
-    const float* block = scores + b * blockEdge * blockEdge;
+    const float* block = scores.block(b);
     const int64_t firstKey = key + b * blockEdge;
     if (visible.masked(firstKey)) {
       for (int64_t r = 0; r < blockEdge; ++r) {
@@ -62,7 +83,13 @@ inline bool softmaxStep(const float* scores, int64_t key, int64_t blocks, const 
   }
   const Vec scales = broadcast(scale);
   const auto rows = [&](const float* block, int64_t firstKey, int64_t b, auto masked) {
+    const bool more = b < nextBlocks;
+    const int64_t nextKey = firstKey + attention_tiles::forwardKeys;
+    if (more) clearResult();
     for (int64_t r = 0; r < blockEdge; r += 2) {
+      if (more) {
+        scores.addProducts(nextKey, r * scores.depthTiles / blockEdge, (r + 2) * scores.depthTiles / blockEdge);
+      }
       Vec p[2][2];
 #pragma GCC unroll 2
       for (int odd = 0; odd < 2; ++odd) {
@@ -80,9 +107,10 @@ inline bool softmaxStep(const float* scores, int64_t key, int64_t blocks, const 
       storePairs(roundPair(p[0][0], p[0][1]), roundPair(p[1][0], p[1][1]), tile,
                  tile + attention_tiles::forwardKeys / tileDepth * operandTile);
     }
+    if (more) scores.store(b);
   };
   for (int64_t b = 0; b < blocks; ++b) {
-    const float* block = scores + b * blockEdge * blockEdge;
+    const float* block = scores.block(b);
     const int64_t firstKey = key + b * blockEdge;
     if (visible.masked(firstKey)) {
       rows(block, firstKey, b, std::true_type{});
@@ -138,7 +166,7 @@ inline void forwardBlock(const AttentionInput& input, const AttentionOutput& out
 
   Parts parts(work);
   auto* q = reinterpret_cast<uint16_t*>(parts.take(attention_tiles::operandFloats(blockEdge, d)));
-  float* scores = parts.take(attention_tiles::forwardKeys * blockEdge);
+  float* scoreMemory = parts.take(attention_tiles::forwardKeys * blockEdge);
   auto* probabilities = reinterpret_cast<uint16_t*>(parts.take(attention_tiles::forwardKeys * blockEdge / 2));
   float* sums = parts.take(depth * blockEdge);
   packOperands(static_cast<const uint16_t*>(input.q) + firstQuery * width + head * d, width, queries, d,
@@ -148,17 +176,24 @@ inline void forwardBlock(const AttentionInput& input, const AttentionOutput& out
   firstKeysOf(input.firstKey, firstQuery, input.length, visible.from);
   SoftmaxState state{{broadcast(noScore), broadcast(noScore)}, {Vec{}, Vec{}}};
   const int64_t start = input.firstKey ? input.firstKey[firstQuery] / blockEdge * blockEdge : 0;
-  for (int64_t key = start; key <= lastQuery; key += attention_tiles::forwardKeys) {
+  const Scores scores{keys, q, depthTiles, scoreMemory};
+  // Blocks of 32 keys in the step from `key` on.
+  const auto blocksFrom = [&](int64_t key) {
     const int64_t count = lastQuery + 1 - key;
-    const int64_t blocks =
-        (count < attention_tiles::forwardKeys ? attention_tiles::padded(count) : attention_tiles::forwardKeys) /
-        blockEdge;
-    for (int64_t b = 0; b < blocks; ++b) {
-      multiplyTiles({keys + (key / tileEdge + 2 * b) * depthTiles * operandTile, depthTiles}, {q, depthTiles},
-                    depthTiles, {scores + b * blockEdge * blockEdge, tileEdge * blockEdge, tileEdge, blockEdge}, false);
-    }
+    if (count <= 0) return int64_t{0};
+    return (count < attention_tiles::forwardKeys ? attention_tiles::padded(count) : attention_tiles::forwardKeys) /
+           blockEdge;
+  };
+  for (int64_t b = 0; b < blocksFrom(start); ++b) {
+    clearResult();
+    scores.addProducts(start + b * blockEdge, 0, depthTiles);
+    scores.store(b);
+  }
+  for (int64_t key = start; key <= lastQuery; key += attention_tiles::forwardKeys) {
+    const int64_t blocks = blocksFrom(key);
     Vec factor[2];
-    const bool changed = softmaxStep(scores, key, blocks, visible, scale, state, probabilities, factor);
+    const bool changed = softmaxStep(scores, key, blocks, blocksFrom(key + attention_tiles::forwardKeys), visible,
+                                     scale, state, probabilities, factor);
     if (key != start && changed) {
       const Vec first = pairedColumns(0, factor[0], factor[1]);
       const Vec second = pairedColumns(1, factor[0], factor[1]);

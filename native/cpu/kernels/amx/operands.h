@@ -16,54 +16,82 @@ struct OperandForms {
   uint16_t* right = nullptr;            // …·X   [d / 16][rows / 32]
 };
 
-inline void storeTransposed(const Vec (&rows)[tileEdge], uint16_t* tile) {
-  Vec v[tileEdge];
-  for (int i = 0; i < tileEdge; ++i) v[i] = rows[i];
-  transpose(v);
-  for (int i = 0; i < tileEdge; ++i) std::memcpy(tile + i * tileDepth, &v[i], sizeof v[i]);
+/// The transpose of 16 × 16 pairs, rows `stride` elements apart. Loads put lanes of four rows side by side, which no
+/// shuffle has to do; what is left are transposes of 4 × 4 pairs within lanes.
+inline void transposePairs(const uint16_t* x, int64_t stride, uint16_t* tile) {
+  for (int quarter = 0; quarter < 4; ++quarter) {
+    const auto lane = [&](int64_t row) {
+      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + row * stride + quarter * 8));
+    };
+    __m512i v[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      v[i] = _mm512_castsi128_si512(lane(i));
+      v[i] = _mm512_mask_broadcast_i32x4(v[i], 0x00f0, lane(i + 4));
+      v[i] = _mm512_mask_broadcast_i32x4(v[i], 0x0f00, lane(i + 8));
+      v[i] = _mm512_mask_broadcast_i32x4(v[i], 0xf000, lane(i + 12));
+    }
+    const __m512i low[2] = {_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpacklo_epi32(v[2], v[3])};
+    const __m512i high[2] = {_mm512_unpackhi_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[2], v[3])};
+    uint16_t* out = tile + quarter * 4 * tileDepth;
+    _mm512_storeu_si512(out, _mm512_unpacklo_epi64(low[0], low[1]));
+    _mm512_storeu_si512(out + tileDepth, _mm512_unpackhi_epi64(low[0], low[1]));
+    _mm512_storeu_si512(out + 2 * tileDepth, _mm512_unpacklo_epi64(high[0], high[1]));
+    _mm512_storeu_si512(out + 3 * tileDepth, _mm512_unpackhi_epi64(high[0], high[1]));
+  }
 }
 
-/// 32 bf16 pairs from two rows of 32: (low[i], high[i]) for the first or the last 16 columns.
-template <bool last>
-inline Vec pairColumns(__m512i low, __m512i high) {
-  constexpr int half = last ? 1 : 0;
-  const __m512i a = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(low, half));
-  const __m512i b = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(high, half));
-  return __builtin_bit_cast(Vec, _mm512_or_si512(a, _mm512_slli_epi32(b, 16)));
+/// 32 rows of 32 columns as pairs of rows, the first and the last 16 columns apart.
+inline void pairRows(const uint16_t* x, int64_t stride, uint16_t* first, uint16_t* last) {
+  // Unpacking works in lanes of 128 bits: groups of four columns are put where it finds them in order.
+  const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+  for (int64_t p = 0; p < tileEdge; ++p) {
+    const __m512i even = _mm512_permutexvar_epi64(order, _mm512_loadu_si512(x + 2 * p * stride));
+    const __m512i odd = _mm512_permutexvar_epi64(order, _mm512_loadu_si512(x + (2 * p + 1) * stride));
+    _mm512_storeu_si512(first + p * tileDepth, _mm512_unpacklo_epi16(even, odd));
+    _mm512_storeu_si512(last + p * tileDepth, _mm512_unpackhi_epi16(even, odd));
+  }
 }
 
 /// `rows` rows of `d` columns at `x`, `stride` elements apart.
 inline void packOperands(const uint16_t* x, int64_t stride, int64_t rows, int64_t d, const OperandForms& out) {
   const int64_t rowTiles = roundUp(rows, tileDepth) / tileDepth;
   const int64_t depthTiles = roundUp(d, tileDepth) / tileDepth;
+  alignas(64) uint16_t filled[tileDepth * tileDepth];
+  alignas(64) uint16_t pairs[2][operandTile];
   for (int64_t r = 0; r < rowTiles; ++r) {
     for (int64_t k = 0; k < depthTiles; ++k) {
+      const uint16_t* block = x + r * tileDepth * stride + k * tileDepth;
+      int64_t blockStride = stride;
       const int64_t columns = d - k * tileDepth;
-      const __mmask32 mask = columns >= tileDepth ? ~__mmask32{0} : (__mmask32{1} << columns) - 1;
-      __m512i row[tileDepth];
-      for (int64_t i = 0; i < tileDepth; ++i) {
-        const int64_t index = r * tileDepth + i;
-        row[i] =
-            index < rows ? _mm512_maskz_loadu_epi16(mask, x + index * stride + k * tileDepth) : _mm512_setzero_si512();
+      const int64_t filledRows = rows - r * tileDepth;
+      if (columns < tileDepth || filledRows < tileDepth) {
+        const __mmask32 mask = columns >= tileDepth ? ~__mmask32{0} : (__mmask32{1} << columns) - 1;
+        for (int64_t i = 0; i < tileDepth; ++i) {
+          _mm512_store_si512(filled + i * tileDepth, i < filledRows ? _mm512_maskz_loadu_epi16(mask, block + i * stride)
+                                                                    : _mm512_setzero_si512());
+        }
+        block = filled;
+        blockStride = tileDepth;
       }
       for (int half = 0; half < 2; ++half) {
+        const uint16_t* halfBlock = block + half * tileEdge * blockStride;
         const int64_t byRow = ((2 * r + half) * depthTiles + k) * operandTile;
-        if (out.left) std::memcpy(out.left + byRow, row + half * tileEdge, operandTile * sizeof(uint16_t));
-        if (out.rightTransposed) {
-          Vec v[tileEdge];
-          std::memcpy(v, row + half * tileEdge, sizeof v);
-          storeTransposed(v, out.rightTransposed + byRow);
+        if (out.rightTransposed) transposePairs(halfBlock, blockStride, out.rightTransposed + byRow);
+        if (!out.left) continue;
+        for (int64_t i = 0; i < tileEdge; ++i) {
+          _mm512_storeu_si512(out.left + byRow + i * tileDepth, _mm512_loadu_si512(halfBlock + i * blockStride));
         }
-        if (!out.right && !out.leftTransposed) continue;
-        Vec pairs[tileEdge];
-        for (int p = 0; p < tileEdge; ++p) {
-          pairs[p] = half == 0 ? pairColumns<false>(row[2 * p], row[2 * p + 1])
-                               : pairColumns<true>(row[2 * p], row[2 * p + 1]);
-        }
-        const int64_t byColumn = ((2 * k + half) * rowTiles + r) * operandTile;
-        if (out.right) std::memcpy(out.right + byColumn, pairs, sizeof pairs);
-        if (out.leftTransposed) storeTransposed(pairs, out.leftTransposed + byColumn);
       }
+      if (!out.right && !out.leftTransposed) continue;
+      const int64_t byColumn = (2 * k * rowTiles + r) * operandTile;
+      const int64_t next = rowTiles * operandTile;  // tile of the last 16 columns
+      uint16_t* first = out.right ? out.right + byColumn : pairs[0];
+      uint16_t* last = out.right ? out.right + byColumn + next : pairs[1];
+      pairRows(block, blockStride, first, last);
+      if (!out.leftTransposed) continue;
+      transposePairs(first, tileDepth, out.leftTransposed + byColumn);
+      transposePairs(last, tileDepth, out.leftTransposed + byColumn + next);
     }
   }
 }
