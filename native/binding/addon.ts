@@ -82,6 +82,26 @@ export type DeviceConfig =
       readonly uuid?: string;
     };
 
+/** Tensors of every block that can be quantized on their way: the norms' outputs, what k_proj and v_proj give (the key-value
+ *  cache), queries and keys after rotation, the input of o_proj, and silu(gate)·up. */
+export type ActivationSite =
+  | 'attentionInput'
+  | 'keys'
+  | 'values'
+  | 'rotatedQueries'
+  | 'rotatedKeys'
+  | 'attentionOutput'
+  | 'mlpInput'
+  | 'mlpProduct';
+
+/** Activations on grids of their own for each token, found from its values; of every form of the model but `float`. */
+export interface ActivationQuantization {
+  /** 2 to 8 bits by site; absent or null: the site is not quantized. */
+  readonly bits: Readonly<Partial<Record<ActivationSite, number | null>>>;
+  /** `reference`: −min/δ, not rounded, as in the authors' code. */
+  readonly zeroPoint: 'integer' | 'reference';
+}
+
 export interface EngineConfig {
   readonly model: ModelShape;
   /** All parameters of the checkpoint that the decoder needs. Files are mapped, never read whole. */
@@ -90,6 +110,8 @@ export interface EngineConfig {
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
   /** Default: the CPU. */
   readonly device?: DeviceConfig;
+  /** Absent or null: activations stay in the compute type. On the CPU only. */
+  readonly activations?: ActivationQuantization | null;
   readonly compute: ComputeType;
   /** Type of the residual stream and of saved block inputs; default float32, the only one on the CPU. */
   readonly residual?: ComputeType;

@@ -1,5 +1,7 @@
 #include "binding/engine_config.h"
 
+#include <array>
+
 #include "binding/values.h"
 
 namespace lrqat::binding {
@@ -103,6 +105,19 @@ static std::vector<TensorSource> parseTensors(const Napi::Value& value) {
   return tensors;
 }
 
+static ActivationSpec parseActivations(const Reader& r) {
+  ActivationSpec spec;
+  spec.fractionalZeroPoint = r.choice<bool>("zeroPoint", {{"integer", false}, {"reference", true}});
+  const Reader bits = r.object("bits");
+  constexpr std::array names{"attentionInput", "keys",            "values",   "rotatedQueries",
+                             "rotatedKeys",    "attentionOutput", "mlpInput", "mlpProduct"};
+  static_assert(names.size() == activationSiteCount);
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (!bits.isNull(names[i])) spec.bits[i] = static_cast<int>(bits.integer(names[i], 2, 8));
+  }
+  return spec;
+}
+
 static void parseDevice(const Reader& r, ParsedConfig& parsed) {
   EngineShape& shape = parsed.engine.shape;
   shape.device = r.choice<Device>("type", {{"cpu", Device::Cpu}, {"cuda", Device::Cuda}});
@@ -138,6 +153,7 @@ ParsedConfig parseEngineConfig(const Napi::Value& value) {
     }
   }
 
+  if (!r.isNull("activations")) shape.activations = parseActivations(r.object("activations"));
   shape.computeType = r.choice<DType>("compute", {{"float32", DType::F32}, {"bf16", DType::BF16}});
   if (!r.isNull("residual")) {
     shape.residualType = r.choice<DType>("residual", {{"float32", DType::F32}, {"bf16", DType::BF16}});

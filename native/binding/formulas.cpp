@@ -306,6 +306,36 @@ Napi::Value linear(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value quantizeActivations(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Reader r(info[0], "request");
+    const int64_t rows = r.integer("rows", 1);
+    const int64_t cols = r.integer("columns", 1);
+    const ActivationGrid grid{static_cast<int>(r.integer("bits", 2, 8)),
+                              r.choice<bool>("zeroPoint", {{"integer", false}, {"reference", true}}),
+                              r.integer("width", 1, cols)};
+    if (cols % grid.width != 0) badValue(r.path("width"), "a divisor of columns");
+    const OwnedMatrix x(DType::F32, rows, cols, floatsOf(r, "x", rows * cols));
+    const OwnedMatrix dX(DType::F32, rows, cols, floatsOf(r, "dY", rows * cols));
+    const OwnedMatrix y(DType::F32, rows, cols);
+    const auto threads = static_cast<int>(r.integer("threads", 1, 256));
+    const auto backend = backendFor({.threads = threads, .computeType = DType::F32, .oneDnnPath = {}}, 64);
+    std::vector<uint32_t> inside(static_cast<size_t>(rows * markWords(cols)));
+    backend->quantizeActivations(x.matrix, grid, y.matrix, inside.data());
+    backend->maskGradient(dX.matrix, inside.data());
+    std::vector<uint8_t> mask(static_cast<size_t>(rows * cols));
+    for (int64_t i = 0; i < rows * cols; ++i) {
+      const uint32_t word = inside[static_cast<size_t>(i / cols * markWords(cols) + i % cols / 32)];
+      mask[static_cast<size_t>(i)] = static_cast<uint8_t>((word >> (i % cols % 32)) & 1U);
+    }
+    Napi::Object out = Napi::Object::New(info.Env());
+    out.Set("y", float32Array(info.Env(), y.floats()));
+    out.Set("dX", float32Array(info.Env(), dX.floats()));
+    out.Set("mask", typedArray<Napi::Uint8Array>(info.Env(), mask));
+    return out;
+  });
+}
+
 /// An operand of a product: its values, its shape as stored, whether it is transposed.
 struct Operand {
   std::vector<float> values;
@@ -347,6 +377,7 @@ void registerFormulas(Napi::Env env, Napi::Object exports) {
   formulas.Set("asymmetricMinMax", Napi::Function::New<asymmetric>(env, "asymmetricMinMax"));
   formulas.Set("quantize", Napi::Function::New<quantize>(env, "quantize"));
   formulas.Set("linear", Napi::Function::New<linear>(env, "linear"));
+  formulas.Set("quantizeActivations", Napi::Function::New<quantizeActivations>(env, "quantizeActivations"));
   formulas.Set("multiply", Napi::Function::New<multiply>(env, "multiply"));
   exports.Set("formulas", formulas);
 }

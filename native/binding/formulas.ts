@@ -89,6 +89,26 @@ export interface LinearResult {
   readonly mask: Uint8Array;
 }
 
+export interface ActivationRequest {
+  /** [rows, columns] */
+  readonly x: Float32Array;
+  readonly dY: Float32Array;
+  readonly rows: number;
+  readonly columns: number;
+  /** Consecutive columns that share a grid. */
+  readonly width: number;
+  readonly bits: number;
+  readonly zeroPoint: 'integer' | 'reference';
+  readonly threads: number;
+}
+
+export interface ActivationResult {
+  readonly y: Float32Array;
+  readonly dX: Float32Array;
+  /** 1 where the gradient passes. */
+  readonly mask: Uint8Array;
+}
+
 export interface ProductRequest {
   readonly a: Float32Array;
   /** Rows and columns as stored. */
@@ -107,6 +127,8 @@ export interface FormulasAddon {
   quantize(request: QuantizeRequest): QuantizedWeight;
   /** One linear forward and backward through the operations of the Backend, in the decoder's order. */
   linear(request: LinearRequest): LinearResult;
+  /** Activations on a grid of their own for each row and group of columns, and the gradient through it, in float32. */
+  quantizeActivations(request: ActivationRequest): ActivationResult;
   /** a·b in float32. */
   multiply(request: ProductRequest): Float32Array;
 }

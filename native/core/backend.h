@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 
+#include "core/error.h"
 #include "core/types.h"
 
 namespace lrqat {
@@ -234,6 +235,19 @@ class Backend {
   /// For dH [T, f] compute type. Writes h = silu(gate)·up again when `h` has memory; on CUDA that may be dH's.
   virtual void swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
                               const RawOutputGradient& dUp, Matrix h) = 0;
+  /// y = x on its grid, for each token t and group of `grid.width` columns (y may be x; both of the same type):
+  ///   lo = min x, hi = max x (with 0 between them unless the zero point is fractional), L = 2^bits − 1,
+  ///   δ = max((hi − lo)/L, 1e-8), ζ = −lo/δ, z = ζ if fractional, else clip(round(ζ), 0, L),
+  ///   R = round(x/δ) + z, y = δ·(clip(R, 0, L) − z),
+  /// all in float32. `inside` [T, markWords(cols)]: bit j % 32 of word j / 32 of a row is set where 0 ≤ R ≤ L; null: not
+  /// wanted. NaN and what shares a grid with infinity stay visible as NaN.
+  virtual void quantizeActivations(Matrix, const ActivationGrid&, Matrix, uint32_t*) {
+    throw Error(ErrorCode::Unsupported, "activations are not quantized on this device");
+  }
+  /// The gradient through quantizeActivations, in place: what is not `inside` becomes 0. No gradient goes through δ and z.
+  virtual void maskGradient(Matrix, const uint32_t*) {
+    throw Error(ErrorCode::Unsupported, "activations are not quantized on this device");
+  }
   /// Softmax cross-entropy of logits [rows, vocab] float32 against targets [rows] (-1: ignored). Adds Σ loss to
   /// *lossSum, summed in fixed order in double. `gradient` [rows, vocab] becomes (softmax − onehot)·gradientScale, in
   /// the memory of the logits (float32) or its own (compute type), which may leave the logits overwritten; without

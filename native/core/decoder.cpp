@@ -21,8 +21,8 @@ Decoder::Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearL
       hostTable_(hostTable),
       needsHost_(!std::all_of(linears.begin(), linears.end(), [](const LinearLayer& l) { return l.quantized; })) {}
 
-void Decoder::evaluate(const MicroBatch& batch, WeightForm form) {
-  begin(batch, form);
+void Decoder::evaluate(const MicroBatch& batch, WeightForm form, bool activations) {
+  begin(batch, form, activations);
   forward();
   head(HeadTask::Loss, 0, nullptr);
 }
@@ -73,11 +73,12 @@ void Decoder::observeGradients(const MicroBatch& batch, float gradientScale, Gra
   observer_ = nullptr;
 }
 
-void Decoder::begin(const MicroBatch& batch, WeightForm form) {
+void Decoder::begin(const MicroBatch& batch, WeightForm form, bool activations) {
   LRQAT_CHECK(batch.sequences > 0 && batch.length > 0);
   LRQAT_CHECK(batch.rows() <= shape_.tokens() && batch.length <= shape_.sequenceLength);
   batch_ = batch;
   form_ = form;
+  activationsQuantized_ = activations;
   observer_ = nullptr;
   backend_.upload(workspace_.tokens, batch.tokens, batch.rows() * 4);
   backend_.upload(workspace_.targets, batch.targets, batch.rows() * 4);
@@ -150,17 +151,63 @@ void Decoder::applyLinear(int64_t layer, Linear which, Matrix x, Matrix p) {
   backend_.gemm(x, false, w, true, p, false);
 }
 
+void Decoder::quantize(ActivationSite site, const BlockActivations& block, Matrix x, Matrix y) {
+  if (!quantizes(site)) return;
+  const ActivationGrid grid{shape_.activations.bitsOf(site), shape_.activations.fractionalZeroPoint,
+                            shape_.activationGridWidth(site)};
+  backend_.quantizeActivations(x, grid, y, block.inside[static_cast<size_t>(site)]);
+}
+
+void Decoder::quantize(ActivationSite site, const BlockActivations& block, Matrix x) {
+  quantize(site, block, x, x);
+}
+
+void Decoder::maskGradient(ActivationSite site, const BlockActivations& block, Matrix gradient) {
+  if (quantizes(site)) backend_.maskGradient(gradient, block.inside[static_cast<size_t>(site)]);
+}
+
+void Decoder::projectPlainKeys(int64_t layer) {
+  BlockActivations& a = block(layer);
+  HeadTransform plain = headTransform(layer, Linear::K);
+  plain.normWeight = plain.cosine = plain.sine = nullptr;
+  backend_.projectHeads(raw(layer, Linear::K, rows(a.rawK)), plain, rows(a.k));
+  quantize(ActivationSite::Keys, a, rows(a.k));
+}
+
 void Decoder::projectHeads(int64_t layer) {
   BlockActivations& a = block(layer);
   backend_.projectHeads(raw(layer, Linear::Q, rows(a.rawQ)), headTransform(layer, Linear::Q), rows(a.q));
-  backend_.projectHeads(raw(layer, Linear::K, rows(a.rawK)), headTransform(layer, Linear::K), rows(a.k));
+  if (quantizes(ActivationSite::Keys)) {
+    projectPlainKeys(layer);
+    backend_.projectHeads({rows(a.k)}, headTransform(layer, Linear::K), rows(a.k));
+  } else {
+    backend_.projectHeads(raw(layer, Linear::K, rows(a.rawK)), headTransform(layer, Linear::K), rows(a.k));
+  }
   backend_.projectHeads(raw(layer, Linear::V, rows(a.rawV)), headTransform(layer, Linear::V), rows(a.v));
+  quantize(ActivationSite::RotatedQueries, a, rows(a.q));
+  quantize(ActivationSite::RotatedKeys, a, rows(a.k));
+  quantize(ActivationSite::Values, a, rows(a.v));
+}
+
+void Decoder::backpropagateKeys(int64_t layer, Matrix dK, const RawOutputGradient& gradient) {
+  BlockActivations& a = block(layer);
+  HeadTransform transform = headTransform(layer, Linear::K);
+  maskGradient(ActivationSite::RotatedKeys, a, dK);
+  if (quantizes(ActivationSite::Keys)) {
+    // Only the norm of heads reads what it was given, and attention has no more use for the rotated keys.
+    if (transform.normWeight) projectPlainKeys(layer);
+    backend_.projectHeadsBackward(dK, {rows(a.k)}, transform, {dK, nullptr});
+    maskGradient(ActivationSite::Keys, a, dK);
+    transform.normWeight = transform.cosine = transform.sine = nullptr;
+  }
+  backend_.projectHeadsBackward(dK, raw(layer, Linear::K, rows(a.rawK)), transform, gradient);
 }
 
 void Decoder::normalize(int64_t layer) {
   BlockActivations& a = block(layer);
   const auto& norms = embeddings_.layers[static_cast<size_t>(layer)];
   backend_.rmsNorm(blockInput(layer), norms.inputNorm, shape_.model.rmsNormEpsilon, rows(a.normed1), a.rstd1);
+  quantize(ActivationSite::AttentionInput, a, rows(a.normed1));
 }
 
 void Decoder::forwardBlock(int64_t layer, Matrix input, const NextNorm* next) {
@@ -174,17 +221,21 @@ void Decoder::forwardBlock(int64_t layer, Matrix input, const NextNorm* next) {
   applyLinear(layer, Linear::V, rows(a.normed1), rows(a.rawV));
   projectHeads(layer);
   backend_.attention(attentionShape(), rows(a.q), rows(a.k), rows(a.v), rows(a.attention), a.lse);
-  applyLinear(layer, Linear::O, rows(a.attention), rows(a.rawO));
+  quantize(ActivationSite::AttentionOutput, a, rows(a.attention), attentionOutput(a));
+  applyLinear(layer, Linear::O, attentionOutput(a), rows(a.rawO));
   backend_.addResidualNorm(input, raw(layer, Linear::O, rows(a.rawO)), rows(a.middle), norms.postNorm, epsilon,
                            rows(a.normed2), a.rstd2);
+  quantize(ActivationSite::MlpInput, a, rows(a.normed2));
 
   applyLinear(layer, Linear::Gate, rows(a.normed2), rows(a.rawGate));
   applyLinear(layer, Linear::Up, rows(a.normed2), rows(a.rawUp));
   backend_.swiglu(raw(layer, Linear::Gate, rows(a.rawGate)), raw(layer, Linear::Up, rows(a.rawUp)), rows(a.gated));
+  quantize(ActivationSite::MlpProduct, a, rows(a.gated));
   applyLinear(layer, Linear::Down, rows(a.gated), rows(a.rawDown));
   if (!next) return;
   backend_.addResidualNorm(rows(a.middle), raw(layer, Linear::Down, rows(a.rawDown)), next->input, next->weight,
                            epsilon, next->normed, next->rstd);
+  if (next->block) quantize(ActivationSite::AttentionInput, *next->block, next->normed);
 }
 
 void Decoder::embed() {
@@ -204,11 +255,12 @@ void Decoder::forward() {
   const int64_t layers = shape_.model.layers;
   normalize(0);
   for (int64_t layer = 0; layer < layers; ++layer) {
-    NextNorm next{rows(activations_.output), embeddings_.finalNorm, rows(activations_.normed), activations_.rstd};
+    NextNorm next{rows(activations_.output), embeddings_.finalNorm, rows(activations_.normed), activations_.rstd,
+                  nullptr};
     if (layer + 1 < layers) {
       BlockActivations& after = block(layer + 1);
       next = {blockInput(layer + 1), embeddings_.layers[static_cast<size_t>(layer) + 1].inputNorm, rows(after.normed1),
-              after.rstd1};
+              after.rstd1, &after};
     }
     forwardBlock(layer, blockInput(layer), &next);
   }
@@ -360,16 +412,22 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   const Matrix dRawGate = dRaw(workspace_.dRawGate, a.rawGate);
   const Matrix dRawUp = dRaw(workspace_.dRawUp, a.rawUp);
   backpropagateLinear(layer, Linear::Down, dRawDown, dGated, false, 2);
+  maskGradient(ActivationSite::MlpProduct, a, dGated);
   backend_.swigluBackward(dGated, raw(layer, Linear::Gate, rows(a.rawGate)), raw(layer, Linear::Up, rows(a.rawUp)),
                           rawGradient(layer, Linear::Gate, dRawGate, 0), rawGradient(layer, Linear::Up, dRawUp, 1),
                           gatedAgain ? rows(a.gated) : Matrix{});
+  if (gatedAgain) quantize(ActivationSite::MlpProduct, a, rows(a.gated));
   accumulateGradients(layer, rows(a.gated), std::array{LinearGradientInput{Linear::Down, dRawDown, 2}});
-  if (again) backend_.rmsNorm(rows(a.middle), norms.postNorm, epsilon, rows(a.normed2), a.rstd2);
+  if (again) {
+    backend_.rmsNorm(rows(a.middle), norms.postNorm, epsilon, rows(a.normed2), a.rstd2);
+    quantize(ActivationSite::MlpInput, a, rows(a.normed2));
+  }
   backpropagateLinear(layer, Linear::Gate, dRawGate, normedGradient, false, 0);
   backpropagateLinear(layer, Linear::Up, dRawUp, normedGradient, true, 1);
   accumulateGradients(
       layer, rows(a.normed2),
       std::array{LinearGradientInput{Linear::Gate, dRawGate, 0}, LinearGradientInput{Linear::Up, dRawUp, 1}});
+  maskGradient(ActivationSite::MlpInput, a, normedGradient);
   if (observer_) observer_->onNorm(layer, 1, normedGradient, rows(a.middle), a.rstd2);
 
   // Attention half; its buffers lie over those of the feed-forward half.
@@ -381,17 +439,20 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   backend_.addResidualNormBackward(normedGradient, rows(a.middle), norms.postNorm, a.rstd2, gradient,
                                    raw(layer, Linear::O, rows(a.rawO)), rawGradient(layer, Linear::O, dRawO, 0));
   backpropagateLinear(layer, Linear::O, dRawO, dAttention, false, 0);
-  accumulateGradients(layer, rows(a.attention), std::array{LinearGradientInput{Linear::O, dRawO, 0}});
+  quantize(ActivationSite::AttentionOutput, a, rows(a.attention), attentionOutput(a));
+  accumulateGradients(layer, attentionOutput(a), std::array{LinearGradientInput{Linear::O, dRawO, 0}});
+  maskGradient(ActivationSite::AttentionOutput, a, dAttention);
   if (again) {
     projectHeads(layer);
     normalize(layer);
   }
   backend_.attentionBackward(attentionShape(), rows(a.q), rows(a.k), rows(a.v), rows(a.attention), a.lse, dAttention,
                              dQ, dK, dV);
+  maskGradient(ActivationSite::RotatedQueries, a, dQ);
+  maskGradient(ActivationSite::Values, a, dV);
   backend_.projectHeadsBackward(dQ, raw(layer, Linear::Q, rows(a.rawQ)), headTransform(layer, Linear::Q),
                                 rawGradient(layer, Linear::Q, dRawQ, 0));
-  backend_.projectHeadsBackward(dK, raw(layer, Linear::K, rows(a.rawK)), headTransform(layer, Linear::K),
-                                rawGradient(layer, Linear::K, dRawK, 1));
+  backpropagateKeys(layer, dK, rawGradient(layer, Linear::K, dRawK, 1));
   backend_.projectHeadsBackward(dV, raw(layer, Linear::V, rows(a.rawV)), headTransform(layer, Linear::V),
                                 rawGradient(layer, Linear::V, dRawV, 2));
   const Matrix dNormed = needInputGradient ? normedGradient : Matrix{};
@@ -401,6 +462,7 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   accumulateGradients(layer, rows(a.normed1),
                       std::array{LinearGradientInput{Linear::Q, dRawQ, 0}, LinearGradientInput{Linear::K, dRawK, 1},
                                  LinearGradientInput{Linear::V, dRawV, 2}});
+  if (needInputGradient) maskGradient(ActivationSite::AttentionInput, a, normedGradient);
   if (observer_) observer_->onNorm(layer, 0, normedGradient, input, a.rstd1);
 }
 

@@ -55,7 +55,8 @@ class Decoder {
           const WorkspaceBuffers& workspace);
 
   /// Adds Σ cross-entropy over the predicted tokens to the loss.
-  void evaluate(const MicroBatch& batch, WeightForm form);
+  /// `activations` false: none is quantized, whatever the form.
+  void evaluate(const MicroBatch& batch, WeightForm form, bool activations = true);
   /// Cross-entropy of each row, host memory [rows]; 0 where nothing is predicted. Waits for the device.
   void rowLosses(const MicroBatch& batch, WeightForm form, float* out);
   /// Adds the gradients of gradientScale · Σ cross-entropy to every linear's gradient buffers, and the unscaled sum to
@@ -90,13 +91,30 @@ class Decoder {
   Matrix workspaceWeight(int64_t layer, Linear which) const;
 
   /// Brings the tokens and the first block's input to the device.
-  void begin(const MicroBatch& batch, WeightForm form);
+  void begin(const MicroBatch& batch, WeightForm form, bool activations = true);
   void uploadFirstKeys();
   void embed();
   void checkCancelled() const;
   void forward();
+  /// Activations at `site` are quantized: the float model's never are.
+  bool quantizes(ActivationSite site) const {
+    return activationsQuantized_ && form_ != WeightForm::Float && shape_.activations.bitsOf(site) > 0;
+  }
+  /// `x` of a block onto its grid, in place.
+  void quantize(ActivationSite site, const BlockActivations& block, Matrix x);
+  void quantize(ActivationSite site, const BlockActivations& block, Matrix x, Matrix y);
+  /// The gradient of `x` on its grid becomes that of `x`.
+  void maskGradient(ActivationSite site, const BlockActivations& block, Matrix gradient);
+  /// What o_proj reads.
+  Matrix attentionOutput(const BlockActivations& block) {
+    return rows(quantizes(ActivationSite::AttentionOutput) ? activations_.quantizedAttention : block.attention);
+  }
   /// q, k and v of a block from their raw products.
   void projectHeads(int64_t layer);
+  /// The keys as k_proj gives them, on their grid, in the place of the rotated ones.
+  void projectPlainKeys(int64_t layer);
+  /// dK: of the rotated keys, overwritten.
+  void backpropagateKeys(int64_t layer, Matrix dK, const RawOutputGradient& gradient);
   /// The block's input norm.
   void normalize(int64_t layer);
   /// Where a block's output goes, and the norm that reads it.
@@ -105,6 +123,7 @@ class Decoder {
     const float* weight = nullptr;
     Matrix normed;
     float* rstd = nullptr;
+    const BlockActivations* block = nullptr;  // null: the final norm
   };
   /// From the normalized input on; `next` null: nothing after the last product.
   void forwardBlock(int64_t layer, Matrix input, const NextNorm* next);
@@ -143,6 +162,7 @@ class Decoder {
   WorkspaceBuffers workspace_;
   MicroBatch batch_;
   WeightForm form_ = WeightForm::Trained;
+  bool activationsQuantized_ = true;
   GradientObserver* observer_ = nullptr;
   /// Where the embedding table lies when its rows stay on the host.
   HostTensor hostTable_;

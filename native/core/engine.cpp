@@ -23,6 +23,11 @@ Engine::Engine(EngineConfig config, std::unique_ptr<Backend> backend)
     throw Error(ErrorCode::Unsupported, "asymmetric weights are not computed on CUDA",
                 "use the CPU, or quantization.weights.symmetric true");
   }
+  if (shape.device == Device::Cuda &&
+      std::ranges::any_of(shape.activations.bits, [](int bits) { return bits > 0; })) {
+    throw Error(ErrorCode::Unsupported, "activations are not quantized on CUDA",
+                "use the CPU, or quantization.activations null");
+  }
   mapTensors();
   for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
     for (const Linear linear : allLinears) {
@@ -306,7 +311,7 @@ EvaluationResult Engine::evaluate(const TokenBatch& batch, WeightForm form,
   const int64_t step = sequencesPerMicroBatch(batch.length);
   decoder_->clearLoss();
   for (int64_t first = 0; first < batch.sequences; first += step) {
-    decoder_->evaluate(microBatch(batch, first, std::min(step, batch.sequences - first)), form);
+    decoder_->evaluate(microBatch(batch, first, std::min(step, batch.sequences - first)), form, !only);
   }
   result.lossSum = decoder_->loss();
   return result;

@@ -107,7 +107,8 @@ class Engine {
   void load(const StoredRanges& given, const Progress& progress);
 
   StepResult trainStep(const TokenBatch& batch, const OptimizerSettings& settings);
-  /// `only`: quantized linears that `form` is meant for, by name; the others are float. Default: all.
+  /// `only`: quantized linears that `form` is meant for, by name; the others are float, and so are all activations.
+  /// Default: all.
   EvaluationResult evaluate(const TokenBatch& batch, WeightForm form,
                             const std::optional<std::vector<std::string>>& only = std::nullopt);
   /// Cross-entropy of each position [sequences, length], nats; 0 where nothing is predicted.

@@ -40,6 +40,10 @@ void layoutElementwise(const EngineShape& shape, Layout& layout, BlockActivation
   out.gated = layout.matrix(e, tokens, model.intermediateSize);
 }
 
+uint32_t* layoutMarks(const EngineShape& shape, ActivationSite site, Layout& layout) {
+  return static_cast<uint32_t*>(layout.bytes(shape.tokens() * markWords(shape.activationCols(site)) * 4));
+}
+
 void layoutBlock(const EngineShape& shape, bool ownsInput, Layout& layout, BlockActivations& out) {
   const ModelShape& model = shape.model;
   const int64_t tokens = shape.tokens();
@@ -57,9 +61,40 @@ void layoutBlock(const EngineShape& shape, bool ownsInput, Layout& layout, Block
   out.rawGate = layout.matrix(e, tokens, model.intermediateSize);
   out.rawUp = layout.matrix(e, tokens, model.intermediateSize);
   out.rawDown = layout.matrix(e, tokens, model.hiddenSize);
+  if (!shape.training) return;
+  for (size_t i = 0; i < activationSiteCount; ++i) {
+    const auto site = static_cast<ActivationSite>(i);
+    if (shape.activations.bits[i] > 0 && site != ActivationSite::AttentionOutput) {
+      out.inside[i] = layoutMarks(shape, site, layout);
+    }
+  }
 }
 
 }  // namespace
+
+int64_t EngineShape::activationCols(ActivationSite site) const {
+  switch (site) {
+    case ActivationSite::AttentionInput:
+    case ActivationSite::MlpInput:
+      return model.hiddenSize;
+    case ActivationSite::Keys:
+    case ActivationSite::Values:
+    case ActivationSite::RotatedKeys:
+      return model.kvWidth();
+    case ActivationSite::RotatedQueries:
+    case ActivationSite::AttentionOutput:
+      return model.queryWidth();
+    case ActivationSite::MlpProduct:
+      return model.intermediateSize;
+  }
+  return 0;
+}
+
+int64_t EngineShape::activationGridWidth(ActivationSite site) const {
+  const bool byHead = site == ActivationSite::RotatedQueries || site == ActivationSite::RotatedKeys ||
+                      site == ActivationSite::AttentionOutput;
+  return byHead ? model.headDim : activationCols(site);
+}
 
 int64_t layoutQuantizedWeights(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out) {
   out.resize(shape.linears.size());
@@ -157,6 +192,11 @@ int64_t layoutActivations(const EngineShape& shape, Layout& layout, ActivationBu
   out.normed = shape.training && shape.recomputeElementwise ? out.blocks.back().normed1
                                                             : layout.matrix(shape.computeType, tokens, hidden);
   out.rstd = layout.floats(tokens);
+  if (shape.activations.bitsOf(ActivationSite::AttentionOutput) > 0) {
+    out.quantizedAttention = layout.matrix(shape.computeType, tokens, shape.model.queryWidth());
+    uint32_t* marks = shape.training ? layoutMarks(shape, ActivationSite::AttentionOutput, layout) : nullptr;
+    for (auto& block : out.blocks) block.inside[static_cast<size_t>(ActivationSite::AttentionOutput)] = marks;
+  }
   return layout.highest();
 }
 

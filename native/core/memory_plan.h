@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -17,6 +18,7 @@ struct EngineShape {
   ModelShape model;
   /// [layers · 7] in the order of allLinears; nullopt: kept in float.
   std::vector<std::optional<QuantSpec>> linears;
+  ActivationSpec activations;
   Device device = Device::Cpu;
   DType computeType = DType::F32;
   /// Of the residual stream and of saved block inputs.
@@ -51,6 +53,9 @@ struct EngineShape {
   bool scale0OnHost(const QuantSpec& quantization) const {
     return training && optimizerOnHost && quantization.learnScales;
   }
+  /// Width of the tensor at a site, and of what shares a grid in it.
+  int64_t activationCols(ActivationSite site) const;
+  int64_t activationGridWidth(ActivationSite site) const;
   const std::optional<QuantSpec>& spec(int64_t layer, Linear linear) const {
     return linears[static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(linear))];
   }
@@ -128,6 +133,9 @@ struct BlockActivations {
   Matrix rawGate, rawUp;  // [T, intermediate] e
   Matrix gated;           // [T, intermediate] e
   Matrix rawDown;         // [T, hidden] e
+  /// By site, [T, markWords(width)]: where the gradient passes the quantizer; null where there is none. That of the
+  /// attention's output is the same for all blocks, see ActivationBuffers.
+  std::array<uint32_t*, activationSiteCount> inside{};
 };
 
 struct ActivationBuffers {
@@ -138,6 +146,9 @@ struct ActivationBuffers {
   Matrix output;  // [T, hidden] residual type, after the last block
   Matrix normed;  // [T, hidden] e
   float* rstd = nullptr;
+  /// The attention's output on its grid, [T, queryWidth] e, where it is quantized: attention's backward reads what it
+  /// was, so that it is made again from that in the backward.
+  Matrix quantizedAttention;
 };
 
 struct WorkspaceBuffers {

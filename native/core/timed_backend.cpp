@@ -129,6 +129,14 @@ void TimedBackend::swigluBackward(Matrix dH, const RawOutput& gate, const RawOut
   return timed("swigluBackward", [&] { return inner_->swigluBackward(dH, gate, up, dGate, dUp, h); });
 }
 
+void TimedBackend::quantizeActivations(Matrix x, const ActivationGrid& grid, Matrix y, uint32_t* inside) {
+  return timed("quantizeActivations", [&] { return inner_->quantizeActivations(x, grid, y, inside); });
+}
+
+void TimedBackend::maskGradient(Matrix gradient, const uint32_t* inside) {
+  return timed("maskGradient", [&] { return inner_->maskGradient(gradient, inside); });
+}
+
 void TimedBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                                 double* lossSum) {
   return timed("crossEntropy", [&] { return inner_->crossEntropy(logits, targets, gradientScale, gradient, lossSum); });

@@ -63,6 +63,8 @@ class TimedBackend final : public Backend {
   void swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) override;
   void swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
                       const RawOutputGradient& dUp, Matrix h) override;
+  void quantizeActivations(Matrix x, const ActivationGrid& grid, Matrix y, uint32_t* inside) override;
+  void maskGradient(Matrix gradient, const uint32_t* inside) override;
   void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                     double* lossSum) override;
   void rowLosses(Matrix logits, const int32_t* targets, float* losses) override;

@@ -1,6 +1,7 @@
 // Plain value types shared by the core and every backend. Sizes are element counts unless a name says bytes.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -149,6 +150,40 @@ struct ClippedSet {
   uint32_t* counters = nullptr;  // [2], CUDA: zero between operations
   int64_t capacity = 0;
 };
+
+/// Tensors of a block that can be quantized on their way through it (lr-qat.md §1.6), in the order of the forward.
+enum class ActivationSite : uint8_t {
+  AttentionInput,   // output of the first norm: input of q, k and v
+  Keys,             // output of k_proj, before norm and rotation
+  Values,           // output of v_proj
+  RotatedQueries,   // a grid a head
+  RotatedKeys,      // a grid a head
+  AttentionOutput,  // input of o_proj, a grid a head
+  MlpInput,         // output of the second norm: input of gate and up
+  MlpProduct,       // silu(gate)·up: input of down
+};
+inline constexpr size_t activationSiteCount = 8;
+
+/// Which activations are quantized, with how many bits; each token has grids of its own, found from its values.
+struct ActivationSpec {
+  std::array<int, activationSiteCount> bits{};  // by site; 0: float
+  /// ζ = −min/δ as it is, as in the authors' code; false: an integer zero point, on a range that holds 0.
+  bool fractionalZeroPoint = false;
+
+  int bitsOf(ActivationSite site) const { return bits[static_cast<size_t>(site)]; }
+};
+
+/// Grids of one tensor of activations.
+struct ActivationGrid {
+  int bits = 8;
+  bool fractionalZeroPoint = false;
+  int64_t width = 0;  // consecutive columns of a row that share a grid; divides the columns
+};
+
+/// Words of 32 bits that mark the columns of a row.
+constexpr int64_t markWords(int64_t cols) {
+  return (cols + 31) / 32;
+}
 
 /// Float gradients of one linear, accumulated over the micro-batches of a step.
 struct LinearGradient {

@@ -1,5 +1,5 @@
 // The CPU implementation of Backend. Methods live beside their concern: weights.cpp, range.cpp, low_rank.cpp, gemm.cpp,
-// attention.cpp, norm.cpp, heads.cpp, mlp.cpp, loss.cpp, optimizer.cpp, memory.cpp.
+// attention.cpp, norm.cpp, heads.cpp, mlp.cpp, activations.cpp, loss.cpp, optimizer.cpp, memory.cpp.
 #pragma once
 
 #include <memory>
@@ -65,6 +65,8 @@ class CpuBackend final : public Backend {
   void swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) override;
   void swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
                       const RawOutputGradient& dUp, Matrix h) override;
+  void quantizeActivations(Matrix x, const ActivationGrid& grid, Matrix y, uint32_t* inside) override;
+  void maskGradient(Matrix gradient, const uint32_t* inside) override;
   void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                     double* lossSum) override;
   void rowLosses(Matrix logits, const int32_t* targets, float* losses) override;

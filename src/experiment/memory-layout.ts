@@ -1,7 +1,13 @@
 // The engine's allocations, buffer by buffer: the mirror of native/core/memory_plan.cpp, which holds the same lists in the
 // same order. The engine compares its own sums with these to the byte and refuses to start when they differ.
 
-import type { ComputeType, LinearQuantization, MemoryParts } from '../../native/binding/addon';
+import type {
+  ActivationQuantization,
+  ActivationSite,
+  ComputeType,
+  LinearQuantization,
+  MemoryParts,
+} from '../../native/binding/addon';
 import { hasBias } from '../formats/model-parameters';
 import { LINEAR_NAMES, linearSize, type LinearName, type ModelShape } from '../formats/model-shape';
 import { cudaScratchBytes } from './cuda-scratch';
@@ -12,6 +18,8 @@ export interface EngineLayout {
   readonly shape: ModelShape;
   /** By full linear name; null: kept in float. */
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
+  /** Absent or null: none is quantized. */
+  readonly activations?: ActivationQuantization | null;
   readonly device: 'cpu' | 'cuda';
   readonly compute: ComputeType;
   readonly threads: number;
@@ -277,6 +285,50 @@ function block(sum: Sum, plan: EngineLayout, ownsInput: boolean): void {
   sum.floats(tokens); // second norm's rstd
   for (let i = 0; i < 2; i++) sum.matrix(e, tokens, intermediate); // raw gate, raw up
   sum.matrix(e, tokens, hidden); // raw down
+  if (!plan.training) return;
+  for (const site of quantizedSites(plan)) {
+    if (site !== 'attentionOutput') marks(sum, plan, site);
+  }
+}
+
+/** In the order of the engine's list. */
+const ACTIVATION_SITES: readonly ActivationSite[] = [
+  'attentionInput',
+  'keys',
+  'values',
+  'rotatedQueries',
+  'rotatedKeys',
+  'attentionOutput',
+  'mlpInput',
+  'mlpProduct',
+];
+
+export function quantizedSites({ activations }: Pick<EngineLayout, 'activations'>): ActivationSite[] {
+  return ACTIVATION_SITES.filter((site) => (activations?.bits[site] ?? null) !== null);
+}
+
+/** Columns of the tensor at a site. */
+export function activationColumns(site: ActivationSite, plan: EngineLayout): number {
+  const { hidden, query, keyValue, intermediate } = widths(plan);
+  switch (site) {
+    case 'attentionInput':
+    case 'mlpInput':
+      return hidden;
+    case 'keys':
+    case 'values':
+    case 'rotatedKeys':
+      return keyValue;
+    case 'rotatedQueries':
+    case 'attentionOutput':
+      return query;
+    case 'mlpProduct':
+      return intermediate;
+  }
+}
+
+/** A bit a number: whether the gradient passes its quantizer. */
+function marks(sum: Sum, plan: EngineLayout, site: ActivationSite): void {
+  sum.bytes(widths(plan).tokens * Math.ceil(activationColumns(site, plan) / 32) * 4);
 }
 
 /** Blocks with activations of their own: the last ones, as the backward begins with them. */
@@ -300,6 +352,10 @@ function activations(plan: EngineLayout): number {
   // The final norm lies over the last block's first one where that can be made again.
   if (!plan.training || plan.elementwise === 'keep') sum.matrix(plan.compute, tokens, hidden);
   sum.floats(tokens);
+  if (quantizedSites(plan).includes('attentionOutput')) {
+    sum.matrix(plan.compute, tokens, widths(plan).query);
+    if (plan.training) marks(sum, plan, 'attentionOutput');
+  }
   return sum.highest();
 }
 

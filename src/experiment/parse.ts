@@ -1,5 +1,6 @@
 // From the text of an experiment file to the resolved experiment, with all problems at once.
 
+import { resolveActivations } from './activations';
 import { withDefaults } from './defaults';
 import { ExperimentDocument, MAX_DEPTH, nestedTooDeep, valueOf } from './document';
 import { hasZeroPoints } from './linears';
@@ -74,7 +75,8 @@ const isError = ({ severity }: Problem): boolean => severity === 'error';
 
 /** "auto" means the CPU where nothing else computes what the experiment asks for. */
 function onDevice(experiment: Experiment): Experiment {
-  return experiment.device === 'auto' && hasZeroPoints(experiment) ? { ...experiment, device: 'cpu' } : experiment;
+  const needsCpu = hasZeroPoints(experiment) || resolveActivations(experiment) !== null;
+  return experiment.device === 'auto' && needsCpu ? { ...experiment, device: 'cpu' } : experiment;
 }
 
 /** Characters of a name that the schema takes. */

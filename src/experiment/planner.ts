@@ -3,6 +3,7 @@
 import type { GpuFacts } from './calibration';
 import type { ComputeType, CpuInfo, LinearQuantization, MemoryParts } from '../../native/binding/addon';
 import type { ModelShape } from '../formats/model-shape';
+import { resolveActivations } from './activations';
 import { resolveLinears } from './linears';
 import { memoryParts, totalBytes, type EngineLayout } from './memory-layout';
 import { memoryLimitBytes } from './memory-limit';
@@ -135,6 +136,7 @@ export function planRun(
     device,
     shape,
     linears,
+    activations: resolveActivations(experiment),
     compute: choices.compute ?? chooseCompute(experiment, machine),
     threads: choices.threads ?? (experiment.threads === 'auto' ? machine.cores : experiment.threads),
     training,

@@ -2,6 +2,7 @@
 // in itself, so that one mistake gives one message.
 
 import { quoted } from './allowed';
+import { activationSettings, resolveActivations } from './activations';
 import { hasZeroPoints } from './linears';
 import { memoryLimitBytes } from './memory-limit';
 import type { KeyPath } from './problem';
@@ -143,6 +144,43 @@ export const rules: readonly Rule[] = [
         message: `device: ${quoted(device)} cannot compute asymmetric weights (${place}); use "cpu", or "auto", which then means the CPU`,
         replacements: ['cpu', 'auto'],
       };
+    },
+  },
+  {
+    reads: ['device', 'quantization.activations'],
+    *check(experiment) {
+      const { device } = experiment;
+      if (!device.startsWith('cuda') || resolveActivations(experiment) === null) return;
+      yield {
+        path: ['device'],
+        value: device,
+        message: `device: ${quoted(device)} cannot quantize activations; use "cpu", or "auto", which then means the CPU, or quantization.activations null`,
+        replacements: ['cpu', 'auto'],
+      };
+    },
+  },
+  {
+    reads: ['quantization.activations'],
+    *check(experiment) {
+      const { activations } = experiment.quantization;
+      if (activations === null || typeof activations === 'string') return;
+      const { bits, kvBits, sites } = activationSettings(activations);
+      if (resolveActivations(experiment) === null) {
+        yield {
+          path: ['quantization', 'activations', 'sites'],
+          value: activations.sites ?? [],
+          message:
+            'quantization.activations: with normOutputs false and no sites nothing is quantized; name a site, or use null',
+        };
+      } else if (kvBits !== bits && !sites.includes('keys') && !sites.includes('values')) {
+        yield {
+          path: ['quantization', 'activations', 'kvBits'],
+          value: kvBits,
+          severity: 'warning',
+          message: `quantization.activations.kvBits: ${String(kvBits)} has no effect without the sites "keys" and "values"; use null, or name one of them`,
+          replacements: [null],
+        };
+      }
     },
   },
   {

@@ -30,7 +30,7 @@ export function schemaProblems(document: ExperimentDocument, value: unknown): Sc
   const misspelt = new Set<string>();
   const missing: Problem[] = [];
   const wrong: WrongKey[] = [];
-  for (const error of Errors(ExperimentSchema, value)) {
+  for (const error of errorsOf(ExperimentSchema, value)) {
     const path = pathOf(error.path, value);
     const text = pathText(path);
     if (error.type === ValueErrorType.ObjectAdditionalProperties) {
@@ -51,6 +51,25 @@ export function schemaProblems(document: ExperimentDocument, value: unknown): Sc
     wrong,
     broken: [...problems.keys(), ...missing.map(({ path }) => path), ...misspelt],
   };
+}
+
+/** Where a value may be an object beside other things and is one, what is wrong with the object says more than that it is none
+ *  of those. (Objects of one key have corrections of their own.) */
+function* errorsOf(schema: TSchema, value: unknown, prefix = ''): Generator<ValueError> {
+  for (const error of Errors(schema, value)) {
+    const objects = (error.schema['anyOf'] as TSchema[] | undefined)?.filter((option) => manyKeys(view(option)));
+    const [object, ...others] = objects ?? [];
+    const isObject = typeof error.value === 'object' && error.value !== null && !Array.isArray(error.value);
+    if (error.type === ValueErrorType.Union && isObject && object !== undefined && others.length === 0) {
+      yield* errorsOf(object, error.value, prefix + error.path);
+    } else {
+      yield { ...error, path: prefix + error.path };
+    }
+  }
+}
+
+function manyKeys({ properties }: SchemaView): boolean {
+  return Object.keys(properties ?? {}).length > 1;
 }
 
 /** A key inside a section that is itself of the wrong kind is not missing. */

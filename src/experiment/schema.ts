@@ -154,6 +154,88 @@ const learnZeroPoints = Type.Boolean(
   }),
 );
 
+const activationBits = (description: string) =>
+  Type.Integer({ minimum: 2, maximum: 8, ...prose({ description, unit: 'bits' }) });
+
+const activations = Type.Union(
+  [
+    choice(
+      {
+        a8: '8 bits.',
+        'a8-kv4': '8 bits, keys and values of the cache 4.',
+        a4: '4 bits.',
+      },
+      { description: 'A preset.' },
+    ),
+    Type.Object(
+      {
+        bits: Type.Optional(activationBits('Bits of an activation; default 8.')),
+        kvBits: Type.Optional(
+          Type.Union(
+            [activationBits('Bits of a key or value.'), Type.Null()],
+            prose({
+              description:
+                'Bits of what a key-value cache would hold: the outputs of k_proj and v_proj. null, the default: as bits.',
+            }),
+          ),
+        ),
+        normOutputs: Type.Optional(
+          Type.Boolean(
+            prose({
+              description:
+                'Quantize the outputs of the two RMSNorms of a block, which are the inputs of q_proj, k_proj, v_proj, gate_proj and up_proj; default true. false is what the published commands do, where these five linears read unquantized inputs.',
+            }),
+          ),
+        ),
+        sites: Type.Optional(
+          Type.Array(
+            choice(
+              {
+                keys: 'Output of k_proj, before rotation; bits: kvBits.',
+                values: 'Output of v_proj; bits: kvBits.',
+                'rotated-queries': 'Queries after rotation, each head on its own.',
+                'rotated-keys': 'Keys after rotation, each head on its own.',
+                'attention-output': 'Input of o_proj, each head on its own.',
+                'mlp-product': 'silu(gate)·up, the input of down_proj.',
+              },
+              { description: 'A tensor of a block.' },
+            ),
+            {
+              uniqueItems: true,
+              ...prose({ description: 'What is quantized beside the outputs of norms; default: all six.' }),
+            },
+          ),
+        ),
+        zeroPoint: Type.Optional(
+          choice(
+            {
+              integer: 'An integer on a range that holds zero: what kernels compute with.',
+              reference: 'Not rounded, as in the authors’ code: for comparison with it. No kernel has such a grid.',
+            },
+            { description: 'Zero point of a token’s grid; default "integer".' },
+          ),
+        ),
+        range: Type.Optional(
+          choice(
+            { 'per-token': 'Every token has a grid of its own, from its smallest to its largest value.' },
+            {
+              description: 'Where the range comes from.',
+              hint: 'Static ranges, one a tensor found on calibration batches, are not computed: use "per-token".',
+            },
+          ),
+        ),
+      },
+      { additionalProperties: false, ...prose({ description: 'Bits, tensors and grid one by one.' }) },
+    ),
+    Type.Null(),
+  ],
+  prose({
+    description:
+      'Activations that are quantized in every forward, in training and in every measurement but that of the float model: null (none), "a8", "a8-kv4", "a4", or an object with bits, kvBits, normOutputs, sites, zeroPoint. Each token has a grid of its own (of queries, keys and the attention’s output each head of a token). On the CPU only. Exports hold weights: quantizing activations is the business of what runs them.',
+    allowed: '"a8", "a8-kv4", "a4", an object such as { "bits": 8, "kvBits": 4 }, or null',
+  }),
+);
+
 /** One entry of `quantization.layers`: settings for the linears whose full name matches. */
 export const LayerOverrideSchema = Type.Object(
   {
@@ -272,6 +354,7 @@ const quantization = section(
       },
       { description: 'The grid of the quantized weights.' },
     ),
+    activations: withDefault(activations, null),
     storage: withDefault(storage, 'fixed-point'),
     fractionBits: withDefault(fractionBits, null),
     encoding: withDefault(encoding, 'auto'),
@@ -560,5 +643,6 @@ export const ExperimentSchema = requiredSection(
 export type Experiment = Static<typeof ExperimentSchema>;
 /** An experiment as it may be written. */
 export type ExperimentInput = InputOf<typeof ExperimentSchema>;
+export type Activations = Experiment['quantization']['activations'];
 export type LayerOverride = Static<typeof LayerOverrideSchema>;
 export type Granularity = Experiment['quantization']['weights']['granularity'];

@@ -1,7 +1,7 @@
 // The engines of a run, configured by its choices.
 
 import type { Engine, EngineConfig } from '../../native/binding/addon';
-import { deviceLayout } from '../experiment';
+import { deviceLayout, resolveActivations } from '../experiment';
 import { loadBase } from './base';
 import { isCancelled, type PreparedRun } from './session';
 
@@ -44,6 +44,7 @@ function common({ model, linears, choices, oneDnn, device, experiment }: Prepare
     model: model.shape,
     tensors: model.tensors,
     linears,
+    activations: resolveActivations(experiment),
     compute,
     threads: choices.threads,
     oneDnn,

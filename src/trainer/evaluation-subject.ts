@@ -3,9 +3,9 @@
 import { existsSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import type { ComputeType, Engine, LinearQuantization, WeightForm } from '../../native/binding/addon';
+import type { ActivationQuantization, ComputeType, Engine, LinearQuantization, WeightForm } from '../../native/binding/addon';
 import { UserError } from '../errors';
-import { deviceLayout, multipliesBf16, resolveLinears } from '../experiment';
+import { deviceLayout, multipliesBf16, resolveActivations, resolveLinears } from '../experiment';
 import {
   linearNames,
   nodeFileSystem,
@@ -87,6 +87,8 @@ interface Material {
   /** An export in our own layout, to be decoded; null: `model` has all weights as they are. */
   readonly packed: MergedModel | null;
   readonly linears: Linears;
+  /** Of every form but float; null: none. */
+  readonly activations: ActivationQuantization | null;
   readonly available: readonly WeightForm[];
   readonly runDirectory: string | null;
   readonly checkpoint: ReadableCheckpoint | null;
@@ -102,7 +104,7 @@ interface Material {
 export async function openSubject(options: SubjectOptions & SubjectOf): Promise<Subject> {
   const { signal, onProgress } = options;
   const material = await (options.run === undefined ? modelMaterial(options) : runMaterial(options.run));
-  const { model, linears, available } = material;
+  const { model, linears, activations, available } = material;
   const forms = options.forms ?? available;
   const missing = forms.find((form) => !available.includes(form));
   if (missing !== undefined) {
@@ -142,6 +144,7 @@ export async function openSubject(options: SubjectOptions & SubjectOf): Promise<
         model: model.shape,
         tensors,
         linears,
+        activations,
         compute,
         threads,
         oneDnn,
@@ -192,6 +195,7 @@ async function modelMaterial({ model: modelPath, linears }: ModelSubject): Promi
     model,
     packed,
     linears: linears?.(model.shape) ?? Object.fromEntries(linearNames(model.shape).map((name) => [name, null])),
+    activations: null,
     available: linears === undefined ? ['float'] : ['float', 'round-to-nearest'],
     runDirectory: null,
     checkpoint: null,
@@ -215,6 +219,7 @@ async function runMaterial(runDirectory: string): Promise<Material> {
     model,
     packed: null,
     linears: resolveLinears(experiment, model.shape),
+    activations: resolveActivations(experiment),
     available: [
       'float',
       'round-to-nearest',

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import test, { after } from 'node:test';
 
-import type { EngineFailure, LinearQuantization, LrqatAddon } from '../../native/binding/addon';
+import type { ActivationQuantization, EngineFailure, LinearQuantization, LrqatAddon } from '../../native/binding/addon';
 import { planMemory, type PlanInput } from '../../src/experiment';
 import { modelParameters } from '../../src/formats/model-parameters';
 import { linearNames, type ModelShape, type TensorSource } from '../../src/formats/model-shape';
@@ -45,6 +45,7 @@ async function assertAllocated(input: PlanInput): Promise<void> {
     model: input.shape,
     tensors: zeros(input.shape),
     linears: input.linears,
+    activations: input.activations ?? null,
     compute: input.compute,
     threads: input.threads,
     oneDnn: null,
@@ -84,6 +85,17 @@ const common: LinearQuantization = {
 function all(shape: ModelShape, spec: LinearQuantization | null): Record<string, LinearQuantization | null> {
   return Object.fromEntries(linearNames(shape).map((name) => [name, spec]));
 }
+
+const SITES = [
+  'attentionInput',
+  'keys',
+  'values',
+  'rotatedQueries',
+  'rotatedKeys',
+  'attentionOutput',
+  'mlpInput',
+  'mlpProduct',
+] as const;
 
 const base: PlanInput = {
   shape: tiny,
@@ -134,8 +146,19 @@ const cases: Readonly<Record<string, Partial<PlanInput>>> = {
   'biases and norms of heads': {
     shape: { ...tiny, qkvBias: true, outputBias: true, mlpBias: true, qkNorm: true, architecture: 'qwen3' },
   },
+  'activations of all sites': { activations: { bits: everySite(8), zeroPoint: 'integer' } },
+  'activations with block checkpointing in bf16': {
+    activations: { bits: everySite(4), zeroPoint: 'reference' },
+    compute: 'bf16',
+    activationCheckpointing: 'block',
+  },
+  'activations, evaluation only': { training: false, activations: { bits: everySite(8), zeroPoint: 'integer' } },
   'heads wider than the hidden state': { shape: { ...tiny, headDim: 34 } },
 };
+
+function everySite(bits: number): ActivationQuantization['bits'] {
+  return Object.fromEntries(SITES.map((site) => [site, bits]));
+}
 
 function halves(shape: ModelShape): Record<string, LinearQuantization> {
   return Object.fromEntries(
@@ -197,6 +220,10 @@ test('property: plan equals allocation for random shapes and settings', async ()
       sequenceLength: 1 + below(90),
       activationCheckpointing: pick('none', 'block'),
       keptBlocks: 1 + below(shape.layers),
+      activations: pick(null, {
+        bits: Object.fromEntries(SITES.map((site) => [site, pick(null, 4, 8)])),
+        zeroPoint: 'integer',
+      }),
     };
     // Groups of 2 need even input widths.
     if ((shape.heads * shape.headDim) % 2 !== 0) continue;

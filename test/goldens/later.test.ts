@@ -4,7 +4,6 @@ import { test } from 'node:test';
 import { readGoldenIndex } from './golden-files';
 
 const LATER = {
-  activations: 'activation quantizers come with the methods that quantize activations',
   lsq: 'gradients of weights and scales of full quantization-aware training (LSQ) come with the other methods',
 };
 

@@ -1,10 +1,20 @@
 // Twenty AdamW steps of a tiny decoder against the official reference. Accepted differences are those of the goldens' README
-// ("training", weight-only runs): the reference itself moves by 4e-7 in the loss when its sums are reordered, and single steps
-// may differ more where a weight sits within one float32 ulp of a rounding tie.
+// ("training"). Weights alone: the reference itself moves by 4e-7 in the loss when its sums are reordered, and single steps
+// may differ more where a weight sits within one float32 ulp of a rounding tie. Activations too: an ulp moves a code and its
+// mask, and Adam makes full steps of that, so that the reference itself moves by 1 % in the loss: a statistical check there
+// (the quantizer alone is tested bit for bit in activations.test.ts).
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Engine, LinearQuantization, OptimizerSettings, RangeMethod, Storage } from '../../native/binding/addon';
+import type {
+  ActivationQuantization,
+  ActivationSite,
+  Engine,
+  LinearQuantization,
+  OptimizerSettings,
+  RangeMethod,
+  Storage,
+} from '../../native/binding/addon';
 import { linearNames, type ModelShape } from '../../src/formats/model-shape';
 import { difference, goldenConfig, openAddon, shiftedTargets, TemporaryFolder, writeCheckpoint } from './engine-runs';
 import { GoldenTensors, readGoldenIndex } from './golden-files';
@@ -20,6 +30,7 @@ interface Settings {
   lr_ab: number | null;
   lr_scales: number;
   activation_pattern: string | null;
+  activation_bits: number | null;
   betas: [number, number];
   eps: number;
   max_grad_norm: number;
@@ -78,10 +89,65 @@ const RANGES: Record<string, RangeMethod> = {
 /** Why a case is not run, or null. */
 function notYet({ file, settings }: Case): string | null {
   if (!file) return 'numbers of the released loop with its stale gradients, kept only to show what not to do';
-  if (settings.activation_pattern) return 'not yet: activation quantizers';
   if (!(settings.method in STORAGES)) return `not yet: method ${settings.method}`;
   return null;
 }
+
+const SITES: Readonly<Record<string, ActivationSite>> = {
+  na: 'attentionInput',
+  k: 'keys',
+  v: 'values',
+  qe: 'rotatedQueries',
+  ke: 'rotatedKeys',
+  ao: 'attentionOutput',
+  nm: 'mlpInput',
+  mm: 'mlpProduct',
+};
+
+/** `na.k=4.mm`: sites, with bits of their own where they are written. */
+function activationsOf({ activation_pattern: pattern, activation_bits }: Settings): ActivationQuantization | null {
+  if (pattern === null) return null;
+  const bits = pattern.split('.').map((part) => {
+    const [name = '', own] = part.split('=');
+    const site = SITES[name];
+    assert.ok(site && activation_bits, `activation ${part}`);
+    return [site, own === undefined ? activation_bits : Number(own)] as const;
+  });
+  return { bits: Object.fromEntries(bits), zeroPoint: 'reference' };
+}
+
+/** Accepted differences; "steps" relative, with so many exceptions of at most 1e-3 where there are any. */
+interface Accepted {
+  readonly firstLoss: number;
+  readonly loss: number;
+  readonly gradientNorm: number;
+  readonly exceptions: number;
+  readonly norms: number;
+  readonly finalScales: number;
+  readonly finalLoss: number;
+  /** Of 86 016 integers. */
+  readonly flips: number;
+}
+const WEIGHTS_ALONE: Accepted = {
+  firstLoss: 2e-6,
+  loss: 1e-5,
+  gradientNorm: 1e-5,
+  exceptions: 2,
+  norms: 1e-5,
+  finalScales: 1e-5,
+  finalLoss: 1e-5,
+  flips: 10,
+};
+const ACTIVATIONS_TOO: Accepted = {
+  firstLoss: 2e-3,
+  loss: 3e-2,
+  gradientNorm: 0.2,
+  exceptions: 0,
+  norms: 1e-3,
+  finalScales: 1e-2,
+  finalLoss: 1e-2,
+  flips: 860,
+};
 
 function quantizationOf(s: Settings): LinearQuantization {
   const storage = STORAGES[s.method];
@@ -160,6 +226,8 @@ for (const golden of index?.cases ?? []) {
 async function replay(index: Index, golden: Case, file: string, checkpointing: 'none' | 'block'): Promise<void> {
   using folder = new TemporaryFolder();
   const { settings } = golden;
+  const activations = activationsOf(settings);
+  const accepted = activations ? ACTIVATIONS_TOO : WEIGHTS_ALONE;
   const m = index.model;
   const base = new GoldenTensors('training', index.base);
   const goldens = new GoldenTensors('training', file);
@@ -194,7 +262,7 @@ async function replay(index: Index, golden: Case, file: string, checkpointing: '
       writeCheckpoint(folder.path, weights),
       { sequences: m.batch, length: m.seq },
       quantizationOf(settings),
-      { activationCheckpointing: checkpointing },
+      { activationCheckpointing: checkpointing, activations },
     ),
   );
   await engine.load();
@@ -229,7 +297,7 @@ async function replay(index: Index, golden: Case, file: string, checkpointing: '
     return sum / 2;
   };
   assert.ok(Math.abs((await evaluate('float')) - golden.eval_float) < 2e-6);
-  assert.ok(Math.abs((await evaluate('trained')) - golden.eval_before) < 2e-6);
+  assert.ok(Math.abs((await evaluate('trained')) - golden.eval_before) < accepted.firstLoss);
 
   const losses: number[] = [];
   const gradientNorms: number[] = [];
@@ -252,26 +320,43 @@ async function replay(index: Index, golden: Case, file: string, checkpointing: '
     scaleNorms.push(norm(await readAll(engine, ['scale'])));
     if (i > 0) continue;
     for (const linear of linearNames(shape)) {
-      const ds = difference(await engine.readState(linear, 'scale', 'gradient'), goldens.floats(`${linear}.ds_step0`));
-      assert.ok(ds.relative < 2e-5, `${linear}: ds off by ${String(ds.relative)}`);
-      if (settings.r === 0) continue;
-      const dA = difference(await engine.readState(linear, 'a', 'gradient'), goldens.floats(`${linear}.dA_step0`));
-      assert.ok(dA.relative < 2e-5, `${linear}: dA off by ${String(dA.relative)}`);
+      for (const [kind, name] of [['scale', 'ds'] as const, ...(settings.r > 0 ? [['a', 'dA'] as const] : [])]) {
+        const gradient = await engine.readState(linear, kind, 'gradient');
+        const expected = goldens.floats(`${linear}.${name}_step0`);
+        // With activations on their grids element by element says nothing, but the size of the gradient stays.
+        const off = activations
+          ? Math.abs(norm([gradient]) / norm([expected]) - 1) / 0.1
+          : difference(gradient, expected).relative / 2e-5;
+        assert.ok(off < 1, `${linear}: ${name} off by ${String(off)} times what is accepted`);
+      }
     }
   }
-  assertSteps(losses, golden.loss, 1e-5, 1e-3, 2, 'loss');
-  assertSteps(gradientNorms, golden.grad_norm, 1e-5, 1e-3, 2, 'gradient norm');
-  if (settings.r > 0) assertSteps(abNorms, golden.ab_norm, 1e-5, 1e-5, 0, 'norm of A and B');
-  assertSteps(scaleNorms, golden.s_norm, 1e-5, 1e-5, 0, 'norm of the scales');
+  const { exceptions } = accepted;
+  const most = (usual: number): number => (exceptions > 0 ? 1e-3 : usual);
+  assert.ok(Math.abs((losses[0] ?? NaN) - (golden.loss[0] ?? NaN)) < accepted.firstLoss, 'loss of the first step');
+  assertSteps(losses, golden.loss, accepted.loss, most(accepted.loss), exceptions, 'loss');
+  assertSteps(
+    gradientNorms,
+    golden.grad_norm,
+    accepted.gradientNorm,
+    most(accepted.gradientNorm),
+    exceptions,
+    'gradient norm',
+  );
+  if (settings.r > 0) assertSteps(abNorms, golden.ab_norm, accepted.norms, accepted.norms, 0, 'norm of A and B');
+  assertSteps(scaleNorms, golden.s_norm, accepted.norms, accepted.norms, 0, 'norm of the scales');
 
   let flips = 0;
   // 1e-5, or 1e-4 after a step in which a weight within one ulp of a rounding tie fell to the other side (assertSteps allows
   // two of those): its gradient differs by about 1e-4 of the whole, and Adam makes that a change of 1e-4 · learning rate ratio.
   const tieMet = golden.loss.some((value, i) => Math.abs((losses[i] ?? NaN) / value - 1) > 1e-5);
-  const tolerance = (tieMet ? 1e-4 : 1e-5) * ((settings.lr_ab ?? 1e-3) / 1e-3);
+  const learningRate = settings.lr_ab ?? 1e-3;
+  // With activations on their grids: the sum of all learning rates.
+  const sum = golden.lr_factor.reduce((total, factor) => total + factor, 0) * learningRate;
+  const tolerance = activations ? sum : (tieMet ? 1e-4 : 1e-5) * (learningRate / 1e-3);
   for (const linear of linearNames(shape)) {
     const scales = difference(await engine.scales(linear), goldens.floats(`${linear}.s_final`));
-    assert.ok(scales.relative < 1e-5, `${linear}: scales off by ${String(scales.relative)}`);
+    assert.ok(scales.relative < accepted.finalScales, `${linear}: scales off by ${String(scales.relative)}`);
     for (const kind of settings.r > 0 ? (['a', 'b'] as const) : []) {
       const value = await engine.readState(linear, kind, 'value');
       const { absolute } = difference(value, goldens.floats(`${linear}.${kind.toUpperCase()}_final`));
@@ -282,8 +367,8 @@ async function replay(index: Index, golden: Case, file: string, checkpointing: '
     const integers = unpack(await engine.merge(linear), rows, columns, settings.bits);
     flips += integers.filter((value, i) => value !== expected.data[i]).length;
   }
-  assert.ok(flips <= 10, `${String(flips)} integers differ`);
+  assert.ok(flips <= accepted.flips, `${String(flips)} integers differ`);
   const after = await evaluate('trained');
-  assert.ok(Math.abs(after - golden.eval_after) < 1e-5, `evaluation after training: ${String(after)}`);
+  assert.ok(Math.abs(after - golden.eval_after) < accepted.finalLoss, `evaluation after training: ${String(after)}`);
   await engine.close();
 }

@@ -1,5 +1,5 @@
 // The engine for what an export needs computed, on the kind of device that trained the run: elsewhere integers near a tie could flip.
-import type { Engine, LinearQuantization } from '../../../native/binding/addon';
+import type { ActivationQuantization, Engine, LinearQuantization } from '../../../native/binding/addon';
 import { deviceLayout } from '../../experiment';
 import type { ModelShape, TensorSource } from '../../formats/model-shape';
 import { askCuda, chooseGpu, findNative, loadAddon } from '../../launch';
@@ -10,6 +10,8 @@ export interface ExportEngineOptions {
   readonly shape: ModelShape;
   readonly tensors: readonly TensorSource[];
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
+  /** Default: none is quantized. */
+  readonly activations?: ActivationQuantization | null;
   readonly microBatchSize: number;
   readonly sequenceLength: number;
   readonly signal: AbortSignal | null;
@@ -20,7 +22,7 @@ export async function withExportEngine<T>(
   options: ExportEngineOptions,
   body: (engine: Engine) => Promise<T>,
 ): Promise<T> {
-  const { runDirectory, shape, tensors, linears, microBatchSize, sequenceLength, signal } = options;
+  const { runDirectory, shape, tensors, linears, activations, microBatchSize, sequenceLength, signal } = options;
   const choices = await readChoices(runDirectory);
   if (choices !== null) requestInstructionSet(choices.isa);
   const native = findNative();
@@ -35,6 +37,7 @@ export async function withExportEngine<T>(
     model: shape,
     tensors,
     linears,
+    activations: activations ?? null,
     compute,
     threads: choices?.threads ?? machine.availableCores,
     oneDnn,

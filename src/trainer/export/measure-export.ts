@@ -2,6 +2,7 @@
 // of the export decodes, on the run's own validation text.
 import type { Engine, LinearQuantization } from '../../../native/binding/addon';
 import { UserError } from '../../errors';
+import { resolveActivations } from '../../experiment';
 import { readHeader, writeSafetensors, type TensorToWrite } from '../../formats';
 import { bf16ToFloat32, float32ToBf16, float32ToFp16, fp16ToFloat32 } from '../../formats/half';
 import { dequantized, parameter } from '../../formats/merged-model';
@@ -112,7 +113,8 @@ async function perplexity(
   const { microBatchSize } = experiment.training;
   const size = { microBatchSize, sequenceLength: text.sequenceLength };
   const names = Object.keys(linears).filter((name) => linears[name] !== null);
-  return withExportEngine({ runDirectory, shape, tensors, linears, ...size, signal }, async (engine: Engine) => {
+  const activations = resolveActivations(experiment);
+  return withExportEngine({ runDirectory, shape, tensors, linears, activations, ...size, signal }, async (engine: Engine) => {
     // The integers of form "merged" are the file's. Φ0 is not asked for; with scales given no ranges are searched for it.
     const scales: Record<string, Float32Array> = {};
     const zeroPoints: Record<string, Float32Array> = {};
