@@ -298,6 +298,90 @@ void scalesHeldOnce() {
   }
 }
 
+std::vector<float> gradientsOf(const EngineConfig& config, const TokenBatch& batch) {
+  Engine engine = open(config);
+  engine.load({}, {});
+  // A starts at zero, and so would B's gradient.
+  for (const ParameterInfo& p : engine.parameters()) {
+    if (p.kind != ParameterKind::A) continue;
+    engine.writeState(p.linear, p.kind, StateKind::Value,
+                      randomNormal(static_cast<size_t>(p.count()), static_cast<uint32_t>(p.linear), 0.3F));
+  }
+  expect(!engine.trainStep(batch, optimizer).skipped, "a step was skipped");
+  std::vector<float> all;
+  for (const ParameterInfo& p : engine.parameters()) {
+    const auto values = engine.readState(p.linear, p.kind, StateKind::Gradient);
+    all.insert(all.end(), values.begin(), values.end());
+  }
+  return all;
+}
+
+/// Quantized activations: every place counts, what is made again in the backward has the same bits, and neither the float
+/// model nor linears looked at alone know of them. (What the numbers must be is tested against the goldens.)
+void quantizedActivations() {
+  for (const bool features : {false, true}) {
+    ModelShape model = smallModel();
+    model.layers = 3;
+    model.qkNorm = model.qkvBias = features;
+    const RandomCheckpoint weights(model);
+    const RandomTokens tokens = tokensOf(2, model);
+    QuantSpec spec;
+    spec.rank = 4;
+    spec.alpha = 4;
+    for (const DType type : {DType::F32, DType::BF16}) {
+      context = type == DType::BF16 ? "bf16" : "float32";
+      EngineConfig config = configure(weights, model, spec);
+      config.shape.computeType = type;
+      config.shape.threads = 1;
+      Engine plain = open(config);
+      plain.load({}, {});
+      const double unquantized = plain.evaluate(tokens.batch(), WeightForm::Trained).lossSum;
+      const double floating = plain.evaluate(tokens.batch(), WeightForm::Float).lossSum;
+      const std::vector<std::string> one{plain.linearName(3)};
+      const double alone = plain.evaluate(tokens.batch(), WeightForm::RoundToNearest, one).lossSum;
+      const std::vector<float> without = gradientsOf(config, tokens.batch());
+      for (size_t site = 0; site < activationSiteCount; ++site) {
+        config.shape.activations = {};
+        config.shape.activations.bits[site] = 3;
+        Engine engine = open(config);
+        engine.load({}, {});
+        expect(engine.evaluate(tokens.batch(), WeightForm::Trained).lossSum != unquantized, "a site without effect");
+        expect(engine.evaluate(tokens.batch(), WeightForm::RoundToNearest).lossSum != unquantized,
+               "round-to-nearest without activations");
+        expectEqual(engine.evaluate(tokens.batch(), WeightForm::Float).lossSum, floating, "the float model");
+        expectEqual(engine.evaluate(tokens.batch(), WeightForm::RoundToNearest, one).lossSum, alone,
+                    "one linear alone");
+        expect(gradientsOf(config, tokens.batch()) != without, "a site without effect on gradients");
+      }
+      config.shape.activations.bits.fill(4);
+      config.shape.activations.bits[static_cast<size_t>(ActivationSite::Keys)] = 3;
+      for (const bool fractional : {false, true}) {
+        config.shape.activations.fractionalZeroPoint = fractional;
+        config.shape.checkpointBlocks = config.shape.recomputeElementwise = false;
+        config.shape.threads = 1;
+        const std::vector<float> kept = gradientsOf(config, tokens.batch());
+        config.shape.recomputeElementwise = true;
+        expect(gradientsOf(config, tokens.batch()) == kept, "element-wise operations made again: other bits");
+        config.shape.checkpointBlocks = true;
+        expect(gradientsOf(config, tokens.batch()) == kept, "blocks and operations made again: other bits");
+        config.shape.recomputeElementwise = false;
+        expect(gradientsOf(config, tokens.batch()) == kept, "blocks made again: other bits");
+        config.shape.keptBlocks = 2;
+        expect(gradientsOf(config, tokens.batch()) == kept, "one of three blocks made again: other bits");
+        config.shape.keptBlocks = 1;
+      }
+      trainEvaluateMerge(config);
+    }
+  }
+  const ModelShape model = smallModel();
+  const RandomCheckpoint weights(model);
+  EngineConfig config = configure(weights, model, QuantSpec{});
+  config.shape.activations.bits.fill(8);
+  config.shape.device = Device::Cuda;
+  const std::string message = expectThrows<Error>([&] { open(config); }, "activations on CUDA");
+  expect(message.find("activations") != std::string::npos, "named: " + message);
+}
+
 void everyFeature() {
   ModelShape model = smallModel();
   model.qkvBias = model.outputBias = model.mlpBias = model.qkNorm = model.tiedEmbeddings = true;
@@ -393,6 +477,7 @@ int main(int argc, char** argv) {
               {"training, evaluation and merging for every storage", everyStorage},
               {"asymmetric weights: training, merging, resuming", asymmetricWeights},
               {"scales are held once, or on the host", scalesHeldOnce},
+              {"quantized activations", quantizedActivations},
               {"biases, norms, windows and float linears", everyFeature},
               {"cancellation from another thread", cancelledFromAnotherThread},
               {"bad input is refused", badInput}},

@@ -58,7 +58,7 @@ function leaves(document: JsonObject, prefix: string, into: Map<string, Json>): 
 }
 
 /** Keys whose value is either a word or an object: compared whole. */
-const UNIONS: ReadonlySet<string> = new Set(['quantization.weights.granularity']);
+const UNIONS: ReadonlySet<string> = new Set(['quantization.weights.granularity', 'quantization.activations']);
 
 function isObject(value: Json): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

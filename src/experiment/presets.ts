@@ -1,5 +1,5 @@
 // The paper's recipes by name, with what is known of each and what was not published. Sources: arXiv 2406.06385 (tables 2 to
-// 4 and the appendix on training) and the training commands that its authors published with their code.
+// 5 and the appendix on training) and the training commands that its authors published with their code.
 
 export interface Preset {
   /** `paper/w4-per-channel` */
@@ -15,7 +15,7 @@ export interface Preset {
   readonly training: readonly string[];
 }
 
-/** WikiText-2 perplexity of LLaMA-2-7B at 2048 tokens, as table 4 has it. */
+/** WikiText-2 perplexity of LLaMA-2-7B at 2048 tokens, as tables 4 and 5 have it. */
 interface Result {
   readonly roundToNearest: string;
   readonly trained: string;
@@ -28,6 +28,7 @@ interface Setting {
   readonly bits: number;
   readonly granularity: string;
   readonly symmetric: boolean;
+  readonly activations?: string;
   readonly result: Result;
   readonly known: readonly string[];
   readonly unpublished: readonly string[];
@@ -38,13 +39,32 @@ const SEARCHED_RANGE =
 const SEARCHED_RATES =
   'The learning rates of this setting: those of A and B were searched from 1e-5 to 1e-2, those of scales among 0 and 1e-5.';
 
+const ACTIVATIONS_KNOWN =
+  'Activations on a grid of their own for each token; the authors do not round its zero point, which no kernel can compute with: "zeroPoint": "reference" does as they do.';
+const ACTIVATIONS_UNPUBLISHED = [
+  'Whether the outputs of norms were quantized for these results: here they are; the published command leaves them out ("activations": { "normOutputs": false }).',
+  SEARCHED_RANGE,
+  SEARCHED_RATES,
+];
+
 const TWO_BITS = [
   'How zero points are trained: the released code ignores them in its low-rank path. Here they are learned with the scales.',
   SEARCHED_RANGE,
   'The learning rates of this setting: those of A and B were searched from 1e-5 to 1e-2, those of scales among 1e-5 and 1e-4.',
 ];
 
-function weightOnly({ id, title, name, bits, granularity, symmetric, result, known, unpublished }: Setting): Preset {
+function preset({
+  id,
+  title,
+  name,
+  bits,
+  granularity,
+  symmetric,
+  activations,
+  result,
+  known,
+  unpublished,
+}: Setting): Preset {
   const { roundToNearest, trained } = result;
   return {
     id,
@@ -59,6 +79,7 @@ function weightOnly({ id, title, name, bits, granularity, symmetric, result, kno
     data: ['"sequenceLength": 1024'],
     quantization: [
       `"weights": { "bits": ${String(bits)}, "granularity": ${granularity}, "range": "lp-4"${symmetric ? '' : ', "symmetric": false'} },`,
+      ...(activations === undefined ? [] : [`"activations": "${activations}",`]),
       '"storage": "fixed-point",',
       '"lowRank": { "rank": 32, "alpha": 1 }',
     ],
@@ -77,7 +98,7 @@ function weightOnly({ id, title, name, bits, granularity, symmetric, result, kno
 }
 
 export const PRESETS: readonly Preset[] = [
-  weightOnly({
+  preset({
     id: 'paper/w4-per-channel',
     title: 'The paper’s main setting: 4 bits, a scale an output channel.',
     name: 'paper-w4',
@@ -88,7 +109,7 @@ export const PRESETS: readonly Preset[] = [
     known: ['Every number below stands in the published training command.'],
     unpublished: ['The Wikipedia text that was validated on every 250 steps is not part of the release.'],
   }),
-  weightOnly({
+  preset({
     id: 'paper/w4-g128',
     title: 'The paper’s 4 bits with a scale for each group of 128 weights.',
     name: 'paper-w4g128',
@@ -99,7 +120,7 @@ export const PRESETS: readonly Preset[] = [
     known: [],
     unpublished: [SEARCHED_RANGE, SEARCHED_RATES],
   }),
-  weightOnly({
+  preset({
     id: 'paper/w3-per-channel',
     title: 'The paper’s 3 bits, a scale an output channel.',
     name: 'paper-w3',
@@ -110,7 +131,7 @@ export const PRESETS: readonly Preset[] = [
     known: ['Frozen weights in fixed point Q3.5, the default at 3 bits.'],
     unpublished: [SEARCHED_RANGE, SEARCHED_RATES],
   }),
-  weightOnly({
+  preset({
     id: 'paper/w3-g128',
     title: 'The paper’s 3 bits with a scale for each group of 128 weights.',
     name: 'paper-w3g128',
@@ -121,7 +142,7 @@ export const PRESETS: readonly Preset[] = [
     known: ['Frozen weights in fixed point Q3.5, the default at 3 bits.'],
     unpublished: [SEARCHED_RANGE, SEARCHED_RATES],
   }),
-  weightOnly({
+  preset({
     id: 'paper/w2-per-channel-asymmetric',
     title: 'The paper’s 2 bits with zero points, a scale an output channel.',
     name: 'paper-w2',
@@ -132,7 +153,7 @@ export const PRESETS: readonly Preset[] = [
     known: [],
     unpublished: TWO_BITS,
   }),
-  weightOnly({
+  preset({
     id: 'paper/w2-g128-asymmetric',
     title: 'The paper’s 2 bits with zero points, a scale for each group of 128 weights.',
     name: 'paper-w2g128',
@@ -142,6 +163,42 @@ export const PRESETS: readonly Preset[] = [
     result: { roundToNearest: '2.5e3', trained: '7.62' },
     known: [],
     unpublished: TWO_BITS,
+  }),
+  preset({
+    id: 'paper/w4a8',
+    title: 'The paper’s 4-bit weights with 8-bit activations and cache.',
+    name: 'paper-w4a8',
+    bits: 4,
+    granularity: '"per-channel"',
+    symmetric: true,
+    activations: 'a8',
+    result: { roundToNearest: '6.17', trained: '5.67' },
+    known: [ACTIVATIONS_KNOWN],
+    unpublished: ACTIVATIONS_UNPUBLISHED,
+  }),
+  preset({
+    id: 'paper/w4a8kv4',
+    title: 'The paper’s 4-bit weights with 8-bit activations and a 4-bit cache.',
+    name: 'paper-w4a8kv4',
+    bits: 4,
+    granularity: '"per-channel"',
+    symmetric: true,
+    activations: 'a8-kv4',
+    result: { roundToNearest: '6.85', trained: '5.90' },
+    known: [ACTIVATIONS_KNOWN],
+    unpublished: ACTIVATIONS_UNPUBLISHED,
+  }),
+  preset({
+    id: 'paper/w4a4',
+    title: 'The paper’s 4-bit weights with 4-bit activations and cache.',
+    name: 'paper-w4a4',
+    bits: 4,
+    granularity: '"per-channel"',
+    symmetric: true,
+    activations: 'a4',
+    result: { roundToNearest: '18.98', trained: '8.46' },
+    known: [ACTIVATIONS_KNOWN],
+    unpublished: ACTIVATIONS_UNPUBLISHED,
   }),
 ];
 

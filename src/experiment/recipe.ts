@@ -77,6 +77,15 @@ const settings: readonly Setting[] = [
     note: 'The scale itself is trained.',
   },
   {
+    path: ['quantization', 'activations'],
+    read: ({ quantization }) => quantization.activations,
+    recipe: ({ quantization: { activations, weights } }) =>
+      weights.bits === 4 && (activations === 'a8' || activations === 'a8-kv4' || activations === 'a4')
+        ? [activations]
+        : [null],
+    note: 'Weights alone but in the W4A8, W4A8KV4 and W4A4 results; whether those have the norms’ outputs among them was not published.',
+  },
+  {
     path: ['quantization', 'storage'],
     read: ({ quantization }) => quantization.storage,
     recipe: () => ['fixed-point'],

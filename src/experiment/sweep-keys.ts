@@ -42,6 +42,7 @@ const LABELS: Readonly<Record<string, string>> = {
   'quantization.weights.range': '',
   'quantization.weights.scaleDomain': '',
   'quantization.method': '',
+  'quantization.activations': '',
   'quantization.storage': '',
   'quantization.fractionBits': 'f',
   'quantization.lowRank.rank': 'rank',

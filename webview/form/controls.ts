@@ -1,5 +1,6 @@
 // One control for each kind of content. A control shows what the text says, however wrong, and tells what the user wants; it
 // keeps no value of its own.
+import { activationSettings } from '../../src/experiment/activations';
 import type { Experiment } from '../../src/experiment/schema';
 import { element, setAttributes, setText } from '../shared/dom';
 import { icon } from '../shared/icons';
@@ -73,6 +74,8 @@ export function controlOf(field: Field, host: ControlHost): Control {
       return filesControl(field, host);
     case 'granularity':
       return granularityControl(field, content, host);
+    case 'activations':
+      return activationsControl(field, content, host);
     case 'layers':
     case 'unknown':
       return unknownControl(host);
@@ -326,6 +329,59 @@ function granularityControl(
     },
   };
 }
+
+const NONE = 'none';
+const CUSTOM = 'custom';
+
+function activationsControl(
+  field: Field,
+  { presets, settings }: ContentOf<'activations'>,
+  host: ControlHost,
+): Control {
+  const choices: Choice[] = [
+    { value: NONE, label: text.notQuantized() },
+    ...presets.map(plain),
+    { value: CUSTOM, label: text.customActivations() },
+  ];
+  let custom: Readonly<Record<string, Json>> = {};
+  const kind = new ChoiceBox(titleOf(field.id), choices, (value) =>
+    host.commit(value === NONE ? null : value === CUSTOM ? { bits: 8 } : value),
+  );
+  const about = element('p', { class: 'help about' });
+  const rows = settings.map((setting) => {
+    const key = setting.path.at(-1) ?? '';
+    const control = controlOf(setting, {
+      ...host,
+      preview: (value) => host.preview({ ...custom, [key]: value }),
+      commit: (value) => host.commit({ ...custom, [key]: value }),
+    });
+    const help = element('p', { class: 'help' }, [setting.description, setting.hint ?? ''].join(' ').trim());
+    const title = element('h4', {}, titleOf(setting.id));
+    return { key, control, root: element('div', { class: 'setting' }, title, control.root, help) };
+  });
+  const details = element('div', { class: 'settings' }, ...rows.map(({ root }) => root));
+  return {
+    root: element('div', { class: 'control column' }, kind.root, about, details),
+    show(shown) {
+      const { value } = shown;
+      const isCustom = typeof value === 'object' && value !== null && !Array.isArray(value);
+      custom = isCustom ? (value as Readonly<Record<string, Json>>) : {};
+      kind.show(isCustom ? CUSTOM : value === null || value === undefined ? NONE : shownValue(value), shown.disabled);
+      setText(about, presets.find((preset) => preset.value === value)?.description ?? '');
+      details.hidden = !isCustom;
+      for (const { key, control } of rows) {
+        control.show({ ...shown, value: key in custom ? custom[key] : CUSTOM_DEFAULTS[key] });
+      }
+    },
+  };
+}
+
+/** What holds where an object of activations does not say: those of its schema, which has them in words only. */
+const CUSTOM_DEFAULTS: Readonly<Record<string, Json>> = {
+  ...activationSettings({}),
+  kvBits: null,
+  sites: [...activationSettings({}).sites],
+};
 
 function unknownControl(host: ControlHost): Control {
   const value = element('code', {});

@@ -39,6 +39,8 @@ export type Content =
   | { readonly kind: 'model' }
   | { readonly kind: 'files' }
   | { readonly kind: 'granularity'; readonly options: readonly Option[]; readonly groupDescription: string }
+  /** null, a preset, or an object of settings, each with a control of its own. */
+  | { readonly kind: 'activations'; readonly presets: readonly Option[]; readonly settings: readonly Field[] }
   | { readonly kind: 'layers' }
   /** A key that this form has no control for: it is shown, and edited in the text. */
   | { readonly kind: 'unknown' };
@@ -85,6 +87,7 @@ const ADVANCED: ReadonlySet<string> = new Set([
   'data.packing',
   'quantization.weights.scaleDomain',
   'quantization.weights.scaleFormat',
+  'quantization.activations',
   'quantization.learnZeroPoints',
   'training.learningRate.zeroPoints',
   'quantization.fractionBits',
@@ -155,6 +158,7 @@ function groupOf(id: string): GroupId {
 
 function contentOf(schema: SchemaView, id: string): Content {
   if (id === 'model.path') return { kind: 'model' };
+  if (id === 'quantization.activations') return activationsContent(schema);
   if (schema.anyOf !== undefined) return contentOfUnion(schema.anyOf);
   if (schema.enum !== undefined) return { kind: 'choice', options: optionsOf(schema) };
   switch (schema.type) {
@@ -172,6 +176,17 @@ function contentOf(schema: SchemaView, id: string): Content {
     default:
       return { kind: 'unknown' };
   }
+}
+
+function activationsContent({ anyOf = [] }: SchemaView): Content {
+  const presets = anyOf.find((part) => part.enum !== undefined);
+  const object = anyOf.find(({ properties }) => properties !== undefined);
+  if (presets === undefined || object === undefined) return { kind: 'unknown' };
+  // Of a choice of one there is nothing to choose.
+  const settings = fieldsOf(object, ['quantization', 'activations']).filter(
+    ({ content }) => content.kind !== 'choice' || content.options.length > 1,
+  );
+  return { kind: 'activations', presets: optionsOf(presets), settings };
 }
 
 function contentOfUnion(parts: readonly SchemaView[]): Content {

@@ -1,7 +1,7 @@
 // lrqat show RUN
 import path from 'node:path';
 import { showNumber } from '../../compare';
-import { formatBytes, formatCount, formatSeconds, type Experiment } from '../../experiment';
+import { activationName, formatBytes, formatCount, formatSeconds, type Experiment } from '../../experiment';
 import {
   effectiveEvents,
   findRun,
@@ -88,7 +88,8 @@ function settingOf(value: unknown): string {
     const grid = typeof granularity === 'string' ? granularity : `groups of ${String(granularity.group)}`;
     // Runs of earlier versions say nothing of zero points.
     const zeroPoints = (weights.symmetric as boolean | undefined) === false ? ', zero points' : '';
-    const bits = `${String(weights.bits)} bits ${grid}${zeroPoints}`;
+    const activations = activationName(experiment);
+    const bits = `${String(weights.bits)} bits ${grid}${zeroPoints}${activations === null ? '' : `, activations ${activations}`}`;
     if (method === 'rtn') return `${bits}, round to nearest`;
     const { batchSize } = experiment.training;
     const batch = `${String(batchSize)} × ${String(experiment.data.sequenceLength)} tokens`;

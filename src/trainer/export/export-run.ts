@@ -1,6 +1,7 @@
 // Exporting a run: plan, write, manifest and card. Work of the command line and, through it, of the editor.
 import path from 'node:path';
 import { UserError } from '../../errors';
+import { activationName } from '../../experiment';
 import { nodeFileSystem } from '../../formats';
 import type { FileSystem } from '../../formats/file-system';
 import { hashing, type HashingFiles } from '../../formats/hashing-files';
@@ -191,12 +192,21 @@ async function planFormat(
   { type, floatType, shardBytes }: Pick<ExportOptions, 'type' | 'floatType' | 'shardBytes'>,
 ): Promise<FormatPlan> {
   const name = slug((await readNotes(source.runDirectory)).name ?? source.experiment.name);
-  return PLANNERS[format](source, {
+  const plan = await PLANNERS[format](source, {
     name,
     ...(type === undefined ? {} : { type }),
     ...(floatType === undefined ? {} : { floatType }),
     ...(shardBytes === undefined ? {} : { shardBytes }),
   });
+  return { ...plan, warnings: [...plan.warnings, ...activationWarnings(source)] };
+}
+
+function activationWarnings({ experiment }: ExportSource): string[] {
+  const name = activationName(experiment);
+  if (name === null) return [];
+  return [
+    `activations were quantized in training (${name}); exports hold weights alone, quantizing activations is the business of what runs them`,
+  ];
 }
 
 interface WriteOptions {

@@ -1,7 +1,7 @@
 // README.md of an export: what was trained how, on what, with which result, and what the export changes.
 import path from 'node:path';
 import { version } from '../../../package.json';
-import { formatBytes, type Experiment } from '../../experiment';
+import { activationName, formatBytes, type Experiment } from '../../experiment';
 import { readResult, runPaths, type FourPerplexities } from '../../runs';
 import { readJson } from '../../runs/json-file';
 import { isObject } from '../../formats/show-value';
@@ -27,6 +27,7 @@ export async function modelCard(
   const licence = await licenceOf(model.folder);
   const { weights, lowRank, storage, method, layers } = experiment.quantization;
   const { training, data } = experiment;
+  const activations = activationName(experiment);
   const scale =
     (typeof weights.granularity === 'object'
       ? `one scale for ${String(weights.granularity.group)} weights`
@@ -57,6 +58,11 @@ export async function modelCard(
     '| --- | --- |',
     `| method | ${method} |`,
     `| weights | ${String(weights.bits)} bits, ${scale}, range ${weights.range}${layers.length > 0 ? `, ${String(layers.length)} overrides by layer` : ''} |`,
+    ...(activations === null
+      ? []
+      : [
+          `| activations | ${activations}, simulated in training and in the perplexities above; this export holds weights alone |`,
+        ]),
     ...(method === 'rtn'
       ? []
       : [
