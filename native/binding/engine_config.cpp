@@ -109,8 +109,8 @@ static ActivationSpec parseActivations(const Reader& r) {
   ActivationSpec spec;
   spec.fractionalZeroPoint = r.choice<bool>("zeroPoint", {{"integer", false}, {"reference", true}});
   const Reader bits = r.object("bits");
-  constexpr std::array names{"attentionInput", "keys",            "values",   "rotatedQueries",
-                             "rotatedKeys",    "attentionOutput", "mlpInput", "mlpProduct"};
+  constexpr std::array names{"attentionInput",  "keys",     "values",    "rotatedQueries", "rotatedKeys",
+                             "attentionOutput", "mlpInput", "mlpProduct"};
   static_assert(names.size() == activationSiteCount);
   for (size_t i = 0; i < names.size(); ++i) {
     if (!bits.isNull(names[i])) spec.bits[i] = static_cast<int>(bits.integer(names[i], 2, 8));

@@ -239,12 +239,13 @@ class Backend {
   ///   lo = min x, hi = max x (with 0 between them unless the zero point is fractional), L = 2^bits − 1,
   ///   δ = max((hi − lo)/L, 1e-8), ζ = −lo/δ, z = ζ if fractional, else clip(round(ζ), 0, L),
   ///   R = round(x/δ) + z, y = δ·(clip(R, 0, L) − z),
-  /// all in float32. `inside` [T, markWords(cols)]: bit j % 32 of word j / 32 of a row is set where 0 ≤ R ≤ L; null: not
-  /// wanted. NaN and what shares a grid with infinity stay visible as NaN.
+  /// all in float32. `inside` [T, markWords(cols)]: bit j % 32 of word j / 32 of a row is set where 0 ≤ R ≤ L; null:
+  /// not wanted. NaN and what shares a grid with infinity stay visible as NaN.
   virtual void quantizeActivations(Matrix, const ActivationGrid&, Matrix, uint32_t*) {
     throw Error(ErrorCode::Unsupported, "activations are not quantized on this device");
   }
-  /// The gradient through quantizeActivations, in place: what is not `inside` becomes 0. No gradient goes through δ and z.
+  /// The gradient through quantizeActivations, in place: what is not `inside` becomes 0. No gradient goes through δ and
+  /// z.
   virtual void maskGradient(Matrix, const uint32_t*) {
     throw Error(ErrorCode::Unsupported, "activations are not quantized on this device");
   }

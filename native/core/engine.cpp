@@ -23,8 +23,7 @@ Engine::Engine(EngineConfig config, std::unique_ptr<Backend> backend)
     throw Error(ErrorCode::Unsupported, "asymmetric weights are not computed on CUDA",
                 "use the CPU, or quantization.weights.symmetric true");
   }
-  if (shape.device == Device::Cuda &&
-      std::ranges::any_of(shape.activations.bits, [](int bits) { return bits > 0; })) {
+  if (shape.device == Device::Cuda && std::ranges::any_of(shape.activations.bits, [](int bits) { return bits > 0; })) {
     throw Error(ErrorCode::Unsupported, "activations are not quantized on CUDA",
                 "use the CPU, or quantization.activations null");
   }

@@ -71,7 +71,8 @@ bool marked(const std::vector<uint32_t>& inside, int64_t cols, int64_t row, int6
   return (inside[static_cast<size_t>(row * markWords(cols) + col / 32)] >> (col % 32)) & 1U;
 }
 
-/// Tokens of all signs, of one sign, of zeros, far from zero and with an outlier, in widths that end anywhere in a vector.
+/// Tokens of all signs, of one sign, of zeros, far from zero and with an outlier, in widths that end anywhere in a
+/// vector.
 std::vector<float> tokens(int64_t rows, int64_t cols, uint32_t seed) {
   std::vector<float> x = randomNormal(static_cast<size_t>(rows * cols), seed);
   for (int64_t t = 0; t < rows; ++t) {
@@ -103,8 +104,15 @@ std::vector<float> tokens(int64_t rows, int64_t cols, uint32_t seed) {
 
 void quantizes() {
   const auto one = backendOf(1);
-  for (const auto& [cols, width] : {std::pair<int64_t, int64_t>{1, 1}, {6, 3}, {24, 6}, {40, 40}, {64, 16}, {96, 48},
-                                    {129, 129}, {172, 172}, {256, 128}}) {
+  for (const auto& [cols, width] : {std::pair<int64_t, int64_t>{1, 1},
+                                    {6, 3},
+                                    {24, 6},
+                                    {40, 40},
+                                    {64, 16},
+                                    {96, 48},
+                                    {129, 129},
+                                    {172, 172},
+                                    {256, 128}}) {
     for (const int bits : {2, 4, 8}) {
       for (const bool fractional : {false, true}) {
         for (const DType type : {DType::F32, DType::BF16}) {

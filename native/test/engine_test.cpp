@@ -316,8 +316,8 @@ std::vector<float> gradientsOf(const EngineConfig& config, const TokenBatch& bat
   return all;
 }
 
-/// Quantized activations: every place counts, what is made again in the backward has the same bits, and neither the float
-/// model nor linears looked at alone know of them. (What the numbers must be is tested against the goldens.)
+/// Quantized activations: every place counts, what is made again in the backward has the same bits, and neither the
+/// float model nor linears looked at alone know of them. (What the numbers must be is tested against the goldens.)
 void quantizedActivations() {
   for (const bool features : {false, true}) {
     ModelShape model = smallModel();

@@ -59,7 +59,9 @@ export function resolveActivations({ quantization }: Experiment): ActivationQuan
 /** `A8`, `A8KV4`, `A8 without norm outputs`: null where no activation is quantized. */
 export function activationName(experiment: Experiment): string | null {
   if (resolveActivations(experiment) === null) return null;
-  const { bits, kvBits, normOutputs, sites, zeroPoint } = activationSettings(experiment.quantization.activations ?? 'a8');
+  const { bits, kvBits, normOutputs, sites, zeroPoint } = activationSettings(
+    experiment.quantization.activations ?? 'a8',
+  );
   const cache = kvBits === bits || !sites.some((site) => site === 'keys' || site === 'values');
   return [
     `A${String(bits)}${cache ? '' : `KV${String(kvBits)}`}`,

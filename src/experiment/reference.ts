@@ -173,7 +173,11 @@ function entries(path: string, schema: SchemaView): string[] {
   return Object.entries(schema.properties ?? {}).flatMap(([key, child]) =>
     child.properties
       ? [`### \`${path}.${key}\``, child.description ?? '', ...entries(`${path}.${key}`, child)]
-      : [entry(`${path}.${key}`, child), ...itemEntries(`${path}.${key}`, child)],
+      : [
+          entry(`${path}.${key}`, child),
+          ...itemEntries(`${path}.${key}`, child),
+          ...formEntries(`${path}.${key}`, child),
+        ],
   );
 }
 
@@ -184,6 +188,19 @@ function itemEntries(path: string, schema: SchemaView): string[] {
     `### Entries of \`${path}\``,
     'Every key but `match` may be left out; what an entry does not set stays as it is.',
     ...Object.entries(schema.items.properties).map(([key, child]) => entry(`${path}[].${key}`, child)),
+  ];
+}
+
+/** Words and keys of a value that may be one of some words or an object of several keys. */
+function formEntries(path: string, { anyOf = [] }: SchemaView): string[] {
+  const words = anyOf.find((part) => part.enum !== undefined);
+  const object = anyOf.find(({ properties }) => Object.keys(properties ?? {}).length > 1);
+  if (words === undefined || object === undefined) return [];
+  const lines = (words.enum ?? []).map((word, index) => `- \`"${word}"\`: ${words.enumDescriptions?.[index] ?? ''}`);
+  return [
+    lines.join('\n'),
+    `### Object form of \`${path}\``,
+    ...Object.entries(object.properties ?? {}).map(([key, child]) => entry(`${path}.${key}`, child)),
   ];
 }
 

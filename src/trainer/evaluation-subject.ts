@@ -3,7 +3,13 @@
 import { existsSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import type { ActivationQuantization, ComputeType, Engine, LinearQuantization, WeightForm } from '../../native/binding/addon';
+import type {
+  ActivationQuantization,
+  ComputeType,
+  Engine,
+  LinearQuantization,
+  WeightForm,
+} from '../../native/binding/addon';
 import { UserError } from '../errors';
 import { deviceLayout, multipliesBf16, resolveActivations, resolveLinears } from '../experiment';
 import {

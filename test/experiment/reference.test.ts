@@ -72,6 +72,7 @@ test('defaults are those of the issue, and the smallest experiment needs nothing
         scaleFormat: 'fp32',
         symmetric: true,
       },
+      activations: null,
       storage: 'fixed-point',
       fractionBits: null,
       encoding: 'auto',

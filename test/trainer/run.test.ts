@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readHeader } from '../../src/formats';
 import { readOwner, sendControl, type MetricsEvent } from '../../src/runs';
 import { runTrainer } from '../../src/trainer';
+import { evaluateModel } from '../../src/trainer/evaluate';
 import {
   assertNothingHalfWritten,
   assertSameRun,
@@ -200,6 +201,42 @@ describe('stopping and resuming', () => {
     assert.ok(base.tensors.has('model.layers.0.mlp.down_proj.zeroPoints'));
   });
 
+  test('quantized activations: the same bits, in every form but the float one, known to evaluations', async () => {
+    const settings = (activations: 'a8-kv4' | null) =>
+      shortExperiment({
+        quantization: { activations, lowRank: { rank: 4 } },
+        training: { steps: 4, batchSize: 2, microBatchSize: 1, activationCheckpointing: 'block' },
+        evaluation: { everySteps: 2, maxBatches: 40, kinds: ['validation'] },
+      });
+    const experiment = settings('a8-kv4');
+    const whole = await newRun(folder, experiment);
+    assert.equal(await runTrainer(whole), 'finished', JSON.stringify((await statusOf(whole)).error));
+    const run = await newRun(folder, experiment);
+    const stop = new AbortController();
+    assert.equal(await runTrainer(run, { signal: stop.signal, onEvent: atStep(2, () => stop.abort()) }), 'stopped');
+    assert.equal(await runTrainer(run), 'finished', JSON.stringify((await statusOf(run)).error));
+    await assertSameRun(run, whole);
+    const { perplexity } = await resultOf(run);
+    assert.equal(perplexity.merged, perplexity.trained);
+
+    const plain = await newRun(folder, settings(null));
+    assert.equal(await runTrainer(plain), 'finished', JSON.stringify((await statusOf(plain)).error));
+    const without = (await resultOf(plain)).perplexity;
+    assert.equal(without.float, perplexity.float);
+    assert.ok(perplexity.roundToNearest! > without.roundToNearest!);
+
+    const { forms } = await evaluateModel({ run, data: experiment.data.validation });
+    const measured = (form: string): number => forms.find((each) => each.form === form)?.perplexity ?? NaN;
+    assert.equal(measured('merged'), measured('trained'));
+    // Of the whole text instead of its first 40 blocks.
+    for (const [form, value] of [
+      ['trained', perplexity.trained],
+      ['round-to-nearest', perplexity.roundToNearest],
+    ] as const) {
+      assert.ok(Math.abs(measured(form) / value! - 1) < 0.1, `${form}: ${String(measured(form))}, ${String(value)}`);
+    }
+  });
+
   test('stop at every step in turn', async () => {
     const run = await newRun(folder, shortExperiment());
     let attempts = 0;
@@ -379,6 +416,10 @@ describe('every way to store and to quantize trains and merges without loss', ()
     'zero points, fixed point': { quantization: { weights: { bits: 2, range: 'lp-2.4', symmetric: false } } },
     'zero points of groups, integer storage': {
       quantization: { storage: 'integer', weights: { bits: 3, granularity: { group: 32 }, symmetric: false } },
+    },
+    'activations of 4 bits in bf16, without norms': {
+      compute: 'bf16',
+      quantization: { activations: { bits: 4, normOutputs: false, zeroPoint: 'reference' } },
     },
     'zero points in some layers, one a tensor': {
       quantization: {

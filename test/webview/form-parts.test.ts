@@ -33,6 +33,23 @@ test('what a key may hold decides its control', () => {
   assert.equal(kinds('data.train'), 'files');
   assert.equal(kinds('quantization.weights.granularity'), 'granularity');
   assert.equal(kinds('quantization.layers'), 'layers');
+  const activations = field('quantization.activations').content;
+  assert.ok(activations.kind === 'activations');
+  assert.deepEqual(
+    activations.presets.map(({ value }) => value),
+    ['a8', 'a8-kv4', 'a4'],
+  );
+  assert.deepEqual(
+    activations.settings.map(({ id, content }) => [id.split('.').at(-1), content.kind]),
+    [
+      ['bits', 'number'],
+      ['kvBits', 'number'],
+      ['normOutputs', 'boolean'],
+      ['sites', 'choices'],
+      ['zeroPoint', 'choice'],
+    ],
+  );
+  assert.ok(activations.settings.every(({ id, description }) => titled.has(id) && description !== ''));
   assert.equal(kinds('quantization.learnScales'), 'boolean');
   assert.equal(kinds('evaluation.kinds'), 'choices');
   assert.equal(kinds('memoryLimit'), 'textOrNumber');

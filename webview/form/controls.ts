@@ -333,11 +333,7 @@ function granularityControl(
 const NONE = 'none';
 const CUSTOM = 'custom';
 
-function activationsControl(
-  field: Field,
-  { presets, settings }: ContentOf<'activations'>,
-  host: ControlHost,
-): Control {
+function activationsControl(field: Field, { presets, settings }: ContentOf<'activations'>, host: ControlHost): Control {
   const choices: Choice[] = [
     { value: NONE, label: text.notQuantized() },
     ...presets.map(plain),

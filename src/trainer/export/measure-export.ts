@@ -114,30 +114,33 @@ async function perplexity(
   const size = { microBatchSize, sequenceLength: text.sequenceLength };
   const names = Object.keys(linears).filter((name) => linears[name] !== null);
   const activations = resolveActivations(experiment);
-  return withExportEngine({ runDirectory, shape, tensors, linears, activations, ...size, signal }, async (engine: Engine) => {
-    // The integers of form "merged" are the file's. Φ0 is not asked for; with scales given no ranges are searched for it.
-    const scales: Record<string, Float32Array> = {};
-    const zeroPoints: Record<string, Float32Array> = {};
-    for (const name of names) {
-      const tensor = quantized.get(name);
-      scales[name] = (await tensor?.scales()) ?? new Float32Array();
-      if (tensor?.zeroPoints !== undefined) zeroPoints[name] = Float32Array.from(await tensor.zeroPoints());
-    }
-    await engine.load({
-      scales,
-      zeroPoints,
-      onProgress: ({ done, total }) => onProgress('loading the model', done, total),
-    });
-    if (names.length > 0) await attachMerged(engine, file, { shape, linears });
-    return measure(engine, text, {
-      form: names.length > 0 ? 'merged' : 'float',
-      point: () => {
-        signal?.throwIfAborted();
-        return Promise.resolve();
-      },
-      onProgress: (done, total) => onProgress(`measuring perplexity, ${label}`, done, total),
-    });
-  });
+  return withExportEngine(
+    { runDirectory, shape, tensors, linears, activations, ...size, signal },
+    async (engine: Engine) => {
+      // The integers of form "merged" are the file's. Φ0 is not asked for; with scales given no ranges are searched for it.
+      const scales: Record<string, Float32Array> = {};
+      const zeroPoints: Record<string, Float32Array> = {};
+      for (const name of names) {
+        const tensor = quantized.get(name);
+        scales[name] = (await tensor?.scales()) ?? new Float32Array();
+        if (tensor?.zeroPoints !== undefined) zeroPoints[name] = Float32Array.from(await tensor.zeroPoints());
+      }
+      await engine.load({
+        scales,
+        zeroPoints,
+        onProgress: ({ done, total }) => onProgress('loading the model', done, total),
+      });
+      if (names.length > 0) await attachMerged(engine, file, { shape, linears });
+      return measure(engine, text, {
+        form: names.length > 0 ? 'merged' : 'float',
+        point: () => {
+          signal?.throwIfAborted();
+          return Promise.resolve();
+        },
+        onProgress: (done, total) => onProgress(`measuring perplexity, ${label}`, done, total),
+      });
+    },
+  );
 }
 
 /** Writes what a reader decodes wherever that is not what was trained, and says where everything is. */
