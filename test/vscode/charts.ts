@@ -5,10 +5,11 @@ import type { Window } from './window';
 export class Charts {
   private constructor(private readonly frame: Frame) {}
 
-  /** The panel's page, once its loss chart is there. */
-  static async of(window: Window): Promise<Charts> {
-    const frame = await window.webview('[data-chart="loss"]');
-    await frame.locator('[data-chart="loss"] [data-points], [data-chart="loss"][data-points]').first().waitFor();
+  /** The panel's page, once its loss chart is there.
+   *  @param state of the run that it must show: the page of another panel may be there for a moment longer */
+  static async of(window: Window, state?: string): Promise<Charts> {
+    const shown = state === undefined ? '' : `:has([data-state="${state}"]) `;
+    const frame = await window.webview(`#panel${shown} [data-chart="loss"][data-points]`, 120_000);
     return new Charts(frame);
   }
 

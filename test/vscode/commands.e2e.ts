@@ -8,7 +8,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { Charts } from './charts';
 import { recordedRun } from './recorded-runs';
-import { pictured, stopRuns, Suite, until } from './suite';
+import { becomes, pictured, stopRuns, Suite, until } from './suite';
 import type { Window } from './window';
 
 let suite: Suite;
@@ -82,10 +82,11 @@ step('a star, tags and a note on several runs at once, and off again', async (w)
   await w.answer('spikes at step 40');
   await until(() => noted().length === 1, 'one has a note');
   assert.equal((notes(noted()[0] ?? '') as { note: string }).note, 'spikes at step 40');
-  await w.menuOf(rows.nth(1), /^Edit Note…$/);
-  assert.equal(await w.quickPick().locator('input[type=text]').inputValue(), 'spikes at step 40');
+  const input = w.quickPick().locator('input[type=text]');
+  await w.menuOf(rows.nth(1), /^Edit Note…$/, input);
+  await becomes(() => input.inputValue(), 'spikes at step 40');
   await w.answer('');
-  await until(() => (notes(one) as { note?: string }).note !== 'spikes at step 40', 'the note is gone');
+  await until(() => noted().length === 0, 'the note is gone');
 });
 
 step('Delete Checkpoints names the runs and the size, of one and of several', async (w) => {
@@ -112,8 +113,7 @@ step('one more run is laid over the charts; picture and data are exported', asyn
   const charts = await Charts.of(w);
   await until(async () => (await charts.inkOf('loss')) > 200, 'a curve in pixels');
   await frame.getByRole('button', { name: 'Add Run…' }).click();
-  await w.quickPick().locator('.monaco-list-row').first().click();
-  await w.quickPick().getByRole('button', { name: 'OK' }).click();
+  await w.pickAll(1);
   await until(async () => (await frame.locator('.runs .run').count()) === 2, 'two runs in the panel');
   await w.page.locator('.tab.active', { hasText: /w2-rank.* \+1/ }).waitFor();
 
@@ -130,9 +130,8 @@ step('one more run is laid over the charts; picture and data are exported', asyn
 
   await frame.getByRole('button', { name: /^Export CSV/ }).click();
   await w.choosePath(csv);
-  await until(() => existsSync(csv) && readFileSync(csv, 'utf8').endsWith('\n'), 'a table');
-  const lines = readFileSync(csv, 'utf8').trim().split('\n');
-  assert.equal(lines.length, 1 + 2 * 150, 'a heading, and each step of each run once');
+  // A heading, and each step of each run once.
+  await becomes(() => readFileSync(csv, 'utf8').trim().split('\n').length, 1 + 2 * 150);
 });
 
 step('New Experiment: template, model of the workspace, name', async (w) => {
@@ -171,7 +170,7 @@ step('the same experiment a second time asks first; several runs are stopped tog
   await w.menuOf(sample, /^Start Training$/);
   await w.tree(/\d+% · loss/).waitFor({ timeout: 120_000 });
   // In training, and out of the way of what follows.
-  const charts = await Charts.of(w);
+  const charts = await Charts.of(w, 'running');
   await charts.press('pause');
   await w.tree(/paused/).waitFor({ timeout: 120_000 });
   const dialog = w.dialog();

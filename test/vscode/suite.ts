@@ -3,6 +3,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { Browser } from 'playwright-core';
 import { readOwner } from '../../src/runs';
 import { livenessOf } from '../../src/runs/process-identity';
@@ -25,11 +26,19 @@ export class Suite {
 
   /** VS Code with the VSIX of this build. */
   static async start(options: Partial<ServerOptions> = {}): Promise<Suite> {
-    const [server, browser] = await Promise.all([
-      VSCodeServer.start({ server: required('LRQAT_VSCODE'), vsix: required('LRQAT_VSIX'), ...options }),
-      launchBrowser(),
-    ]);
-    return new Suite(server, browser);
+    const browser = await launchBrowser();
+    try {
+      const server = await VSCodeServer.start({
+        server: required('LRQAT_VSCODE'),
+        vsix: required('LRQAT_VSIX'),
+        ...options,
+      });
+      return new Suite(server, browser);
+    } catch (error) {
+      // A browser that is left behind would keep the test file from ending.
+      await browser.close();
+      throw error;
+    }
   }
 
   async stop(): Promise<void> {
@@ -106,15 +115,31 @@ export async function pictured(
   }
 }
 
-/** Waits for a condition; `what` says in a failure what did not come true. */
+/** Waits for a condition; `what` says in a failure what did not come true. What cannot be looked at yet (a webview that is just being
+ *  replaced, a file that is not there) is not true yet. */
 export async function until(
   condition: () => boolean | Promise<boolean>,
   what = 'the condition',
   timeout = 60_000,
 ): Promise<void> {
+  let cause: unknown;
   for (const end = Date.now() + timeout; ;) {
-    if (await condition()) return;
-    if (Date.now() > end) throw new Error(`${what}: not within ${String(timeout / 1000)} s`);
+    try {
+      if (await condition()) return;
+      cause = undefined;
+    } catch (error) {
+      cause = error;
+    }
+    if (Date.now() > end) throw new Error(`${what}: not within ${String(timeout / 1000)} s`, { cause });
     await sleep(100);
   }
+}
+
+/** Waits until what is read equals what is expected. */
+export async function becomes<Value>(read: () => Value | Promise<Value>, expected: Value): Promise<void> {
+  let last: unknown;
+  const isSo = async (): Promise<boolean> => isDeepStrictEqual((last = await read()), expected);
+  await until(isSo, JSON.stringify(expected)).catch((error: unknown) => {
+    throw new Error(`expected ${JSON.stringify(expected)}, last was ${JSON.stringify(last)}`, { cause: error });
+  });
 }

@@ -3,13 +3,10 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import type { Locator } from 'playwright-core';
 import { finishedRuns } from './finished-runs';
 import { pictured, quick, stopRuns, Suite, until } from './suite';
+import { done, isDone, press, show, shown, STEPS } from './walkthrough-page';
 import type { Window } from './window';
-
-const STEPS = ['sample', 'form', 'start', 'charts', 'compare'] as const;
-type Step = (typeof STEPS)[number];
 
 let suite: Suite;
 let parent: string;
@@ -49,39 +46,10 @@ const step = (name: string, body: (window: Window) => Promise<void>): void => {
   );
 };
 
-const mark = (w: Window, id: Step): Locator => w.page.locator(`[data-done-step-id$="#firstModel#${id}"]`).first();
-
-async function done(w: Window): Promise<string> {
-  const marks = await Promise.all(STEPS.map((id) => mark(w, id).getAttribute('aria-checked')));
-  return STEPS.filter((_, index) => marks[index] === 'true').join();
-}
-
-const isDone = (w: Window, expected: string): Promise<void> =>
-  until(async () => (await done(w)) === expected, `done: ${expected}`);
-
-async function show(w: Window): Promise<void> {
-  await w.command('LR-QAT: Your First 2-Bit Model');
-  await mark(w, 'compare').waitFor();
-}
-
-/** Presses a button of a step. */
-async function press(w: Window, id: Step, label: string): Promise<void> {
-  const row = w.page.locator('.getting-started-step', { has: mark(w, id) });
-  const button = row.getByRole('button', { name: label, exact: true });
-  // The step that comes next unfolds by itself, maybe just now.
-  for (let attempt = 1; !(await button.isVisible()); attempt++) {
-    if (attempt > 1) await row.locator('.step-title').click();
-    await button.waitFor({ timeout: 10_000 }).catch((error: unknown) => {
-      if (attempt === 3) throw error;
-    });
-  }
-  await button.click();
-}
-
 step('it is offered where nothing is there yet, and a press that comes to nothing completes no step', async (w) => {
   await w.activity('LR-QAT');
   await w.page.locator('.sidebar a', { hasText: 'your first 2-bit model' }).click();
-  await mark(w, 'compare').waitFor();
+  await shown(w);
   assert.equal(await done(w), '');
   await press(w, 'sample', 'Open Sample');
   await w.quickPick().locator('input[type=text]').waitFor();
@@ -100,7 +68,7 @@ step('Open Sample copies it out of the install folder and opens it, and the walk
   const row = w.page.locator('.explorer-viewlet .monaco-list-row', { hasText: 'w2-rank32.lrqat.json' });
   await row.waitFor();
   assert.ok(!existsSync(path.join(sample, '.lrqat')));
-  await mark(w, 'compare').waitFor();
+  await shown(w);
   await isDone(w, 'sample');
 });
 

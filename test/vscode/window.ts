@@ -121,22 +121,38 @@ export class Window {
     return this.page.locator('.quick-input-widget');
   }
 
-  /** Types into the input box that is open, and accepts. */
+  /** Types into the input box that is open, and accepts. Enter is pressed again where it came before the text was checked. */
   async answer(text: string): Promise<void> {
     const input = this.quickPick().locator('input[type=text]');
     await input.waitFor();
     await input.fill(text);
-    await this.page.keyboard.press('Enter');
-    await this.quickPick().waitFor({ state: 'hidden' });
+    for (let attempt = 1; ; attempt++) {
+      await input.press('Enter');
+      try {
+        await this.quickPick().waitFor({ state: 'hidden', timeout: 10_000 });
+        return;
+      } catch (error) {
+        if (attempt === 6) throw error;
+      }
+    }
   }
 
-  /** Picks the row with the text from the list that is open. */
+  /** Picks the row with the text from the list that is open. A list ignores what comes in the moment it opens: until the row is
+   *  gone it is clicked again. */
   async pick(text: string | RegExp): Promise<void> {
     const row = this.quickPick().locator('.monaco-list-row', { hasText: text }).first();
     await row.waitFor();
-    // A list ignores what comes in the moment it opens.
     await sleep(300);
-    await row.click();
+    for (let attempt = 1; ; attempt++) {
+      // It may go while we aim at it.
+      await row.click({ timeout: 10_000 }).catch(() => undefined);
+      try {
+        await row.waitFor({ state: 'hidden', timeout: 10_000 });
+        return;
+      } catch (error) {
+        if (attempt === 6) throw error;
+      }
+    }
   }
 
   /** Types a path into VS Code's own file dialog, and confirms. */
@@ -159,10 +175,20 @@ export class Window {
   async pickAll(count: number): Promise<void> {
     const rows = this.quickPick().locator('.monaco-list-row');
     await rows.nth(count - 1).waitFor({ timeout: 60_000 });
-    for (let index = 0; index < count; index++) await rows.nth(index).click();
-    await this.quickPick()
-      .getByText(`${String(count)} Selected`)
-      .waitFor();
+    const chosen = (number: number): Locator =>
+      this.quickPick().getByText(`${String(number)} Selected`, { exact: true });
+    for (let index = 0; index < count; index++) {
+      for (let attempt = 1; ; attempt++) {
+        await rows.nth(index).click();
+        try {
+          await chosen(index + 1).waitFor({ timeout: 10_000 });
+          break;
+        } catch (error) {
+          // A list ignores what comes in the moment it opens.
+          if (attempt === 5 || !(await chosen(index).isVisible())) throw error;
+        }
+      }
+    }
     await this.quickPick().getByText('OK', { exact: true }).click();
   }
 
@@ -203,6 +229,35 @@ export class Window {
         await this.page.keyboard.press('Escape');
       }
     }
+  }
+
+  /** Waits until VS Code has stored which editors are open, a word of which is `text`. In a browser it does so every few seconds only,
+   *  and not at all while the page goes: what a reload is to bring back must have been stored before. */
+  async stored(text: string): Promise<void> {
+    for (const end = Date.now() + 60_000; !(await this.page.evaluate<string>(STORED_EDITORS)).includes(text);) {
+      if (Date.now() > end) throw new Error(`VS Code has not stored that ${text} is open`);
+      await sleep(200);
+    }
+  }
+
+  /** Chooses a quick fix of a problem in the list of problems. */
+  async quickFix(problem: Locator, fix: RegExp): Promise<void> {
+    const item = this.page
+      .locator('.monaco-menu .action-label, .action-widget .monaco-list-row', { hasText: fix })
+      .first();
+    for (let attempt = 1; ; attempt++) {
+      await problem.click();
+      await this.page.keyboard.press('Control+.');
+      try {
+        await item.waitFor({ timeout: 10_000 });
+        break;
+      } catch (error) {
+        // There may have been no fixes yet.
+        if (attempt === 6) throw error;
+        await this.page.keyboard.press('Escape');
+      }
+    }
+    await this.choose(fix);
   }
 
   /** Opens a file of the workspace by its name. */
@@ -248,6 +303,25 @@ export class Window {
     return this.page.screenshot({ path: file });
   }
 }
+
+/** What the workbench has stored of its editors, of every workspace of this page. In the page, so without types. */
+const STORED_EDITORS = `(async () => {
+  const done = (request) => new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  let text = '';
+  for (const { name } of await indexedDB.databases()) {
+    if (!name.startsWith('vscode-web-state-db-')) continue;
+    const database = await done(indexedDB.open(name));
+    if (database.objectStoreNames.contains('ItemTable')) {
+      const items = database.transaction('ItemTable', 'readonly').objectStore('ItemTable');
+      text += (await done(items.get('memento/workbench.parts.editor'))) ?? '';
+    }
+    database.close();
+  }
+  return text;
+})()`;
 
 /** VS Code newer than 1.100 honours the payload with the driver of its own smoke tests only. In the page, so without types. */
 const USE_SMOKE_TEST_DRIVER = `

@@ -60,14 +60,15 @@ export function documentTests(): void {
     it('are mended by quick fixes', async () => {
       const document = await opened('mended.lrqat.json', EXPERIMENT.replace('"steps"', '"stpes"'));
       const wrong = await eventually(() => problem(document, /stpes/));
-      const actions = await vscode.commands.executeCommand<vscode.CodeAction[]>(
-        'vscode.executeCodeActionProvider',
-        document.uri,
-        wrong.range,
-      );
-      const fix = actions.find(({ title, isPreferred }) => title.includes('steps') && isPreferred === true);
-      assert.ok(fix?.edit !== undefined, actions.map(({ title }) => title).join());
-      await vscode.workspace.applyEdit(fix.edit);
+      const edit = await eventually(async () => {
+        const actions = await vscode.commands.executeCommand<vscode.CodeAction[]>(
+          'vscode.executeCodeActionProvider',
+          document.uri,
+          wrong.range,
+        );
+        return actions.find(({ title, isPreferred }) => title.includes('steps') && isPreferred === true)?.edit;
+      });
+      await vscode.workspace.applyEdit(edit);
       await eventually(() => (problem(document, /stpes/) === undefined ? true : undefined));
       assert.ok(document.getText().includes('"steps": 10'));
     });
