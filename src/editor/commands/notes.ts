@@ -1,6 +1,6 @@
 // Rename, tags, star and note: what the user adds to a run.
 import { window } from 'vscode';
-import { changeNotes, type ListedRun, type RunNotes } from '../../runs';
+import { changeNotes, readNotes, type ListedRun, type RunNotes } from '../../runs';
 import { runTitle } from '../explorer/run-text';
 import { l10n } from '../l10n';
 import type { Services } from '../services';
@@ -9,6 +9,7 @@ import { parseTags } from './tags';
 
 export function registerNotes(services: Services): void {
   const { context, register } = services;
+  // What a box starts with is read anew: the list may be older than the last change, which would be lost.
   const change = async (runs: readonly ListedRun[], notes: RunNotes): Promise<void> => {
     for (const { directory } of runs) await changeNotes(directory, notes);
     services.runs.refresh(runs.map(({ directory }) => directory));
@@ -20,7 +21,7 @@ export function registerNotes(services: Services): void {
       const name = await window.showInputBox({
         title: l10n.t('Rename {0}', run.name),
         prompt: l10n.t('Leave it empty for the name that says when the run was started.'),
-        value: run.notes.name ?? '',
+        value: (await readNotes(run.directory)).name ?? '',
       });
       if (name !== undefined) await change([run], { name: name.trim() });
     }),
@@ -31,7 +32,7 @@ export function registerNotes(services: Services): void {
       const tags = await window.showInputBox({
         title: runs.length === 1 ? l10n.t('Tags of {0}', runTitle(first)) : l10n.t('Tags of {0} runs', runs.length),
         prompt: l10n.t('Separated by blanks or commas'),
-        value: (first.notes.tags ?? []).join(', '),
+        value: ((await readNotes(first.directory)).tags ?? []).join(', '),
       });
       if (tags !== undefined) await change(runs, { tags: parseTags(tags) });
     }),
@@ -48,7 +49,7 @@ export function registerNotes(services: Services): void {
       if (run === undefined) return;
       const note = await window.showInputBox({
         title: l10n.t('Note on {0}', runTitle(run)),
-        value: run.notes.note ?? '',
+        value: (await readNotes(run.directory)).note ?? '',
       });
       if (note !== undefined) await change([run], { note: note.trim() });
     }),
