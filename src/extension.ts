@@ -25,6 +25,7 @@ import { EngineFacts } from './editor/start/engine-facts';
 import { registerStartTraining } from './editor/start/start-training';
 import { StatusBar } from './editor/status-bar';
 import { registerTasks } from './editor/tasks';
+import { RateStore } from './editor/validation/measured-rates';
 import { registerValidation } from './editor/validation/register-validation';
 import { WorldClient } from './editor/validation/world-client';
 import { Walkthrough } from './editor/walkthrough';
@@ -39,7 +40,10 @@ export function activate(context: ExtensionContext): void {
   const engine = new EngineFacts();
   const queue = new QueueKeeper(runs, engine, log);
   const walkthrough = new Walkthrough(context, runs);
-  const services: Services = { context, log, register: registerWith(log), runs, queue, engine, world, walkthrough };
+  const services: Services = {
+    ...{ context, log, register: registerWith(log), runs, queue, engine, world, walkthrough },
+    rates: new RateStore(context.globalState, runs),
+  };
   context.subscriptions.push(
     log,
     runs,

@@ -4,6 +4,7 @@ import type { EngineFacts } from './start/engine-facts';
 import type { WorkspaceRuns } from './workspace-runs';
 import type { QueueKeeper } from './queue/queue-keeper';
 import type { Register } from './register';
+import type { RateStore } from './validation/measured-rates';
 import type { WorldClient } from './validation/world-client';
 import type { Walkthrough } from './walkthrough';
 
@@ -15,5 +16,6 @@ export interface Services {
   readonly queue: QueueKeeper;
   readonly engine: EngineFacts;
   readonly world: WorldClient;
+  readonly rates: RateStore;
   readonly walkthrough: Walkthrough;
 }

@@ -25,6 +25,7 @@ import { runsFolderSetting, setting } from '../settings';
 import { requireTrust } from '../trust';
 import { editOf } from '../validation/quick-fixes';
 import type { SweepAnswer } from '../validation/world-protocol';
+import { questionAbout } from '../validation/world-question';
 import { queueAll, queueSweep } from './queue-sweep';
 import { startRun } from './start-run';
 
@@ -117,9 +118,7 @@ async function checkedExperiment(file: string, services: Services): Promise<Chec
   const uri = Uri.file(file);
   const runsFolder = runsFolderFor(file, runsFolderSetting(uri));
   const title = l10n.t('Checking {0} …', nameOf(file));
-  const checked = await window.withProgress({ location: ProgressLocation.Window, title }, () =>
-    check(uri, runsFolder, services),
-  );
+  const checked = await window.withProgress({ location: ProgressLocation.Window, title }, () => check(uri, services));
   return { ...checked, runsFolder };
 }
 
@@ -131,26 +130,12 @@ export async function queueExperiment(file: string, services: Services): Promise
 }
 
 /** @throws ActionableError for the first problem, with its fix as the action where there is one. */
-async function check(
-  uri: Uri,
-  runsFolder: string,
-  { engine, world }: Services,
-): Promise<Pick<Checked, 'experiment' | 'sweep'>> {
+async function check(uri: Uri, services: Services): Promise<Pick<Checked, 'experiment' | 'sweep'>> {
   const document = await workspace.openTextDocument(uri);
-  const probe = await engine.probeIfTrusted();
-  const workspaceFolder = workspace.getWorkspaceFolder(uri)?.uri.fsPath ?? null;
-  const question = {
-    file: uri.fsPath,
-    text: document.getText(),
-    workspaceFolder,
-    runsFolder,
-    probe,
-    rates: {},
-    earlier: null,
-  };
+  const question = await questionAbout(document, services);
   // A check while typing may replace the question; then it is asked again.
   for (let attempt = 1; ; attempt++) {
-    const answer = await world.ask(question);
+    const answer = await services.world.ask(question);
     if (answer === null && attempt < 5) continue;
     if (answer?.experiment) return { experiment: answer.experiment, sweep: answer.sweep };
     throw invalid(document, answer?.problems ?? []);

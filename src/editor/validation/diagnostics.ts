@@ -10,15 +10,12 @@ import {
   type TextDocument,
 } from 'vscode';
 import { parseExperiment, type Fix, type Problem } from '../../experiment';
-import { runsFolderFor } from '../../runs';
 import { LANGUAGE } from '../contributions';
 import { l10n } from '../l10n';
 import { disposeAll, type Owned } from '../owned';
 import type { Services } from '../services';
-import { runsFolderSetting } from '../settings';
-import { earlierRunOf } from './earlier-run';
-import type { RateStore } from './measured-rates';
 import type { EstimateSummary, PlanFacts } from './world-protocol';
+import { questionAbout } from './world-question';
 
 /** Milliseconds without a key press before the text is looked at, and before the world is. */
 const TYPING = 100;
@@ -45,10 +42,7 @@ export class ExperimentDiagnostics {
   private readonly listeners = new Set<() => void>();
   private readonly checkListeners = new Set<(document: TextDocument) => void>();
 
-  constructor(
-    private readonly services: Services,
-    private readonly rates: RateStore,
-  ) {
+  constructor(private readonly services: Services) {
     this.collection = languages.createDiagnosticCollection('lrqat');
     this.owned = [
       this.collection,
@@ -141,19 +135,11 @@ export class ExperimentDiagnostics {
   }
 
   private async checkWorld(document: TextDocument): Promise<void> {
-    const { engine, world, log, runs } = this.services;
+    const { world, log, rates } = this.services;
     const { version, uri } = document;
     const key = uri.toString();
     try {
-      const answer = await world.ask({
-        file: uri.fsPath,
-        text: document.getText(),
-        workspaceFolder: workspace.getWorkspaceFolder(uri)?.uri.fsPath ?? null,
-        runsFolder: runsFolderFor(uri.fsPath, runsFolderSetting(uri)),
-        probe: await engine.probeIfTrusted(),
-        rates: this.rates.current(),
-        earlier: earlierRunOf(uri.fsPath, runs.entries),
-      });
+      const answer = await world.ask(await questionAbout(document, this.services));
       if (answer === null || document.isClosed || document.version !== version) return;
       if (answer.facts !== null) this.facts.set(key, answer.facts);
       const own = new Set(parseExperiment(document.getText(), document.fileName).problems.map(identity));
@@ -162,7 +148,7 @@ export class ExperimentDiagnostics {
         answer.problems.map((problem): Located => ({ ...problem, fromWorld: !own.has(identity(problem)) })),
       );
       this.setEstimate(key, answer.estimate);
-      if (answer.toMeasure !== null && (await this.rates.measure(answer.toMeasure))) this.check(document, 0);
+      if (answer.toMeasure !== null && (await rates.measure(answer.toMeasure))) this.check(document, 0);
     } catch (error) {
       log.warn(`${uri.fsPath}: could not be checked against its model and texts: ${String(error)}`);
     }

@@ -3,12 +3,11 @@ import type { Services } from '../services';
 import { registerCodeLens } from './code-lens';
 import { ExperimentDiagnostics } from './diagnostics';
 import { registerJsonService } from './json-service';
-import { RateStore } from './measured-rates';
 import { registerQuickFixes } from './quick-fixes';
 
 export function registerValidation(services: Services): ExperimentDiagnostics {
-  const { context, runs } = services;
-  const diagnostics = new ExperimentDiagnostics(services, new RateStore(context.globalState, runs));
+  const { context } = services;
+  const diagnostics = new ExperimentDiagnostics(services);
   context.subscriptions.push(
     diagnostics,
     registerQuickFixes(diagnostics),
