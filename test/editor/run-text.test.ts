@@ -55,7 +55,10 @@ test('descriptions of states', () => {
   assert.equal(runDescription(listedRun('r', { result, notes: { tags: ['x'] } })), 'ppl 12.000 · 80% of the gap · #x');
   const failed = listedRun('r', { state: 'failed', status: { error: { code: 'OutOfMemory', message: 'no memory' } } });
   assert.equal(runDescription(failed), 'no memory');
-  assert.equal(runDescription({ kind: 'broken', name: 'b', directory: '/b', reason: 'damaged' }), 'unreadable');
+  assert.equal(
+    runDescription({ kind: 'broken', name: 'b', directory: '/b', reason: 'damaged' }),
+    'unreadable: damaged',
+  );
 });
 
 test('a run without steps to do is at zero percent, not at infinity', () => {

@@ -40,8 +40,9 @@ export class Charts {
     await this.frame.locator(`[data-verb="${verb}"]`).click();
   }
 
-  isEnabled(verb: string): Promise<boolean> {
-    return this.frame.locator(`[data-verb="${verb}"]`).isEnabled();
+  /** Whether the button of a verb is there and cannot be pressed. The browser knows the state of its own buttons only. */
+  async isDisabled(verb: string): Promise<boolean> {
+    return (await this.frame.locator(`[data-verb="${verb}"][disabled]`).count()) > 0;
   }
 
   /** Milliseconds from the time an event was written to the frame that shows it. */

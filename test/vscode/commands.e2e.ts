@@ -2,7 +2,17 @@
 // exported, new experiments, a second start, a folder that cannot be written.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -134,6 +144,43 @@ step('one more run is laid over the charts; picture and data are exported', asyn
   await becomes(() => readFileSync(csv, 'utf8').trim().split('\n').length, 1 + 2 * 150);
 });
 
+step(
+  'a run that is half copied, damaged or of a later version says so; one that is deleted while it is shown as well',
+  async (w) => {
+    const copy = (name: string): string => {
+      const directory = path.join(runsFolder(), name);
+      cpSync(one, directory, { recursive: true });
+      return directory;
+    };
+    const [later, damaged, half, shown] = ['later', 'damaged', 'half', 'shown'].map((name, at) =>
+      copy(`20250101-00000${String(at)}-${name}`),
+    ) as [string, string, string, string];
+    writeFileSync(path.join(later, 'status.json'), JSON.stringify({ schema: 9, state: 'dreaming' }));
+    writeFileSync(path.join(damaged, 'status.json'), '{"sta');
+    truncateSync(path.join(shown, 'metrics.jsonl'), readFileSync(path.join(shown, 'metrics.jsonl')).length - 7);
+    rmSync(path.join(half, 'status.json'));
+    // Younger ones may be on their way.
+    const old = new Date(Date.now() - 120_000);
+    utimesSync(half, old, old);
+    await w.command('LR-QAT: Refresh');
+    await w.activity('LR-QAT');
+    for (const reason of [/schema 9, newer than/, /status\.json is damaged/, /status\.json is missing/]) {
+      await w.tree(reason).first().waitFor();
+    }
+    await w.closeEditors();
+    await w.command('LR-QAT: Open Live Charts');
+    await w.pick(/shown/);
+    const charts = await Charts.of(w, 'stopped');
+    await until(async () => (await charts.number('loss', 'points')) > 100, 'all but the line that was cut');
+    rmSync(shown, { recursive: true });
+    const frame = await w.webview('.advice');
+    await frame.getByText(/deleted or moved/).waitFor();
+    await until(async () => (await charts.inkOf('loss')) > 200, 'what was known stays');
+    for (const directory of [later, damaged, half]) rmSync(directory, { recursive: true });
+    await w.tree(/schema 9, newer than/).waitFor({ state: 'detached' });
+  },
+);
+
 step('New Experiment: template, model of the workspace, name', async (w) => {
   await w.command('LR-QAT: New Experiment…');
   await w.pick('3 bits per channel');
@@ -205,6 +252,17 @@ step('several runs are deleted at once, after a question that names them and the
   await dialog.getByRole('button', { name: 'Delete Permanently' }).click();
   await until(() => runs().length === before.length - 2, 'two folders are gone');
   await until(async () => (await rows.count()) === before.length - 2, 'the explorer shows it');
+});
+
+step('a training in a terminal appears by itself', async (w) => {
+  const file = path.join(workspace, 'terminal.lrqat.json');
+  const sample = readFileSync(path.join(workspace, 'w2-rank32.lrqat.json'), 'utf8');
+  writeFileSync(file, sample.replace('"name": "w2-rank32"', '"name": "terminal"'));
+  const set = ['training.steps=1', 'evaluation.maxBatches=1', 'data.sequenceLength=32'];
+  const args = ['dist/cli.js', 'train', file, '--foreground', ...set.flatMap((each) => ['--set', each])];
+  const trained = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  assert.equal(trained.status, 0, trained.stdout + trained.stderr);
+  await w.tree(/terminal\s*1 run · best \d/).waitFor();
 });
 
 step('a folder that cannot be written shows its runs, and says why nothing else works', async () => {

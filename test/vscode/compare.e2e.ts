@@ -131,7 +131,7 @@ step('a run that changes shows in the open panel, and it and an open form surviv
   // What the machine's own speed and memory are comes last.
   await form.grid.waitFor();
   const memory = await form.memory();
-  await w.stored('w2-rank32.lrqat.json');
+  await w.stored('lrqat.form');
   await w.reload();
   await until(async () => (await (await Form.of(w)).memory()) === memory, 'the form is back', 90_000);
   await w.page.locator('.tab', { hasText: 'Compare 4 Runs' }).click();

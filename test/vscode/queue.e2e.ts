@@ -62,6 +62,10 @@ const states = (): unknown[] => directories().map((directory) => statusOf(direct
 step('Start Training asks what a sweep comes to, as the line above it says, and queues its four runs', async (w) => {
   await w.activity('LR-QAT');
   await w.openFile('w2-rank32.lrqat.json');
+  // Not saved: Start Training does.
+  await w.page.locator('.monaco-editor .view-line').first().click();
+  await w.page.keyboard.press('Control+Home');
+  await w.page.keyboard.type('// All widths. ');
   const line = w.page.locator('.codelens-decoration', { hasText: /4 runs.*one after the other/ });
   await line.waitFor();
   const dialog = w.dialog();
@@ -71,6 +75,7 @@ step('Start Training asks what a sweep comes to, as the line above it says, and 
     await dialog.getByText(/one after the other[\s\S]*Up to .* of disk/).waitFor();
     const asked = /About (.*) one after the other/.exec(await dialog.innerText())?.[1];
     const said = /≈ (.*?) one after the other/.exec((await line.innerText()).replaceAll('\u00a0', ' '))?.[1];
+    assert.match(readFileSync(path.join(workspace, 'w2-rank32.lrqat.json'), 'utf8'), /^\/\/ All widths\. /);
     if (asked !== undefined && asked === said) break;
     // How fast the machine is may have been measured in between.
     assert.ok(attempt < 5, `asked with ${String(asked)}, said ${String(said)}`);

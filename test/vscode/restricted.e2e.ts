@@ -60,7 +60,7 @@ step('runs and their curves are shown, and whatever starts a program is refused'
   await w.tree(/stopped/).click();
   const charts = await Charts.of(w, 'stopped');
   await until(async () => (await charts.inkOf('loss')) > 200, 'a curve in pixels');
-  await until(async () => !(await charts.isEnabled('resume')), 'Resume cannot be pressed');
+  await until(() => charts.isDisabled('resume'), 'Resume cannot be pressed');
 });
 
 step('an experiment is checked and planned, as text and as a form', async (w) => {

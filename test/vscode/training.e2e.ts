@@ -65,8 +65,10 @@ step('Start Training from the palette: explorer, status bar and charts show it',
   await until(async () => (await charts.number('loss', 'points')) > points, 'the curve grows');
 });
 
-step('Pause in the charts stops the steps; Resume in the explorer goes on', async (w) => {
+step('Checkpoint Now and Pause in the charts; Resume in the explorer goes on', async (w) => {
   const charts = await Charts.of(w);
+  await charts.press('checkpoint');
+  await until(() => (status()['acknowledged'] as { verb?: string } | null)?.verb === 'checkpoint', 'a checkpoint');
   await charts.press('pause');
   await until(() => status()['state'] === 'paused');
   await w.tree(/paused/).waitFor();

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { effectiveEvents, type LayersEvent, type MetricsEvent } from '../../src/runs';
+import type { GpuReading } from '../../src/runs/events';
 import { PIECE, RunFeed } from '../../webview/charts/feed';
-import { Data, LAYER_COLUMNS, ROW_COLUMNS, type RunDelta } from '../../webview/charts/protocol';
+import { Data, LAYER_COLUMNS, ROW_COLUMNS, SPARSE_COLUMNS, type RunDelta } from '../../webview/charts/protocol';
 import { Columns } from '../../webview/shared/series/columns';
 import { randomRun, startEvent, stepEvent } from './events';
 
 /** The panel's side of the deltas, as plainly as it can be written. */
 class Receiver {
-  readonly rows = new Columns(ROW_COLUMNS);
+  readonly rows = new Columns(ROW_COLUMNS, undefined, SPARSE_COLUMNS);
   readonly layers = new Columns(LAYER_COLUMNS);
   names: readonly string[] = [];
   evaluations: NonNullable<RunDelta['evaluations']>['items'][number][] = [];
@@ -186,6 +187,31 @@ void describe('RunFeed', () => {
     const [delta, ...more] = feed.delta();
     assert.equal(more.length, 0);
     assert.deepEqual([delta?.rows?.keep, delta?.rows?.count], [steps, 1]);
+  });
+
+  it('holds a reading of the GPU until the next, and sends columns of it only where there is one', () => {
+    const feed = new RunFeed('run');
+    const gpu = { utilization: 0.9, watts: 410, celsius: 61, memoryUsed: 2 ** 33 };
+    feed.add({ ...none, events: [startEvent(0), stepEvent(1, 100)] });
+    const [first] = feed.snapshot();
+    assert.ok(!('gpuWatts' in first!.rows!.columns), 'none of a run on the processor');
+    const receiver = new Receiver().apply(feed.snapshot());
+    const times = [1000, 1500, 2000, 60_000, 60_100];
+    const readings = new Map<number, GpuReading>([
+      [1000, gpu],
+      [2000, { ...gpu, watts: 420, utilization: null }],
+    ]);
+    feed.add({
+      ...none,
+      events: times.map((time, at): MetricsEvent => {
+        const reading = readings.get(time);
+        return { ...stepEvent(at + 2, time), ...(reading === undefined ? {} : { gpu: reading }) };
+      }),
+    });
+    const { rows } = receiver.apply(feed.delta()).data;
+    assert.deepEqual(rows['gpuWatts'], [NaN, 410, 410, 420, NaN, NaN]);
+    assert.deepEqual(rows['gpuUtilization'], [NaN, 0.9, 0.9, NaN, NaN, NaN]);
+    assert.deepEqual(rows['gpuMemory'], [NaN, 2 ** 33, 2 ** 33, 2 ** 33, NaN, NaN]);
   });
 
   it('starts again when a file was replaced', () => {

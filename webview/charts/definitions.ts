@@ -4,6 +4,8 @@ import { lineChart } from './line-chart';
 import { perplexityChart } from './perplexity-chart';
 import type { ChartDefinition } from './picture';
 import { text } from './strings';
+import type { Quantity } from '../shared/format';
+import type { TickUnit } from '../shared/series/ticks';
 
 export const CHARTS: readonly ChartDefinition[] = [
   lineChart({
@@ -63,5 +65,26 @@ export const CHARTS: readonly ChartDefinition[] = [
     fromZero: true,
     marks: false,
   }),
+  gpuChart('gpuUtilization', text.gpuUtilization, 'share', 'decimal'),
+  gpuChart('gpuWatts', text.gpuPower, 'watts', 'decimal'),
+  gpuChart('gpuCelsius', text.gpuTemperature, 'celsius', 'decimal'),
+  gpuChart('gpuMemory', text.gpuMemory, 'bytes', 'bytes'),
   heatChart,
 ];
+
+/** What the driver tells, of all processes on the device. */
+function gpuChart(
+  id: 'gpuUtilization' | 'gpuWatts' | 'gpuCelsius' | 'gpuMemory',
+  title: () => string,
+  quantity: Quantity,
+  tickUnit: TickUnit,
+): ChartDefinition {
+  return lineChart({
+    ...{ id, title, quantity, tickUnit },
+    unit: text.gpuUnit,
+    columns: [{ column: id, label: null, smooth: false }],
+    fromZero: id !== 'gpuCelsius',
+    marks: false,
+    optional: true,
+  });
+}

@@ -3,7 +3,7 @@ import { cssColour } from '../shared/colour';
 import type { Theme } from '../shared/theme';
 import type { ChartCard } from './chart-card';
 import type { Scene, Sign } from './picture';
-import { ROW_COLUMNS } from './protocol';
+import { ROW_COLUMNS, SPARSE_COLUMNS, type RowColumn } from './protocol';
 import { rowsCsv } from './series/csv';
 import { drawSign, SIGN_WIDTH } from './sign';
 
@@ -26,10 +26,11 @@ export async function fileOfChart(card: ChartCard, scene: Scene, kind: 'png' | '
 
 /** All columns of all shown runs, from the first step to the last. */
 export async function fileOfAll(scene: Scene): Promise<ExportedFile> {
+  const isThere = (column: RowColumn) => !SPARSE_COLUMNS.has(column) || scene.runs.some(({ data }) => data.has(column));
   const pieces = rowsCsv(
     scene.runs.map((run) => ({ name: run.info.name, data: run.data })),
     {
-      columns: ROW_COLUMNS.filter((column) => !PLACE.has(column)),
+      columns: ROW_COLUMNS.filter((column) => !PLACE.has(column) && isThere(column)),
       smoothing: 0,
       smoothed: [],
       x: scene.x,

@@ -3,10 +3,11 @@
 // What the events mean is src/runs's (docs/run-directory.md): `resume` takes back what came after its step, and of several
 // evaluations of one step, kind and form the last counts. EventLog there folds events into a list; this folds them into columns,
 // because a long run has millions of steps. A test holds the two to the same result.
-import type { LayersEvent, MetricsEvent } from '../../src/runs/events';
+import type { GpuReading, LayersEvent, MetricsEvent } from '../../src/runs/events';
 import {
   LAYER_COLUMNS,
   ROW_COLUMNS,
+  SPARSE_COLUMNS,
   type CheckpointMark,
   type Evaluation,
   type ResumeMark,
@@ -17,9 +18,11 @@ import { Outbox } from '../shared/series/outbox';
 
 /** Rows a message: some two megabytes, which the page takes in within a fraction of a frame. */
 export const PIECE = 25_000;
+/** Milliseconds for which a reading of the GPU holds: trainers take one a second, of whichever step comes then. */
+const HELD = 2_500;
 
 export class RunFeed {
-  private readonly rows = new Columns(ROW_COLUMNS);
+  private readonly rows = new Columns(ROW_COLUMNS, undefined, SPARSE_COLUMNS);
   private readonly layers = new Columns(LAYER_COLUMNS);
   private readonly layerIndex = new Map<string, number>();
   private evaluations: Evaluation[] = [];
@@ -39,6 +42,7 @@ export class RunFeed {
    *  of one attempt: not while no trainer works on the run, and not backwards when a clock is set back. */
   private clock: number | null = null;
   private elapsed = 0;
+  private gpu: { readonly reading: Partial<GpuReading>; readonly until: number } | null = null;
 
   constructor(
     /** RunInfo.id of the run. */
@@ -98,6 +102,15 @@ export class RunFeed {
     for (const part of Object.values(this.outbox)) part.cut(0);
     this.clock = null;
     this.elapsed = 0;
+    this.gpu = null;
+  }
+
+  /** The reading of a step, or the one before while it holds. */
+  private gpuAt(reading: unknown, time: number | null): Partial<GpuReading> | null {
+    if (typeof reading === 'object' && reading !== null && time !== null) {
+      this.gpu = { reading, until: time + HELD };
+    }
+    return this.gpu !== null && time !== null && time <= this.gpu.until ? this.gpu.reading : null;
   }
 
   private addMetrics(event: MetricsEvent): void {
@@ -112,6 +125,7 @@ export class RunFeed {
         this.tick(event.time);
         // Lines are checked only for what they need to be folded; every number may be missing or of a wrong type.
         const line = event as Partial<typeof event>;
+        const gpu = this.gpuAt(line.gpu, finite(line.time));
         this.rows.push({
           step: event.step,
           time: value(line.time),
@@ -125,6 +139,10 @@ export class RunFeed {
           memoryEngine: value(line.memory?.engine),
           memoryResident: value(line.memory?.resident),
           skipped: line.skipped === true ? 1 : 0,
+          gpuUtilization: value(gpu?.utilization),
+          gpuWatts: value(gpu?.watts),
+          gpuCelsius: value(gpu?.celsius),
+          gpuMemory: value(gpu?.memoryUsed),
         });
         return;
       }

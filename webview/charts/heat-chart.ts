@@ -22,6 +22,7 @@ export const heatChart: ChartDefinition = {
   title: text.layers,
   unit: (scene) => (scene.several && scene.focus !== null ? scene.focus.info.name : ''),
   canLog: false,
+  isThere: () => true,
   axisWidth: AXIS_WIDTH,
   wide: true,
   smooths: false,

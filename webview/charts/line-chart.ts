@@ -24,6 +24,8 @@ export function lineChart(spec: LineChartSpec): ChartDefinition {
     title: spec.title,
     unit: spec.unit,
     canLog: true,
+    isThere: ({ runs }) =>
+      spec.optional !== true || spec.columns.some(({ column }) => runs.some(({ data }) => data.has(column))),
     axisWidth: Y_AXIS_WIDTH,
     wide: false,
     smooths: spec.columns.some((column) => column.smooth),

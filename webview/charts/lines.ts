@@ -24,6 +24,8 @@ export interface LineChartSpec {
   readonly fromZero: boolean;
   /** Mark checkpoints and skipped steps. */
   readonly marks: boolean;
+  /** Shown only where a run has a number for it. */
+  readonly optional?: boolean;
 }
 
 /** Of the second column. */

@@ -283,6 +283,7 @@ export class Panel {
     const nothing = this.received && runs.length === 0;
     this.nothing.hidden = !nothing;
     this.grid.hidden = nothing || !this.received;
+    for (const card of this.cards) card.root.hidden = !card.definition.isThere(scene);
     this.root.classList.toggle('without-runs', nothing || !this.received);
     setAttributes(this.root, { 'data-following': String(follow) });
     return scene;

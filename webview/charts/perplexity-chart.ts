@@ -29,6 +29,7 @@ export const perplexityChart: ChartDefinition = {
   title: text.perplexity,
   unit: (scene) => kindOf(scene) ?? '',
   canLog: true,
+  isThere: () => true,
   axisWidth: Y_AXIS_WIDTH,
   wide: false,
   smooths: false,

@@ -119,6 +119,8 @@ export interface ChartDefinition {
   readonly unit: (scene: Scene) => string;
   readonly canLog: boolean;
   readonly axisWidth: number;
+  /** Left out where no run that is shown has anything for it. */
+  readonly isThere: (scene: Scene) => boolean;
   /** Takes the whole width. */
   readonly wide: boolean;
   /** Shows moving averages. */

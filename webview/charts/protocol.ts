@@ -87,7 +87,8 @@ export const Runs = notification(
   }),
 );
 
-/** Columns of a step row, each as a buffer of `count` float64 in the platform's byte order. What was null in the file is NaN. */
+/** Columns of a step row, each as a buffer of `count` float64 in the platform's byte order. What was null in the file is NaN. A sparse
+ *  one of which all rows are is left out. */
 export const ROW_COLUMNS = [
   'step',
   /** Milliseconds since 1970. */
@@ -106,8 +107,19 @@ export const ROW_COLUMNS = [
   'memoryResident',
   /** 1: nothing was changed, because loss or gradient were not finite. */
   'skipped',
+  /** Of runs on a GPU, read at most once a second and held until the next reading. A share, W, °C, bytes of all processes. */
+  'gpuUtilization',
+  'gpuWatts',
+  'gpuCelsius',
+  'gpuMemory',
 ] as const;
 export type RowColumn = (typeof ROW_COLUMNS)[number];
+export const SPARSE_COLUMNS: ReadonlySet<RowColumn> = new Set([
+  'gpuUtilization',
+  'gpuWatts',
+  'gpuCelsius',
+  'gpuMemory',
+]);
 
 /** Columns of a layer row (one quantized linear at one step), as above. */
 export const LAYER_COLUMNS = [
@@ -124,6 +136,7 @@ export type LayerColumn = (typeof LAYER_COLUMNS)[number];
 /** @param keep how many of the rows that the panel has stay; what follows them is replaced by the columns' `count` rows. */
 function columnsOf<const Names extends readonly string[]>(
   names: Names,
+  sparse: ReadonlySet<string> = new Set(),
 ): Check<{
   readonly keep: number;
   readonly count: number;
@@ -134,6 +147,7 @@ function columnsOf<const Names extends readonly string[]>(
     const { columns, count: rows } = outer(value, at);
     for (const name of names) {
       const length = columns[name]?.byteLength;
+      if (length === undefined && sparse.has(name)) continue;
       if (length !== rows * Float64Array.BYTES_PER_ELEMENT) {
         throw new CheckError(`${at}.columns.${name}: expected ${String(rows)} float64, got ${String(length)} bytes`);
       }
@@ -175,7 +189,7 @@ const delta = object({
   /** The revision that this builds on; 0: on nothing (first piece of a snapshot). The panel asks for a snapshot where it has
    *  another one. */
   base: count,
-  rows: nullable(columnsOf(ROW_COLUMNS)),
+  rows: nullable(columnsOf(ROW_COLUMNS, SPARSE_COLUMNS)),
   evaluations: nullable(list(evaluation)),
   checkpoints: nullable(list(checkpoint)),
   resumes: nullable(list(resume)),

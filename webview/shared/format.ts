@@ -2,7 +2,18 @@
 import { formatBytes, formatCount, formatSeconds } from '../../src/experiment/format-numbers';
 
 export type Quantity =
-  'nats' | 'perplexity' | 'rate' | 'norm' | 'speed' | 'bytes' | 'share' | 'step' | 'tokens' | 'time';
+  | 'nats'
+  | 'perplexity'
+  | 'rate'
+  | 'norm'
+  | 'speed'
+  | 'bytes'
+  | 'share'
+  | 'watts'
+  | 'celsius'
+  | 'step'
+  | 'tokens'
+  | 'time';
 
 /** Made once: making one costs more than a frame has time for. */
 const WHOLE = new Intl.NumberFormat('en-US');
@@ -26,6 +37,10 @@ export function reading(value: number, quantity: Quantity): string {
       return formatBytes(value);
     case 'share':
       return percentage(value);
+    case 'watts':
+      return `${value.toFixed(0)} W`;
+    case 'celsius':
+      return `${value.toFixed(0)} °C`;
     case 'step':
       return WHOLE.format(value);
     case 'tokens':
@@ -50,6 +65,9 @@ export function tickLabel(value: number, quantity: Quantity): string {
       return percentage(value);
     case 'time':
       return duration(value).replace(/\.0+ /, ' ');
+    case 'watts':
+    case 'celsius':
+      return reading(value, quantity);
     case 'step':
     case 'nats':
     case 'perplexity':

@@ -98,7 +98,7 @@ const perplexity = (value: number): string => `ppl ${showNumber(value, 'perplexi
 
 /** What stands behind a run's label. */
 export function runDescription(entry: RunEntry): string {
-  if (entry.kind === 'broken') return l10n.t('unreadable');
+  if (entry.kind === 'broken') return l10n.t('unreadable: {0}', entry.reason);
   const { status, state, result, notes } = entry;
   const tags = (notes.tags ?? []).map((tag) => `#${tag}`);
   const best = perplexityOf(entry);

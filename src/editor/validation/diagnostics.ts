@@ -140,7 +140,12 @@ export class ExperimentDiagnostics {
     const key = uri.toString();
     try {
       const answer = await world.ask(await questionAbout(document, this.services));
-      if (answer === null || document.isClosed || document.version !== version) return;
+      if (document.isClosed || document.version !== version) return;
+      if (answer === null) {
+        // The start of its runs has asked about the same file, and has been answered alone.
+        this.check(document, 0);
+        return;
+      }
       if (answer.facts !== null) this.facts.set(key, answer.facts);
       const own = new Set(parseExperiment(document.getText(), document.fileName).problems.map(identity));
       this.show(

@@ -71,6 +71,22 @@ export function commandTests(): void {
       await vscode.workspace.fs.delete(uri);
     });
 
+    it('puts lrqat on the path of terminals', async () => {
+      const file = vscode.Uri.joinPath(workspaceFolder(), 'version.txt');
+      const terminal = vscode.window.createTerminal('path');
+      try {
+        terminal.sendText(`lrqat --version > '${file.fsPath}'`);
+        const text = await eventually(async () => {
+          const bytes = await vscode.workspace.fs.readFile(file).then(undefined, () => undefined);
+          const read = new TextDecoder().decode(bytes);
+          return read === '' ? undefined : read;
+        });
+        assert.match(text, /^\d+\.\d+\.\d+\s*$/);
+      } finally {
+        terminal.dispose();
+      }
+    });
+
     it('measures the sensitivity of an experiment, in a terminal', async () => {
       const started = new Promise<vscode.TaskExecution>((resolve) => {
         const subscription = vscode.tasks.onDidStartTask(({ execution }) => {

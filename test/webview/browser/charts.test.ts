@@ -338,6 +338,32 @@ void describe('live charts in a browser', { skip }, () => {
     },
   );
 
+  void page('shows what the driver tells of the GPU, of runs that are on one', async (charts) => {
+    await charts.send([shown(info32), ...snapshot(feedOf(rank32))]);
+    await settled(charts, 'loss', ({ points }) => assert.equal(points, 150));
+    await becomes(() => charts.card('gpuWatts').isVisible(), false);
+    const events = rank8.events.map((event) =>
+      event.type !== 'step' || event.step % 3 !== 0
+        ? event
+        : { ...event, gpu: { utilization: 0.5, watts: 300 + event.step, celsius: 60, memoryUsed: 2 ** 34 } },
+    );
+    await charts.send([shown(info32, info8), ...snapshot(feedOf({ ...rank8, events }))]);
+    await charts.card('gpuWatts').waitFor({ state: 'visible' });
+    await charts.card('gpuWatts').scrollIntoViewIfNeeded();
+    await settled(charts, 'gpuWatts', ({ yMax }) => assert.ok(yMax >= 450, String(yMax)));
+    await isInked(charts, 'gpuWatts', orange('dark'));
+    await charts.card('gpuWatts').locator('.plot').focus();
+    await eventually(async () => {
+      await charts.page.keyboard.press('End');
+      await charts.frame();
+      assert.match(await charts.card('gpuWatts').locator('.tooltip').innerText(), /w2-rank8\s+450 W/);
+    });
+    await becomes(() => charts.card('gpuUtilization').isVisible(), true);
+    await isAccessible(charts.page);
+    await charts.send([shown(info32)]);
+    await becomes(() => charts.card('gpuWatts').isVisible(), false);
+  });
+
   void page('draws the plain average of the weight that the slider ends at', async (charts) => {
     const length = 120_000;
     const feed = longRun(length, (step, loss) => loss + 3 / (1 + step / 500));

@@ -4,7 +4,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Browser } from 'playwright-core';
 import { compareRuns, comparisonCsv, comparisonLatex, comparisonMarkdown } from '../../../src/compare';
 import { Changed, Notice, Runs, type PanelState, type Run } from '../../../webview/compare/protocol';
-import { axeViolations, launchBrowser, serve } from './page';
+import { becomes, eventually, isAccessible, launchBrowser, says, serve } from './page';
 import { ComparePage, compareRun, FOUR } from './compare-page';
 
 const browser: Browser | null = await launchBrowser();
@@ -40,59 +40,56 @@ void describe('compare runs in a browser', { skip }, () => {
 
   void page('shows runs side by side: values, differences from the baseline, the best', async (panel) => {
     await panel.send([shown(FOUR)]);
-    assert.deepEqual(await panel.order(), [RANK8, WIDE, W3, W4]);
-    assert.equal(await panel.cell(PPL, RANK8).innerText(), '58.100');
-    assert.match(await panel.cell(PPL, W3).innerText(), /51\.200\s+\(best\)\s*−6\.900\s+better/);
-    assert.match((await panel.cell('bitsPerWeight', W3).innerText()).replace(/\s+/g, ' '), /3\.13 ?\+1\.00 worse/);
-    assert.match((await panel.cell(PPL, W3).getAttribute('class')) ?? '', /\bbest\b/);
+    await becomes(() => panel.order(), [RANK8, WIDE, W3, W4]);
+    await becomes(() => panel.cell(PPL, RANK8).innerText(), '58.100');
+    await says(() => panel.cell(PPL, W3).innerText(), /51\.200\s+\(best\)\s*−6\.900\s+better/);
+    await says(
+      async () => (await panel.cell('bitsPerWeight', W3).innerText()).replace(/\s+/g, ' '),
+      /3\.13 ?\+1\.00 worse/,
+    );
+    await says(async () => (await panel.cell(PPL, W3).getAttribute('class')) ?? '', /\bbest\b/);
     // Settings that differ stand before those that do not.
-    const keys = await panel.page.locator('.grid-body [role=rowheader]').allInnerTexts();
-    const at = (text: string) => keys.findIndex((key) => key.replaceAll('\n', '') === text);
-    assert.ok(at('Settings that differ') < at('quantization.weights.bits'));
-    assert.ok(at('quantization.lowRank.rank') < at('11 settings that are the same in all runs'));
-    assert.ok(at('11 settings that are the same in all runs') < at('model.path'));
+    await eventually(async () => {
+      const keys = await panel.page.locator('.grid-body [role=rowheader]').allInnerTexts();
+      const at = (text: string) => keys.findIndex((key) => key.replaceAll('\n', '') === text);
+      assert.ok(at('Settings that differ') < at('quantization.weights.bits'));
+      assert.ok(at('quantization.lowRank.rank') < at('11 settings that are the same in all runs'));
+      assert.ok(at('11 settings that are the same in all runs') < at('model.path'));
+    });
 
     await panel.page.getByRole('checkbox', { name: 'Hide identical' }).click();
-    await panel.frame();
-    assert.equal(await panel.cell('model.path', RANK8).count(), 0);
-    assert.equal(await panel.cell('quantization.weights.bits', RANK8).innerText(), '2');
+    await becomes(() => panel.cell('model.path', RANK8).count(), 0);
+    await becomes(() => panel.cell('quantization.weights.bits', RANK8).innerText(), '2');
 
     await panel.page.getByRole('button', { name: /Measure others against .*w3-rank32/ }).click();
-    await panel.frame();
-    assert.match(await panel.cell(PPL, RANK8).innerText(), /58\.100\s*\+6\.900\s+worse/);
+    await says(() => panel.cell(PPL, RANK8).innerText(), /58\.100\s*\+6\.900\s+worse/);
   });
 
   void page('sorts by any line, filters, finds, pins and takes out', async (panel) => {
     await panel.send([shown(FOUR)]);
     const sort = panel.page.getByRole('button', { name: /trained perplexity/ }).first();
     await sort.click();
-    await panel.frame();
-    assert.deepEqual(await panel.order(), [W3, W4, WIDE, RANK8]);
+    await becomes(() => panel.order(), [W3, W4, WIDE, RANK8]);
     const header = panel.page.locator(`[role=rowheader][data-row="${PPL}"]`);
-    assert.equal(await header.getAttribute('aria-sort'), 'ascending');
+    await becomes(() => header.getAttribute('aria-sort'), 'ascending');
     await sort.click();
-    await panel.frame();
-    assert.deepEqual(await panel.order(), [RANK8, WIDE, W4, W3]);
+    await becomes(() => panel.order(), [RANK8, WIDE, W4, W3]);
     await panel.page.getByRole('button', { name: 'Pin Wide at the front' }).click();
-    await panel.frame();
-    assert.deepEqual(await panel.order(), [WIDE, RANK8, W4, W3]);
+    await becomes(() => panel.order(), [WIDE, RANK8, W4, W3]);
     const filter = panel.page.getByRole('searchbox', { name: 'Filter runs' });
     await filter.fill('bits>=3');
-    await panel.frame();
-    assert.deepEqual(await panel.order(), [WIDE, W4, W3], 'what is pinned stays');
-    assert.equal(await panel.page.locator('h1').first().innerText(), '3 of 4 runs');
+    await becomes(() => panel.order(), [WIDE, W4, W3], 'what is pinned stays');
+    await becomes(() => panel.page.locator('h1').first().innerText(), '3 of 4 runs');
     await filter.fill('');
     await panel.page.getByRole('searchbox', { name: 'Find settings and metrics' }).fill('learning lowrank');
-    await panel.frame();
-    assert.equal(await panel.cell(PPL, WIDE).count(), 0);
-    assert.equal(await panel.cell('training.learningRate.lowRank', WIDE).innerText(), '0.001');
+    await becomes(() => panel.cell(PPL, WIDE).count(), 0);
+    await becomes(() => panel.cell('training.learningRate.lowRank', WIDE).innerText(), '0.001');
     await panel.page.getByRole('button', { name: 'Take Wide out of this comparison' }).click();
-    assert.deepEqual(await panel.posted('compare/removeRun'), [{ run: WIDE }]);
+    await becomes(() => panel.posted('compare/removeRun'), [{ run: WIDE }]);
     await panel.send([shown(FOUR.filter(({ id }) => id !== WIDE))]);
-    assert.deepEqual(await panel.order(), [RANK8, W4, W3]);
+    await becomes(() => panel.order(), [RANK8, W4, W3]);
     await filter.fill('nothing has this');
-    await panel.frame();
-    assert.match(await panel.page.locator('.nothing-fits').innerText(), /No run fits/);
+    await says(() => panel.page.locator('.nothing-fits').innerText(), /No run fits/);
   });
 
   void page('copies what it shows, as the command line prints it', async (panel) => {
@@ -104,62 +101,68 @@ void describe('compare runs in a browser', { skip }, () => {
     await panel.page.getByRole('radio', { name: 'Rows' }).check();
     await panel.page.getByRole('button', { name: 'Copy the tables as Markdown' }).click();
     const comparison = compareRuns(FOUR);
-    assert.deepEqual(await panel.posted('compare/copy'), [
-      { format: 'markdown', text: comparisonMarkdown(comparison) },
-      { format: 'latex', text: comparisonLatex(comparison) },
-      { format: 'csv', text: comparisonCsv(comparison) },
-      { format: 'markdown', text: comparisonMarkdown(comparison, true) },
-    ]);
+    await becomes(
+      () => panel.posted('compare/copy'),
+      [
+        { format: 'markdown', text: comparisonMarkdown(comparison) },
+        { format: 'latex', text: comparisonLatex(comparison) },
+        { format: 'csv', text: comparisonCsv(comparison) },
+        { format: 'markdown', text: comparisonMarkdown(comparison, true) },
+      ],
+    );
     await panel.page.getByRole('button', { name: /^Overlay Charts/ }).click();
-    assert.deepEqual(await panel.posted('compare/openCharts'), [{ runs: [RANK8, WIDE, W3, W4] }]);
+    await becomes(() => panel.posted('compare/openCharts'), [{ runs: [RANK8, WIDE, W3, W4] }]);
     await panel.page.getByRole('button', { name: /^Save Report/ }).click();
-    assert.deepEqual(await panel.posted('compare/saveReport'), [
-      { runs: [RANK8, WIDE, W3, W4], baseline: RANK8, identical: false },
-    ]);
+    await becomes(
+      () => panel.posted('compare/saveReport'),
+      [{ runs: [RANK8, WIDE, W3, W4], baseline: RANK8, identical: false }],
+    );
     await panel.send([Notice.of({ severity: 'information', message: 'Copied as CSV' })]);
-    assert.match(await panel.page.locator('.notice').innerText(), /Copied as CSV/);
+    await says(() => panel.page.locator('.notice').innerText(), /Copied as CSV/);
   });
 
   void page('draws perplexity against cost with its front, readable by mouse and by keys', async (panel) => {
     await panel.send([shown([...FOUR, compareRun('140000-w2-live')])]);
     const card = panel.page.locator('.card');
-    assert.equal(await card.getAttribute('data-points'), '4');
+    await becomes(() => card.getAttribute('data-points'), '4');
     // Wide, w3-rank32 and float.
-    assert.equal(await card.getAttribute('data-on-front'), '3');
-    assert.equal(await card.locator('circle.point').count(), 4);
-    assert.equal(await card.locator('circle.point.on-front').count(), 2);
-    assert.equal(await card.locator('rect.float').count(), 1);
-    assert.equal(await card.locator('polygon.round-to-nearest').count(), 3);
-    assert.equal(await card.locator('path.front').count(), 1);
-    assert.match(await card.locator('.notes').innerText(), /1 run is not drawn/);
-    const box = (await card.locator('circle.point.on-front').first().boundingBox())!;
-    await panel.page.mouse.move(box.x + 5, box.y + 5);
-    assert.match(
-      await card.locator('.tooltip').innerText(),
-      /Wide\s+perplexity 55\.400 · bits per weight 2\.13 · on the front/,
-    );
+    await becomes(() => card.getAttribute('data-on-front'), '3');
+    await becomes(() => card.locator('circle.point').count(), 4);
+    await becomes(() => card.locator('circle.point.on-front').count(), 2);
+    await becomes(() => card.locator('rect.float').count(), 1);
+    await becomes(() => card.locator('polygon.round-to-nearest').count(), 3);
+    await becomes(() => card.locator('path.front').count(), 1);
+    await says(() => card.locator('.notes').innerText(), /1 run is not drawn/);
+    // Until the card has its size the points may move.
+    await eventually(async () => {
+      const box = (await card.locator('circle.point.on-front').first().boundingBox())!;
+      await panel.page.mouse.move(box.x + 5, box.y + 5);
+      assert.match(
+        await card.locator('.tooltip').innerText(),
+        /Wide\s+perplexity 55\.400 · bits per weight 2\.13 · on the front/,
+      );
+    });
     await panel.page.mouse.move(0, 0);
     await card.locator('.plot').focus();
     await panel.page.keyboard.press('End');
-    assert.match(
-      await card.locator('[aria-live]').innerText(),
+    await says(
+      () => card.locator('[aria-live]').innerText(),
       /^float: perplexity 49\.200 · bits per weight 16\.00 · on the front$/,
     );
     await panel.page.keyboard.press('ArrowLeft');
-    assert.match(await card.locator('[aria-live]').innerText(), /off the front$/);
+    await says(() => card.locator('[aria-live]').innerText(), /off the front$/);
     await panel.page.keyboard.press('Escape');
-    assert.equal(await card.locator('.tooltip').isVisible(), false);
+    await becomes(() => card.locator('.tooltip').isVisible(), false);
     await card.getByRole('combobox').click();
     await card.getByRole('option', { name: 'peak memory of training' }).click();
-    await panel.frame();
-    assert.equal(await card.getAttribute('data-cost'), 'peakMemoryBytes');
-    assert.equal(await card.locator('.reference').count(), 4, 'float and three roundings are lines');
+    await becomes(() => card.getAttribute('data-cost'), 'peakMemoryBytes');
+    // Float and three roundings are lines.
+    await becomes(() => card.locator('.reference').count(), 4);
     await card.getByRole('button', { name: 'Perplexity against cost: show as table' }).click();
-    await panel.frame();
-    assert.equal(await card.locator('table.data tbody tr').count(), 5, 'the run in training has both');
+    // The run in training has both.
+    await becomes(() => card.locator('table.data tbody tr').count(), 5);
     await panel.page.getByRole('checkbox', { name: 'Show Picture' }).click();
-    await panel.frame();
-    assert.equal(await card.isVisible(), false);
+    await becomes(() => card.isVisible(), false);
   });
 
   void page('has no accessibility problem in any theme, turned either way', async (panel) => {
@@ -167,14 +170,15 @@ void describe('compare runs in a browser', { skip }, () => {
     await panel.page.getByRole('button', { name: 'Perplexity against cost: show as table' }).click();
     for (const layout of ['Columns', 'Rows']) {
       await panel.page.getByRole('radio', { name: layout }).check();
+      await becomes(() => panel.page.locator('#panel').getAttribute('data-layout'), layout.toLowerCase());
       for (const theme of ['dark', 'light', 'high-contrast'] as const) {
         await panel.setTheme(theme);
-        assert.deepEqual(await axeViolations(panel.page), [], `${theme}, ${layout}`);
+        await isAccessible(panel.page, `${theme}, ${layout}`);
       }
     }
     await panel.send([shown([])]);
-    assert.match(await panel.page.locator('.nothing').innerText(), /No run to compare/);
-    assert.deepEqual(await axeViolations(panel.page), []);
+    await says(() => panel.page.locator('.nothing').innerText(), /No run to compare/);
+    await isAccessible(panel.page);
   });
 
   void page('is used with the keyboard alone, and keeps its place while runs change', async (panel) => {
@@ -190,25 +194,20 @@ void describe('compare runs in a browser', { skip }, () => {
     const { keyboard } = panel.page;
     await panel.page.getByRole('checkbox', { name: 'Show Picture' }).focus();
     await keyboard.press('Tab');
-    assert.equal(await focused(), ' / ', 'one tab stop, at the corner');
+    await becomes(focused, ' / ', 'one tab stop, at the corner');
     await keyboard.press('ArrowDown');
     await keyboard.press('ArrowDown');
     await keyboard.press('ArrowRight');
-    assert.equal(await focused(), `perplexity.float / ${RANK8}`);
+    await becomes(focused, `perplexity.float / ${RANK8}`);
     await keyboard.press('End');
-    assert.equal(await focused(), `perplexity.float / ${live.id}`);
+    await becomes(focused, `perplexity.float / ${live.id}`);
     await keyboard.press('ArrowDown');
+    await becomes(focused, `perplexity.roundToNearest / ${live.id}`);
     await panel.send([Changed.of({ runs: [{ ...live, done: 0.7, metrics: { ...live.metrics, step: 105 } }] })]);
-    assert.equal(
-      await panel
-        .cell('step', live.id)
-        .innerText()
-        .then((text) => text.split('\n')[0]),
-      '105',
-    );
-    assert.equal(await focused(), `perplexity.roundToNearest / ${live.id}`);
+    await says(() => panel.cell('step', live.id).innerText(), /^105(\n|$)/);
+    await becomes(focused, `perplexity.roundToNearest / ${live.id}`);
     await keyboard.press('Control+End');
-    assert.equal(await focused(), `data.sequenceLength / ${live.id}`, 'scrolls there');
+    await becomes(focused, `data.sequenceLength / ${live.id}`, 'scrolls there');
     await keyboard.press('Control+Home');
     await keyboard.press('ArrowRight');
     await keyboard.press('Tab');
@@ -239,8 +238,8 @@ void describe('compare runs in a browser', { skip }, () => {
     const second = await open({ state });
     try {
       await second.send([shown(FOUR)]);
-      assert.deepEqual(await second.order('rows'), [W3, W4, WIDE]);
-      assert.equal(await second.page.getByRole('radio', { name: 'Rows' }).isChecked(), true);
+      await becomes(() => second.order('rows'), [W3, W4, WIDE]);
+      await becomes(() => second.page.getByRole('radio', { name: 'Rows' }).isChecked(), true);
     } finally {
       await second.close();
     }
@@ -253,19 +252,22 @@ void describe('compare runs in a browser', { skip }, () => {
         compareRun(`${String(100_000 + at)}-w2`, { bits: 2 + (at % 3), rank: 8 + at, trained: 50 + (at % 37) }),
       );
       await panel.send([shown(many)]);
-      assert.equal(await panel.page.locator('.grid-scroller').getAttribute('aria-colcount'), '201');
+      await becomes(() => panel.page.locator('.grid-scroller').getAttribute('aria-colcount'), '201');
       const cells = await panel.page.locator('.grid-scroller .cell').count();
       assert.ok(cells < 800, `${cells} cells`);
       await panel.page.locator('.grid-scroller').evaluate((scroller) => scroller.scrollTo(20_000, 300));
-      await panel.frame();
-      const order = await panel.order();
-      assert.ok(order.includes(many[115]!.id), order.join(' '));
-      assert.ok(!order.includes(many[0]!.id));
-      const scroller = (await panel.page.locator('.grid-scroller').boundingBox())!;
-      const header = (await panel.page.locator(`.grid-head [data-column="${many[115]!.id}"]`).boundingBox())!;
-      const name = (await panel.page.locator('.grid-body [role=rowheader]').nth(12).boundingBox())!;
-      assert.ok(Math.abs(header.y - scroller.y) < 3, 'header at the top');
-      assert.ok(Math.abs(name.x - scroller.x) < 3, 'names at the left');
+      await eventually(async () => {
+        const order = await panel.order();
+        assert.ok(order.includes(many[115]!.id), order.join(' '));
+        assert.ok(!order.includes(many[0]!.id));
+      });
+      await eventually(async () => {
+        const scroller = (await panel.page.locator('.grid-scroller').boundingBox())!;
+        const header = (await panel.page.locator(`.grid-head [data-column="${many[115]!.id}"]`).boundingBox())!;
+        const name = (await panel.page.locator('.grid-body [role=rowheader]').nth(12).boundingBox())!;
+        assert.ok(Math.abs(header.y - scroller.y) < 3, 'header at the top');
+        assert.ok(Math.abs(name.x - scroller.x) < 3, 'names at the left');
+      });
     },
     { width: 900 },
   );
@@ -275,8 +277,11 @@ void describe('compare runs in a browser', { skip }, () => {
       { method: 'compare/nonsense', params: {} },
       { method: 'compare/runs', params: { runs: [{ ...FOUR[0], metrics: { loss: 'low' } }] } },
     ]);
-    const reports = await panel.posted<{ message: string }>('compare/report');
-    assert.match(reports[0]!.message, /unknown message "compare\/nonsense"/);
-    assert.match(reports[1]!.message, /compare\/runs\.runs\[0\]\.metrics\.loss: expected a finite number/);
+    await eventually(async () => {
+      const reports = await panel.posted<{ message: string }>('compare/report');
+      assert.equal(reports.length, 2);
+      assert.match(reports[0]!.message, /unknown message "compare\/nonsense"/);
+      assert.match(reports[1]!.message, /compare\/runs\.runs\[0\]\.metrics\.loss: expected a finite number/);
+    });
   });
 });

@@ -29,6 +29,10 @@ const NAMES: Partial<Record<RowColumn, string>> = {
   tokensPerSecond: 'tokens_per_second',
   memoryEngine: 'memory_engine_bytes',
   memoryResident: 'memory_resident_bytes',
+  gpuUtilization: 'gpu_utilization',
+  gpuWatts: 'gpu_watts',
+  gpuCelsius: 'gpu_celsius',
+  gpuMemory: 'gpu_memory_bytes',
 };
 
 /** Pieces of the file, so that a long one need not be held as one string. */

@@ -2,6 +2,7 @@
 import {
   LAYER_COLUMNS,
   ROW_COLUMNS,
+  SPARSE_COLUMNS,
   type CheckpointMark,
   type Evaluation,
   type ResumeMark,
@@ -35,7 +36,7 @@ export function positionOf(
 }
 
 export class RunData {
-  readonly rows = new Columns(ROW_COLUMNS);
+  readonly rows = new Columns(ROW_COLUMNS, undefined, SPARSE_COLUMNS);
   readonly layers = new Columns(LAYER_COLUMNS);
   layerNames: readonly string[] = [];
   evaluations: readonly Evaluation[] = [];
@@ -95,6 +96,13 @@ export class RunData {
     const found = this.column(column);
     const series = smoothing > 0 ? found.smoothed(smoothing) : found.plain;
     return positive ? found.positive(series) : series;
+  }
+
+  /** Is there any number in a column? */
+  has(column: RowColumn): boolean {
+    const found: Extremes = { least: -1, greatest: -1 };
+    this.column(column).plain.pyramid.extremes(0, this.rows.length, found);
+    return found.least >= 0;
   }
 
   /** Numbers of a column that a logarithmic axis cannot show. */

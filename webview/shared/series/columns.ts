@@ -10,9 +10,11 @@ export class Columns<Name extends string> {
   private readonly arrays: Record<Name, Float64Array>;
   private used = 0;
 
+  /** @param sparse columns that mostly hold nothing: where rows have no number in them they are not part of `buffers` */
   constructor(
     readonly names: readonly Name[],
     capacity = 256,
+    private readonly sparse: ReadonlySet<Name> = new Set(),
   ) {
     this.arrays = Object.fromEntries(names.map((name) => [name, new Float64Array(capacity)])) as Record<
       Name,
@@ -44,17 +46,20 @@ export class Columns<Name extends string> {
 
   /** Copies of the rows from `from` to before `to`. */
   buffers(from: number, to: number): Record<Name, ArrayBuffer> {
-    return Object.fromEntries(this.names.map((name) => [name, this.arrays[name].slice(from, to).buffer])) as Record<
-      Name,
-      ArrayBuffer
-    >;
+    const parts = this.names.map((name) => [name, this.arrays[name].slice(from, to)] as const);
+    const wanted = parts.filter(([name, part]) => !this.sparse.has(name) || part.some((value) => !Number.isNaN(value)));
+    return Object.fromEntries(wanted.map(([name, { buffer }]) => [name, buffer])) as Record<Name, ArrayBuffer>;
   }
 
   /** Keeps the first `keep` rows and appends `count` rows. */
-  replace(keep: number, count: number, columns: Readonly<Record<Name, ArrayBuffer>>): void {
+  replace(keep: number, count: number, columns: Readonly<Partial<Record<Name, ArrayBuffer>>>): void {
     this.truncate(keep);
     this.reserve(this.used + count);
-    for (const name of this.names) this.arrays[name].set(new Float64Array(columns[name], 0, count), this.used);
+    for (const name of this.names) {
+      const part = columns[name];
+      if (part === undefined) this.arrays[name].fill(NaN, this.used, this.used + count);
+      else this.arrays[name].set(new Float64Array(part, 0, count), this.used);
+    }
     this.used += count;
     if (this.used >= LONG) this.growAhead();
   }
