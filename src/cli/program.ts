@@ -192,6 +192,7 @@ export function buildProgram(context: Context, finish: (code: number) => void): 
       ),
     )
     .option('--write <file>', 'write the experiment with the suggested bits as a new file')
+    .option('--report <file>', 'write the heat map as an HTML page')
     .option('--data <file...>', 'other text to measure on')
     .addOption(
       new Option('--batches <count>', 'batches of about 2048 tokens to measure on')

@@ -11,6 +11,7 @@ import {
   tasks,
   workspace,
   type TaskDefinition,
+  type TaskExecution,
   type WorkspaceFolder,
 } from 'vscode';
 import { nameOf } from '../experiment/parse';
@@ -113,7 +114,7 @@ export async function runInTerminal(
   args: readonly string[],
   cwd: string,
   services: Services,
-): Promise<void> {
+): Promise<TaskExecution> {
   const folder = folderOf(path.join(cwd, '.'));
   const execution = cliExecution(args, services, cwd);
   const task = new Task(
@@ -124,7 +125,7 @@ export async function runInTerminal(
     execution,
   );
   task.presentationOptions = { reveal: TaskRevealKind.Always, panel: TaskPanelKind.Dedicated, clear: true };
-  await tasks.executeTask(task);
+  return tasks.executeTask(task);
 }
 
 /** A small script outside of the install folder, which loses its executable bits in some archives and moves with every update. */

@@ -197,6 +197,8 @@ test('sensitivity refuses what makes no sense before it measures', async (contex
     [['--budget', '3', '--write', SAMPLE], /w2-rank32\.lrqat\.json: exists already/],
     [['--budget', '3', '--write', elsewhere], /not beside [\s\S]*relative to its folder/],
     [['--set', 'sweep={"quantization.weights.bits":[2,3]}'], /has a sweep[\s\S]*--set sweep=/],
+    [['--report', 'map.pdf'], /not the name of an HTML file/],
+    [['--report', 'no/map.html'], /the folder is not there/],
     [['--device', 'gpu'], /device: "gpu" is none[\s\S]*cuda:<index>/],
     [['--budget', '2.1'], /With scales they come to 2\.141 bits a weight/],
   ] as const) {
@@ -211,6 +213,7 @@ test('sensitivity draws the map, shares bits out and writes an experiment', asyn
   const text = path.join(folder, 'text.txt');
   const file = path.join(folder, 'w2.lrqat.json');
   const written = path.join(folder, 'mixed.lrqat.json');
+  const page = path.join(folder, 'map.html');
   writeFileSync(text, 'The river ran past the old mill and on to the sea. '.repeat(20));
   const model = JSON.stringify(path.join(path.dirname(SAMPLE), 'model'));
   writeFileSync(file, readFileSync(SAMPLE, 'utf8').replace('"path": "model"', `"path": ${model}`));
@@ -223,7 +226,7 @@ test('sensitivity draws the map, shares bits out and writes an experiment', asyn
     'quantization.layers[]={"match":"*.self_attn.*","skip":true}',
   ];
   const { code, stdout, stderr } = await lrqat(
-    ['sensitivity', file, ...measured, ...set, '--budget', '2.6', '--write', written],
+    ['sensitivity', file, ...measured, ...set, '--budget', '2.6', '--write', written, '--report', page],
     { env },
   );
   assert.equal(code, 0, stderr);
@@ -234,6 +237,11 @@ test('sensitivity draws the map, shares bits out and writes an experiment', asyn
   const mixed = readFileSync(written, 'utf8');
   assert.match(mixed, /^\/\/ 2-bit LR-QAT/, 'comments stay');
   assert.match(mixed, /"match": ".*mlp.*", "bits": [23] /);
+  const html = readFileSync(page, 'utf8');
+  assert.match(html, /<h2>Suggested bits for 2\.6 bits a weight<\/h2>[\s\S]*<h2>2 bits<\/h2>[\s\S]*<h2>3 bits<\/h2>/);
+  assert.match(html, /<th scope="row">5<\/th>(<td>–<\/td>){4}(<td class="h\d+">−?[\d.]+<\/td>){3}/);
+  assert.match(html, /class="h10"/, 'the largest loss of all maps');
+  assert.doesNotMatch(html, /<script|https?:/, 'it needs nothing else');
 });
 
 test('list shows runs with their numbers; --json gives all', async (context) => {

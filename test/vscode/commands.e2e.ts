@@ -155,28 +155,30 @@ step(
     const [later, damaged, half, shown] = ['later', 'damaged', 'half', 'shown'].map((name, at) =>
       copy(`20250101-00000${String(at)}-${name}`),
     ) as [string, string, string, string];
-    writeFileSync(path.join(later, 'status.json'), JSON.stringify({ schema: 9, state: 'dreaming' }));
-    writeFileSync(path.join(damaged, 'status.json'), '{"sta');
-    truncateSync(path.join(shown, 'metrics.jsonl'), readFileSync(path.join(shown, 'metrics.jsonl')).length - 7);
-    rmSync(path.join(half, 'status.json'));
-    // Younger ones may be on their way.
-    const old = new Date(Date.now() - 120_000);
-    utimesSync(half, old, old);
-    await w.command('LR-QAT: Refresh');
-    await w.activity('LR-QAT');
-    for (const reason of [/schema 9, newer than/, /status\.json is damaged/, /status\.json is missing/]) {
-      await w.tree(reason).first().waitFor();
+    try {
+      writeFileSync(path.join(later, 'status.json'), JSON.stringify({ schema: 9, state: 'dreaming' }));
+      writeFileSync(path.join(damaged, 'status.json'), '{"sta');
+      truncateSync(path.join(shown, 'metrics.jsonl'), readFileSync(path.join(shown, 'metrics.jsonl')).length - 7);
+      rmSync(path.join(half, 'status.json'));
+      // Younger ones may be on their way.
+      const old = new Date(Date.now() - 120_000);
+      utimesSync(half, old, old);
+      await w.command('LR-QAT: Refresh');
+      await w.activity('LR-QAT');
+      for (const reason of [/schema 9, newer than/, /status\.json is damaged/, /status\.json is missing/]) {
+        await w.tree(reason).first().waitFor();
+      }
+      await w.closeEditors();
+      await w.select(w.tree(/2025-01-01 00:00\s*stopped/));
+      const charts = await Charts.of(w, 'stopped');
+      await until(async () => (await charts.number('loss', 'points')) > 100, 'all but the line that was cut');
+      rmSync(shown, { recursive: true });
+      const frame = await w.webview('.advice');
+      await frame.getByText(/deleted or moved/).waitFor();
+      await until(async () => (await charts.inkOf('loss')) > 200, 'what was known stays');
+    } finally {
+      for (const directory of [later, damaged, half, shown]) rmSync(directory, { recursive: true, force: true });
     }
-    await w.closeEditors();
-    await w.command('LR-QAT: Open Live Charts');
-    await w.pick(/shown/);
-    const charts = await Charts.of(w, 'stopped');
-    await until(async () => (await charts.number('loss', 'points')) > 100, 'all but the line that was cut');
-    rmSync(shown, { recursive: true });
-    const frame = await w.webview('.advice');
-    await frame.getByText(/deleted or moved/).waitFor();
-    await until(async () => (await charts.inkOf('loss')) > 200, 'what was known stays');
-    for (const directory of [later, damaged, half]) rmSync(directory, { recursive: true });
     await w.tree(/schema 9, newer than/).waitFor({ state: 'detached' });
   },
 );

@@ -111,6 +111,14 @@ async function pictures(name: string, theme: string, workspace: string): Promise
     await window.page.locator('.monaco-hover', { hasText: 'On disk' }).first().waitFor();
     await sleep(300);
     await shot('tooltip');
+    await window.openFile('w2-rank32.lrqat.json');
+    await window.command('LR-QAT: Measure Sensitivity…');
+    await window.answer('');
+    await window.webview('td.h10', 240_000);
+    await window.command('View: Hide Panel');
+    await window.page.mouse.move(1100, 79, { steps: 4 });
+    await sleep(1000);
+    await shot('sensitivity');
     await window.close();
   } finally {
     await server.stop();

@@ -1,6 +1,7 @@
 // lrqat sensitivity FILE
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { version } from '../../../package.json';
 import { showNumber } from '../../compare';
 import { UserError } from '../../errors';
 import { formatSeconds, parseExperiment, resolveLinears, type Experiment, type World } from '../../experiment';
@@ -18,6 +19,7 @@ import type { Sensitivity, SensitivityOptions } from '../../trainer/sensitivity'
 import { shortPath, type Context } from '../context';
 import { readExperiment, requireExperiment } from '../experiment-input';
 import { renderTable } from '../table';
+import { sensitivityReport } from '../sensitivity-report';
 import { heatRows } from '../sensitivity-table';
 import type { Terminal } from '../terminal';
 import { workHere } from '../work-here';
@@ -30,6 +32,7 @@ export interface SensitivityCommandOptions {
   readonly batches: number;
   readonly device?: string;
   readonly write?: string;
+  readonly report?: string;
   readonly json?: boolean;
 }
 
@@ -43,6 +46,7 @@ interface Suggestion extends BitChoice {
 export async function sensitivity(file: string, options: SensitivityCommandOptions, context: Context): Promise<number> {
   const target = options.write === undefined ? null : path.resolve(context.folder, options.write);
   requireSense(file, options, target, context);
+  const page = options.report === undefined ? null : reportFile(options.report, context);
   const runsFolder = runsFolderFor(path.resolve(context.folder, file));
   const input = await readExperiment(file, options.set, runsFolder, context, 'model');
   const experiment = requireExperiment(input, file, context);
@@ -75,11 +79,32 @@ export async function sensitivity(file: string, options: SensitivityCommandOptio
     if (options.json === true) context.output.line(JSON.stringify(jsonOf(result, suggestion), null, 2));
     else report(result, suggestion, context);
     // Last: what was measured is not lost with a file that cannot be written.
+    if (page !== null) {
+      const about = { title: `Sensitivity of ${experiment.name}`, time: Date.now(), version };
+      await writeFileAtomic(nodeFileSystem, page, sensitivityReport(result, suggestion, about));
+      if (options.json !== true) context.output.line(`written: ${shortPath(context, page)}`);
+    }
     if (suggestion !== null && target !== null) {
       await write(target, input.text, suggestion, experiment);
       if (options.json !== true) context.output.line(`written: ${shortPath(context, target)}`);
     }
   });
+}
+
+/** An earlier report of that name is replaced; anything else is not. */
+function reportFile(name: string, context: Context): string {
+  const file = path.resolve(context.folder, name);
+  if (path.extname(file) !== '.html') {
+    throw new UserError('Usage', `--report ${name}: not the name of an HTML file`, {
+      hint: 'Give it the ending .html.',
+    });
+  }
+  if (!existsSync(path.dirname(file))) {
+    throw new UserError('FolderMissing', `--report ${shortPath(context, file)}: the folder is not there`, {
+      hint: `Make ${shortPath(context, path.dirname(file))} first.`,
+    });
+  }
+  return file;
 }
 
 /** @throws UserError before anything is measured */

@@ -1,4 +1,4 @@
-// Measure Sensitivity: what rounding each linear alone costs, and mixed bits for a size, in a terminal.
+// Measure Sensitivity: what rounding each linear alone costs, and mixed bits for a size, in a terminal; the map of it in a tab.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { window, workspace } from 'vscode';
@@ -9,6 +9,7 @@ import type { Services } from '../services';
 import { experimentFileOf } from '../start/start-training';
 import { runInTerminal } from '../tasks';
 import { requireTrust } from '../trust';
+import { reportFile, showWhenDone } from './sensitivity-map';
 
 export function registerSensitivity(services: Services): void {
   const { context, register } = services;
@@ -23,9 +24,11 @@ export function registerSensitivity(services: Services): void {
       const document = workspace.textDocuments.find(({ uri }) => uri.fsPath === file);
       if (document?.isDirty === true && !(await document.save())) return;
       const folder = path.dirname(file);
-      const args = ['sensitivity', file];
+      const report = await reportFile(context, name);
+      const args = ['sensitivity', file, '--report', report];
       if (budget !== '') args.push('--budget', budget, '--write', mixedFile(folder, name));
-      await runInTerminal(l10n.t('sensitivity of {0}', name), args, folder, services);
+      const execution = await runInTerminal(l10n.t('sensitivity of {0}', name), args, folder, services);
+      showWhenDone(execution, name, report);
     }),
   );
 }

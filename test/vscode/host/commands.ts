@@ -105,7 +105,9 @@ export function commandTests(): void {
         const execution = await Promise.race([started, Promise.resolve(command).then(() => started)]);
         clearInterval(accept);
         assert.ok(execution.task.execution instanceof vscode.ProcessExecution);
-        assert.deepEqual(execution.task.execution.args.slice(1), ['sensitivity', file.fsPath]);
+        const [, verb, measured, option, report = ''] = execution.task.execution.args;
+        assert.deepEqual([verb, measured, option], ['sensitivity', file.fsPath, '--report']);
+        assert.match(report, /w2-rank32\.html$/);
         // The measurement itself is tested elsewhere.
         execution.terminate();
         await command;
