@@ -122,6 +122,35 @@ void describe('the form in a browser', { skip }, () => {
       assert.deepEqual(await form.asked(), []);
     }));
 
+  void it('has a control for each setting of quantized activations', () =>
+    withForm({}, async (form) => {
+      const activations = 'quantization.activations';
+      const withActivations = (value: string): string =>
+        sampleText.replace('"learnScales": true', `"learnScales": true, "activations": ${value}`);
+      await form.page.evaluate(() => document.querySelectorAll('details').forEach((details) => (details.open = true)));
+      const settings = form.field(activations).locator('.settings');
+      await becomes(() => settings.isVisible(), false);
+      const without = await form.planned();
+      await form.show(withActivations('{ "bits": 8 }'));
+      await becomes(() => settings.isVisible(), true);
+      await eventually(async () => assert.ok((await form.memory()) > without, 'gradients need marks'));
+      const bits = settings.locator('vscode-text-field input');
+      await becomes(() => bits.first().inputValue(), '8');
+      await bits.nth(1).fill('4');
+      await bits.nth(1).press('Enter');
+      assert.deepEqual(await form.apply(), [
+        { kind: 'set', path: ['quantization', 'activations'], value: { bits: 8, kvBits: 4 } },
+      ]);
+      await form.show(withActivations('{ "bits": 9 }'));
+      await form
+        .field(activations)
+        .getByText(/9 is too large/)
+        .waitFor();
+      await form.show(withActivations('"a4"'));
+      await becomes(() => settings.isVisible(), false);
+      await isAccessible(form.page);
+    }));
+
   void it('shows problems at their fields and those of rare settings too', () =>
     withForm({}, async (form) => {
       await form.show(
