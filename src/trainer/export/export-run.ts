@@ -1,4 +1,5 @@
 // Exporting a run: plan, write, manifest and card. Work of the command line and, through it, of the editor.
+import os from 'node:os';
 import path from 'node:path';
 import { UserError } from '../../errors';
 import { activationName } from '../../experiment';
@@ -16,7 +17,7 @@ import { isGgufFile, placeFile, placeFolder, requireFree } from './output';
 import { planCompressed, planGptqExport, planHuggingFace, planOwn } from './plan-folder';
 import { planGgufExport } from './plan-gguf';
 import type { PerplexityChange } from './perplexity-change';
-import { removeAbandoned, Scratch, type ScratchOptions } from './scratch';
+import { isWritable, removeAbandoned, Scratch, type ScratchOptions } from './scratch';
 import { openSource, type ExportSource } from './source';
 
 const PLANNERS: Readonly<Record<ExportFormat, Planner>> = {
@@ -104,7 +105,7 @@ export async function exportRun(options: ExportOptions): Promise<Exported> {
 export async function measureOnly(
   options: Omit<ExportOptions, 'out' | 'force' | 'measure'>,
 ): Promise<PerplexityChange | null> {
-  const scratch = scratchOfRun(options);
+  const scratch = await scratchOfRun(options);
   try {
     const source = await openSource(options.run, scratch, options);
     const plan = await planFormat(source, options.format, options);
@@ -122,8 +123,13 @@ function scratchOptions({ fileSystem = nodeFileSystem, freeBytes }: PlaceOptions
 }
 
 /** For what writes no export: beside the cache of the run's tokens, which is what can be made again as well. */
-function scratchOfRun(options: PlaceOptions & Pick<ExportOptions, 'run'>): Scratch {
-  return new Scratch(path.join(path.dirname(tokenCacheFolder(options.run)), 'export'), scratchOptions(options));
+async function scratchOfRun(options: PlaceOptions & Pick<ExportOptions, 'run'>): Promise<Scratch> {
+  const cache = path.dirname(tokenCacheFolder(options.run));
+  // Somebody else's runs can be read only.
+  const place = path.join((await isWritable(cache)) ? cache : os.tmpdir(), 'lrqat-export');
+  const { fileSystem } = scratchOptions(options);
+  await removeAbandoned(place, fileSystem);
+  return new Scratch(place, scratchOptions(options));
 }
 
 async function changeOf(
@@ -162,7 +168,7 @@ export interface FormatOffer {
 export async function offerFormats(
   options: Pick<ExportOptions, 'run' | 'checkpoint' | 'signal' | 'onProgress'>,
 ): Promise<FormatOffer[]> {
-  const scratch = scratchOfRun(options);
+  const scratch = await scratchOfRun(options);
   try {
     const source = await openSource(options.run, scratch, options);
     const offers: FormatOffer[] = [];

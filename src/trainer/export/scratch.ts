@@ -1,6 +1,6 @@
 // Where an export works before anything has its final name: a hidden folder beside the output, on the same disk. What a killed
 // export has left there goes away with the next one to the same place.
-import { readdir, readFile, stat, statfs } from 'node:fs/promises';
+import { access, constants, readdir, readFile, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { systemErrorCode, UserError } from '../../errors';
 import { formatBytes } from '../../experiment';
@@ -64,7 +64,12 @@ export class Scratch {
     const folder = temporaryName(this.place);
     await fileSystem.mkdir(path.dirname(folder));
     await fileSystem.mkdir(folder);
-    await writeFile(fileSystem, path.join(folder, OWNER_FILE), JSON.stringify(currentProcess()));
+    try {
+      await writeFile(fileSystem, path.join(folder, OWNER_FILE), JSON.stringify(currentProcess()));
+    } catch (error) {
+      await fileSystem.removeTree(folder).catch(() => undefined);
+      throw error;
+    }
     return folder;
   }
 }
@@ -138,6 +143,17 @@ async function removeIfUnowned(folder: string, fileSystem: FileSystem): Promise<
     () => 0,
   );
   if (age > 60_000) await fileSystem.removeTree(folder);
+}
+
+/** Whether something can be made in a folder, which need not be there yet. */
+export async function isWritable(folder: string): Promise<boolean> {
+  try {
+    await access(folder, constants.W_OK);
+    return true;
+  } catch (error) {
+    const parent = path.dirname(folder);
+    return systemErrorCode(error) === 'ENOENT' && parent !== folder && (await isWritable(parent));
+  }
 }
 
 async function freeBytes(folder: string): Promise<number | null> {
