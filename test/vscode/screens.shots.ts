@@ -85,7 +85,9 @@ async function pictures(name: string, theme: string, workspace: string): Promise
     await window.page.locator('.squiggly-error').first().waitFor();
     await window.command('Problems: Focus on Problems View');
     await window.problem('did you mean').first().waitFor();
-    await window.page.mouse.move(1100, 700);
+    // Over no row, whose hover would be in the picture.
+    await window.page.mouse.move(1300, 830);
+    await window.page.locator('.codelens-decoration', { hasText: 'errors' }).waitFor();
     await sleep(1500);
     await shot('problems');
     await window.command('View: Toggle Panel Visibility');

@@ -4,6 +4,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { tasks, ViewColumn, window, type ExtensionContext, type TaskExecution } from 'vscode';
 import { l10n } from '../l10n';
+import { themed } from './sensitivity-page';
 
 /** Where a report of an experiment is written; the last one of a name is kept. */
 export async function reportFile({ globalStorageUri }: ExtensionContext, name: string): Promise<string> {
@@ -31,16 +32,3 @@ async function show(name: string, file: string): Promise<void> {
   });
   panel.webview.html = themed(page, randomBytes(16).toString('base64url'));
 }
-
-/** The report with the theme's colours in place of its own, and with a policy of one style sheet. */
-export function themed(page: string, nonce: string): string {
-  return page
-    .replace("style-src 'unsafe-inline'", `style-src 'nonce-${nonce}'`)
-    .replace('<style>', `<style nonce="${nonce}">`)
-    .replace('</style>', `${THEME}</style>`);
-}
-
-const THEME = `
-:root, body { --text: var(--vscode-foreground); --muted: var(--vscode-descriptionForeground); --back: var(--vscode-editor-background); --hot: var(--vscode-charts-orange); --wide: var(--vscode-charts-blue); --line: var(--vscode-contrastBorder, var(--vscode-editorWidget-border)); }
-body { font-family: var(--vscode-font-family); font-size: var(--vscode-font-size); }
-`;
