@@ -96,12 +96,24 @@ function stageNative(cuda) {
     files.push(name);
   }
   if (process.platform === 'linux') {
+    requireOwnRuntime(files);
     files.push(...stageLibraries(path.join(buildFolder, files.at(1) ?? 'lrqat.node'), [...files]));
   }
   // Readers of the package (and the extension itself) can tell what it is for.
   const glibc = process.platform === 'linux' ? glibcOf(files.map((name) => path.join(nativeFolder, name))) : null;
   writeFileSync(path.join(nativeFolder, 'package.json'), `${JSON.stringify({ target, glibc, files }, null, 2)}\n`);
   return glibc;
+}
+
+/** Our own libraries load where the system's C++ runtime is older than that of the compiler, or missing. */
+function requireOwnRuntime(files) {
+  for (const name of files) {
+    const needed = [...capture('objdump', ['-p', path.join(nativeFolder, name)]).matchAll(/NEEDED +(\S+)/g)];
+    const runtime = needed.map(([, library]) => library).filter((library) => /^lib(stdc\+\+|gcc_s)\./.test(library));
+    if (runtime.length > 0) {
+      throw new ScriptError(`${name} takes ${runtime.join(' and ')} from the system: build it again as CMakeLists.txt says`);
+    }
+  }
 }
 
 function stageLibraries(user, own) {

@@ -18,11 +18,6 @@ Engine::Engine(EngineConfig config, std::unique_ptr<Backend> backend)
   for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
     for (const Linear linear : allLinears) names_.push_back(layerPrefix(layer) + name(linear));
   }
-  if (shape.device == Device::Cuda &&
-      std::ranges::any_of(shape.linears, [](const auto& spec) { return spec && !spec->symmetric; })) {
-    throw Error(ErrorCode::Unsupported, "asymmetric weights are not computed on CUDA",
-                "use the CPU, or quantization.weights.symmetric true");
-  }
   if (shape.device == Device::Cuda && std::ranges::any_of(shape.activations.bits, [](int bits) { return bits > 0; })) {
     throw Error(ErrorCode::Unsupported, "activations are not quantized on CUDA",
                 "use the CPU, or quantization.activations null");

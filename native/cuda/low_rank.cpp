@@ -12,6 +12,7 @@
 #include "cuda/kernels/group_integers.h"
 #include "cuda/kernels/low_rank_products.h"
 #include "cuda/kernels/split_factors.h"
+#include "cuda/kernels/zero_gradient.h"
 
 namespace lrqat::cuda {
 
@@ -25,7 +26,8 @@ int64_t rankOf(const LowRankTask& task) {
 
 bool isDense(const LowRankTask& task, int64_t clippedCount) {
   if (task.weight->spec.granularity == Granularity::Group) return true;
-  return rankOf(task) > 0 && clippedCount > LowRankGradient::sparseCapacity(task.weight->m, task.weight->n);
+  if (rankOf(task) == 0) return task.gradient.zero != nullptr;
+  return clippedCount > LowRankGradient::sparseCapacity(task.weight->m, task.weight->n);
 }
 
 SplitMatrix takeHalves(Scratch& scratch, int64_t rows, int64_t cols) {
@@ -154,9 +156,11 @@ class ClippedCorrection {
     ClippedBatch batch;
     std::vector<Matrix> dYs;
     std::vector<ClippedGradient> gradients;
+    std::vector<const LowRankTask*> listed;
     for (size_t i = 0; i < tasks.size(); ++i) {
       if (counts[i] == 0) continue;
       const LowRankTask& task = *tasks[i];
+      listed.push_back(&task);
       const LinearWeight& w = *task.weight;
       batch.add(task.clipped.mask, w.m, w.n, counts[i]);
       dYs.push_back(task.dYs);
@@ -167,6 +171,10 @@ class ClippedCorrection {
     listClipped(batch, scratch, stream);
     const ClippedSums sums = clippedProducts(batch, x, dYs, scratch, stream);
     subtractClipped(batch, sums, gradients, scratch, stream);
+    for (int i = 0; i < batch.weights; ++i) {
+      const LowRankTask& task = *listed[static_cast<size_t>(i)];
+      if (task.gradient.zero) sparseZeroGradient(task, batch, i, sums, stream);
+    }
   }
 };
 
@@ -181,7 +189,7 @@ class DensePanels {
     const int64_t rows = panelRows(n, m);
     const int64_t columns = roundedUp(n, kThinChunk);
     return Scratch::padded(4 * rows * n) + 4 * rows * columns + Scratch::padded(rows * integerStride(n)) +
-           4 * paddedRank * (columns + roundedUp(m, kThinChunk)) +
+           Scratch::padded(8 * rows) + 4 * paddedRank * (columns + roundedUp(m, kThinChunk)) +
            partialBytes(2 * paddedRank * (rows + roundedUp(n, kThinTile)), paddedRank);
   }
 
@@ -189,7 +197,8 @@ class DensePanels {
     const LinearWeight& w = *task.weight;
     const int64_t rank = task.gradient.a ? w.spec.rank : 0;
     const bool wantsScale = w.spec.granularity == Granularity::Group && task.gradient.scale;
-    if (rank == 0 && !wantsScale) return;
+    const bool wantsZero = task.gradient.zero != nullptr;
+    if (rank == 0 && !wantsScale && !wantsZero) return;
     const int64_t n = w.n;
     const int64_t rows = panelRows(n, w.m);
     const int64_t columns = roundedUp(n, kThinChunk);
@@ -203,6 +212,7 @@ class DensePanels {
       panel.integers = integers = scratch.take<int8_t>(rows * integerStride(n));
       if (needsProducts(w.spec.groupSize)) panel.products = exact ? scratch.take<float>(rows * n) : panel.gradient;
     }
+    auto* rowSums = wantsZero ? scratch.take<double>(rows) : nullptr;
     SplitMatrix a;  // [m, r]
     SplitMatrix b;  // [r, n]
     if (rank > 0 && !exact) {
@@ -225,7 +235,8 @@ class DensePanels {
       if (wantsScale) {
         rebuildIntegers(w, task.lowRank, panel.firstRow, panel.rows, exact, integers, stream);
       }
-      maskGradient(task, panel, stream);
+      if (wantsZero) denseZeroGradient(task, panel, rowSums, stream);
+      if (rank > 0 || wantsScale) maskGradient(task, panel, stream);
       if (rank == 0) continue;
       if (exact) {
         addExact(gemm, task, panel, stream);

@@ -31,7 +31,7 @@ int64_t scratchBytes(const EngineShape& shape) {
     for (const Linear linear : allLinears) {
       if (const auto& spec = shape.spec(layer, linear)) {
         bytes = std::max(bytes, quantizeScratchBytes(spec->granularity, outputs(model, linear)));
-        trained += (spec->rank > 0 ? 2 : 0) + (spec->learnScales ? 1 : 0);
+        trained += (spec->rank > 0 ? 2 : 0) + (spec->learnScales ? 1 : 0) + (spec->trainsZeroPoints() ? 1 : 0);
       }
     }
   }

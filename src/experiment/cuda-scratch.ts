@@ -2,7 +2,7 @@
 // (native/cuda/low_rank.cpp, native/cuda/kernels). A test compares the two, without a GPU, where the backend is built.
 
 import { linearSize, type LinearName } from '../formats/model-shape';
-import { logitRows, quantizedLinears, type EngineLayout } from './memory-layout';
+import { logitRows, quantizedLinears, trainsZeroPoints, type EngineLayout } from './memory-layout';
 
 const MIB = 2 ** 20;
 
@@ -49,7 +49,8 @@ export function cudaScratchBytes(plan: EngineLayout): number {
   if (!plan.training) return GEMM_WORKSPACE + Math.max(...needs);
 
   const trained = quantized.reduce(
-    (count, { spec }) => count + (spec.rank > 0 ? 2 : 0) + (spec.learnScales ? 1 : 0),
+    (count, { spec }) =>
+      count + (spec.rank > 0 ? 2 : 0) + (spec.learnScales ? 1 : 0) + (trainsZeroPoints(spec) ? 1 : 0),
     0,
   );
   needs.push(
@@ -127,6 +128,7 @@ function denseBytes(n: number, m: number, rankSum: number): number {
     padded(4 * rows * n) +
     4 * rows * columns +
     padded(rows * roundUp(n, 8)) +
+    padded(8 * rows) +
     4 * rankSum * (columns + roundUp(m, THIN.chunk)) +
     partialBytes(2 * rankSum * (rows + roundUp(n, THIN.tile)), rankSum)
   );

@@ -3,7 +3,6 @@
 import { resolveActivations } from './activations';
 import { withDefaults } from './defaults';
 import { ExperimentDocument, MAX_DEPTH, nestedTooDeep, valueOf } from './document';
-import { hasZeroPoints } from './linears';
 import { pathText, type Fix, type Problem } from './problem';
 import { rules, type Finding } from './rules';
 import { ExperimentSchema, type Experiment } from './schema';
@@ -75,7 +74,7 @@ const isError = ({ severity }: Problem): boolean => severity === 'error';
 
 /** "auto" means the CPU where nothing else computes what the experiment asks for. */
 function onDevice(experiment: Experiment): Experiment {
-  const needsCpu = hasZeroPoints(experiment) || resolveActivations(experiment) !== null;
+  const needsCpu = resolveActivations(experiment) !== null;
   return experiment.device === 'auto' && needsCpu ? { ...experiment, device: 'cpu' } : experiment;
 }
 

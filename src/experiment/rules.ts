@@ -131,22 +131,6 @@ export const rules: readonly Rule[] = [
     },
   },
   {
-    reads: ['device', 'quantization.weights.symmetric', 'quantization.layers'],
-    *check(experiment) {
-      const { device, quantization } = experiment;
-      if (!device.startsWith('cuda') || !hasZeroPoints(experiment)) return;
-      const place = quantization.weights.symmetric
-        ? 'an entry of quantization.layers has symmetric false'
-        : 'quantization.weights.symmetric is false';
-      yield {
-        path: ['device'],
-        value: device,
-        message: `device: ${quoted(device)} cannot compute asymmetric weights (${place}); use "cpu", or "auto", which then means the CPU`,
-        replacements: ['cpu', 'auto'],
-      };
-    },
-  },
-  {
     reads: ['device', 'quantization.activations'],
     *check(experiment) {
       const { device } = experiment;

@@ -57,7 +57,7 @@ const granularity = Type.Union(
 const symmetric = Type.Boolean(
   prose({
     description:
-      'true: the grid reaches equally far on both sides of zero. false: every scale has a zero point, an integer that moves its grid to where the weights lie; computed on the CPU only.',
+      'true: the grid reaches equally far on both sides of zero. false: every scale has a zero point, an integer that moves its grid to where the weights lie.',
     hint: 'The published results have zero points at 2 bits, and none at 3 and 4.',
   }),
 );

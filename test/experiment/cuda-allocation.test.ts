@@ -91,7 +91,12 @@ function plans(): PlanInput[] {
           keptBlocks: pick(1, shape.layers),
           optimizerState: random() < 0.5 ? 'device' : 'host',
         },
-        { rank: pick(0, 8), groupSize: pick(-1, 0), learnScales: random() < 0.7 },
+        {
+          rank: pick(0, 8),
+          groupSize: pick(-1, 0),
+          learnScales: random() < 0.7,
+          ...(random() < 0.5 ? {} : { symmetric: false, learnZeroPoints: random() < 0.5 }),
+        },
       ),
     );
   }

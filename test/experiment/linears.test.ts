@@ -111,11 +111,10 @@ test('zero points are learned with the scales', () => {
   assert.deepEqual(resolved('quantization.layers=[{"match":"*.down_proj","symmetric":false}]'), [undefined, undefined]);
 });
 
-test('with zero points an automatic device is the CPU', () => {
+test('zero points leave the device as it is', () => {
   const device = (...sets: string[]): string => experimentWith(...sets).device;
-  assert.equal(device(), 'auto');
-  assert.equal(device('quantization.weights.symmetric=false'), 'cpu');
-  assert.equal(device('quantization.layers=[{"match":"*.up_proj","symmetric":false}]'), 'cpu');
+  assert.equal(device('quantization.weights.symmetric=false'), 'auto');
+  assert.equal(device('device=cuda:1', 'quantization.layers=[{"match":"*.up_proj","symmetric":false}]'), 'cuda:1');
 });
 
 test('granularities', () => {

@@ -6,6 +6,7 @@
 #include "cuda/check.h"
 #include "cuda/kernels/element.cuh"
 #include "cuda/kernels/group_integers.h"
+#include "cuda/kernels/row_grids.cuh"
 
 namespace lrqat::cuda {
 
@@ -36,6 +37,7 @@ struct Arguments {
   bf16* lo;
   const uint32_t* mask;  // [rows, words]; null: no G'
   const int8_t* integers;
+  RowGrids grids;   // that the integers count from, around zero points
   float* products;  // where sums over groups need a second pass
   GroupScales scales;
   int64_t halvesStride;
@@ -98,16 +100,25 @@ __global__ __launch_bounds__(kThreads) void maskKernel(const __grid_constant__ A
       q.bits =
           *reinterpret_cast<const uint2*>(f.integers + (static_cast<int64_t>(row) * f.octetsPerRow + octet) * kOctet);
     }
+    float value[kOctet];
+    if (f.grids.zero) {
+      f.grids.lows(row, static_cast<uint32_t>(column), static_cast<uint32_t>(f.n), value);
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) value[i] += static_cast<float>(static_cast<uint8_t>(q.value[i]));
+    } else {
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) value[i] = static_cast<float>(q.value[i]);
+    }
     if (f.products) {
       float product[kOctet];
 #pragma unroll
-      for (int i = 0; i < kOctet; ++i) product[i] = g[i] * static_cast<float>(q.value[i]);
+      for (int i = 0; i < kOctet; ++i) product[i] = g[i] * value[i];
       storeOctet(product, count, wide, f.products + static_cast<int64_t>(row) * f.n + column);
     } else {
       // Groups are 1 … 32 neighbouring lanes.
       float sum = 0;
 #pragma unroll
-      for (int i = 0; i < kOctet; ++i) sum = __fmaf_rn(g[i], static_cast<float>(q.value[i]), sum);
+      for (int i = 0; i < kOctet; ++i) sum = __fmaf_rn(g[i], value[i], sum);
       const uint32_t lanes = static_cast<uint32_t>(f.scales.groupSize) / kOctet;
       for (uint32_t offset = 1; offset < lanes; offset *= 2) sum += __shfl_xor_sync(0xffffffffU, sum, offset);
       if (exists && (index & (lanes - 1)) == 0) f.scales.add(index / lanes, sum);
@@ -174,6 +185,7 @@ void maskGradient(const LowRankTask& task, const GradientPanel& panel, cudaStrea
   arguments.lo = reinterpret_cast<bf16*>(panel.halves.lo);
   arguments.mask = wantsFactors ? task.clipped.mask + panel.firstRow * words : nullptr;
   arguments.integers = panel.integers;
+  arguments.grids = RowGrids::of(w, task.lowRank.zero, panel.firstRow);
   arguments.halvesStride = panel.halves.stride;
   arguments.octetsPerRow = static_cast<uint32_t>(integerStride(w.n) / kOctet);
   LRQAT_CHECK(panel.rows * integerStride(w.n) < INT32_MAX);
@@ -184,7 +196,7 @@ void maskGradient(const LowRankTask& task, const GradientPanel& panel, cudaStrea
     const int64_t perRow = w.n / spec.groupSize;
     const int64_t first = panel.firstRow * perRow;
     arguments.scales = {task.lowRank.scale + first,
-                        task.theta + first,
+                        wantsScale ? task.theta + first : nullptr,
                         wantsScale ? task.gradient.scale + first : nullptr,
                         static_cast<int>(spec.groupSize),
                         static_cast<int>(perRow),

@@ -17,8 +17,9 @@ struct GradientPanel {
   float* gradient = nullptr;  // [rows, n] G; overwritten
   /// [rows, n] G', 0 up to a multiple of 8 columns; null: G' takes the place of G.
   SplitMatrix halves;
-  const int8_t* integers = nullptr;  // [rows, integerStride(n)] Q; not read unless task.gradient.scale
-  float* products = nullptr;         // [rows, n], see needsProducts
+  const int8_t* integers =
+      nullptr;                // [rows, integerStride(n)], see rebuildIntegers; not read unless task.gradient.scale
+  float* products = nullptr;  // [rows, n], see needsProducts
 };
 
 /// Whether sums over groups of this size take a second pass over G∘Q, which needs memory: groups of 8, 16, … 256

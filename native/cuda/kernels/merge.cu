@@ -11,7 +11,7 @@ struct MergeSink {
   uint8_t* out;  // [rows, rowBytes]
   int64_t rowBytes;
   int bits;
-  float qmin, qmax;
+  RowGrids grids;
   int n;
 
   struct State {
@@ -26,11 +26,16 @@ struct MergeSink {
   __device__ __forceinline__ void octet(State& state, int slot, int rowsLeft, int column, const Codes&,
                                         const typename Codes::Raw&, const float (&rounded)[kOctet]) const {
     if (rowsLeft <= slot * 8 || column >= n) return;
+    float low[kOctet];
+    grids.lows(state.row + static_cast<uint32_t>(slot) * 8, static_cast<uint32_t>(column), static_cast<uint32_t>(n),
+               low);
+    // Behind the last column the code of 0; around a zero point, code 0.
+    const float behind = grids.zero ? 0.0F : -grids.qmin;
     uint64_t packed = 0;
 #pragma unroll
     for (int i = 0; i < kOctet; ++i) {
-      const float q = column + i < n ? clampTo(rounded[i], qmin, qmax) : 0.0F;
-      packed |= static_cast<uint64_t>(static_cast<uint32_t>(q - qmin)) << (i * bits);
+      const float code = column + i < n ? clampTo(rounded[i], low[i], low[i] + grids.levels) - low[i] : behind;
+      packed |= static_cast<uint64_t>(static_cast<uint32_t>(code)) << (i * bits);
     }
     uint8_t* to =
         out + static_cast<int64_t>(state.row + slot * 8) * rowBytes + static_cast<int64_t>(column / kOctet) * bits;
@@ -43,11 +48,11 @@ struct MergeSink {
 };
 
 /// Octets of zeros behind the last column, up to the end of the group of 32.
-__global__ void padRows(uint8_t* out, int64_t rowBytes, int bits, int64_t rows, int firstOctet) {
+__global__ void padRows(uint8_t* out, int64_t rowBytes, int bits, bool symmetric, int64_t rows, int firstOctet) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (row >= rows) return;
   uint64_t zeros = 0;
-  for (int i = 0; i < kOctet; ++i) zeros |= uint64_t{1} << (i * bits + bits - 1);
+  for (int i = 0; symmetric && i < kOctet; ++i) zeros |= uint64_t{1} << (i * bits + bits - 1);
   for (int64_t at = static_cast<int64_t>(firstOctet) * bits; at < rowBytes; ++at) {
     out[row * rowBytes + at] = static_cast<uint8_t>(zeros >> (8 * (at % bits)));
   }
@@ -64,11 +69,7 @@ void mergeWeight(const LinearWeight& weight, const LowRank& lowRank, void* hostC
   for (int64_t first = 0; first < weight.m; first += rows) {
     const int64_t count = std::min(rows, weight.m - first);
     const RoundedSource source = trainedRows(weight, lowRank, first, count);
-    const MergeSink sink{panel,
-                         rowBytes,
-                         spec.bits,
-                         static_cast<float>(spec.qmin()),
-                         static_cast<float>(spec.qmax()),
+    const MergeSink sink{panel, rowBytes, spec.bits, RowGrids::of(weight, lowRank.zero, first),
                          static_cast<int>(weight.n)};
     if (exact) {
       launchRounded<true>(source, sink, stream);
@@ -77,8 +78,8 @@ void mergeWeight(const LinearWeight& weight, const LowRank& lowRank, void* hostC
     }
     const auto octets = static_cast<int>((weight.n + kOctet - 1) / kOctet);
     if (octets % 4 != 0) {
-      padRows<<<static_cast<unsigned>((count + 255) / 256), 256, 0, stream>>>(panel, rowBytes, spec.bits, count,
-                                                                              octets);
+      padRows<<<static_cast<unsigned>((count + 255) / 256), 256, 0, stream>>>(panel, rowBytes, spec.bits,
+                                                                              spec.symmetric, count, octets);
       LRQAT_CUDA(cudaGetLastError());
     }
     LRQAT_CUDA(cudaMemcpyAsync(static_cast<std::byte*>(hostCodes) + first * rowBytes, panel,

@@ -1,13 +1,16 @@
 #include "cuda/kernels/quantize.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <vector>
 
 #include "core/grid.h"
 #include "core/host_tensor.h"
 #include "cuda/check.h"
 #include "cuda/kernels/range.h"
 #include "cuda/kernels/rebuild_tiles.cuh"
+#include "cuda/kernels/row_grids.cuh"
 #include "cuda/kernels/source_rows.cuh"
 
 namespace lrqat::cuda {
@@ -19,25 +22,25 @@ constexpr int kThreads = 256;
 constexpr int64_t kMostPanelRows = 4096;
 
 struct CodeForm {
-  float qmin, qmax;
   float steps;   // 2^f; integers: 1
-  float offset;  // of a code
+  float offset;  // of a code, where the grid is symmetric
   int width;     // bits of a code
   bool centred;
 };
 
-__device__ __forceinline__ float codeOf(float x, const CodeForm& form) {
-  const float inside = clampTo(x, form.qmin, form.qmax);
+__device__ __forceinline__ float codeOf(float x, float low, float high, const CodeForm& form) {
+  const float inside = clampTo(x, low, high);
   if (!form.centred) return roundSmall(inside * form.steps);
   // The half-open cell that holds x, one lower where x is a tie that half-to-even rounds down.
   const bool tieRoundedDown = inside - roundSmall(inside) == 0.5F;
   return floorf(inside * form.steps) - (tieRoundedDown ? 1.0F : 0.0F);
 }
 
-/// One thread for eight codes: `width` bytes. Rows are padded with the code of 0 to whole groups of 32.
+/// One thread for eight codes: `width` bytes. Rows are padded with the code of 0 to whole groups of 32; codes around a
+/// zero point count from the lower end, and rows are padded with code 0.
 template <typename E>
-__global__ void encodeCodes(SourceRows<E> source, ColumnScales scales, CodeForm form, int64_t rows, uint8_t* codes,
-                            int64_t rowBytes) {
+__global__ void encodeCodes(SourceRows<E> source, ColumnScales scales, RowGrids grids, CodeForm form, int64_t rows,
+                            uint8_t* codes, int64_t rowBytes) {
   const int64_t octets = rowBytes / form.width;
   const int64_t item = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (item >= rows * octets) return;
@@ -46,11 +49,14 @@ __global__ void encodeCodes(SourceRows<E> source, ColumnScales scales, CodeForm 
   uint64_t packed = 0;
 #pragma unroll
   for (int i = 0; i < kOctet; ++i) {
-    float code = 0;
+    float code = grids.zero ? 0.0F : form.offset;
     if (column + i < source.n) {
-      code = codeOf(__fdiv_rn(source.at(row * source.n + column + i), scales.at(row, column + i)), form);
+      const float low = grids.low(static_cast<uint32_t>(row), static_cast<uint32_t>(column + i));
+      code = codeOf(__fdiv_rn(source.at(row * source.n + column + i), scales.at(row, column + i)), low,
+                    low + grids.levels, form) +
+             (grids.zero ? -low * form.steps : form.offset);
     }
-    packed |= static_cast<uint64_t>(static_cast<uint32_t>(code + form.offset)) << (i * form.width);
+    packed |= static_cast<uint64_t>(static_cast<uint32_t>(code)) << (i * form.width);
   }
   uint8_t* to = codes + row * rowBytes + column / kOctet * form.width;
   if (form.width == 8) {
@@ -96,14 +102,11 @@ void encodeRows(const LinearWeight& weight, const WeightRows& rows, cudaStream_t
       case Storage::FixedPoint:
       case Storage::Integer: {
         const bool fixedPoint = spec.storage == Storage::FixedPoint;
-        const CodeForm form{static_cast<float>(spec.qmin()),
-                            static_cast<float>(spec.qmax()),
-                            fixedPoint ? std::ldexp(1.0F, spec.fractionBits) : 1.0F,
-                            std::ldexp(1.0F, spec.codeBits() - 1),
-                            spec.codeBits(),
+        const CodeForm form{fixedPoint ? std::ldexp(1.0F, spec.fractionBits) : 1.0F,
+                            std::ldexp(1.0F, spec.codeBits() - 1), spec.codeBits(),
                             fixedPoint && spec.code == FixedPointCode::Centred};
-        encodeCodes<<<blocksFor(rows.rows * rowBytes / form.width), kThreads, 0, stream>>>(source, scales, form,
-                                                                                           rows.rows, phi0, rowBytes);
+        encodeCodes<<<blocksFor(rows.rows * rowBytes / form.width), kThreads, 0, stream>>>(
+            source, scales, RowGrids::of(weight, weight.zero0, rows.firstRow), form, rows.rows, phi0, rowBytes);
         break;
       }
     }
@@ -140,6 +143,79 @@ int64_t tensorBlocks(int64_t m) {
   return (m + kTensorBlockRows - 1) / kTensorBlockRows;
 }
 
+/// Zero points of one scale that are still in question.
+struct Bracket {
+  float centre = 0;  // of equal losses the nearest to it is taken
+  int low = 0;
+  int high = 0;
+  float zero = 0;
+  double loss = HUGE_VAL;
+};
+
+/// Scale and zero point of a whole tensor, as the CPU finds them (cpu/range.cpp): each round tries up to nine zero
+/// points of every scale and leaves what lies around the best. losses(grids) → those of the hundred scales.
+template <typename Losses>
+AsymmetricRange searchTensorPair(float below, float above, const QuantSpec& spec, Losses losses) {
+  constexpr int kScales = 100;
+  constexpr int kPoints = 9;
+  const int levels = spec.levels();
+  const float range = std::max(below, above);
+  const auto scaleOf = [&](int candidate) {
+    float threshold = (range / 100.0F) * static_cast<float>(candidate);
+    if (!(threshold > 1e-8F)) threshold = 1e-8F;
+    const float scale = threshold / static_cast<float>(spec.qmax());
+    return scale > 1e-8F ? scale : 1e-8F;
+  };
+  std::array<Bracket, kScales> brackets;
+  for (int c = 0; c < kScales; ++c) {
+    const float zero = std::nearbyint(static_cast<float>(levels) * 0.5F - (above - below) * 0.5F / scaleOf(c + 1));
+    brackets[static_cast<size_t>(c)] = {
+        .centre = std::clamp(zero, 0.0F, static_cast<float>(levels)), .low = 0, .high = levels};
+  }
+  for (bool open = true; open;) {
+    open = false;
+    std::array<std::vector<int>, kScales> zeros;
+    size_t most = 0;
+    for (size_t c = 0; c < kScales; ++c) {
+      const Bracket& b = brackets[c];
+      const int step = std::max(1, (b.high - b.low + kPoints - 2) / (kPoints - 1));
+      for (int zero = b.low;; zero = std::min(b.high, zero + step)) {
+        zeros[c].push_back(zero);
+        if (zero == b.high) break;
+      }
+      most = std::max(most, zeros[c].size());
+      open = open || step > 1;
+    }
+    std::vector<std::array<double, kScales>> found(most);
+    for (size_t k = 0; k < most; ++k) {
+      CandidateGrids grids;
+      grids.levels = static_cast<float>(levels);
+      for (size_t c = 0; c < kScales; ++c) {
+        grids.zero[c] = static_cast<float>(zeros[c][std::min(k, zeros[c].size() - 1)]);
+      }
+      found[k] = losses(grids);
+    }
+    for (size_t c = 0; c < kScales; ++c) {
+      Bracket& b = brackets[c];
+      const std::vector<int>& tried = zeros[c];
+      size_t best = 0;
+      const auto distance = [&](size_t k) { return std::abs(static_cast<float>(tried[k]) - b.centre); };
+      for (size_t k = 1; k < tried.size(); ++k) {
+        if (found[k][c] < found[best][c] || (found[k][c] == found[best][c] && distance(k) < distance(best))) best = k;
+      }
+      b.zero = static_cast<float>(tried[best]);
+      b.loss = found[best][c];
+      b.low = tried[best == 0 ? best : best - 1];
+      b.high = tried[best + 1 == tried.size() ? best : best + 1];
+    }
+  }
+  size_t best = 0;
+  for (size_t c = 1; c < kScales; ++c) {
+    if (brackets[c].loss < brackets[best].loss) best = c;
+  }
+  return {.scale = scaleOf(static_cast<int>(best) + 1), .zeroPointUnrounded = brackets[best].zero};
+}
+
 }  // namespace
 
 int64_t quantizeScratchBytes(Granularity granularity, int64_t m) {
@@ -153,25 +229,58 @@ void quantizeWeight(const LinearWeight& weight, HostStaging& staging, Scratch& s
   checkSpec(spec, weight.m, weight.n);
   auto* panel = scratch.take<std::byte>(HostStaging::panelBytes);
   auto* report = scratch.take<RangeReport>(1);
-  const RangeReport nothing{INT64_MAX, 0};
+  const RangeReport nothing{INT64_MAX, 0, 0, 0};
   LRQAT_CUDA(cudaMemcpyAsync(report, &nothing, sizeof nothing, cudaMemcpyHostToDevice, stream));
+  const auto encodeWeightPanels = [&] {
+    forSourcePanels(weight, staging, panel, stream, [&](const WeightRows& rows) { encodeRows(weight, rows, stream); });
+  };
   if (spec.granularity == Granularity::Tensor) {
     auto* rowLosses = scratch.take<double>(std::min(weight.m, kMostPanelRows) * 100);
     auto* blockLosses = scratch.take<double>(tensorBlocks(weight.m) * 100);
     LRQAT_CUDA(cudaMemsetAsync(blockLosses, 0, static_cast<size_t>(tensorBlocks(weight.m) * 100 * 8), stream));
     forSourcePanels(weight, staging, panel, stream,
                     [&](const WeightRows& rows) { growTensorRange(rows, report, stream); });
-    if (spec.range != RangeMethod::MinMax) {
+    const auto addLosses = [&](const CandidateGrids& grids) {
       forSourcePanels(weight, staging, panel, stream, [&](const WeightRows& rows) {
-        addTensorLosses(spec, rows, report, rowLosses, blockLosses, stream);
+        addTensorLosses(spec, rows, grids, report, rowLosses, blockLosses, stream);
       });
+    };
+    if (!spec.symmetric) {
+      RangeReport extent{};
+      LRQAT_CUDA(cudaMemcpyAsync(&extent, report, sizeof extent, cudaMemcpyDeviceToHost, stream));
+      LRQAT_CUDA(cudaStreamSynchronize(stream));
+      if (extent.notFiniteRow != INT64_MAX) refuseNotFinite(weight.source, extent.notFiniteRow);
+      const AsymmetricRange range =
+          spec.range == RangeMethod::MinMax
+              ? asymmetricMinMax(-extent.below, extent.above, spec.bits)
+              : searchTensorPair(extent.below, extent.above, spec, [&](const CandidateGrids& grids) {
+                  LRQAT_CUDA(
+                      cudaMemsetAsync(blockLosses, 0, static_cast<size_t>(tensorBlocks(weight.m) * 100 * 8), stream));
+                  addLosses(grids);
+                  std::array<double, 100> totals;
+                  // The rows' losses have been added up.
+                  tensorTotals(weight.m, blockLosses, rowLosses, totals.data(), stream);
+                  return totals;
+                });
+      LRQAT_CUDA(cudaMemcpyAsync(weight.scale0, &range.scale, 4, cudaMemcpyDefault, stream));
+      LRQAT_CUDA(cudaMemcpyAsync(weight.zero0, &range.zeroPointUnrounded, 4, cudaMemcpyHostToDevice, stream));
+      encodeWeightPanels();
+      return;
+    }
+    if (spec.range != RangeMethod::MinMax) {
+      addLosses({});
     }
     chooseTensorScale(spec, weight.m, report, blockLosses, weight.scale0, stream);
-    forSourcePanels(weight, staging, panel, stream, [&](const WeightRows& rows) { encodeRows(weight, rows, stream); });
+    encodeWeightPanels();
   } else {
     const int64_t perRow = spec.granularity == Granularity::Group ? weight.n / spec.groupSize : 1;
     forSourcePanels(weight, staging, panel, stream, [&](const WeightRows& rows) {
-      searchSegments(spec, rows, weight.scale0 + rows.firstRow * perRow, report, stream);
+      float* scale = weight.scale0 + rows.firstRow * perRow;
+      if (spec.symmetric) {
+        searchSegments(spec, rows, scale, report, stream);
+      } else {
+        searchSegmentPairs(spec, rows, scale, weight.zero0 + rows.firstRow * perRow, report, stream);
+      }
       encodeRows(weight, rows, stream);
     });
   }

@@ -27,6 +27,11 @@ struct Extent {
   }
 };
 
+/// Floats that are not negative are ordered like their bits.
+__device__ __forceinline__ void raise(float* target, float value) {
+  atomicMax(reinterpret_cast<int*>(target), __float_as_int(value));
+}
+
 /// Largest magnitude where the range is symmetric: what core/grid.cpp makes of −lowest and highest.
 __device__ __forceinline__ float minMaxScale(float largest, float qmax) {
   return fmaxf(__fdiv_rn(fmaxf(largest, 1e-8F), qmax), kScaleFloor);
@@ -81,8 +86,9 @@ __device__ __forceinline__ float largestOf(float value, float* shared) {
 
 /// One block a segment. kTensor: the range is given, the losses are written; otherwise the scale is.
 template <typename E, LossPower kPower, bool kTensor>
-__global__ void __launch_bounds__(kThreads) searchLong(const E* values, int size, int64_t perRow, int64_t firstRow,
-                                                       Grid grid, RangeReport* report, float* scale, double* losses) {
+__global__ void __launch_bounds__(kThreads)
+    searchLong(const E* values, int size, int64_t perRow, int64_t firstRow, Grid grid,
+               const __grid_constant__ CandidateGrids grids, RangeReport* report, float* scale, double* losses) {
   extern __shared__ float sums[];  // [candidate][block of 256]
   __shared__ float shared[kThreads / 32];
   __shared__ double totals[kCandidates];
@@ -114,7 +120,10 @@ __global__ void __launch_bounds__(kThreads) searchLong(const E* values, int size
     }
     for (int c = 1; c <= kCandidates; ++c) {
       const Candidate candidate = candidateOf(range, c, grid.qmax);
-      const float loss = addLanes(laneLoss<kPower>(x, candidate, grid.qmin, grid.qmax));
+      const bool shifted = kTensor && grids.levels > 0;
+      const float low = shifted ? -grids.zero[c - 1] : grid.qmin;
+      const float high = shifted ? grids.levels - grids.zero[c - 1] : grid.qmax;
+      const float loss = addLanes(laneLoss<kPower>(x, candidate, low, high));
       if (lane == 0 && block < blocks) sums[(c - 1) * blocks + block] = loss;
     }
   }
@@ -145,14 +154,24 @@ __global__ void __launch_bounds__(kThreads) searchLong(const E* values, int size
 /// One block a row.
 template <typename E>
 __global__ void __launch_bounds__(kThreads) growRange(const E* values, int n, int64_t firstRow, RangeReport* report) {
-  __shared__ float shared[kThreads / 32];
+  __shared__ float shared[2][kThreads / 32];
   const E* row = values + static_cast<int64_t>(blockIdx.x) * n;
   Extent extent;
-  for (int i = static_cast<int>(threadIdx.x); i < n; i += kThreads) extent.add(toFloat(row[i]));
+  float below = 0;
+  float above = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < n; i += kThreads) {
+    const float x = toFloat(row[i]);
+    extent.add(x);
+    below = fmaxf(below, -x);
+    above = fmaxf(above, x);
+  }
   if (!extent.finite) atomicMin(&report->notFiniteRow, static_cast<long long>(firstRow + blockIdx.x));
-  const float largest = largestOf(extent.largest, shared);
-  // Floats that are not negative are ordered like their bits.
-  if (threadIdx.x == 0) atomicMax(reinterpret_cast<int*>(&report->tensorRange), __float_as_int(largest));
+  below = largestOf(below, shared[0]);
+  above = largestOf(above, shared[1]);
+  if (threadIdx.x != 0) return;
+  raise(&report->tensorRange, fmaxf(below, above));
+  raise(&report->below, below);
+  raise(&report->above, above);
 }
 
 /// One block for 64 rows of the tensor, one thread a candidate.
@@ -166,6 +185,15 @@ __global__ void addBlockLosses(const double* rowLosses, int64_t firstRow, int64_
     if (row >= 0 && row < rows) total += rowLosses[row * kCandidates + c];
   }
   blockLosses[block * kCandidates + c] = total;
+}
+
+/// One block.
+__global__ void addTotals(const double* blockLosses, int64_t blocks, double* totals) {
+  const int c = static_cast<int>(threadIdx.x);
+  if (c >= kCandidates) return;
+  double total = 0;
+  for (int64_t block = 0; block < blocks; ++block) total += blockLosses[block * kCandidates + c];
+  totals[c] = total;
 }
 
 /// One block.
@@ -192,26 +220,6 @@ __global__ void choose(const double* blockLosses, int64_t blocks, Grid grid, con
 
 Grid gridOf(const QuantSpec& spec) {
   return {static_cast<float>(spec.qmin()), static_cast<float>(spec.qmax()), spec.range == RangeMethod::MinMax};
-}
-
-/// f.template operator()<power>(); min/max takes any.
-template <typename F>
-void withPower(RangeMethod method, F&& f) {
-  switch (method) {
-    case RangeMethod::MinMax:
-    case RangeMethod::Mse:
-      return f.template operator()<LossPower::P2>();
-    case RangeMethod::Lp24:
-      return f.template operator()<LossPower::P24>();
-    case RangeMethod::Lp3:
-      return f.template operator()<LossPower::P3>();
-    case RangeMethod::Lp35:
-      return f.template operator()<LossPower::P35>();
-    case RangeMethod::Lp4:
-      return f.template operator()<LossPower::P4>();
-    case RangeMethod::Lp5:
-      return f.template operator()<LossPower::P5>();
-  }
 }
 
 template <typename E, LossPower kPower, int kLength>
@@ -257,7 +265,7 @@ void searchSegments(const QuantSpec& spec, const WeightRows& rows, float* scale,
       } else {
         const auto kernel = searchLong<E, kPower, false>;
         kernel<<<static_cast<unsigned>(segments), kThreads, static_cast<size_t>(sharedForLong(kernel, size)), stream>>>(
-            values, width, perRow, rows.firstRow, grid, report, scale, nullptr);
+            values, width, perRow, rows.firstRow, grid, {}, report, scale, nullptr);
       }
     });
   });
@@ -273,15 +281,15 @@ void growTensorRange(const WeightRows& rows, RangeReport* report, cudaStream_t s
   LRQAT_CUDA(cudaGetLastError());
 }
 
-void addTensorLosses(const QuantSpec& spec, const WeightRows& rows, const RangeReport* report, double* rowLosses,
-                     double* blockLosses, cudaStream_t stream) {
+void addTensorLosses(const QuantSpec& spec, const WeightRows& rows, const CandidateGrids& grids,
+                     const RangeReport* report, double* rowLosses, double* blockLosses, cudaStream_t stream) {
   dispatchSource(rows.type, [&](auto e) {
     using E = decltype(e);
     withPower(spec.range, [&]<LossPower kPower>() {
       const auto kernel = searchLong<E, kPower, true>;
       kernel<<<static_cast<unsigned>(rows.rows), kThreads, static_cast<size_t>(sharedForLong(kernel, rows.n)),
                stream>>>(static_cast<const E*>(rows.data), static_cast<int>(rows.n), 1, rows.firstRow, gridOf(spec),
-                         const_cast<RangeReport*>(report), nullptr, rowLosses);
+                         grids, const_cast<RangeReport*>(report), nullptr, rowLosses);
     });
   });
   LRQAT_CUDA(cudaGetLastError());
@@ -290,6 +298,13 @@ void addTensorLosses(const QuantSpec& spec, const WeightRows& rows, const RangeR
   addBlockLosses<<<static_cast<unsigned>(lastBlock - firstBlock + 1), 128, 0, stream>>>(rowLosses, rows.firstRow,
                                                                                         rows.rows, blockLosses);
   LRQAT_CUDA(cudaGetLastError());
+}
+
+void tensorTotals(int64_t m, const double* blockLosses, double* deviceTotals, double* totals, cudaStream_t stream) {
+  addTotals<<<1, 128, 0, stream>>>(blockLosses, (m + kTensorBlockRows - 1) / kTensorBlockRows, deviceTotals);
+  LRQAT_CUDA(cudaGetLastError());
+  LRQAT_CUDA(cudaMemcpyAsync(totals, deviceTotals, kCandidates * sizeof(double), cudaMemcpyDeviceToHost, stream));
+  LRQAT_CUDA(cudaStreamSynchronize(stream));
 }
 
 void chooseTensorScale(const QuantSpec& spec, int64_t m, const RangeReport* report, const double* blockLosses,

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "core/types.h"
+
 namespace lrqat::cuda {
 
 /// Exponent of the loss.
@@ -91,6 +93,26 @@ __device__ __forceinline__ float addLanes(float part) {
 #pragma unroll
   for (int offset = 8; offset > 0; offset /= 2) part += __shfl_xor_sync(0xffffffffU, part, offset);
   return part;
+}
+
+/// f.template operator()<power>(); min/max takes any.
+template <typename F>
+void withPower(RangeMethod method, F&& f) {
+  switch (method) {
+    case RangeMethod::MinMax:
+    case RangeMethod::Mse:
+      return f.template operator()<LossPower::P2>();
+    case RangeMethod::Lp24:
+      return f.template operator()<LossPower::P24>();
+    case RangeMethod::Lp3:
+      return f.template operator()<LossPower::P3>();
+    case RangeMethod::Lp35:
+      return f.template operator()<LossPower::P35>();
+    case RangeMethod::Lp4:
+      return f.template operator()<LossPower::P4>();
+    case RangeMethod::Lp5:
+      return f.template operator()<LossPower::P5>();
+  }
 }
 
 }  // namespace lrqat::cuda

@@ -15,13 +15,14 @@ constexpr int kThreads = 256;
 
 /// One thread an element: out = clip(round(W/s0)), times s0 for groups.
 template <typename From, typename E>
-__global__ void roundToNearest(SourceRows<From> source, ColumnScales scales, float qmin, float qmax, bool multiply,
-                               E* out, int64_t count) {
+__global__ void roundToNearest(SourceRows<From> source, ColumnScales scales, RowGrids grids, bool multiply, E* out,
+                               int64_t count) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (at >= count) return;
   const int64_t row = at / source.n;
   const float scale = scales.at(row, at % source.n);
-  const float q = roundSmall(clampTo(__fdiv_rn(source.at(at), scale), qmin, qmax));
+  const float low = grids.low(static_cast<uint32_t>(row), static_cast<uint32_t>(at % source.n));
+  const float q = roundSmall(clampTo(__fdiv_rn(source.at(at), scale), low, low + grids.levels));
   out[at] = fromFloat<E>(multiply ? q * scale : q);
 }
 
@@ -36,7 +37,7 @@ unsigned blocksFor(int64_t count) {
 }
 
 template <typename E, bool kMask, WeightLayout kLayout>
-WeightSink<E, kMask, kLayout> weightSink(const LinearWeight& weight, const float* scale, Matrix out,
+WeightSink<E, kMask, kLayout> weightSink(const LinearWeight& weight, const LowRank& lowRank, Matrix out,
                                          const ClippedSet* clipped, const ClippedReport& report, int64_t firstRow) {
   const QuantSpec& spec = weight.spec;
   const int64_t n = weight.n;
@@ -44,7 +45,7 @@ WeightSink<E, kMask, kLayout> weightSink(const LinearWeight& weight, const float
   const auto size = group ? static_cast<uint32_t>(spec.groupSize) : 1U;
   const int64_t groups = group ? n / spec.groupSize : 1;
   return {elements<E>(out) + firstRow * n,
-          group ? scale + firstRow * groups : nullptr,
+          group ? lowRank.scale + firstRow * groups : nullptr,
           size,
           static_cast<uint32_t>(std::bit_width(size)) - 1U,
           static_cast<uint32_t>(groups),
@@ -53,11 +54,13 @@ WeightSink<E, kMask, kLayout> weightSink(const LinearWeight& weight, const float
           {clipped ? clipped->counters : nullptr, report},
           static_cast<float>(spec.qmin()),
           static_cast<float>(spec.qmax()),
-          static_cast<uint32_t>(n)};
+          static_cast<uint32_t>(n),
+          RowGrids::of(weight, lowRank.zero, firstRow)};
 }
 
 WeightLayout layoutOf(const LinearWeight& weight, const Matrix& out) {
   if (weight.n % kOctet != 0 || reinterpret_cast<uintptr_t>(out.data) % 16 != 0) return WeightLayout::Any;
+  if (!weight.spec.symmetric) return WeightLayout::Octets;
   if (weight.spec.granularity != Granularity::Group) return WeightLayout::Integers;
   const auto size = static_cast<uint64_t>(weight.spec.groupSize);
   return size >= kOctet && std::has_single_bit(size) ? WeightLayout::Groups : WeightLayout::Any;
@@ -68,7 +71,7 @@ void rebuildTrained(const LinearWeight& weight, const LowRank& lowRank, Matrix o
                     const ClippedReport& report, bool exact, cudaStream_t stream) {
   const RoundedSource source = trainedRows(weight, lowRank, 0, weight.m);
   const auto sink = [&]<WeightLayout kLayout>() {
-    return weightSink<E, kMask, kLayout>(weight, lowRank.scale, out, clipped, report, 0);
+    return weightSink<E, kMask, kLayout>(weight, lowRank, out, clipped, report, 0);
   };
   if (exact) return launchRounded<true>(source, sink.template operator()<WeightLayout::Any>(), stream);
   // The training path; the others are there for every shape and for tests.
@@ -78,6 +81,8 @@ void rebuildTrained(const LinearWeight& weight, const LowRank& lowRank, Matrix o
         return launchRoundedFast(source, sink.template operator()<WeightLayout::Integers>(), stream);
       case WeightLayout::Groups:
         return launchRoundedFast(source, sink.template operator()<WeightLayout::Groups>(), stream);
+      case WeightLayout::Octets:
+        return launchShiftedFast(source, sink.template operator()<WeightLayout::Octets>(), stream);
       case WeightLayout::Any:
         break;
     }
@@ -90,9 +95,9 @@ void rebuildMerged(const LinearWeight& weight, const LowRank& lowRank, Matrix ou
   auto* panel = scratch.take<std::byte>(HostStaging::panelBytes);
   const auto launch = [&](int64_t first, int64_t rows) {
     dispatchActivation(out.type, [&](auto e) {
-      launchRounded<false>(
-          mergedRows(weight, panel, rows),
-          weightSink<decltype(e), false, WeightLayout::Any>(weight, lowRank.scale, out, nullptr, {}, first), stream);
+      launchRounded<false>(mergedRows(weight, lowRank, panel, first, rows),
+                           weightSink<decltype(e), false, WeightLayout::Any>(weight, lowRank, out, nullptr, {}, first),
+                           stream);
     });
   };
   forPanels(staging, weight.merged, weight.m, packedRowBytes(weight.spec.bits, weight.n), panel, stream, launch);
@@ -116,8 +121,8 @@ void rebuildFromSource(const LinearWeight& weight, WeightForm form, Matrix out, 
         } else {
           const QuantSpec& spec = weight.spec;
           roundToNearest<<<blocksFor(count), kThreads, 0, stream>>>(
-              source, ColumnScales::of(spec, weight.scale0, n, first), static_cast<float>(spec.qmin()),
-              static_cast<float>(spec.qmax()), spec.granularity == Granularity::Group, target, count);
+              source, ColumnScales::of(spec, weight.scale0, n, first), RowGrids::of(weight, weight.zero0, first),
+              spec.granularity == Granularity::Group, target, count);
         }
         LRQAT_CUDA(cudaGetLastError());
       });

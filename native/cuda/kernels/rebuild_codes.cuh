@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "cuda/kernels/element.cuh"
+#include "cuda/kernels/row_grids.cuh"
 
 namespace lrqat::cuda {
 
@@ -37,6 +38,7 @@ template <int kWidth, RoundForm kForm>
 struct PackedCodes {
   static constexpr RoundForm form = kForm;
   static constexpr bool packed = true;
+  static constexpr bool shifted = false;
   /// Bits of the fraction behind the code's last one.
   static constexpr int kFractionShift = kWidth == 8 ? 8 : 1;
   struct Raw {
@@ -167,6 +169,7 @@ template <typename E>
 struct FloatCodes {
   static constexpr RoundForm form = RoundForm::Sum;
   static constexpr bool packed = false;
+  static constexpr bool shifted = false;
   struct Raw {
     alignas(16) E value[kOctet];
   };
@@ -197,6 +200,45 @@ struct FloatCodes {
   __device__ __forceinline__ void decode(const Raw& raw, float (&phi)[kOctet]) const {
 #pragma unroll
     for (int i = 0; i < kOctet; ++i) phi[i] = toFloat(raw.value[i]);
+  }
+};
+
+/// Packed codes that count from the lower end of a grid around a zero point.
+template <class Inner>
+struct ShiftedCodes {
+  static constexpr RoundForm form = Inner::form;
+  static constexpr bool packed = false;  // as many registers as plain floats
+  static constexpr bool shifted = true;
+  struct Raw {
+    typename Inner::Raw codes;
+    float low[kOctet];
+  };
+  struct Cursor {
+    typename Inner::Cursor codes;
+    uint32_t column;
+  };
+  Inner inner;
+  RowGrids grids;  // of Φ0
+  uint32_t n;
+  CodeNumbers numbers;
+
+  __device__ __forceinline__ uint32_t row(int row) const { return static_cast<uint32_t>(row); }
+  __device__ __forceinline__ Cursor column(int column) const {
+    return {inner.column(column), static_cast<uint32_t>(column)};
+  }
+  __device__ __forceinline__ Raw load(uint32_t row, const Cursor& cursor) const {
+    Raw raw;
+    raw.codes = inner.load(inner.row(static_cast<int>(row)), cursor.codes);
+    grids.lows(row, cursor.column, n, raw.low);
+    return raw;
+  }
+  __device__ __forceinline__ void decode(const Raw& raw, float (&phi)[kOctet]) const {
+    inner.decode(raw.codes, phi);
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) phi[i] += raw.low[i];
+  }
+  __device__ __forceinline__ void addTo(const Raw& raw, uint32_t (&bits)[kOctet]) const {
+    inner.addTo(raw.codes, bits);
   }
 };
 

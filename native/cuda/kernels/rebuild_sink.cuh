@@ -9,6 +9,7 @@ namespace lrqat::cuda {
 /// What the kernel knows about the output: Any takes every shape.
 enum class WeightLayout : uint8_t {
   Any,
+  Octets,    // any grid and scales; rows are whole octets and start 16-byte aligned
   Integers,  // no group scales; rows are whole octets and start 16-byte aligned
   Groups,    // the same with group scales, the group size a power of two of at least 8
 };
@@ -25,6 +26,7 @@ struct WeightSink {
   ClippedCounter counter;  // with kMask
   float qmin, qmax;
   uint32_t n;
+  RowGrids grids;  // of this form, for Any and Octets
 
   struct State {
     uint32_t row;                                               // of slot 0
@@ -64,10 +66,20 @@ struct WeightSink {
       if (valid) *reinterpret_cast<uint4*>(to) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
     } else {
       float q[kOctet];
+      if constexpr (kLayout == WeightLayout::Groups) {
 #pragma unroll
-      for (int i = 0; i < kOctet; ++i) {
-        q[i] = clampTo(rounded[i], qmin, qmax);
-        if (kMask) outside |= (q[i] != rounded[i] ? 1U : 0U) << i;
+        for (int i = 0; i < kOctet; ++i) {
+          q[i] = clampTo(rounded[i], qmin, qmax);
+          if (kMask) outside |= (q[i] != rounded[i] ? 1U : 0U) << i;
+        }
+      } else {
+        float low[kOctet];
+        grids.lows(valid ? row : 0U, static_cast<uint32_t>(column), n, low);
+#pragma unroll
+        for (int i = 0; i < kOctet; ++i) {
+          q[i] = clampTo(rounded[i], low[i], low[i] + grids.levels);
+          if (kMask) outside |= (q[i] != rounded[i] ? 1U : 0U) << i;
+        }
       }
       if constexpr (kLayout == WeightLayout::Groups) {
 #pragma unroll

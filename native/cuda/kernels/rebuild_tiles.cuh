@@ -10,6 +10,7 @@
 #include "cuda/check.h"
 #include "cuda/kernels/rebuild_codes.cuh"
 #include "cuda/kernels/rebuild_product.cuh"
+#include "cuda/kernels/row_grids.cuh"
 
 namespace lrqat::cuda {
 
@@ -41,6 +42,10 @@ __device__ __forceinline__ void roundOctet(const Codes& codes, const typename Co
     codes.addTo(raw, bits);
 #pragma unroll
     for (int i = 0; i < kOctet; ++i) rounded[i] = __uint_as_float(bits[i]) - codes.numbers.integerOrigin;
+    if constexpr (Codes::shifted) {
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) rounded[i] += raw.low[i];
+    }
     return;
   }
   float phi[kOctet];
@@ -196,25 +201,30 @@ struct RoundedSource {
   QuantSpec spec;
   const void* codes = nullptr;  // [rows] as stored
   Factors factors{};
+  RowGrids grids{};  // that the codes count from
 };
 
 inline RoundedSource trainedRows(const LinearWeight& weight, const LowRank& lowRank, int64_t firstRow, int64_t rows) {
   const QuantSpec& spec = weight.spec;
   const float* a = spec.rank > 0 ? lowRank.a + firstRow * spec.rank : nullptr;
   const auto aligned = [](const float* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  return {
-      spec,
-      static_cast<const std::byte*>(weight.phi0) + firstRow * packedRowBytes(spec.codeBits(), weight.n),
-      {a, lowRank.b, spec.rank, static_cast<int>(rows), static_cast<int>(weight.n),
-       spec.rank > 0 && spec.rank % 4 == 0 && aligned(a), spec.rank > 0 && weight.n % 4 == 0 && aligned(lowRank.b)}};
+  return {spec,
+          static_cast<const std::byte*>(weight.phi0) + firstRow * packedRowBytes(spec.codeBits(), weight.n),
+          {a, lowRank.b, spec.rank, static_cast<int>(rows), static_cast<int>(weight.n),
+           spec.rank > 0 && spec.rank % 4 == 0 && aligned(a), spec.rank > 0 && weight.n % 4 == 0 && aligned(lowRank.b)},
+          RowGrids::of(weight, weight.zero0, firstRow)};
 }
 
 /// Merged integers on the device as if they were a Φ0 in integer storage without a low-rank term.
-inline RoundedSource mergedRows(const LinearWeight& weight, const void* codes, int64_t rows) {
+inline RoundedSource mergedRows(const LinearWeight& weight, const LowRank& lowRank, const void* codes, int64_t firstRow,
+                                int64_t rows) {
   QuantSpec spec = weight.spec;
   spec.storage = Storage::Integer;
   spec.rank = 0;
-  return {spec, codes, {nullptr, nullptr, 0, static_cast<int>(rows), static_cast<int>(weight.n), false, false}};
+  return {spec,
+          codes,
+          {nullptr, nullptr, 0, static_cast<int>(rows), static_cast<int>(weight.n), false, false},
+          RowGrids::of(weight, lowRank.zero, firstRow)};
 }
 
 /// `shift`: bits of the fraction behind the code's last one, the first of them worth half a step.
@@ -223,7 +233,7 @@ inline CodeNumbers codeNumbers(const QuantSpec& spec, int shift) {
   const int fraction = fixedPoint ? spec.fractionBits : 0;
   const bool centred = fixedPoint && spec.code == FixedPointCode::Centred;
   const int exponent = 23 - shift - fraction;
-  const float offset = std::ldexp(1.0F, spec.bits - 1);
+  const float offset = spec.symmetric ? std::ldexp(1.0F, spec.bits - 1) : 0.0F;
   return {static_cast<uint32_t>(127 + exponent) << 23 | (centred ? 1U << (shift - 1) : 0U),
           std::ldexp(1.0F, exponent) + offset, kMagic + offset};
 }
@@ -234,8 +244,11 @@ void launchColumns(const RoundedSource& source, const Codes& codes, const Sink& 
   LRQAT_CHECK(factors.m > 0 && factors.n > 0 && factors.rank <= (kOneChunk ? kRankChunk : 256));
   LRQAT_CHECK(static_cast<int64_t>(factors.m) * factors.n <= int64_t{1} << 30);  // byte offsets of 32 bits
   const int64_t shared = kExact ? 0 : SplitPanel<kColumns>::bytes(factors.rank);
-  const Rounding rounding{source.spec.rank > 0 ? source.spec.gamma() : 0.0F, static_cast<float>(source.spec.qmin()),
-                          static_cast<float>(source.spec.qmax())};
+  const QuantSpec& spec = source.spec;
+  // Asymmetric: what any zero point allows.
+  const Rounding rounding{spec.rank > 0 ? spec.gamma() : 0.0F,
+                          static_cast<float>(spec.symmetric ? spec.qmin() : -spec.levels()),
+                          static_cast<float>(spec.symmetric ? spec.qmax() : spec.levels())};
   const auto kernel = roundedTiles<Codes, kExact, kOneChunk, kColumns, Sink>;
   if (shared > 48 << 10) {
     LRQAT_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)));
@@ -287,10 +300,27 @@ inline bool isPacked(const QuantSpec& spec) {
   return spec.storage == Storage::FixedPoint || spec.storage == Storage::Integer;
 }
 
+template <RoundForm kForm>
+ShiftedCodes<PackedCodes<0, kForm>> shiftedCodes(const RoundedSource& source) {
+  const auto inner = packedCodes<0, kForm>(source);
+  return {inner, source.grids, static_cast<uint32_t>(source.factors.n), inner.numbers};
+}
+
+/// Packed codes around zero points; one kernel for all code widths.
+template <bool kExact, bool kOneChunk, class Sink>
+void launchShifted(const RoundedSource& source, const Sink& sink, cudaStream_t stream) {
+  if (source.spec.storage == Storage::Integer) {
+    launchTiles<kExact, kOneChunk>(source, shiftedCodes<RoundForm::Product>(source), sink, stream);
+  } else {
+    launchTiles<kExact, kOneChunk>(source, shiftedCodes<RoundForm::Sum>(source), sink, stream);
+  }
+}
+
 /// Any rank; one kernel for all code widths.
 template <bool kExact, class Sink>
 void launchRounded(const RoundedSource& source, const Sink& sink, cudaStream_t stream) {
   if (!isPacked(source.spec)) return launchFloats<kExact, false>(source, sink, stream);
+  if (source.grids.zero) return launchShifted<kExact, false>(source, sink, stream);
   if (source.spec.storage == Storage::Integer) {
     launchTiles<kExact, false>(source, packedCodes<0, RoundForm::Product>(source), sink, stream);
   } else {
@@ -318,11 +348,20 @@ void launchWidths(const RoundedSource& source, const Sink& sink, cudaStream_t st
   }
 }
 
+/// The training path of asymmetric weights.
+template <class Sink>
+void launchShiftedFast(const RoundedSource& source, const Sink& sink, cudaStream_t stream) {
+  if (source.factors.rank > kRankChunk) return launchRounded<false>(source, sink, stream);
+  if (!isPacked(source.spec)) return launchFloats<false, true>(source, sink, stream);
+  launchShifted<false, true>(source, sink, stream);
+}
+
 /// The training path: a kernel of its own for every code width where the rank allows.
 template <class Sink>
 void launchRoundedFast(const RoundedSource& source, const Sink& sink, cudaStream_t stream) {
   if (source.factors.rank > kRankChunk) return launchRounded<false>(source, sink, stream);
   if (!isPacked(source.spec)) return launchFloats<false, true>(source, sink, stream);
+  LRQAT_CHECK(!source.grids.zero);
   if (source.spec.storage == Storage::Integer) return launchWidths<RoundForm::Product>(source, sink, stream);
   return launchWidths<RoundForm::Sum>(source, sink, stream);
 }

@@ -8,6 +8,7 @@
 #include "core/grid.h"
 #include "cuda/check.h"
 #include "cuda/kernels/reduce.cuh"
+#include "cuda/kernels/row_grids.cuh"
 
 namespace lrqat::cuda {
 
@@ -45,6 +46,9 @@ struct Scales {
   int64_t rows;
   int rowStride;  // of the scales: 0 where all rows share one
   ScaleForm form;
+  const float* zeroTheta;
+  float* zero;
+  float levels;
 };
 
 struct Gradients {
@@ -75,6 +79,7 @@ __global__ void materialize(const __grid_constant__ Jobs<Scales> jobs) {
                                               : value);
   };
   if (job.theta && i < job.scales) job.scale[i] = scaleOf(i);
+  if (job.zeroTheta && i < job.scales) job.zero[i] = zeroPointOn(job.zeroTheta[i], job.levels);
   if (job.rowScale && i < job.rows) job.rowScale[i] = scaleOf(i * job.rowStride);
 }
 
@@ -123,13 +128,17 @@ void materializeScales(std::span<const ScaleTask> tasks, cudaStream_t stream) {
   const auto convert = [](const ScaleTask& task) -> Scales {
     const LinearWeight& weight = *task.weight;
     LRQAT_CHECK(task.scale && (!task.rowScale || weight.spec.granularity != Granularity::Group));
+    LRQAT_CHECK(!task.zeroTheta || (task.zero && !weight.spec.symmetric));
     return {task.theta,
             task.scale,
             task.rowScale,
             weight.spec.scaleCount(weight.m, weight.n),
             weight.m,
             weight.spec.granularity == Granularity::Tensor ? 0 : 1,
-            ScaleForm::of(weight.spec)};
+            ScaleForm::of(weight.spec),
+            task.zeroTheta,
+            task.zero,
+            static_cast<float>(weight.spec.levels())};
   };
   forBatches<Scales>(tasks, convert,
                      [&](const Jobs<Scales>& jobs, dim3 grid) { materialize<<<grid, kThreads, 0, stream>>>(jobs); });

@@ -39,7 +39,7 @@ void HostStaging::upload(void* device, const void* host, int64_t bytes, cudaStre
   next_ ^= 1;
   LRQAT_CUDA(cudaEventSynchronize(sent_[slot]));
   std::memcpy(buffer_[slot], host, static_cast<size_t>(bytes));
-  LRQAT_CUDA(cudaMemcpyAsync(device, buffer_[slot], static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream));
+  LRQAT_CUDA(cudaMemcpyAsync(device, buffer_[slot], static_cast<size_t>(bytes), cudaMemcpyDefault, stream));
   LRQAT_CUDA(cudaEventRecord(sent_[slot], stream));
 }
 

@@ -2,9 +2,11 @@
 // operation, beside the GEMM and copy rates of the same run. One line a setting.
 //   bench_engine [--model 7b] [--micro-batches 1,4,8] [--sequence 1024] [--checkpointing none,block] [--bits 4]
 //                [--group 0] [--rank 32] [--storage integer] [--clipped 0] [--host none|embeddings|optimizer]
-//                [--scales learned|frozen] [--graphs on|off] [--steps 5] [--profile] [--load] [--limit GiB]
-// --load writes a whole checkpoint and times reading it, range search included; else all layers share one layer's
-// weights. --limit refuses settings whose plan is larger.
+//                [--scales learned|frozen] [--grid symmetric|asymmetric] [--graphs on|off] [--steps 5] [--profile]
+//                [--load] [--limit GiB] [--card GiB]
+// --checkpointing also takes a number: so many of the last blocks are kept. --load writes a whole checkpoint and times
+// reading it, range search included; else all layers share one layer's weights. --limit refuses settings whose plan is
+// larger. --card leaves only so much memory of the device free, as on a smaller card, before the engine is opened.
 #include <unistd.h>
 #include <algorithm>
 #include <chrono>
@@ -152,6 +154,7 @@ QuantSpec specOf(const Options& options) {
   spec.rank = static_cast<int>(options.number("--rank", 32));
   spec.alpha = 1;
   spec.learnScales = options.text("--scales", "learned") == "learned";
+  spec.symmetric = options.text("--grid", "symmetric") == "symmetric";
   return spec;
 }
 
@@ -264,7 +267,7 @@ void printProfile(const TimedBackend& timed, double stepSeconds) {
 }
 
 void measure(const CudaLibrary& library, const Options& options, const ModelShape& m, const Checkpoint& checkpoint,
-             int64_t microBatch, bool checkpointing, const Rates& rates) {
+             int64_t microBatch, const std::string& mode, const Rates& rates) {
   const QuantSpec spec = specOf(options);
   EngineConfig config;
   config.shape.model = m;
@@ -274,15 +277,26 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
   config.shape.residualType = DType::BF16;
   config.shape.microBatch = microBatch;
   config.shape.sequenceLength = static_cast<int64_t>(options.number("--sequence", 1024));
+  const bool checkpointing = mode != "none";
   config.shape.checkpointBlocks = checkpointing;
+  config.shape.keptBlocks = checkpointing && mode != "block" ? std::stoll(mode) : 1;
   config.shape.recomputeElementwise = true;
   const std::string host = options.text("--host", "none");
   config.shape.embeddingsOnHost = host != "none";
   config.shape.optimizerOnHost = host == "optimizer";
   config.tensors = checkpoint.tensors;
   const std::string setting = options.text("--model", "7b") + ", micro-batch " + std::to_string(microBatch) +
-                              (checkpointing ? ", block" : ", none") + (host == "none" ? "" : ", host " + host);
+                              (mode == "none" || mode == "block" ? ", " + mode : ", " + mode + " kept") +
+                              (host == "none" ? "" : ", host " + host);
 
+  std::unique_ptr<Backend> filler;
+  if (const double card = options.number("--card", 0); card > 0) {
+    filler = library.createBackend({.library = {}, .cublasLt = test::cublasLtPath()});
+    const int64_t available = library.devices().front().freeBytes;
+    filler->allocate(available - static_cast<int64_t>(card * GiB), "what the card does not have", MemoryPlace::Device);
+    filler->synchronize();
+    std::printf("%.2f GiB of the device are free\n", static_cast<double>(library.devices().front().freeBytes) / GiB);
+  }
   const int64_t freeBefore = library.devices().front().freeBytes;
   auto backend = library.createBackend(
       {.library = {}, .cublasLt = test::cublasLtPath(), .graphs = options.text("--graphs", "on") == "on"});
@@ -344,7 +358,10 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
   double linearFlops = 0;
   for (const Linear linear : allLinears)
     linearFlops += 2.0 * static_cast<double>(outputs(m, linear) * inputs(m, linear));
-  const double products = linearFlops * static_cast<double>(m.layers * microBatch * length) * (checkpointing ? 3 : 2);
+  const double products =
+      linearFlops * static_cast<double>(m.layers * microBatch * length) *
+      (2 +
+       (checkpointing ? static_cast<double>(m.layers - config.shape.keptBlocks) / static_cast<double>(m.layers) : 0));
   std::printf(
       "%-34s  %8.0f tokens/s  %7.2f ms (%.2f–%.2f)  %6.2f GiB planned, %6.2f taken  products at ceiling %4.1f %%"
       "  loss %.6f  loaded in %.1f s, %lld graphs launched%s\n",
@@ -381,7 +398,7 @@ int main(int argc, char** argv) {
                   static_cast<long long>(sequences), rates.gemm / 1e12, rates.copy / 1e12);
       for (const std::string& mode : options.list("--checkpointing", "none,block")) {
         try {
-          measure(*library, options, m, checkpoint, sequences, mode == "block", rates);
+          measure(*library, options, m, checkpoint, sequences, mode, rates);
         } catch (const Error& error) {
           std::printf("micro-batch %s, %s: %s\n", microBatch.c_str(), mode.c_str(), error.what());
         }

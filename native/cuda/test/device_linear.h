@@ -52,14 +52,22 @@ class DeviceScratch {
 class DeviceLinear {
  public:
   explicit DeviceLinear(const TestLinear& host)
-      : phi0(host.phi0), scale0(host.scale0), scale(host.scale), a(host.a), b(host.b), weight(host.weight) {
+      : phi0(host.phi0),
+        scale0(host.scale0),
+        scale(host.scale),
+        a(host.a),
+        b(host.b),
+        zero0(host.zero0),
+        zero(host.zero),
+        weight(host.weight) {
     weight.phi0 = phi0.data();
     weight.scale0 = scale0.data();
+    weight.zero0 = weight.spec.symmetric ? nullptr : zero0.data();
   }
-  LowRank lowRank() const { return {a.data(), b.data(), scale.data()}; }
+  LowRank lowRank() const { return {a.data(), b.data(), scale.data(), weight.spec.symmetric ? nullptr : zero.data()}; }
 
   DeviceArray<std::byte> phi0;
-  DeviceArray<float> scale0, scale, a, b;
+  DeviceArray<float> scale0, scale, a, b, zero0, zero;
   LinearWeight weight;
 };
 
@@ -89,14 +97,15 @@ inline std::vector<QuantSpec> storagesOf(int bits) {
 }
 
 /// All storages × bits × granularities, on a rotating choice of `shapes` and `ranks`.
-inline void forAllSpecs(const std::vector<WeightShape>& shapes, const std::vector<int>& ranks,
+inline void forAllSpecs(const std::vector<WeightShape>& shapes, const std::vector<int>& ranks, bool symmetric,
                         const std::function<void(const QuantSpec&, const WeightShape&, uint32_t seed)>& body) {
-  uint32_t seed = 1;
+  uint32_t seed = symmetric ? 1 : 3;
   for (int bits = 2; bits <= 8; ++bits) {
     for (QuantSpec spec : storagesOf(bits)) {
       for (const Granularity granularity : {Granularity::Tensor, Granularity::Channel, Granularity::Group}) {
         const WeightShape& shape = shapes[seed % shapes.size()];
         spec.granularity = granularity;
+        spec.symmetric = symmetric;
         spec.groupSize = granularity == Granularity::Group ? shape.group : 0;
         spec.rank = std::min<int>(ranks[seed / 11 % ranks.size()], static_cast<int>(std::min(shape.m, shape.n)));
         spec.alpha = static_cast<float>(1 + seed % 3);

@@ -130,10 +130,11 @@ double flippedShare(Engine& a, Engine& b) {
     for (size_t i = 0; i < y.size(); ++i) different += x[i] != y[i] ? 1 : 0;
     bytes += static_cast<int64_t>(y.size());
   }
-  return static_cast<double>(different) / static_cast<double>(bytes);
+  return bytes == 0 ? 0 : static_cast<double>(different) / static_cast<double>(bytes);
 }
 
-const OptimizerSettings optimizer{.lowRankLearningRate = 2e-3F, .scaleLearningRate = 1e-4F, .gradientClip = 1.0};
+const OptimizerSettings optimizer{
+    .lowRankLearningRate = 2e-3F, .scaleLearningRate = 1e-4F, .zeroPointLearningRate = 1e-2F, .gradientClip = 1.0};
 
 struct Tolerance {
   double loss, gradient, flipped;
@@ -156,6 +157,7 @@ void compare(const Case& c, DType type, const Tolerance& tolerance) {
     const auto expected = host.initialScales(p.linear);
     const auto actual = device.initialScales(p.linear);
     expect(std::memcmp(expected.data(), actual.data(), expected.size() * 4) == 0, "s0 bit for bit");
+    expect(host.initialZeroPoints(p.linear) == device.initialZeroPoints(p.linear), "z0 bit for bit");
     expect(host.phi0(p.linear) == device.phi0(p.linear), "Φ0 bit for bit");
   }
   const RandomTokens four(4, c.length, c.model.vocabSize, c.documents);
@@ -174,7 +176,8 @@ void compare(const Case& c, DType type, const Tolerance& tolerance) {
                "gradient norm of step " + std::to_string(step));
     if (step > 0 && type == DType::BF16) continue;  // from there on the two have different integers
     // A is zero at first, and with it B's gradient.
-    for (const ParameterKind kind : {ParameterKind::A, ParameterKind::B, ParameterKind::Scale}) {
+    for (const ParameterKind kind :
+         {ParameterKind::A, ParameterKind::B, ParameterKind::Scale, ParameterKind::ZeroPoint}) {
       if (kind == ParameterKind::B && step == 0) continue;
       expectNear(distance(device, host, kind, StateKind::Gradient), 0, tolerance.gradient * (1 + step),
                  "gradient of kind " + std::to_string(static_cast<int>(kind)) + " in step " + std::to_string(step));
@@ -248,6 +251,23 @@ Trained trained(const Case& c, const RandomCheckpoint& checkpoint, DType type, b
   return out;
 }
 
+/// Small enough for a sanitizer: a few steps, most of them from recordings.
+void recordedBriefly() {
+  Case c{.label = "brief", .model = oddModel(), .spec = specOf(3, Storage::FixedPoint, -1), .length = 23};
+  c.checkpoint = true;
+  for (const bool symmetric : {true, false}) {
+    c.spec.symmetric = symmetric;
+    context = symmetric ? "brief" : "brief, zero points";
+    const RandomCheckpoint checkpoint(c.model);
+    Engine engine = open(configure(c, checkpoint, Device::Cuda, DType::BF16));
+    engine.load({}, {});
+    const RandomTokens tokens(2, c.length, c.model.vocabSize);
+    for (int step = 0; step < 6; ++step) {
+      expect(!engine.trainStep(tokens.batch(), optimizer).skipped, "a step was skipped");
+    }
+  }
+}
+
 /// The same bits with recorded micro-batches as without.
 void recorded() {
   int64_t repeats = 0;
@@ -297,6 +317,31 @@ std::vector<Case> cases() {
   windows.model.slidingWindow = 17;
   windows.model.tiedEmbeddings = true;
   list.push_back(windows);
+  for (const Storage storage : {Storage::F16, Storage::FixedPoint, Storage::Integer}) {
+    for (const int64_t group : {int64_t{0}, int64_t{-1}, int64_t{32}}) {
+      Case c{.label = "zero points, storage " + std::to_string(static_cast<int>(storage)) + ", group " +
+                      std::to_string(group),
+             .model = wideModel(),
+             .spec = specOf(3, storage, group)};
+      c.spec.symmetric = false;
+      list.push_back(c);
+    }
+  }
+  Case kept{.label = "kept scales of groups, block checkpointing",
+            .model = wideModel(),
+            .spec = specOf(4, Storage::Integer, 32),
+            .checkpoint = true};
+  kept.spec.learnScales = false;
+  list.push_back(kept);
+  list.push_back({.label = "groups, state and first scales on the host",
+                  .model = wideModel(),
+                  .spec = specOf(4, Storage::Integer, 32),
+                  .checkpoint = true,
+                  .onHost = true});
+  list.push_back({.label = "scales alone", .model = wideModel(), .spec = specOf(4, Storage::Integer, -1)});
+  list.back().spec.rank = 0;
+  list.push_back({.label = "scales of groups alone", .model = wideModel(), .spec = specOf(4, Storage::Integer, 32)});
+  list.back().spec.rank = 0;
   list.push_back(
       {.label = "odd widths", .model = oddModel(), .spec = specOf(3, Storage::FixedPoint, -1), .length = 23});
   list.push_back(
@@ -378,6 +423,7 @@ int main(int argc, char** argv) {
               {"bf16 against the CPU in float32", inBf16},
               {"the same bits when repeated", sameBits},
               {"the same bits from graphs", recorded},
+              {"a few recorded steps", recordedBriefly},
               {"algorithms of products are taken again", algorithms},
               {"out of memory", outOfMemory}},
              argc, argv);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "core/grid.h"
 #include "core/half.h"
 #include "core/packing.h"
 #include "cuda/check.h"
@@ -105,6 +106,14 @@ class ProblemLinear {
     }
     // Below the floor: no gradient in the linear domain.
     theta_[scales / 2] = log ? theta_[scales / 2] : 0.0F;
+    if (!spec.symmetric) {
+      for (size_t i = 0; i < scales; ++i) {
+        zeroTheta_.push_back(static_cast<float>((spec.levels() + 0.8) * uniform(generator) - 0.4));
+      }
+      // Off the grid: no gradient.
+      zeroTheta_[scales / 2] = -1.2F;
+      for (const float value : zeroTheta_) zero_.push_back(zeroPoint(value, spec.levels()));
+    }
 
     dYs_ = randomNormal(static_cast<size_t>(tokens * m), seed + 3);
     for (float& value : dYs_) value = stored(value, type);
@@ -132,10 +141,17 @@ class ProblemLinear {
     task_.dYs = {memory_.back().data(), type, tokens, m};
     task_.lowRank = {device(a_), device(b_), device(scale_)};
     task_.theta = device(theta_);
+    dZero0_ = randomNormal(zero_.size(), seed + 7, 0.01F);
+    if (!spec.symmetric) {
+      weight_.zero0 = device(zeroTheta_);
+      task_.lowRank.zero = device(zero_);
+      task_.zeroTheta = device(zeroTheta_);
+    }
     first_ = memory_.size();
     task_.gradient.a = device(dA0_);
     task_.gradient.b = device(dB0_);
     task_.gradient.scale = device(dScale0_);
+    if (spec.trainsZeroPoints()) task_.gradient.zero = device(dZero0_);
     if (spec.rank == 0) task_.gradient.a = task_.gradient.b = nullptr;
     if (!isGroup() || !spec.learnScales) task_.gradient.scale = nullptr;
   }
@@ -152,21 +168,23 @@ class ProblemLinear {
   bool isGroup() const { return spec_.granularity == Granularity::Group; }
 
   struct Gradients {
-    std::vector<float> dA, dB, dScale;
+    std::vector<float> dA, dB, dScale, dZero;
     bool operator==(const Gradients& other) const {
       const auto same = [](const std::vector<float>& p, const std::vector<float>& q) {
         return p.size() == q.size() && (p.empty() || std::memcmp(p.data(), q.data(), p.size() * 4) == 0);
       };
-      return same(dA, other.dA) && same(dB, other.dB) && same(dScale, other.dScale);
+      return same(dA, other.dA) && same(dB, other.dB) && same(dScale, other.dScale) && same(dZero, other.dZero);
     }
   };
   void reset() {
     memory_[first_].write(dA0_);
     memory_[first_ + 1].write(dB0_);
     memory_[first_ + 2].write(dScale0_);
+    if (task_.gradient.zero) memory_[first_ + 3].write(dZero0_);
   }
   Gradients read() const {
-    return {memory_[first_].read<float>(), memory_[first_ + 1].read<float>(), memory_[first_ + 2].read<float>()};
+    return {memory_[first_].read<float>(), memory_[first_ + 1].read<float>(), memory_[first_ + 2].read<float>(),
+            task_.gradient.zero ? memory_[first_ + 3].read<float>() : std::vector<float>{}};
   }
   /// Compares what was added with double; `tolerance` relative to the largest element.
   void expectGradients(const Gradients& actual, double tolerance) const {
@@ -192,6 +210,8 @@ class ProblemLinear {
     } else {
       expect(actual.dScale == dScale0_, "ds was left alone");
     }
+    if (task_.gradient.zero && clipped_ > 0) compare(actual.dZero, dZero0_, dZero_, "dz");
+    if (task_.gradient.zero && clipped_ == 0) expect(actual.dZero == dZero0_, "dz was left alone");
   }
   static double worst() { return worst_; }
 
@@ -200,6 +220,12 @@ class ProblemLinear {
     if (spec_.granularity == Granularity::Tensor) return 0;
     return isGroup() ? i * (n_ / spec_.groupSize) + j / spec_.groupSize : i;
   }
+
+  /// Ends of the grid of an entry, less its zero point.
+  int lowest(int64_t i, int64_t j) const {
+    return spec_.symmetric ? spec_.qmin() : -static_cast<int>(zero_[static_cast<size_t>(scaleIndex(i, j))]);
+  }
+  int highest(int64_t i, int64_t j) const { return lowest(i, j) + spec_.levels(); }
 
   /// Φ0 such that the wanted entries, and no others, lie outside the grid, and none lies near a tie.
   void makeWeight(std::mt19937& generator, const Clipping& clipping) {
@@ -223,9 +249,10 @@ class ProblemLinear {
         const bool clip = i == clipping.row || j == clipping.column || uniform(generator) < clipping.fraction;
         // A wanted value of R: the integer, not quite at its centre.
         const bool high = uniform(generator) < 0.5;
-        const int range = spec_.qmax() - spec_.qmin();
-        const int wanted = clip ? (high ? spec_.qmax() + 1 : spec_.qmin() - 1)
-                                : spec_.qmin() + static_cast<int>(uniform(generator) * (range + 1));
+        const int qmin = lowest(i, j);
+        const int qmax = highest(i, j);
+        const int wanted =
+            clip ? (high ? qmax + 1 : qmin - 1) : qmin + static_cast<int>(uniform(generator) * (spec_.levels() + 1));
         double phi = wanted + 0.4 * (uniform(generator) - 0.5) - c;
         if (spec_.storage == Storage::F32) {
           const auto value = static_cast<float>(phi);
@@ -234,21 +261,21 @@ class ProblemLinear {
         } else {
           // FixedPoint: the nearest code that exists.
           double code = std::nearbyint(phi * steps);
-          code = std::min(std::max(code, -std::ldexp(1.0, spec_.codeBits() - 1)),
-                          std::ldexp(1.0, spec_.codeBits() - 1) - 1);
+          const double origin = qmin * steps;  // codes count from the lower end
+          code = std::min(std::max(code, origin), origin + std::ldexp(1.0, spec_.codeBits()) - 1);
           phi = code / steps;
           const double z = phi + c;
           if (std::abs(z - std::floor(z) - 0.5) < 1e-3) {
-            code += code < 0 ? 1 : -1;
+            code += code - origin < 1 ? 1 : -1;
             phi = code / steps;
           }
           writeCode(reinterpret_cast<uint8_t*>(codes_.data()) + i * rowBytes, spec_.codeBits(), j,
-                    static_cast<uint32_t>(static_cast<int>(code) + (1 << (spec_.codeBits() - 1))));
+                    static_cast<uint32_t>(static_cast<int>(code - origin)));
         }
         const double rounded = std::nearbyint(phi + c);
         const auto at = static_cast<size_t>(i * n_ + j);
-        inside_[at] = rounded >= spec_.qmin() && rounded <= spec_.qmax();
-        q_[at] = static_cast<float>(std::min<double>(std::max<double>(rounded, spec_.qmin()), spec_.qmax()));
+        inside_[at] = rounded >= qmin && rounded <= qmax;
+        q_[at] = static_cast<float>(std::min<double>(std::max<double>(rounded, qmin), qmax));
         if (!inside_[at]) {
           mask_[static_cast<size_t>(i * words + j / 32)] |= 1U << (j % 32);
           ++clipped_;
@@ -261,6 +288,7 @@ class ProblemLinear {
     dA_.assign(a_.size(), 0);
     dB_.assign(b_.size(), 0);
     dScale_.assign(scale_.size(), 0);
+    dZero_.assign(zero_.size(), 0);
     const bool log = spec_.scaleDomain == ScaleDomain::Log && spec_.storage != Storage::Integer;
     const bool floored = spec_.scaleDomain == ScaleDomain::Linear && spec_.storage != Storage::Integer;
     std::vector<double> g(static_cast<size_t>(n_));
@@ -278,7 +306,12 @@ class ProblemLinear {
         if (isGroup() && !(floored && theta_[s] < 1e-8F)) {
           dScale_[s] += value * static_cast<double>(q_[at]) * (log ? static_cast<double>(scale_[s]) : 1.0);
         }
-        if (!inside_[at]) continue;
+        if (!inside_[at]) {
+          if (!spec_.symmetric && zeroPointPasses(zeroTheta_[s], spec_.levels())) {
+            dZero_[s] -= value * (isGroup() ? static_cast<double>(scale_[s]) : 1.0);
+          }
+          continue;
+        }
         const double dZ =
             static_cast<double>(spec_.gamma()) * value * (isGroup() ? static_cast<double>(scale_[s]) : 1.0);
         for (int64_t k = 0; k < spec_.rank; ++k) {
@@ -294,13 +327,13 @@ class ProblemLinear {
   QuantSpec spec_;
   int64_t m_, n_, tokens_;
   DType type_;
-  std::vector<float> a_, b_, scale_, theta_, dYs_, q_;
+  std::vector<float> a_, b_, scale_, theta_, zeroTheta_, zero_, dYs_, q_;
   std::vector<char> inside_;
   std::vector<std::byte> codes_;
   std::vector<uint32_t> mask_;
   int64_t clipped_ = 0;
-  std::vector<double> dA_, dB_, dScale_;
-  std::vector<float> dA0_, dB0_, dScale0_;
+  std::vector<double> dA_, dB_, dScale_, dZero_;
+  std::vector<float> dA0_, dB0_, dScale0_, dZero0_;
   std::vector<GuardedMemory> memory_;
   size_t first_ = 0;  // of the gradients in memory_
   LinearWeight weight_;

@@ -260,6 +260,44 @@ void groupScales() {
   }
 }
 
+/// Gradients of zero points: sparse, dense and of groups; beside linears without; rank 0, which only the dense form
+/// takes.
+void zeroPoints() {
+  uint32_t seed = 600;
+  const auto around = [](QuantSpec spec) {
+    spec.symmetric = false;
+    return spec;
+  };
+  for (const DType type : bothTypes) {
+    for (const Storage storage : {Storage::F32, Storage::FixedPoint}) {
+      for (const Granularity granularity : {tensor, channel}) {
+        for (const double fraction : {0.02, 0.1}) {
+          const QuantSpec spec = around(makeSpec(granularity, 0, 5, storage));
+          check({{spec, 150}}, {.type = type, .clipping = {.fraction = fraction, .row = 3}}, ++seed);
+          check({{makeSpec(channel, 0, 3), 40}, {spec, 70}}, {.type = type, .clipping = {.fraction = fraction}},
+                ++seed);
+        }
+      }
+      for (const int64_t group : {4, 43, 86}) {
+        check({{around(makeSpec(Granularity::Group, group, 5, storage)), 131}},
+              {.tokens = 40, .type = type, .clipping = {.fraction = 0.05}}, ++seed);
+      }
+      check({{around(makeSpec(Granularity::Group, 128, 33, storage)), 131}},
+            {.tokens = 40, .n = 256, .type = type, .clipping = {.fraction = 0.05}}, ++seed);
+    }
+    for (const Granularity granularity : {tensor, channel}) {
+      check({{around(makeSpec(granularity, 0, 0)), 60}}, {.type = type, .clipping = {.fraction = 0.05}}, ++seed);
+    }
+    // Several panels of columns and rows.
+    check({{around(makeSpec(channel, 0, 4)), 2100}},
+          {.tokens = 19, .n = 4200, .type = type, .clipping = {.fraction = 0.002, .row = 2053}}, ++seed);
+    QuantSpec eight = around(makeSpec(Granularity::Group, 32, 5));
+    eight.bits = 8;
+    eight.fractionBits = 0;
+    check({{eight, 50}}, {.n = 64, .type = type, .clipping = {.fraction = 0.05}}, ++seed);
+  }
+}
+
 void report() {
   std::printf("largest relative error seen: %.2e\n", ProblemLinear::worst());
 }
@@ -285,6 +323,7 @@ int main(int argc, char** argv) {
               {"above the capacity: dense panels", aboveTheCapacity},
               {"dense and sparse agree", denseEqualsSparse},
               {"group scales", groupScales},
+              {"zero points", zeroPoints},
               {"errors", report}},
              argc, argv);
 }

@@ -40,12 +40,15 @@ class Checker {
     DeviceLinear linear(host);
     linear.phi0.poison();
     linear.scale0.poison();
+    linear.zero0.poison();
     const DeviceScratch memory(cuda::quantizeScratchBytes(spec.granularity, m));
     cuda::Scratch scratch = memory.make();
     cuda::quantizeWeight(linear.weight, staging_, scratch, nullptr);
     cpuFor(spec, m, n)->quantize(host.weight);
     const std::vector<float> scale0 = linear.scale0.read();
     for (size_t i = 0; i < scale0.size(); ++i) expectEqual(scale0[i], host.scale0[i], "scale " + std::to_string(i));
+    const std::vector<float> zero0 = linear.zero0.read();
+    for (size_t i = 0; i < zero0.size(); ++i) expectEqual(zero0[i], host.zero0[i], "zero point " + std::to_string(i));
     expect(linear.phi0.read() == host.phi0, "codes");
 
     linear.phi0.poison();
@@ -59,11 +62,11 @@ class Checker {
   cuda::HostStaging staging_;
 };
 
-void encodings() {
+void encodings(bool symmetric) {
   Checker checker;
   int turn = 0;
   const std::vector<WeightShape> shapes = {{7, 172, 43}, {9, 96, 4}, {130, 64, 32}, {3, 1032, 86}, {33, 40, 8}};
-  forAllSpecs(shapes, {0}, [&](QuantSpec spec, const WeightShape& shape, uint32_t seed) {
+  forAllSpecs(shapes, {0}, symmetric, [&](QuantSpec spec, const WeightShape& shape, uint32_t seed) {
     ++turn;
     spec.range = kMethods[static_cast<size_t>(turn) % std::size(kMethods)];
     checker.check(spec, shape.m, shape.n, seed, static_cast<DType>(turn % 3), static_cast<size_t>(turn % 2));
@@ -71,7 +74,7 @@ void encodings() {
 }
 
 /// Segments of every kind: below and at the lengths that the kernels tell apart, several blocks, several rounds.
-void searches() {
+void searches(bool symmetric) {
   Checker checker;
   uint32_t seed = 100;
   for (const RangeMethod method : kMethods) {
@@ -86,6 +89,7 @@ void searches() {
         for (const Granularity granularity : {Granularity::Tensor, Granularity::Channel, Granularity::Group}) {
           QuantSpec spec;
           spec.bits = bits;
+          spec.symmetric = symmetric;
           spec.fractionBits = 8 - bits;
           spec.granularity = granularity;
           spec.groupSize = group;
@@ -99,7 +103,7 @@ void searches() {
 }
 
 /// Where x/s needs care: exact ties, powers of two, zero rows, tiny and huge numbers, subnormals.
-void specialValues() {
+void specialValues(bool symmetric) {
   Checker checker;
   uint32_t seed = 500;
   const std::function<void(std::vector<float>&)> changes[] = {
@@ -128,6 +132,7 @@ void specialValues() {
     for (const auto& change : changes) {
       for (const Granularity granularity : {Granularity::Tensor, Granularity::Channel, Granularity::Group}) {
         QuantSpec spec;
+        spec.symmetric = symmetric;
         spec.granularity = granularity;
         spec.groupSize = 40;
         spec.range = method;
@@ -138,12 +143,13 @@ void specialValues() {
 }
 
 /// More rows than one panel: blocks of 64 rows lie across panels.
-void severalPanels() {
+void severalPanels(bool symmetric) {
   Checker checker;
   uint32_t seed = 900;
   for (const auto& [m, n, group] : std::vector<WeightShape>{{2100, 1500, 100}, {9001, 40, 20}}) {
     for (const Granularity granularity : {Granularity::Tensor, Granularity::Channel, Granularity::Group}) {
       QuantSpec spec;
+      spec.symmetric = symmetric;
       spec.granularity = granularity;
       spec.groupSize = group;
       spec.range = RangeMethod::Lp4;
@@ -152,13 +158,14 @@ void severalPanels() {
   }
 }
 
-void notFinite() {
+void notFinite(bool symmetric) {
   cuda::HostStaging staging;
   for (const float bad : {std::nanf(""), HUGE_VALF, -HUGE_VALF}) {
     for (const Granularity granularity : {Granularity::Tensor, Granularity::Channel, Granularity::Group}) {
       for (const RangeMethod method : kMethods) {
         for (const int64_t n : {36, 600}) {
           QuantSpec spec;
+          spec.symmetric = symmetric;
           spec.granularity = granularity;
           spec.groupSize = 12;
           spec.range = method;
@@ -183,10 +190,16 @@ void notFinite() {
 
 int main(int argc, char** argv) {
   if (skippedWithoutGpu()) return 0;
-  return run({{"all encodings", encodings},
-              {"all searches", searches},
-              {"special values", specialValues},
-              {"several panels", severalPanels},
-              {"values that are not finite", notFinite}},
+  const auto on = [](void (*test)(bool), bool symmetric) { return [=] { test(symmetric); }; };
+  return run({{"all encodings", on(encodings, true)},
+              {"all searches", on(searches, true)},
+              {"special values", on(specialValues, true)},
+              {"several panels", on(severalPanels, true)},
+              {"values that are not finite", on(notFinite, true)},
+              {"all encodings around zero points", on(encodings, false)},
+              {"all searches around zero points", on(searches, false)},
+              {"special values around zero points", on(specialValues, false)},
+              {"several panels around zero points", on(severalPanels, false)},
+              {"values that are not finite around zero points", on(notFinite, false)}},
              argc, argv);
 }

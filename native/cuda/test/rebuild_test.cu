@@ -95,10 +95,11 @@ bool masked(const Results& results, int64_t i, int64_t j, int64_t n) {
   return (results.mask[static_cast<size_t>(i * maskWords(n) + j / 32)] >> (j % 32) & 1U) != 0;
 }
 
-/// Integer of the merged codes.
-int mergedInteger(const Results& results, const LinearWeight& w, int64_t i, int64_t j) {
+/// Integer of the merged codes, less its zero point.
+int mergedInteger(const Results& results, const TestLinear& host, int64_t i, int64_t j) {
+  const LinearWeight& w = host.weight;
   const uint8_t* row = results.merged.data() + i * packedRowBytes(w.spec.bits, w.n);
-  return static_cast<int>(readCode(row, w.spec.bits, j)) + w.spec.qmin();
+  return static_cast<int>(readCode(row, w.spec.bits, j)) + static_cast<int>(host.limits(i, j, host.zero).low);
 }
 
 /// What one form must agree on with itself.
@@ -112,14 +113,14 @@ void checkConsistent(const TestLinear& host, const Results& results) {
     for (int64_t j = 0; j < w.n; ++j) {
       const auto at = static_cast<size_t>(i * w.n + j);
       const float scale = group ? host.scale[host.scaleIndex(i, j)] : 1.0F;
-      const int q = mergedInteger(results, w, i, j);
+      const int q = mergedInteger(results, host, i, j);
       expectEqual(results.weight[at], static_cast<float>(q) * scale, "weight equals merged integer");
       // −0 and 0 are the same weight.
       expectEqual(floatFromBf16(results.half[at]), floatFromBf16(bf16FromFloat(results.weight[at])), "bf16 weight");
       clipped += masked(results, i, j, w.n);
-      const double start =
-          std::min<double>(std::max<double>(std::nearbyint(host.phi(i, j)), w.spec.qmin()), w.spec.qmax());
-      flipped += w.spec.rank > 0 && q != static_cast<int>(start);
+      const auto [low, high] = host.limits(i, j, host.zero0);
+      const double start = std::min<double>(std::max<double>(std::nearbyint(host.phi(i, j)), low), high);
+      flipped += (w.spec.rank > 0 || !w.spec.symmetric) && q != static_cast<int>(start);
     }
     for (int64_t j = w.n; j < maskWords(w.n) * 32; ++j) expect(!masked(results, i, j, w.n), "mask beyond the row");
   }
@@ -128,9 +129,9 @@ void checkConsistent(const TestLinear& host, const Results& results) {
   expectEqual(results.statistics.flipped, flipped, "flipped");
 }
 
-void exactEqualsCpu(float lowRankSize) {
+void exactEqualsCpu(float lowRankSize, bool symmetric = true) {
   cuda::HostStaging staging;
-  forAllSpecs(kShapes, kRanks, [&](const QuantSpec& spec, const WeightShape& shape, uint32_t seed) {
+  forAllSpecs(kShapes, kRanks, symmetric, [&](const QuantSpec& spec, const WeightShape& shape, uint32_t seed) {
     const auto backend = cpuFor(spec, shape.m, shape.n);
     TestLinear host(spec, shape.m, shape.n, seed, lowRankSize);
     backend->quantize(host.weight);
@@ -161,6 +162,7 @@ void exactEqualsCpu(float lowRankSize) {
     expectEqual(results.statistics.clipped, statistics.clipped, "clipped of the CPU");
     expectEqual(results.statistics.flipped, statistics.flipped, "flipped of the CPU");
     expectNear(results.statistics.scaleDrift, statistics.scaleDrift, 1e-12, "drift of the CPU");
+    expectNear(results.statistics.zeroPointDrift, statistics.zeroPointDrift, 1e-12, "drift of zero points of the CPU");
   });
 }
 
@@ -188,7 +190,7 @@ void checkSplit(const QuantSpec& spec, const WeightShape& shape, uint32_t seed, 
         ++undecided;
         continue;
       }
-      expectEqual(mergedInteger(results, host.weight, i, j), static_cast<int>(expected.q), "integer");
+      expectEqual(mergedInteger(results, host, i, j), static_cast<int>(expected.q), "integer");
       expectEqual(masked(results, i, j, shape.n), !expected.inside, "mask");
     }
   }
@@ -196,9 +198,9 @@ void checkSplit(const QuantSpec& spec, const WeightShape& shape, uint32_t seed, 
   if (spec.rank > 0) expect(undecided < 10 + shape.m * shape.n / 20, "few entries are near a tie");
 }
 
-void splitAgainstDouble(float lowRankSize) {
+void splitAgainstDouble(float lowRankSize, bool symmetric = true) {
   cuda::HostStaging staging;
-  forAllSpecs(kShapes, kRanks, [&](const QuantSpec& spec, const WeightShape& shape, uint32_t seed) {
+  forAllSpecs(kShapes, kRanks, symmetric, [&](const QuantSpec& spec, const WeightShape& shape, uint32_t seed) {
     checkSplit(spec, shape, seed, lowRankSize, staging);
   });
 }
@@ -208,17 +210,20 @@ void highRanks() {
   cuda::HostStaging staging;
   for (const int rank : {1, 31, 32, 48, 64, 65, 100, 128, 129, 256}) {
     for (const Storage storage : {Storage::FixedPoint, Storage::Integer, Storage::BF16}) {
-      QuantSpec spec;
-      spec.storage = storage;
-      spec.rank = rank;
-      context = describe(spec, 300, 600);
-      checkSplit(spec, {300, 600, 0}, static_cast<uint32_t>(rank), 1.0F, staging);
+      for (const bool symmetric : {true, false}) {
+        QuantSpec spec;
+        spec.storage = storage;
+        spec.symmetric = symmetric;
+        spec.rank = rank;
+        context = describe(spec, 300, 600);
+        checkSplit(spec, {300, 600, 0}, static_cast<uint32_t>(rank), 1.0F, staging);
+      }
     }
   }
 }
 
 /// Forms that read host memory, against the CPU; in one panel and in several, aligned and not.
-void otherForms() {
+void otherForms(bool symmetric) {
   cuda::HostStaging staging;
   const DeviceScratch memory(cuda::rebuildScratchBytes(WeightForm::Merged));
   const auto check = [&](const QuantSpec& spec, const WeightShape& shape, uint32_t seed, DType sourceType,
@@ -270,7 +275,7 @@ void otherForms() {
     }
   };
   int turn = 0;
-  forAllSpecs(kShapes, {0}, [&](const QuantSpec& spec, const WeightShape& shape, uint32_t seed) {
+  forAllSpecs(kShapes, {0}, symmetric, [&](const QuantSpec& spec, const WeightShape& shape, uint32_t seed) {
     ++turn;
     check(spec, shape, seed,
           turn % 3 == 0   ? DType::F32
@@ -279,6 +284,7 @@ void otherForms() {
           static_cast<size_t>(turn % 2));
   });
   QuantSpec large;
+  large.symmetric = symmetric;
   large.granularity = Granularity::Group;
   large.groupSize = 500;
   context = "several panels";
@@ -309,7 +315,7 @@ void notFiniteFactors() {
         if (i == 3 || i == 7) {
           expect(masked(after, i, j, n), "masked");
         } else {
-          expectEqual(mergedInteger(after, host.weight, i, j), mergedInteger(before, host.weight, i, j), "other rows");
+          expectEqual(mergedInteger(after, host, i, j), mergedInteger(before, host, i, j), "other rows");
         }
       }
     }
@@ -394,6 +400,37 @@ void scales() {
   }
 }
 
+/// Zero points beside scales, in more linears than one launch takes.
+void zeroPoints() {
+  for (const Granularity granularity : {Granularity::Tensor, Granularity::Channel, Granularity::Group}) {
+    QuantSpec spec;
+    spec.bits = 3;
+    spec.symmetric = false;
+    spec.granularity = granularity;
+    spec.groupSize = 4;
+    context = describe(spec, 300, 12);
+    LinearWeight weight;
+    weight.m = 300;
+    weight.n = 12;
+    weight.spec = spec;
+    const auto count = static_cast<size_t>(spec.scaleCount(300, 12));
+    const std::vector<float> theta = randomNormal(count, 5, 0.01F);
+    std::vector<float> zeroTheta = randomNormal(count, 6, 6.0F);
+    const float special[] = {std::nanf(""), 2.5F, 7.5F, -0.5F, 1e30F, 0.5F};
+    for (size_t i = 0; i < count && i < std::size(special); ++i) zeroTheta[i] = special[i];
+    std::vector<float> scale(count), zero(count);
+    const ScaleTask task{&weight, theta.data(), scale.data(), nullptr, zeroTheta.data(), zero.data()};
+    makeBackend(2, 64)->materializeScales(std::span(&task, 1));
+    const DeviceArray<float> deviceTheta(theta), deviceScale(count), deviceZeroTheta(zeroTheta), deviceZero(count);
+    const DeviceArray<float> unused(count);
+    std::vector<ScaleTask> tasks(100, {&weight, deviceTheta.data(), unused.data(), nullptr});
+    tasks.back() = {&weight, deviceTheta.data(),     deviceScale.data(),
+                    nullptr, deviceZeroTheta.data(), deviceZero.data()};
+    cuda::materializeScales(tasks, nullptr);
+    expect(deviceScale.read() == scale && deviceZero.read() == zero, "scales and zero points of the CPU");
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -403,7 +440,12 @@ int main(int argc, char** argv) {
               {"split-bf16 rebuild against double, little clipped", [] { splitAgainstDouble(0.3F); }},
               {"split-bf16 rebuild against double, much clipped", [] { splitAgainstDouble(3.0F); }},
               {"ranks up to 256", highRanks},
-              {"merged, round-to-nearest and float weights", otherForms},
+              {"merged, round-to-nearest and float weights", [] { otherForms(true); }},
+              {"exact rebuild around zero points equals the CPU, little clipped", [] { exactEqualsCpu(0.3F, false); }},
+              {"exact rebuild around zero points equals the CPU, much clipped", [] { exactEqualsCpu(3.0F, false); }},
+              {"split-bf16 rebuild around zero points against double", [] { splitAgainstDouble(1.0F, false); }},
+              {"merged, round-to-nearest and float weights around zero points", [] { otherForms(false); }},
+              {"zero points", zeroPoints},
               {"factors that are not finite", notFiniteFactors},
               {"scales", scales}},
              argc, argv);
