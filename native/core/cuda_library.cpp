@@ -10,10 +10,6 @@ namespace {
 
 constexpr const char* rebuildHint = "build the native code again where nvcc is installed, or use device \"cpu\"";
 
-[[noreturn]] void raise(const cuda_interface::Failure& failure) {
-  throw Error(static_cast<ErrorCode>(failure.code), failure.message, failure.hint);
-}
-
 }  // namespace
 
 CudaLibrary CudaLibrary::open(const std::string& path) {
@@ -33,7 +29,7 @@ std::vector<CudaDeviceInfo> CudaLibrary::devices() const {
   cuda_interface::Failure failure;
   std::vector<CudaDeviceInfo> devices(64);
   const int count = list(devices.data(), static_cast<int>(devices.size()), &failure);
-  if (count < 0) raise(failure);
+  if (count < 0) failure.raise();
   devices.resize(std::min(devices.size(), static_cast<size_t>(count)));
   return devices;
 }
@@ -48,11 +44,11 @@ int64_t CudaLibrary::scratchBytes(const EngineShape& shape) const {
 
 std::unique_ptr<Backend> CudaLibrary::createBackend(const CudaOptions& options) const {
   const auto create = library_.require<cuda_interface::CreateFunction>("lrqat_cuda_create");
-  cuda_interface::Failure failure;
-  std::unique_ptr<Backend> backend(
-      create(options.index, static_cast<int>(options.computeType), options.cublasLt.c_str(), options.graphs, &failure));
-  if (!backend) raise(failure);
-  return backend;
+  auto failure = std::make_unique<cuda_interface::Failure>();
+  std::unique_ptr<Backend> backend(create(options.index, static_cast<int>(options.computeType),
+                                          options.cublasLt.c_str(), options.graphs, failure.get()));
+  if (!backend) failure->raise();
+  return std::make_unique<boundary::GuardedBackend<boundary::Throwing>>(std::move(backend), std::move(failure));
 }
 
 }  // namespace lrqat

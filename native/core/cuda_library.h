@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "core/backend_boundary.h"
 #include "core/dynamic_library.h"
 
 namespace lrqat {
@@ -59,20 +60,16 @@ class CudaLibrary {
 /// What both sides of the C interface share.
 namespace cuda_interface {
 
-constexpr int number = 4;
+constexpr int number = 5;
 
-struct Failure {
-  int code = -1;  // an ErrorCode; -1: none
-  char message[1024] = {};
-  char hint[512] = {};
-};
+using boundary::Failure;
 
 using NumberFunction = int (*)();
 using VersionsFunction = CudaVersions (*)();
 /// Fills at most `capacity` entries; returns the number of devices, or -1 with `failure`.
 using DevicesFunction = int (*)(CudaDeviceInfo* out, int capacity, Failure* failure);
 using ScratchFunction = int64_t (*)(const EngineShape* shape);
-/// Null with `failure`.
+/// Null with `failure`, into which the backend's later calls put what they would throw: it outlives the backend.
 using CreateFunction = Backend* (*)(int index, int computeType, const char* cublasLt, int graphs, Failure* failure);
 
 }  // namespace cuda_interface

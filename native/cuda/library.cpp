@@ -19,21 +19,13 @@ void copyText(char (&target)[N], const std::string& text) {
   std::snprintf(target, N, "%s", text.c_str());
 }
 
-void fill(Failure& failure, ErrorCode code, const std::string& message, const std::string& hint) {
-  failure.code = static_cast<int>(code);
-  copyText(failure.message, message);
-  copyText(failure.hint, hint);
-}
-
 /// The value of `body`, or `otherwise` with the failure filled in: nothing is thrown through the C interface.
 template <typename T, typename Body>
 T guarded(Failure* failure, T otherwise, Body body) {
   try {
     return body();
-  } catch (const Error& error) {
-    fill(*failure, error.code(), error.what(), error.hint());
-  } catch (const std::exception& error) {
-    fill(*failure, ErrorCode::Internal, error.what(), "");
+  } catch (...) {
+    failure->setCurrent();
   }
   return otherwise;
 }
@@ -114,6 +106,7 @@ LRQAT_EXPORT Backend* lrqat_cuda_create(int index, int computeType, const char* 
                       std::to_string(info.computeMinor) + "; bf16 tensor cores need 8.0 (Ampere) or newer",
                   "use device \"cpu\"");
     }
-    return new cuda::CudaBackend(index, static_cast<DType>(computeType), cublasLt, graphs != 0);
+    return new boundary::GuardedBackend<boundary::Catching>(
+        std::make_unique<cuda::CudaBackend>(index, static_cast<DType>(computeType), cublasLt, graphs != 0), *failure);
   });
 }

@@ -111,7 +111,7 @@ class ProblemLinear {
         zeroTheta_.push_back(static_cast<float>((spec.levels() + 0.8) * uniform(generator) - 0.4));
       }
       // Off the grid: no gradient.
-      zeroTheta_[scales / 2] = -1.2F;
+      if (scales > 1) zeroTheta_[scales / 2] = -1.2F;
       for (const float value : zeroTheta_) zero_.push_back(zeroPoint(value, spec.levels()));
     }
 
