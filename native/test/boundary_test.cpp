@@ -28,7 +28,7 @@ void results() {
   expect(backend->takeAlgorithms(""), "another");
 }
 
-void failures() {
+void comingThrough() {
   const auto backend = remote();
   for (int attempt = 0; attempt < 2; ++attempt) {
     try {
@@ -72,7 +72,7 @@ void failuresOfWork() {
 
 int main(int argc, char** argv) {
   return run({{"results come through", results},
-              {"failures come through, once", failures},
+              {"failures come through, once", comingThrough},
               {"failures of work that a backend is given", failuresOfWork}},
              argc, argv);
 }
