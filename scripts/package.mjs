@@ -111,7 +111,9 @@ function requireOwnRuntime(files) {
     const needed = [...capture('objdump', ['-p', path.join(nativeFolder, name)]).matchAll(/NEEDED +(\S+)/g)];
     const runtime = needed.map(([, library]) => library).filter((library) => /^lib(stdc\+\+|gcc_s)\./.test(library));
     if (runtime.length > 0) {
-      throw new ScriptError(`${name} takes ${runtime.join(' and ')} from the system: build it again as CMakeLists.txt says`);
+      throw new ScriptError(
+        `${name} takes ${runtime.join(' and ')} from the system: build it again as CMakeLists.txt says`,
+      );
     }
   }
 }

@@ -224,6 +224,12 @@ class GuardedBackend final : public Backend {
                       const RawOutputGradient& dUp, Matrix h) override {
     guard_([&] { inner_->swigluBackward(dH, gate, up, dGate, dUp, h); });
   }
+  void quantizeActivations(Matrix x, const ActivationGrid& grid, Matrix y, uint32_t* inside) override {
+    guard_([&] { inner_->quantizeActivations(x, grid, y, inside); });
+  }
+  void maskGradient(Matrix gradient, const uint32_t* inside) override {
+    guard_([&] { inner_->maskGradient(gradient, inside); });
+  }
   void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                     double* lossSum) override {
     guard_([&] { inner_->crossEntropy(logits, targets, gradientScale, gradient, lossSum); });
