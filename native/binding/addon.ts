@@ -117,6 +117,9 @@ export interface EngineConfig {
   readonly residual?: ComputeType;
   /** Outputs of element-wise operations are kept for the backward (default), or made again in it. */
   readonly elementwise?: 'keep' | 'recompute';
+  /** Weights rebuilt from Φ0, A and B, with their clipped entries: made again for every product (default), or kept for all micro-batches
+   *  of a step and of an evaluation. On the CPU alone; results are the same. */
+  readonly rebuiltWeights?: 'rebuild' | 'keep';
   /** Where the embedding table lies; `host`: its rows are gathered from the mapped checkpoint (a tied one stays). Default
    *  `device`. */
   readonly embeddings?: 'device' | 'host';

@@ -161,6 +161,9 @@ ParsedConfig parseEngineConfig(const Napi::Value& value) {
   if (!r.isNull("elementwise")) {
     shape.recomputeElementwise = r.choice<bool>("elementwise", {{"keep", false}, {"recompute", true}});
   }
+  if (!r.isNull("rebuiltWeights")) {
+    shape.keepWeights = r.choice<bool>("rebuiltWeights", {{"rebuild", false}, {"keep", true}});
+  }
   if (!r.isNull("embeddings")) {
     shape.embeddingsOnHost = r.choice<bool>("embeddings", {{"device", false}, {"host", true}});
   }
@@ -171,6 +174,7 @@ ParsedConfig parseEngineConfig(const Napi::Value& value) {
   if (shape.device == Device::Cpu && shape.residualType != DType::F32) {
     badValue(r.path("residual"), "float32 on the CPU");
   }
+  if (shape.device == Device::Cuda && shape.keepWeights) badValue(r.path("rebuiltWeights"), "rebuild on CUDA");
   shape.threads = static_cast<int>(r.integer("threads", 1, 1024));
   shape.training = r.boolean("training");
   shape.microBatch = r.integer("microBatchSize", 1, 1 << 20);

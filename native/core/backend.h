@@ -57,6 +57,12 @@ struct HeadTransform {
   int64_t length = 0;  // position of row t is t % length
 };
 
+/// One summand of Backend::gemmSum.
+struct GemmProduct {
+  Matrix a;  // [M, K]
+  Matrix b;  // [K, N]
+};
+
 /// One linear of a group that shares its input X.
 struct LowRankTask {
   const LinearWeight* weight = nullptr;
@@ -195,6 +201,15 @@ class Backend {
   // --------------------------------------------------------------------------------------------------------------
   /// c [M, N] = a·b (+ c when accumulate). transposeA: a is [K, M]; transposeB: b is [N, K].
   virtual void gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) = 0;
+
+  /// c [M, N] float32 = Σ a·b: the same bits as one gemm after the other, each added to c.
+  virtual void gemmSum(std::span<const GemmProduct> products, Matrix c) {
+    bool add = false;
+    for (const GemmProduct& product : products) {
+      gemm(product.a, false, product.b, false, c, add);
+      add = true;
+    }
+  }
 
   // -- decoder
   // --------------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ Decoder::Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearL
       blocks_(activations.blocks),
       activations_(activations),
       workspace_(workspace),
+      rebuilt_(workspace.keptWeights.size()),
       hostTable_(hostTable),
       needsHost_(!std::all_of(linears.begin(), linears.end(), [](const LinearLayer& l) { return l.quantized; })) {}
 
@@ -35,6 +36,7 @@ void Decoder::rowLosses(const MicroBatch& batch, WeightForm form, float* out) {
 
 bool Decoder::trainMicroBatch(const MicroBatch& batch, float gradientScale) {
   begin(batch, WeightForm::Trained);
+  trains_ = true;
   const auto work = [&] {
     forward();
     head(HeadTask::LossAndGradient, gradientScale, nullptr);
@@ -80,6 +82,7 @@ void Decoder::begin(const MicroBatch& batch, WeightForm form, bool activations) 
   form_ = form;
   activationsQuantized_ = activations;
   observer_ = nullptr;
+  trains_ = false;
   backend_.upload(workspace_.tokens, batch.tokens, batch.rows() * 4);
   backend_.upload(workspace_.targets, batch.targets, batch.rows() * 4);
   uploadFirstKeys();
@@ -140,15 +143,36 @@ RawOutput Decoder::raw(int64_t layer, Linear which, Matrix p) {
 }
 
 Matrix Decoder::workspaceWeight(int64_t layer, Linear which) const {
-  const auto& weight = linears_[static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(which))].weight;
-  return {workspace_.weight, shape_.computeType, weight.m, weight.n};
+  const auto index = static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(which));
+  const LinearWeight& weight = linears_[index].weight;
+  void* const memory = keepsWeights() ? workspace_.keptWeights[index] : workspace_.weight;
+  return {memory, shape_.computeType, weight.m, weight.n};
 }
 
 void Decoder::applyLinear(int64_t layer, Linear which, Matrix x, Matrix p) {
+  backend_.gemm(x, false, rebuildWeight(layer, which, nullptr), true, p, false);
+}
+
+bool Decoder::listsClipped(const LinearLayer& l) const {
+  return l.formIn(form_) == WeightForm::Trained && (l.weight.spec.rank > 0 || l.buffers.gradient.zero);
+}
+
+ClippedSet& Decoder::clippedOf(int64_t layer, Linear which, int slot) {
+  if (!keepsWeights()) return workspace_.clipped[slot];
+  return workspace_.keptClipped[static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(which))];
+}
+
+Matrix Decoder::rebuildWeight(int64_t layer, Linear which, ClippedSet* clipped) {
   const LinearLayer& l = linear(layer, which);
   const Matrix w = workspaceWeight(layer, which);
-  backend_.rebuildWeight(l.weight, l.lowRank(), l.formIn(form_), w, nullptr);
-  backend_.gemm(x, false, w, true, p, false);
+  const auto index = static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(which));
+  if (keepsWeights()) {
+    if (rebuilt_[index]) return w;
+    if (trains_ && listsClipped(l)) clipped = &workspace_.keptClipped[index];
+  }
+  backend_.rebuildWeight(l.weight, l.lowRank(), l.formIn(form_), w, clipped);
+  if (keepsWeights()) rebuilt_[index] = true;
+  return w;
 }
 
 void Decoder::quantize(ActivationSite site, const BlockActivations& block, Matrix x, Matrix y) {
@@ -353,14 +377,22 @@ Decoder::AttentionGradients Decoder::attentionGradients(int64_t layer) {
   return {rows(buffers.dAttention), rows(buffers.dQ), rows(buffers.dK), rows(buffers.dV)};
 }
 
-void Decoder::backpropagateLinear(int64_t layer, Linear which, Matrix dYs, Matrix dx, bool accumulate, int slot) {
-  const LinearLayer& l = linear(layer, which);
-  const Matrix w = workspaceWeight(layer, which);
-  const bool trained = l.formIn(form_) == WeightForm::Trained;
-  const bool needsClipped = trained && (l.weight.spec.rank > 0 || l.buffers.gradient.zero);
-  if (!dx.data && !needsClipped) return;
-  backend_.rebuildWeight(l.weight, l.lowRank(), l.formIn(form_), w, needsClipped ? &workspace_.clipped[slot] : nullptr);
-  if (dx.data) backend_.gemm(dYs, false, w, false, dx, accumulate);
+void Decoder::backpropagateLinears(int64_t layer, std::span<const LinearGradientInput> inputs, Matrix dx) {
+  std::array<GemmProduct, 3> products;
+  size_t count = 0;
+  for (const auto& [which, dYs, slot] : inputs) {
+    ClippedSet* clipped = listsClipped(linear(layer, which)) ? &clippedOf(layer, which, slot) : nullptr;
+    if (!dx.data && !clipped) continue;
+    const Matrix w = rebuildWeight(layer, which, clipped);
+    if (!dx.data) continue;
+    if (keepsWeights()) {
+      products[count++] = {dYs, w};
+    } else {
+      // The next weight takes the place of this one.
+      backend_.gemm(dYs, false, w, false, dx, which != inputs.front().which);
+    }
+  }
+  if (count > 0) backend_.gemmSum(std::span(products.data(), count), dx);
 }
 
 void Decoder::accumulateGradients(int64_t layer, Matrix x, std::span<const LinearGradientInput> inputs) {
@@ -384,7 +416,7 @@ void Decoder::accumulateGradients(int64_t layer, Matrix x, std::span<const Linea
                       .theta = l.buffers.value.theta,
                       .dYs = dYs,
                       .zeroTheta = l.buffers.value.zero,
-                      .clipped = workspace_.clipped[slot],
+                      .clipped = clippedOf(layer, which, slot),
                       .gradient = {gradient.a, gradient.b, groupScales ? gradient.theta : nullptr, gradient.zero}};
   }
   if (count > 0) backend_.lowRankGradient(x, std::span(tasks.data(), count));
@@ -411,22 +443,22 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   const bool gatedAgain = again || !workspace_.dGated.data;  // its gradient takes its place
   const Matrix dRawGate = dRaw(workspace_.dRawGate, a.rawGate);
   const Matrix dRawUp = dRaw(workspace_.dRawUp, a.rawUp);
-  backpropagateLinear(layer, Linear::Down, dRawDown, dGated, false, 2);
+  const std::array down{LinearGradientInput{Linear::Down, dRawDown, 2}};
+  backpropagateLinears(layer, down, dGated);
   maskGradient(ActivationSite::MlpProduct, a, dGated);
   backend_.swigluBackward(dGated, raw(layer, Linear::Gate, rows(a.rawGate)), raw(layer, Linear::Up, rows(a.rawUp)),
                           rawGradient(layer, Linear::Gate, dRawGate, 0), rawGradient(layer, Linear::Up, dRawUp, 1),
                           gatedAgain ? rows(a.gated) : Matrix{});
   if (gatedAgain) quantize(ActivationSite::MlpProduct, a, rows(a.gated));
-  accumulateGradients(layer, rows(a.gated), std::array{LinearGradientInput{Linear::Down, dRawDown, 2}});
+  accumulateGradients(layer, rows(a.gated), down);
   if (again) {
     backend_.rmsNorm(rows(a.middle), norms.postNorm, epsilon, rows(a.normed2), a.rstd2);
     quantize(ActivationSite::MlpInput, a, rows(a.normed2));
   }
-  backpropagateLinear(layer, Linear::Gate, dRawGate, normedGradient, false, 0);
-  backpropagateLinear(layer, Linear::Up, dRawUp, normedGradient, true, 1);
-  accumulateGradients(
-      layer, rows(a.normed2),
-      std::array{LinearGradientInput{Linear::Gate, dRawGate, 0}, LinearGradientInput{Linear::Up, dRawUp, 1}});
+  const std::array gateAndUp{LinearGradientInput{Linear::Gate, dRawGate, 0},
+                             LinearGradientInput{Linear::Up, dRawUp, 1}};
+  backpropagateLinears(layer, gateAndUp, normedGradient);
+  accumulateGradients(layer, rows(a.normed2), gateAndUp);
   maskGradient(ActivationSite::MlpInput, a, normedGradient);
   if (observer_) observer_->onNorm(layer, 1, normedGradient, rows(a.middle), a.rstd2);
 
@@ -438,9 +470,10 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   const Matrix dRawV = dRaw(workspace_.dRawV, dV);
   backend_.addResidualNormBackward(normedGradient, rows(a.middle), norms.postNorm, a.rstd2, gradient,
                                    raw(layer, Linear::O, rows(a.rawO)), rawGradient(layer, Linear::O, dRawO, 0));
-  backpropagateLinear(layer, Linear::O, dRawO, dAttention, false, 0);
+  const std::array output{LinearGradientInput{Linear::O, dRawO, 0}};
+  backpropagateLinears(layer, output, dAttention);
   quantize(ActivationSite::AttentionOutput, a, rows(a.attention), attentionOutput(a));
-  accumulateGradients(layer, attentionOutput(a), std::array{LinearGradientInput{Linear::O, dRawO, 0}});
+  accumulateGradients(layer, attentionOutput(a), output);
   maskGradient(ActivationSite::AttentionOutput, a, dAttention);
   if (again) {
     projectHeads(layer);
@@ -455,13 +488,10 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   backpropagateKeys(layer, dK, rawGradient(layer, Linear::K, dRawK, 1));
   backend_.projectHeadsBackward(dV, raw(layer, Linear::V, rows(a.rawV)), headTransform(layer, Linear::V),
                                 rawGradient(layer, Linear::V, dRawV, 2));
-  const Matrix dNormed = needInputGradient ? normedGradient : Matrix{};
-  backpropagateLinear(layer, Linear::Q, dRawQ, dNormed, false, 0);
-  backpropagateLinear(layer, Linear::K, dRawK, dNormed, true, 1);
-  backpropagateLinear(layer, Linear::V, dRawV, dNormed, true, 2);
-  accumulateGradients(layer, rows(a.normed1),
-                      std::array{LinearGradientInput{Linear::Q, dRawQ, 0}, LinearGradientInput{Linear::K, dRawK, 1},
-                                 LinearGradientInput{Linear::V, dRawV, 2}});
+  const std::array heads{LinearGradientInput{Linear::Q, dRawQ, 0}, LinearGradientInput{Linear::K, dRawK, 1},
+                         LinearGradientInput{Linear::V, dRawV, 2}};
+  backpropagateLinears(layer, heads, needInputGradient ? normedGradient : Matrix{});
+  accumulateGradients(layer, rows(a.normed1), heads);
   if (needInputGradient) maskGradient(ActivationSite::AttentionInput, a, normedGradient);
   if (observer_) observer_->onNorm(layer, 0, normedGradient, input, a.rstd1);
 }

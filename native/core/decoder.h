@@ -1,5 +1,5 @@
 // Forward and backward of a LLaMA-family decoder, written once against Backend. One micro-batch at a time, block by
-// block; at any moment one weight is in float form, in the workspace.
+// block; at any moment one weight is in float form, in the workspace, unless the plan has room to keep all for a step.
 #pragma once
 
 #include <algorithm>
@@ -70,6 +70,9 @@ class Decoder {
   /// As trainMicroBatch for the float weights, but reports to `observer` instead of filling gradient buffers.
   void observeGradients(const MicroBatch& batch, float gradientScale, GradientObserver& observer);
 
+  /// Weights that were kept are no longer those of the parameters, the form or the selection at hand.
+  void forgetWeights() { std::fill(rebuilt_.begin(), rebuilt_.end(), false); }
+
   /// Checked between blocks; when it becomes true the running call throws Cancelled.
   void setCancelFlag(const std::atomic<bool>* flag) { cancel_ = flag; }
 
@@ -138,14 +141,20 @@ class Decoder {
   Matrix dRaw(Matrix own, Matrix place) const { return rows(own.data ? own : place); }
   /// p = x·Wᵀ.
   void applyLinear(int64_t layer, Linear which, Matrix x, Matrix p);
-  /// dx (+)= dYs·W, listing the clipped entries of W in `slot`; dx without data: only the list.
-  void backpropagateLinear(int64_t layer, Linear which, Matrix dYs, Matrix dx, bool accumulate, int slot);
   RawOutputGradient rawGradient(int64_t layer, Linear which, Matrix dYs, int slot);
   struct LinearGradientInput {
     Linear which;
     Matrix dYs;
     int slot;  // of workspace_.clipped and rowScaleGradient
   };
+  bool keepsWeights() const { return !rebuilt_.empty(); }
+  /// Training needs the list of the clipped entries.
+  bool listsClipped(const LinearLayer& l) const;
+  ClippedSet& clippedOf(int64_t layer, Linear which, int slot);
+  /// W in the form at hand; with `clipped`, or where it is kept for a backward, its clipped entries are listed.
+  Matrix rebuildWeight(int64_t layer, Linear which, ClippedSet* clipped);
+  /// dx = Σ dYs·W over the linears that read x, with the clipped entries of each W; dx without data: only these.
+  void backpropagateLinears(int64_t layer, std::span<const LinearGradientInput> inputs, Matrix dx);
   /// Low-rank and scale gradients of the linears that read x.
   void accumulateGradients(int64_t layer, Matrix x, std::span<const LinearGradientInput> inputs);
   /// What element-wise operations gave in the forward of this block is no longer there.
@@ -164,6 +173,10 @@ class Decoder {
   WeightForm form_ = WeightForm::Trained;
   bool activationsQuantized_ = true;
   GradientObserver* observer_ = nullptr;
+  /// A backward of this micro-batch updates the gradients of the parameters.
+  bool trains_ = false;
+  /// [layers · 7]: the linear's kept weight is up to date; empty where none is kept.
+  std::vector<bool> rebuilt_;
   /// Where the embedding table lies when its rows stay on the host.
   HostTensor hostTable_;
   std::vector<int32_t> firstKey_;

@@ -145,6 +145,7 @@ int64_t Engine::sequencesPerMicroBatch(int64_t length) const {
 }
 
 void Engine::prepareScales(WeightForm form) {
+  decoder_->forgetWeights();
   std::vector<ScaleTask> tasks;
   for (size_t i = 0; i < linears_.size(); ++i) {
     LinearLayer& l = linears_[i];

@@ -166,7 +166,8 @@ class Engine {
   MicroBatch microBatch(const TokenBatch& batch, int64_t first, int64_t count) const;
   int64_t sequencesPerMicroBatch(int64_t length) const;
   void requireLoaded() const;
-  /// Puts the scales that `form` uses into every linear's scale and rowScale buffers.
+  /// Puts the scales that `form` uses into every linear's scale and rowScale buffers, before micro-batches that share
+  /// weights.
   void prepareScales(WeightForm form);
   /// The scale buffer of one linear alone.
   void materializeScales(const LinearLayer& l);

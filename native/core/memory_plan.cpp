@@ -220,6 +220,24 @@ bool attentionGradientsOverGate(const EngineShape& shape) {
   return gradients.highest() <= gate.highest();
 }
 
+static void layoutKeptWeights(const EngineShape& shape, Layout& layout, WorkspaceBuffers& out) {
+  out.keptWeights.clear();
+  out.keptClipped.clear();
+  for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
+    for (const Linear linear : allLinears) {
+      const int64_t m = outputs(shape.model, linear);
+      const int64_t n = inputs(shape.model, linear);
+      out.keptWeights.push_back(layout.bytes(m * n * byteSize(shape.computeType)));
+      ClippedSet& clipped = out.keptClipped.emplace_back();
+      const auto& spec = shape.spec(layer, linear);
+      if (!shape.training || !spec || (spec->rank == 0 && !spec->trainsZeroPoints())) continue;
+      clipped.rowStart = static_cast<int64_t*>(layout.bytes((m + 1) * 8));
+      clipped.capacity = clippedCapacity(m, n);
+      clipped.column = static_cast<int32_t*>(layout.bytes(clipped.capacity * 4));
+    }
+  }
+}
+
 int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& layout, WorkspaceBuffers& out) {
   const ModelShape& model = shape.model;
   const int64_t tokens = shape.tokens();
@@ -234,7 +252,11 @@ int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& 
   out.targets = static_cast<int32_t*>(layout.bytes(tokens * 4));
   out.firstKey = static_cast<int32_t*>(layout.bytes(tokens * 4));
   out.lossSum = static_cast<double*>(layout.bytes(8));
-  out.weight = layout.bytes(widestWeight * byteSize(e));
+  if (shape.keepWeights) {
+    layoutKeptWeights(shape, layout, out);
+  } else {
+    out.weight = layout.bytes(widestWeight * byteSize(e));
+  }
   out.scratchBytes = scratchBytes;
   out.scratch = layout.bytes(scratchBytes);
   if (!shape.training) {
@@ -249,7 +271,7 @@ int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& 
   constexpr Linear slots[3][3] = {{Linear::Q, Linear::O, Linear::Gate},
                                   {Linear::K, Linear::Up, Linear::Up},
                                   {Linear::V, Linear::Down, Linear::Down}};
-  for (int slot = 0; slot < 3; ++slot) {
+  for (int slot = 0; slot < 3 && !shape.keepWeights; ++slot) {
     int64_t rows = 0;
     int64_t words = 0;
     int64_t capacity = 0;

@@ -34,6 +34,9 @@ struct EngineShape {
   /// What element-wise operations can make again from what is kept (norm outputs, rotated heads, silu(gate)·up) is not
   /// kept for the backward but made again in it.
   bool recomputeElementwise = false;
+  /// Every linear's rebuilt weight and clipped entries stay for all micro-batches of a step, forward and backward; on
+  /// the CPU alone. Results are the same.
+  bool keepWeights = false;
   /// Embedding rows are gathered from the mapped checkpoint instead of a table in backend memory (not when tied).
   bool embeddingsOnHost = false;
   /// The optimiser's moments live in host memory that the device reads and writes in place, and with them those scales
@@ -156,14 +159,17 @@ struct WorkspaceBuffers {
   int32_t* targets = nullptr;   // [T]
   int32_t* firstKey = nullptr;  // [T]
   double* lossSum = nullptr;    // [1]
-  void* weight = nullptr;       // the one rebuilt weight, widest linear, e
-  Matrix logits;                // [logitRows, vocab] float32
-  Matrix logitGradient;         // same memory in float32; own [logitRows, vocab] in bf16
+  void* weight = nullptr;       // the one rebuilt weight, widest linear, e; null where each linear has its own
+  /// [layers · 7] where rebuilt weights are kept, else empty; clipped entries of those linears alone that list them.
+  std::vector<void*> keptWeights;
+  std::vector<ClippedSet> keptClipped;
+  Matrix logits;         // [logitRows, vocab] float32
+  Matrix logitGradient;  // same memory in float32; own [logitRows, vocab] in bf16
   // Training only:
   Matrix gradient;                  // [T, hidden] float32: of the residual stream
   Matrix normedGradient;            // [T, hidden] float32: of a norm's output
   float* rowScaleGradient[3] = {};  // [widest m] each
-  ClippedSet clipped[3];
+  ClippedSet clipped[3];            // without memory where each linear has its own
   // The head, the feed-forward phase and the attention phase share their memory. dRaw… without memory: in place;
   // dGated: where the product itself lies; dAttention … dV: see attentionGradientsOverGate.
   Matrix dRawDown, dGated, dRawGate, dRawUp;

@@ -71,6 +71,10 @@ void TimedBackend::gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Ma
   return timed("gemm", [&] { return inner_->gemm(a, transposeA, b, transposeB, c, accumulate); });
 }
 
+void TimedBackend::gemmSum(std::span<const GemmProduct> products, Matrix c) {
+  return timed("gemm", [&] { return inner_->gemmSum(products, c); });
+}
+
 void TimedBackend::embed(Matrix table, const int32_t* ids, Matrix x) {
   return timed("embed", [&] { return inner_->embed(table, ids, x); });
 }

@@ -45,6 +45,7 @@ class TimedBackend final : public Backend {
   void finishScaleGradients(std::span<const ScaleGradientTask> tasks) override;
   void lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) override;
   void gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) override;
+  void gemmSum(std::span<const GemmProduct> products, Matrix c) override;
   void embed(Matrix table, const int32_t* ids, Matrix x) override;
   void rmsNorm(Matrix x, const float* weight, float epsilon, Matrix y, float* rstd) override;
   void rmsNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx) override;

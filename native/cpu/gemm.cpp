@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
 #include <string>
 
 #include "core/error.h"
@@ -19,6 +20,7 @@ constexpr int64_t maximumRows = 64;                     // of A packed at a time
 constexpr int64_t maximumDepth = 2048;                  // 64 rows and one panel stay in the second-level cache
 constexpr int64_t deepestTiles = 2048;                  // of products on tiles that sum in registers alone
 constexpr int64_t deepestRounded = 16384;               // the same where C could not hold sums in between
+constexpr int64_t deepestSum = 6144;                    // of all products of a sum together
 constexpr int64_t packedPanelBytes = int64_t{1} << 20;  // of a group of panels, in the second-level cache
 constexpr int64_t ownPanelElements = int64_t{1} << 17;  // that each thread packs for itself
 constexpr int64_t packedFloatsA = int64_t{1} << 18;     // of each thread
@@ -162,6 +164,79 @@ bool Gemm::multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB,
   return true;
 }
 
+bool Gemm::multiplySumByTiles(std::span<const GemmProduct> products, Matrix c) {
+  constexpr size_t most = 3;
+  const GemmTileKernels* kernels = LRQAT_SELECT_TILE_KERNELS(gemmTileKernels);
+  if (!kernels || (oneDnn_ && preferLibrary_) || products.size() > most || c.type != DType::F32) return false;
+  int64_t totalDepth = 0;
+  std::array<int64_t, most> place{};  // of a product's rows or columns, in those of all
+  for (size_t i = 0; i < products.size(); ++i) {
+    const auto& [a, b] = products[i];
+    if (a.type != DType::BF16 || b.type != DType::BF16 || a.cols == 0 || a.cols > deepestTiles) return false;
+    place[i] = totalDepth;
+    totalDepth += gemm_tiles::padded(a.cols);
+  }
+  if (totalDepth > deepestSum) return false;
+  const int64_t m = c.rows;
+  const int64_t n = c.cols;
+  const int64_t panels = ceilDivide(n, kProductBlock);
+  const int64_t fitting = std::clamp<int64_t>(packedPanelBytes / (2 * totalDepth * kProductBlock), 1, panels);
+  const int64_t groups = ceilDivide(panels, fitting);
+  const int64_t groupPanels = ceilDivide(panels, groups);
+  const int64_t rowBlocks = ceilDivide(m, kProductBlock);
+  auto* const packed = reinterpret_cast<uint16_t*>(scratch_.data());
+  float* const own = reinterpret_cast<float*>(scratch_.data()) + packedFloatsB;
+
+#pragma omp parallel num_threads(threads_)
+  for (int64_t firstPanel = 0; firstPanel < panels; firstPanel += groupPanels) {
+    const int64_t endPanel = std::min(panels, firstPanel + groupPanels);
+    const int64_t column = firstPanel * kProductBlock;
+    // The panels of a group lie product by product.
+    const auto panelsOf = [&](size_t i) { return packed + place[i] * kProductBlock * groupPanels; };
+    for (size_t i = 0; i < products.size(); ++i) {
+      const Matrix& b = products[i].b;
+#pragma omp for schedule(static) nowait
+      for (int64_t panel = firstPanel; panel < endPanel; ++panel) {
+        const int64_t first = panel * kProductBlock;
+        kernels->packPanel(static_cast<const uint16_t*>(b.data) + first, false, n, std::min(kProductBlock, n - first),
+                           b.rows, panelsOf(i) + (panel - firstPanel) * gemm_tiles::panelElements(b.rows));
+      }
+    }
+#pragma omp barrier
+    auto* const mine = reinterpret_cast<uint16_t*>(own + omp_get_thread_num() * packedFloatsA);
+#pragma omp for schedule(dynamic)
+    for (int64_t block = 0; block < rowBlocks; ++block) {
+      const int64_t row = block * kProductBlock;
+      std::array<TileProduct, most> parts;
+      for (size_t i = 0; i < products.size(); ++i) {
+        const Matrix& a = products[i].a;
+        parts[i] = {.a = static_cast<const uint16_t*>(a.data) + row * a.cols,
+                    .aStride = a.cols,
+                    .rows = std::min(kProductBlock, m - row),
+                    .depth = a.cols,
+                    .panels = panelsOf(i),
+                    .c = static_cast<float*>(c.data) + row * n + column,
+                    .cStride = n,
+                    .columns = std::min(n, endPanel * kProductBlock) - column,
+                    .add = i > 0,
+                    .copy = mine};
+      }
+      kernels->multiplySum(parts.data(), static_cast<int64_t>(products.size()));
+    }
+  }
+  return true;
+}
+
+void Gemm::multiplySum(std::span<const GemmProduct> products, Matrix c) {
+  for (const auto& [a, b] : products) LRQAT_CHECK(a.rows == c.rows && b.cols == c.cols && a.cols == b.rows);
+  if (products.size() > 1 && c.elements() > 0 && multiplySumByTiles(products, c)) return;
+  bool add = false;
+  for (const auto& [a, b] : products) {
+    multiply(a, false, b, false, c, add);
+    add = true;
+  }
+}
+
 void Gemm::multiplyBuiltIn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) {
   const GemmKernels& kernels = kernelsFor(a.type, b.type);
   const PackSource sourceA{a.data, a.type == DType::BF16, !transposeA, a.cols};
@@ -231,6 +306,10 @@ void Gemm::multiplyBuiltIn(Matrix a, bool transposeA, Matrix b, bool transposeB,
 
 void CpuBackend::gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) {
   gemm_->multiply(a, transposeA, b, transposeB, c, accumulate);
+}
+
+void CpuBackend::gemmSum(std::span<const GemmProduct> products, Matrix c) {
+  gemm_->multiplySum(products, c);
 }
 
 }  // namespace lrqat::cpu

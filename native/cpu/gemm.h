@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "core/types.h"
+#include "core/backend.h"
 #include "cpu/onednn_library.h"
 
 namespace lrqat::cpu {
@@ -27,11 +27,14 @@ class Gemm {
 
   /// c [M, N] = a·b (+ c when accumulate), float32 or bf16, accumulated in float32; see Backend::gemm.
   void multiply(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
+  /// c [M, N] float32 = Σ a·b, see Backend::gemmSum.
+  void multiplySum(std::span<const GemmProduct> products, Matrix c);
   /// "oneDNN 2.6.3" or "built-in".
   const char* library() const { return oneDnn_ ? oneDnn_->version() : "built-in"; }
 
  private:
   bool multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
+  bool multiplySumByTiles(std::span<const GemmProduct> products, Matrix c);
   bool multiplyByOneDnn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
   void multiplyBuiltIn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
 

@@ -94,6 +94,44 @@ void checkLibrary(const std::string& library) {
   }
 }
 
+/// Sums of products have the bits of products added one after the other, and those are near the truth (above).
+void checkSums(const std::string& library) {
+  struct Sum {
+    int64_t m, n;
+    std::vector<int64_t> depths;
+  };
+  // Whole blocks, remainders of rows, columns and depth, several groups of panels, and depths that no sum takes.
+  const Sum sums[] = {{64, 64, {64, 32, 96}}, {96, 512, {512, 256, 256}}, {70, 200, {64, 96}}, {33, 40, {33, 7, 64}},
+                      {64, 96, {64}},         {128, 512, {1408, 1408}},   {5, 3, {9, 1}},      {64, 64, {2080, 64}}};
+  uint64_t seed = 100;
+  for (const int threads : {1, 2}) {
+    const auto backend = makeBackend(threads, DType::F32, library, 64, true);
+    for (const Sum& sum : sums) {
+      for (const DType type : {DType::BF16, DType::F32}) {
+        Random random(++seed);
+        std::vector<Tensor> operands;
+        for (const int64_t depth : sum.depths) {
+          operands.push_back(Tensor::random(random, type, sum.m, depth));
+          operands.push_back(Tensor::random(random, type, depth, sum.n));
+        }
+        std::vector<GemmProduct> products;
+        for (size_t i = 0; i < operands.size(); i += 2) {
+          products.push_back({operands[i].matrix(), operands[i + 1].matrix()});
+        }
+        Tensor expected(DType::F32, sum.m, sum.n);
+        for (size_t i = 0; i < products.size(); ++i) {
+          backend->gemm(products[i].a, false, products[i].b, false, expected.matrix(), i > 0);
+        }
+        // What was there before does not count.
+        Tensor c = Tensor::random(random, DType::F32, sum.m, sum.n);
+        backend->gemmSum(products, c.matrix());
+        expect(c == expected, "sum of " + std::to_string(products.size()) + " products, " + std::to_string(sum.m) +
+                                  "x" + std::to_string(sum.n) + " " + typeName(type) + ": other bits than one by one");
+      }
+    }
+  }
+}
+
 void missingLibrary() {
   const std::string message =
       expectThrows<Error>([] { makeBackend(1, DType::F32, "/nonexistent/liblrqat_onednn.so"); }, "missing library");
@@ -104,7 +142,12 @@ void missingLibrary() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::vector<Case> cases{{"built-in product", [] { checkLibrary(""); }}, {"missing oneDNN library", missingLibrary}};
-  if (!oneDnnPath().empty()) cases.push_back({"oneDNN product", [] { checkLibrary(oneDnnPath()); }});
+  std::vector<Case> cases{{"built-in product", [] { checkLibrary(""); }},
+                          {"sum of products", [] { checkSums(""); }},
+                          {"missing oneDNN library", missingLibrary}};
+  if (!oneDnnPath().empty()) {
+    cases.push_back({"oneDNN product", [] { checkLibrary(oneDnnPath()); }});
+    cases.push_back({"sum of products with oneDNN", [] { checkSums(oneDnnPath()); }});
+  }
   return run(cases, argc, argv);
 }

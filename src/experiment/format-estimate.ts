@@ -39,6 +39,7 @@ export function formatEstimate(result: Estimate): string {
     plan.compute,
     `${String(plan.threads)} thread${plan.threads === 1 ? '' : 's'}`,
     describeCheckpointing(plan, shape.layers),
+    ...(plan.rebuiltWeights === 'keep' ? ['rebuilt weights kept'] : []),
     ...(plan.embeddings === 'host' ? ['embedding rows on the host'] : []),
     ...(plan.optimizerState === 'host' ? ['moments on the host'] : []),
   ];

@@ -34,6 +34,8 @@ export interface EngineLayout {
   readonly residual: ComputeType;
   /** Outputs of element-wise operations are kept for the backward, or made again in it. */
   readonly elementwise: 'keep' | 'recompute';
+  /** Every linear's rebuilt weight stays for all micro-batches of a step, or there is room for one; default: for one. */
+  readonly rebuiltWeights?: 'rebuild' | 'keep';
   readonly embeddings: 'device' | 'host';
   readonly optimizerState: 'device' | 'host';
 }
@@ -378,6 +380,21 @@ const clippedSlots: readonly (readonly LinearName[])[] = [
   ['self_attn.v_proj', 'mlp.down_proj'],
 ];
 
+/** Of every linear its weight, and its list of clipped entries where training has use for one. */
+function keptWeights(sum: Sum, plan: EngineLayout): void {
+  const { shape, linears, training, compute } = plan;
+  for (let layer = 0; layer < shape.layers; layer++) {
+    for (const linear of LINEAR_NAMES) {
+      const { outputs, inputs } = linearSize(shape, linear);
+      sum.bytes(outputs * inputs * byteSize(compute));
+      const spec = linears[`model.layers.${String(layer)}.${linear}`];
+      if (!training || !spec || (spec.rank === 0 && !trainsZeroPoints(spec))) continue;
+      sum.bytes((outputs + 1) * 8);
+      sum.bytes(clippedCapacity(outputs, inputs) * 4);
+    }
+  }
+}
+
 function workspace(plan: EngineLayout): number {
   const sum = new Sum();
   const { shape } = plan;
@@ -386,7 +403,9 @@ function workspace(plan: EngineLayout): number {
   const sizes = LINEAR_NAMES.map((linear) => linearSize(shape, linear));
   for (let i = 0; i < 3; i++) sum.bytes(tokens * 4); // tokens, targets, first keys
   sum.bytes(8); // loss
-  sum.bytes(Math.max(...sizes.map(({ outputs, inputs }) => outputs * inputs)) * byteSize(e));
+  const keep = plan.rebuiltWeights === 'keep';
+  if (keep) keptWeights(sum, plan);
+  else sum.bytes(Math.max(...sizes.map(({ outputs, inputs }) => outputs * inputs)) * byteSize(e));
   sum.bytes(plan.device === 'cpu' ? scratchBytes(plan) : cudaScratchBytes(plan));
   if (!plan.training) {
     sum.matrix('float32', logitRows(plan), shape.vocabSize);
@@ -396,7 +415,7 @@ function workspace(plan: EngineLayout): number {
   sum.matrix('float32', tokens, hidden);
   sum.matrix('float32', tokens, hidden);
   for (let i = 0; i < 3; i++) sum.floats(Math.max(...sizes.map(({ outputs }) => outputs)));
-  for (const slot of clippedSlots) {
+  for (const slot of keep ? [] : clippedSlots) {
     const slotSizes = slot.map((linear) => linearSize(shape, linear));
     const rows = Math.max(...slotSizes.map(({ outputs }) => outputs));
     if (plan.device === 'cpu') {

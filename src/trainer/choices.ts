@@ -45,6 +45,8 @@ export interface Choices {
   /** With block checkpointing, of the last blocks: those whose activations are kept all the same. Runs of earlier versions did not
    *  store it; theirs was 1. */
   readonly keptBlocks?: number;
+  /** Runs of earlier versions did not store it; theirs were rebuilt. */
+  readonly rebuiltWeights?: 'rebuild' | 'keep';
   readonly embeddings: 'device' | 'host';
   readonly optimizerState: 'device' | 'host';
   /** Bytes the engine might take at most, and what it takes. */
@@ -114,6 +116,7 @@ export function makeChoices({ experiment, shape, machine, data, queued }: Choice
     threads: plan.threads,
     activationCheckpointing: plan.activationCheckpointing,
     keptBlocks: plan.keptBlocks,
+    rebuiltWeights: plan.rebuiltWeights,
     embeddings: plan.embeddings,
     optimizerState: plan.optimizerState,
     memoryLimit: plan.memoryLimit,

@@ -15,6 +15,7 @@ export function createEngine(run: PreparedRun): Engine {
     sequenceLength: experiment.data.sequenceLength,
     activationCheckpointing: choices.activationCheckpointing,
     keptBlocks: choices.keptBlocks ?? 1,
+    rebuiltWeights: choices.rebuiltWeights ?? 'rebuild',
     // Another engine, processor or library may need other scratch memory.
     plan: run.departures.length === 0 ? choices.plan : null,
   });

@@ -59,6 +59,7 @@ export async function measureCase(native: NativeBuild, options: CaseOptions): Pr
     sequenceLength: experiment.data.sequenceLength,
     activationCheckpointing: plan.activationCheckpointing,
     keptBlocks: plan.keptBlocks,
+    rebuiltWeights: plan.rebuiltWeights,
     seed: experiment.training.seed,
     plan: plan.memory.parts,
     profile: true,

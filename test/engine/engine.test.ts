@@ -108,6 +108,38 @@ test('how many of the last blocks are kept changes no bit, whatever else is kept
   }
 });
 
+test('kept weights change no bit, whatever is quantized and whatever else is kept', async () => {
+  const grids: readonly Partial<LinearQuantization>[] = [
+    { bits: 2, groupSize: -1 },
+    { bits: 3, groupSize: 8 },
+    { bits: 2, groupSize: 0, symmetric: false, learnZeroPoints: true },
+    { bits: 4, rank: 0 },
+  ];
+  // A GPU has no memory of its own for them.
+  if (testDevice().device !== undefined) return;
+  for (const quantization of grids) {
+    for (const compute of ['float32', 'bf16'] as const) {
+      const run = (config: Partial<EngineConfig>) =>
+        withEngine({ quantization, config: { compute, ...config } }, async (engine, shape) => {
+          const steps = await threeSteps(engine, shape);
+          const batch = randomBatch(shape, 3, LENGTH, 5);
+          // Each form after another one: none may find the weights of the one before.
+          const losses = [];
+          for (const form of ['trained', 'round-to-nearest', 'float', 'trained'] as const) {
+            losses.push((await engine.evaluate(batch, form)).lossSum);
+          }
+          return { steps, losses, after: await threeSteps(engine, shape) };
+        });
+      const plain = await run({ rebuiltWeights: 'rebuild' });
+      assert.notEqual(plain.losses[0], plain.losses[1]);
+      assert.notEqual(plain.losses[1], plain.losses[2]);
+      const name = `${JSON.stringify(quantization)}, ${compute}`;
+      assert.deepEqual(await run({ rebuiltWeights: 'keep' }), plain, name);
+      assert.deepEqual(await run({ rebuiltWeights: 'keep', activationCheckpointing: 'block' }), plain, name);
+    }
+  }
+});
+
 test('a number of kept blocks that the model does not have is refused by name', () => {
   using folder = new TemporaryFolder();
   const tensors = writeCheckpoint(folder.path, randomCheckpoint(SMALL_SHAPE, 7));

@@ -54,6 +54,7 @@ async function assertAllocated(input: PlanInput): Promise<void> {
     sequenceLength: input.sequenceLength,
     activationCheckpointing: input.activationCheckpointing,
     keptBlocks: input.keptBlocks ?? 1,
+    rebuiltWeights: input.rebuiltWeights ?? 'rebuild',
     optimizerState: input.optimizerState ?? 'device',
     seed: 1,
     plan: plan.parts,
@@ -119,6 +120,8 @@ const cases: Readonly<Record<string, Partial<PlanInput>>> = {
     keptBlocks: 2,
   },
   'bf16 with block checkpointing': { compute: 'bf16', activationCheckpointing: 'block' },
+  'kept weights': { rebuiltWeights: 'keep' },
+  'kept weights in bf16, evaluation only': { rebuiltWeights: 'keep', compute: 'bf16', training: false },
   'evaluation only': { training: false },
   'nothing quantized': { linears: all(tiny, null) },
   'one thread': { threads: 1 },
@@ -224,6 +227,7 @@ test('property: plan equals allocation for random shapes and settings', async ()
         bits: Object.fromEntries(SITES.map((site) => [site, pick(null, 4, 8)])),
         zeroPoint: 'integer',
       }),
+      rebuiltWeights: pick('rebuild', 'keep'),
     };
     // Groups of 2 need even input widths.
     if ((shape.heads * shape.headDim) % 2 !== 0) continue;

@@ -17,6 +17,7 @@ import {
   multipliesBf16,
   parseExperiment,
   planDisk,
+  planEvaluation,
   planRun,
   resolveLinears,
   type Machine,
@@ -181,14 +182,16 @@ test('"auto" checkpointing keeps all activations where they fit', () => {
 
 test('"auto" checkpointing keeps as many of the last blocks as the limit allows', () => {
   const shape = { ...tiny, layers: 24, maxPositions: 2048 };
+  const rebuilt = { rebuiltWeights: 'rebuild' } as const;
   const plan = (bytes: number): RunPlan =>
-    planRun(experimentWith(`memoryLimit=${String(bytes)} B`, 'training.microBatchSize=2'), shape, cpu);
+    planRun(experimentWith(`memoryLimit=${String(bytes)} B`, 'training.microBatchSize=2'), shape, cpu, rebuilt);
   const all = plan(8 * GiB);
   assert.deepEqual([all.activationCheckpointing, all.keptBlocks], ['none', 24]);
   const least = planRun(
     experimentWith('training.activationCheckpointing=block', 'training.microBatchSize=2'),
     shape,
     cpu,
+    rebuilt,
   );
   assert.equal(least.keptBlocks, 1);
   const each = (all.memory.total - least.memory.total) / 23;
@@ -221,6 +224,28 @@ test('blocks are kept on a GPU before anything is fetched from the host, and hos
   assert.deepEqual([tight.embeddings, tight.fits], ['host', true]);
   const speed = (p: RunPlan): number => trainingStepCost(layoutOf(p.input), 4).flops.linears;
   assert.ok(speed(roomy) < speed(tight), 'fewer blocks are computed again');
+});
+
+test('rebuilt weights are kept on the CPU where memory is left for them', () => {
+  const plan = (machine: Machine, limit: string, ...sets: string[]): RunPlan =>
+    planRun(experimentWith(`memoryLimit=${limit}`, ...sets), tiny, machine);
+  const roomy = plan(cpu, '4 GiB');
+  assert.deepEqual([roomy.rebuiltWeights, roomy.activationCheckpointing], ['keep', 'none']);
+  assert.deepEqual(planMemory(roomy.input), roomy.memory);
+  assert.equal(plan(cpu, `${String(roomy.memory.total)} B`).rebuiltWeights, 'keep');
+  const tight = plan(cpu, `${String(roomy.memory.total - 1)} B`);
+  assert.deepEqual([tight.rebuiltWeights, tight.activationCheckpointing, tight.fits], ['rebuild', 'none', true]);
+  const { workspace, ...others } = roomy.memory.parts;
+  assert.deepEqual({ ...tight.memory.parts, workspace }, { ...others, workspace });
+  assert.ok(tight.memory.parts.workspace < workspace);
+  // Recorded work on a GPU does the same in every micro-batch; nothing is kept where nothing is trained.
+  assert.equal(plan(gpu, '40 GiB').rebuiltWeights, 'rebuild');
+  assert.equal(plan(cpu, '4 GiB', 'quantization.method=rtn').rebuiltWeights, 'rebuild');
+  assert.deepEqual(planEvaluation(roomy, 64), planEvaluation(tight, 64));
+  for (const rebuiltWeights of ['keep', 'rebuild'] as const) {
+    const stored = planRun(experimentWith('memoryLimit=4 GiB'), tiny, cpu, { rebuiltWeights });
+    assert.equal(stored.rebuiltWeights, rebuiltWeights);
+  }
 });
 
 test('bf16 is fast on AMX tiles, which the engine uses itself, or with the GEMM library', () => {

@@ -34,6 +34,9 @@ struct GemmTileKernels {
   /// `columns` ≤ 32 columns of a matrix [depth, …] at a, as rows of Aᵀ: rowElements(depth).
   void (*packColumns)(const uint16_t* a, int64_t stride, int64_t columns, int64_t depth, uint16_t* rows);
   void (*multiply)(const TileProduct& product);
+  /// The sum of products to the same rows and columns of a float32 C, overwritten where the first does not add: the
+  /// same bits as if each were added in turn.
+  void (*multiplySum)(const TileProduct* products, int64_t count);
 };
 
 namespace gemm_tiles {

@@ -105,8 +105,42 @@ void multiply(const TileProduct& p) {
   finishRows(p, finished, 0, blockEdge);
 }
 
+void multiplySum(const TileProduct* products, int64_t count) {
+  bool whole = true;
+  for (int64_t i = 0; i < count; ++i) {
+    const TileProduct& p = products[i];
+    whole = whole && p.rows == blockEdge && p.depth % tileDepth == 0 && !p.aPacked && !p.cBf16;
+  }
+  // Sums of whole blocks stay in registers from one product to the next; the others are added one after the other.
+  const int64_t columns = whole ? products[0].columns / blockEdge * blockEdge : 0;
+  {
+    const TileRegisters registers;
+    for (int64_t first = 0; first < columns; first += blockEdge) {
+      const Result c = blockAt(static_cast<float*>(products[0].c) + first, products[0].cStride);
+      if (products[0].add) {
+        loadResult(c);
+      } else {
+        clearResult();
+      }
+      for (int64_t i = 0; i < count; ++i) {
+        const TileProduct& p = products[i];
+        addRowProducts(plainRows(p.a, p.aStride), p.panels + first * p.depth, p.depth / tileDepth, [](int64_t) {});
+      }
+      storeResult(c);
+    }
+  }
+  for (int64_t i = 0; i < count && columns < products[0].columns; ++i) {
+    TileProduct rest = products[i];
+    rest.panels += columns * gemm_tiles::padded(rest.depth);
+    rest.c = rest.cBf16 ? static_cast<void*>(static_cast<uint16_t*>(rest.c) + columns)
+                        : static_cast<float*>(rest.c) + columns;
+    rest.columns -= columns;
+    multiply(rest);
+  }
+}
+
 }  // namespace
 
-extern const GemmTileKernels gemmTileKernels = {packPanel, packColumns, multiply};
+extern const GemmTileKernels gemmTileKernels = {packPanel, packColumns, multiply, multiplySum};
 
 }  // namespace lrqat::cpu::LRQAT_ISA
