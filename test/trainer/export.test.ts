@@ -236,6 +236,24 @@ test('a run with zero points: what is exported computes what was merged', async 
   assert.ok(Math.abs(change!.after! / merged - 1) < 0.02);
 });
 
+test('a run with quantized activations: both sides are measured with them, also where all weights are floats then', async () => {
+  const own = await newRun(
+    folder,
+    shortExperiment({
+      data: { train: [at('text.txt')], validation: [at('text.txt')], sequenceLength: 32 },
+      quantization: { method: 'rtn', weights: { bits: 4 }, activations: { bits: 3 } },
+      evaluation: { everySteps: 0, maxBatches: 1000 },
+    }),
+  );
+  assert.equal(await runTrainer(own), 'finished');
+  const { merged, float } = (await readResult(own))!.perplexity;
+  // Three bits cost more than the bound below, or this would show nothing.
+  assert.ok(merged! > 1.2 * float!, `${String(merged)} ${String(float)}`);
+  const change = await measureOnly({ run: own, format: 'huggingface', type: 'bf16' });
+  assert.equal(change!.before, merged);
+  assert.ok(Math.abs(change!.after! / merged! - 1) < 0.1, JSON.stringify(change));
+});
+
 test('the licence of the base model goes with it: in card, GGUF and as the file that it is', async () => {
   const model = copyOfModel(at('licensed'));
   writeFileSync(path.join(model, 'README.md'), '---\nlicense: apache-2.0\nlanguage: en\n---\n# A model\n');

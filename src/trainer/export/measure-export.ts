@@ -132,7 +132,8 @@ async function perplexity(
       });
       if (names.length > 0) await attachMerged(engine, file, { shape, linears });
       return measure(engine, text, {
-        form: names.length > 0 ? 'merged' : 'float',
+        // Also of a copy that is floats alone: in form "float" activations would not be quantized.
+        form: 'merged',
         point: () => {
           signal?.throwIfAborted();
           return Promise.resolve();
