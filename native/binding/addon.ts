@@ -213,14 +213,41 @@ export interface LoadProgress {
   readonly total: number;
 }
 
+/** Where packed Φ0 rows of a linear lie in a file. */
+export interface StoredPhi0 {
+  readonly file: string;
+  readonly offset: number;
+}
+
+/** What training starts from instead of round-to-nearest. */
+export interface StartOptions {
+  /** Integers and scales of GPTQ; null: of rounding to nearest. */
+  readonly gptq: {
+    /** Part of the mean diagonal of the Hessian that is added to its diagonal. */
+    readonly damping: number;
+    /** Columns in the order of falling diagonal; group scales are then those of the range search. */
+    readonly activationOrder: boolean;
+  } | null;
+  /** Sequences for GPTQ. */
+  readonly calibration: TokenBatch | null;
+  readonly onProgress?: (progress: LoadProgress) => void;
+}
+
 export interface Engine {
   /** Maps the checkpoint, finds ranges and builds Φ0, linear by linear. `scales` and, for asymmetric grids, `zeroPoints`: s0
    *  and z0 by linear from an earlier run, instead of searching. Must be called once before anything below. */
   load(options?: {
     readonly scales?: Readonly<Record<string, Float32Array>>;
     readonly zeroPoints?: Readonly<Record<string, Float32Array>>;
+    /** Φ0 by linear that does not follow from them (see {@link Engine.findStart}); the form `round-to-nearest` is then refused. */
+    readonly phi0?: Readonly<Record<string, StoredPhi0>>;
     readonly onProgress?: (progress: LoadProgress) => void;
   }): Promise<void>;
+  /** After load: puts another start in place of round-to-nearest, linear by linear: Φ0, s0, z0, A and B are then those of the
+   *  start, and the form `round-to-nearest` is refused. Only on the CPU and with `training: false`. After a failure, or Cancelled,
+   *  load again.
+   *  @returns bytes it worked in beside the engine's own (src/experiment/start-memory.ts) */
+  findStart(options: StartOptions): Promise<number>;
   /** One optimiser step: forward and backward of all micro-batches in `batch` (a multiple of microBatchSize sequences),
    *  loss weighted by tokens, clip, AdamW. Rejects with Cancelled (nothing changed) after {@link cancel}. */
   trainStep(batch: TokenBatch, settings: OptimizerSettings): Promise<StepResult>;

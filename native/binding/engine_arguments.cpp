@@ -48,6 +48,32 @@ std::map<std::string, std::vector<float>> floatsByLinear(const Napi::Object& opt
   return out;
 }
 
+std::map<std::string, StoredPhi0> storedPhi0(const Napi::Object& options) {
+  std::map<std::string, StoredPhi0> out;
+  const Napi::Value given = options.Get("phi0");
+  if (!given.IsObject()) return out;
+  const auto object = given.As<Napi::Object>();
+  const auto names = object.GetPropertyNames();
+  for (uint32_t i = 0; i < names.Length(); ++i) {
+    const std::string linear = names.Get(i).As<Napi::String>().Utf8Value();
+    const Reader r(object.Get(linear), "phi0." + linear);
+    out[linear] = {r.string("file"), r.integer("offset", 0)};
+  }
+  return out;
+}
+
+StartSettings parseStart(const Napi::Value& value) {
+  const Reader r(value, "start");
+  StartSettings settings;
+  if (!r.isNull("gptq")) {
+    const Reader gptq = r.object("gptq");
+    settings.gptq = true;
+    settings.damping = gptq.number("damping");
+    settings.activationOrder = gptq.boolean("activationOrder");
+  }
+  return settings;
+}
+
 StateKind parseState(const Napi::Value& value) {
   const std::string text = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
   if (text == "value") return StateKind::Value;

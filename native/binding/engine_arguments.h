@@ -35,5 +35,9 @@ std::string parseName(const Napi::Value& value);
 std::optional<std::vector<std::string>> parseNames(const Napi::Value& value, const char* what);
 /// An object of Float32Arrays by linear name; absent: empty.
 std::map<std::string, std::vector<float>> floatsByLinear(const Napi::Object& options, const char* key);
+/// An object of places in files by linear name; absent: empty.
+std::map<std::string, StoredPhi0> storedPhi0(const Napi::Object& options);
+/// What a start is found with, but for its calibration batch.
+StartSettings parseStart(const Napi::Value& value);
 
 }  // namespace lrqat::binding

@@ -39,6 +39,7 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
   static void define(Napi::Env env, Napi::Object exports) {
     exports.Set("Engine", DefineClass(env, "Engine",
                                       {InstanceMethod<&EngineObject::load>("load"),
+                                       InstanceMethod<&EngineObject::findStart>("findStart"),
                                        InstanceMethod<&EngineObject::trainStep>("trainStep"),
                                        InstanceMethod<&EngineObject::evaluate>("evaluate"),
                                        InstanceMethod<&EngineObject::tokenLosses>("tokenLosses"),
@@ -105,32 +106,53 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
     return *engine_;
   }
 
+  /// Sends what a call does linear by linear to the `onProgress` of its options; null: there is none.
+  Engine::Progress progressOf(const Napi::Object& options) {
+    const auto callback = options.Get("onProgress");
+    if (!callback.IsFunction()) return {};
+    progress_ = Napi::Persistent(callback.As<Napi::Function>());
+    return [this](const std::string& linear, int64_t done, int64_t total) {
+      worker_->post([this, linear, done, total](Napi::Env env) {
+        const Napi::HandleScope scope(env);
+        auto progress = Napi::Object::New(env);
+        progress.Set("linear", linear);
+        progress.Set("done", static_cast<double>(done));
+        progress.Set("total", static_cast<double>(total));
+        progress_.Call({progress});
+      });
+    };
+  }
+
   Napi::Value load(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
       StoredRanges ranges;
-      bool reports = false;
+      Engine::Progress progress;
       if (info[0].IsObject()) {
         const auto options = info[0].As<Napi::Object>();
-        ranges = {floatsByLinear(options, "scales"), floatsByLinear(options, "zeroPoints")};
-        if (const auto callback = options.Get("onProgress"); callback.IsFunction()) {
-          progress_ = Napi::Persistent(callback.As<Napi::Function>());
-          reports = true;
-        }
+        ranges = {floatsByLinear(options, "scales"), floatsByLinear(options, "zeroPoints"), storedPhi0(options)};
+        progress = progressOf(options);
       }
-      return queue(info.Env(), [this, ranges = std::move(ranges), reports](Engine& engine) -> WorkerThread::Finish {
-        engine.load(ranges, [&](const std::string& linear, int64_t done, int64_t total) {
-          if (!reports) return;
-          worker_->post([this, linear, done, total](Napi::Env env) {
-            const Napi::HandleScope scope(env);
-            auto progress = Napi::Object::New(env);
-            progress.Set("linear", linear);
-            progress.Set("done", static_cast<double>(done));
-            progress.Set("total", static_cast<double>(total));
-            progress_.Call({progress});
-          });
-        });
+      return queue(info.Env(), [ranges = std::move(ranges), progress](Engine& engine) -> WorkerThread::Finish {
+        engine.load(ranges, progress);
         return [](Napi::Env env) -> Napi::Value { return env.Undefined(); };
       });
+    });
+  }
+
+  Napi::Value findStart(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const StartSettings settings = parseStart(info[0]);
+      const auto options = info[0].As<Napi::Object>();
+      auto batch = std::make_shared<OwnedBatch>();
+      batch->length = 1;
+      if (settings.gptq) batch = parseBatch(options.Get("calibration"), engine().shape().sequenceLength);
+      return queue(info.Env(),
+                   [settings, batch, progress = progressOf(options)](Engine& engine) -> WorkerThread::Finish {
+                     const int64_t bytes = engine.findStart(settings, batch->view(), progress);
+                     return [bytes](Napi::Env env) -> Napi::Value {
+                       return Napi::Number::New(env, static_cast<double>(bytes));
+                     };
+                   });
     });
   }
 

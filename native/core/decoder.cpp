@@ -75,6 +75,36 @@ void Decoder::observeGradients(const MicroBatch& batch, float gradientScale, Gra
   observer_ = nullptr;
 }
 
+void Decoder::embedInto(const MicroBatch& batch, void* hidden) {
+  begin(batch, WeightForm::Trained);
+  const Matrix x = blockInput(0);
+  backend_.download(hidden, x.data, x.bytes());
+}
+
+Matrix Decoder::inputOf(const MicroBatch& batch, int64_t layer, const void* hidden, Linear which) {
+  begin(batch, WeightForm::Trained);
+  const Matrix input = blockInput(layer);
+  backend_.upload(input.data, hidden, input.bytes());
+  normalize(layer);
+  BlockActivations& a = block(layer);
+  if (which == Linear::Q) return rows(a.normed1);
+  stopAt_ = which;
+  forwardBlock(layer, input, nullptr);
+  stopAt_.reset();
+  if (which == Linear::O) return attentionOutput(a);
+  return rows(which == Linear::Gate ? a.normed2 : a.gated);
+}
+
+void Decoder::passBlock(const MicroBatch& batch, int64_t layer, void* hidden) {
+  begin(batch, WeightForm::Trained);
+  const Matrix input = blockInput(layer);
+  backend_.upload(input.data, hidden, input.bytes());
+  normalize(layer);
+  const NextNorm next{rows(activations_.output), embeddings_.finalNorm, rows(activations_.normed), activations_.rstd};
+  forwardBlock(layer, input, &next);
+  backend_.download(hidden, activations_.output.data, input.bytes());
+}
+
 void Decoder::begin(const MicroBatch& batch, WeightForm form, bool activations) {
   LRQAT_CHECK(batch.sequences > 0 && batch.length > 0);
   LRQAT_CHECK(batch.rows() <= shape_.tokens() && batch.length <= shape_.sequenceLength);
@@ -83,6 +113,7 @@ void Decoder::begin(const MicroBatch& batch, WeightForm form, bool activations) 
   activationsQuantized_ = activations;
   observer_ = nullptr;
   trains_ = false;
+  stopAt_.reset();
   backend_.upload(workspace_.tokens, batch.tokens, batch.rows() * 4);
   backend_.upload(workspace_.targets, batch.targets, batch.rows() * 4);
   uploadFirstKeys();
@@ -246,15 +277,18 @@ void Decoder::forwardBlock(int64_t layer, Matrix input, const NextNorm* next) {
   projectHeads(layer);
   backend_.attention(attentionShape(), rows(a.q), rows(a.k), rows(a.v), rows(a.attention), a.lse);
   quantize(ActivationSite::AttentionOutput, a, rows(a.attention), attentionOutput(a));
+  if (stopAt_ == Linear::O) return;
   applyLinear(layer, Linear::O, attentionOutput(a), rows(a.rawO));
   backend_.addResidualNorm(input, raw(layer, Linear::O, rows(a.rawO)), rows(a.middle), norms.postNorm, epsilon,
                            rows(a.normed2), a.rstd2);
   quantize(ActivationSite::MlpInput, a, rows(a.normed2));
 
+  if (stopAt_ == Linear::Gate) return;
   applyLinear(layer, Linear::Gate, rows(a.normed2), rows(a.rawGate));
   applyLinear(layer, Linear::Up, rows(a.normed2), rows(a.rawUp));
   backend_.swiglu(raw(layer, Linear::Gate, rows(a.rawGate)), raw(layer, Linear::Up, rows(a.rawUp)), rows(a.gated));
   quantize(ActivationSite::MlpProduct, a, rows(a.gated));
+  if (stopAt_ == Linear::Down) return;
   applyLinear(layer, Linear::Down, rows(a.gated), rows(a.rawDown));
   if (!next) return;
   backend_.addResidualNorm(rows(a.middle), raw(layer, Linear::Down, rows(a.rawDown)), next->input, next->weight,

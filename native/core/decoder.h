@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -72,6 +73,14 @@ class Decoder {
 
   /// Weights that were kept are no longer those of the parameters, the form or the selection at hand.
   void forgetWeights() { std::fill(rebuilt_.begin(), rebuilt_.end(), false); }
+  // Block by block, for who changes weights in between (form Trained where a linear is selected): `hidden` holds the
+  // residual stream [rows, hidden] of a micro-batch, host memory of the residual type.
+  /// The stream that enters the first block.
+  void embedInto(const MicroBatch& batch, void* hidden);
+  /// What `which` (Q, O, Gate or Down) of a block reads; valid until the next call.
+  Matrix inputOf(const MicroBatch& batch, int64_t layer, const void* hidden, Linear which);
+  /// From what enters a block to what leaves it.
+  void passBlock(const MicroBatch& batch, int64_t layer, void* hidden);
 
   /// Checked between blocks; when it becomes true the running call throws Cancelled.
   void setCancelFlag(const std::atomic<bool>* flag) { cancel_ = flag; }
@@ -128,7 +137,7 @@ class Decoder {
     float* rstd = nullptr;
     const BlockActivations* block = nullptr;  // null: the final norm
   };
-  /// From the normalized input on; `next` null: nothing after the last product.
+  /// From the normalized input on, up to the input of `stopAt_`; `next` null: nothing after the last product.
   void forwardBlock(int64_t layer, Matrix input, const NextNorm* next);
   void backward();
   /// From the gradient of down_proj's raw output to that of the block's normalized input.
@@ -177,6 +186,7 @@ class Decoder {
   bool trains_ = false;
   /// [layers · 7]: the linear's kept weight is up to date; empty where none is kept.
   std::vector<bool> rebuilt_;
+  std::optional<Linear> stopAt_;
   /// Where the embedding table lies when its rows stay on the host.
   HostTensor hostTable_;
   std::vector<int32_t> firstKey_;

@@ -146,6 +146,10 @@ int64_t Engine::sequencesPerMicroBatch(int64_t length) const {
 
 void Engine::prepareScales(WeightForm form) {
   decoder_->forgetWeights();
+  if (form == WeightForm::RoundToNearest && started_) {
+    throw Error(ErrorCode::InvalidArgument, "rounding to nearest is not what this engine starts from",
+                "measure it on an engine that has loaded without another start");
+  }
   std::vector<ScaleTask> tasks;
   for (size_t i = 0; i < linears_.size(); ++i) {
     LinearLayer& l = linears_[i];

@@ -91,10 +91,26 @@ struct MergedSource {
   int64_t zeroPointsOffset = 0;  // one byte a scale; asymmetric grids only
 };
 
-/// What the range search found, by linear name: s0 and, for asymmetric grids, the unrounded z0.
+/// Packed Φ0 of a linear in a file written earlier.
+struct StoredPhi0 {
+  std::string file;
+  int64_t offset = 0;
+};
+
+/// What the range search (or another start) found, by linear name: s0 and, for asymmetric grids, the unrounded z0; Φ0
+/// where it does not follow from them.
 struct StoredRanges {
   std::map<std::string, std::vector<float>> scales;
   std::map<std::string, std::vector<float>> zeroPoints;
+  std::map<std::string, StoredPhi0> phi0;
+};
+
+/// What training starts from instead of round-to-nearest.
+struct StartSettings {
+  /// Integers and scales of GPTQ; its calibration tokens come with the call.
+  bool gptq = false;
+  double damping = 0.01;
+  bool activationOrder = false;
 };
 
 class Engine {
@@ -105,6 +121,11 @@ class Engine {
   using Progress = std::function<void(const std::string& linear, int64_t done, int64_t total)>;
   /// Range search (or given ranges) and Φ0, linear by linear; initializes A = 0 and B ~ U(±1/√n).
   void load(const StoredRanges& given, const Progress& progress);
+  /// Puts another start in place of round-to-nearest, linear by linear: Φ0, s0, z0, A, B and the trained numbers; the
+  /// form RoundToNearest is gone. `calibration`: sequences for GPTQ. On the CPU, without checkpointing, evaluation
+  /// only. Returns the bytes it worked in beside the engine's own, startWorkBytes of its shape. After a failure or
+  /// Cancelled the engine must be loaded again.
+  int64_t findStart(const StartSettings& settings, const TokenBatch& calibration, const Progress& progress);
 
   StepResult trainStep(const TokenBatch& batch, const OptimizerSettings& settings);
   /// `only`: quantized linears that `form` is meant for, by name; the others are float, and so are all activations.
@@ -160,6 +181,7 @@ class Engine {
   void keepScalesUsable(LinearWeight& weight);
   /// The trained scales and zero points start at those of the range search.
   void initializeRanges(LinearLayer& l);
+  void uploadPhi0(size_t linear, const StoredPhi0& stored);
   /// Brings s0 to the scale format and codes Φ0 again with it.
   void snapScales(LinearWeight& weight);
   void checkBatch(const TokenBatch& batch) const;
@@ -192,6 +214,8 @@ class Engine {
   std::map<std::string, MappedFile> mergedFiles_;
   int64_t optimizerStep_ = 0;
   bool loaded_ = false;
+  /// Φ0 and the scales are no longer those of round-to-nearest.
+  bool started_ = false;
   std::atomic<bool> cancel_{false};
 };
 

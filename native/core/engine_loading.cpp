@@ -155,7 +155,11 @@ void Engine::load(const StoredRanges& given, const Progress& progress) {
     try {
       if (given.scales.contains(names_[i])) {
         uploadRanges(i, given);
-        backend_->encode(l.weight);
+        if (const auto stored = given.phi0.find(names_[i]); stored != given.phi0.end()) {
+          uploadPhi0(i, stored->second);
+        } else {
+          backend_->encode(l.weight);
+        }
       } else {
         backend_->quantize(l.weight);
         if (l.weight.spec.scaleFormat != ScaleFormat::F32) snapScales(l.weight);
@@ -172,6 +176,17 @@ void Engine::load(const StoredRanges& given, const Progress& progress) {
   }
   optimizerStep_ = 0;
   loaded_ = true;
+  started_ = !given.phi0.empty();
+}
+
+void Engine::uploadPhi0(size_t index, const StoredPhi0& stored) {
+  const LinearWeight& w = linears_[index].weight;
+  const MappedFile file(stored.file);
+  const int64_t bytes = w.m * packedRowBytes(w.spec.codeBits(), w.n);
+  if (stored.offset < 0 || stored.offset > file.size() - bytes) {
+    throw Error(ErrorCode::InvalidArgument, stored.file + ": Φ0 of " + names_[index] + " does not fit the file");
+  }
+  backend_->upload(w.phi0, file.data() + stored.offset, bytes);
 }
 
 void Engine::uploadRanges(size_t index, const StoredRanges& given) {

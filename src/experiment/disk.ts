@@ -3,8 +3,17 @@
 import type { LinearQuantization } from '../../native/binding/addon';
 import type { ModelShape } from '../formats/model-shape';
 import { sumOf } from './cost';
-import { mergedBytes, quantizedLinears, scaleCount, trainedNumbers, zeroPointCount } from './memory-layout';
+import {
+  codeBits,
+  mergedBytes,
+  packedRowBytes,
+  quantizedLinears,
+  scaleCount,
+  trainedNumbers,
+  zeroPointCount,
+} from './memory-layout';
 import type { Experiment } from './schema';
+import { isTrained, startOf } from './start';
 
 /** Headers, trainer.json and the blocks of the file system, a checkpoint. */
 const CHECKPOINT_EXTRA = 256 * 1024;
@@ -14,7 +23,7 @@ export interface DiskPlan {
   readonly checkpoint: number;
   /** Most checkpoints that lie there at once: those kept, the best, and the one being written. */
   readonly checkpoints: number;
-  /** Scales and zero points of the range search, written once. */
+  /** Scales and zero points of the range search, written once; of another start Φ0 as well. */
   readonly base: number;
   /** Merged integers, scales and zero points. */
   readonly merged: number;
@@ -28,10 +37,14 @@ export function planDisk(
 ): DiskPlan {
   const quantized = quantizedLinears({ shape, linears });
   const trained = sumOf(quantized, trainedNumbers);
-  const training = experiment.quantization.method !== 'rtn';
+  const training = isTrained(experiment);
   const checkpoint = training ? trained * 4 * 3 + CHECKPOINT_EXTRA : 0;
   const checkpoints = training ? experiment.checkpoint.keep + 2 : 0;
-  const base = sumOf(quantized, (linear) => (scaleCount(linear) + zeroPointCount(linear)) * 4);
+  const phi0 =
+    startOf(experiment) === null
+      ? 0
+      : sumOf(quantized, ({ spec, outputs, inputs }) => outputs * packedRowBytes(codeBits(spec), inputs));
+  const base = phi0 + sumOf(quantized, (linear) => (scaleCount(linear) + zeroPointCount(linear)) * 4);
   const merged = sumOf(quantized, mergedBytes);
   return { checkpoint, checkpoints, base, merged, total: checkpoint * checkpoints + base + merged };
 }

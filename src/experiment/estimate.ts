@@ -6,9 +6,10 @@ import { secondsOf, type Calibration } from './calibration';
 import { evaluationCost, sumOf, trainingStepCost, type StepCost } from './cost';
 import { planDisk, type DiskPlan } from './disk';
 import { mergedBytes, quantizedLinears, trainedNumbers } from './memory-layout';
-import { layoutOf, planEvaluation, planRun, type Machine, type RunPlan } from './planner';
+import { layoutOf, planEvaluation, planRun, planStart, type Machine, type RunPlan } from './planner';
 import { divisors } from './rules';
 import type { Experiment } from './schema';
+import { isTrained } from './start';
 
 export interface EstimateInput {
   readonly experiment: Experiment;
@@ -44,6 +45,11 @@ export interface Estimate {
   readonly total: number;
   /** An evaluation of longer sequences, when it needs more than training; null otherwise. */
   readonly evaluationPeak: { readonly sequenceLength: number; readonly total: number } | null;
+  /** Memory of the CPU while the start is found, engine included, where that is more than training takes or lies elsewhere (on
+   *  the host of a GPU); null otherwise. */
+  readonly startPeak: number | null;
+  /** The most of all that lies on the device of the run, bytes. */
+  readonly peak: number;
   readonly limit: number;
   readonly fits: boolean;
   readonly quantizedWeights: number;
@@ -67,10 +73,11 @@ export function estimate(input: EstimateInput): Estimate {
   const { experiment, shape, machine, calibration, freeDisk, withSuggestions = true } = input;
   const plan = planRun(experiment, shape, machine);
   const cost = costOf(experiment, plan);
-  const training = experiment.quantization.method !== 'rtn';
+  const training = isTrained(experiment);
   const secondsPerStep = training ? secondsOf(cost, calibration) : 0;
   const evaluationPeak = longEvaluation(experiment, plan);
-  const peak = Math.max(plan.memory.total, evaluationPeak?.total ?? 0);
+  const startPeak = planStart(experiment, plan);
+  const peak = peakOf(experiment, plan);
   const fits = peak <= plan.memoryLimit;
   const disk = planDisk(experiment, shape, plan.linears);
   const quantized = quantizedLinears(plan.input);
@@ -80,7 +87,9 @@ export function estimate(input: EstimateInput): Estimate {
     plan,
     parts: plan.memory.parts,
     total: plan.memory.total,
-    evaluationPeak: peak > plan.memory.total ? evaluationPeak : null,
+    evaluationPeak: evaluationPeak !== null && evaluationPeak.total > plan.memory.total ? evaluationPeak : null,
+    startPeak: startPeak !== null && (plan.device !== 'cpu' || startPeak > plan.memory.total) ? startPeak : null,
+    peak,
     limit: plan.memoryLimit,
     fits,
     quantizedWeights: weights,
@@ -101,6 +110,12 @@ function costOf(experiment: Experiment, plan: RunPlan): StepCost {
   return trainingStepCost(layoutOf(plan.input), experiment.training.batchSize);
 }
 
+/** Of training, of the evaluation of longer sequences and, on the CPU, of the start; they follow each other. */
+function peakOf(experiment: Experiment, plan: RunPlan): number {
+  const start = plan.device === 'cpu' ? (planStart(experiment, plan) ?? 0) : 0;
+  return Math.max(plan.memory.total, longEvaluation(experiment, plan)?.total ?? 0, start);
+}
+
 /** Engine memory of the WikiText protocol when its blocks are longer than the training sequences. */
 function longEvaluation(experiment: Experiment, plan: RunPlan): Estimate['evaluationPeak'] {
   const { kinds, wikitext } = experiment.evaluation;
@@ -116,9 +131,10 @@ function evaluationSeconds({ experiment, calibration, validationTokens }: Estima
   const available = validationTokens === undefined ? undefined : Math.ceil(validationTokens / perBatch);
   const batches = Math.min(maxBatches ?? Number.POSITIVE_INFINITY, available ?? Number.POSITIVE_INFINITY);
   if (!Number.isFinite(batches)) return null;
-  const training = experiment.quantization.method !== 'rtn';
-  // Float, round-to-nearest and merged once each; trained at its cadence and at the end.
-  const times = 3 + (training ? 1 + (everySteps > 0 ? Math.floor(experiment.training.steps / everySteps) : 0) : 0);
+  const training = isTrained(experiment);
+  // Float, round-to-nearest and merged once each; trained at its cadence and at the end, or what GPTQ gives once.
+  const rounds = experiment.quantization.method === 'gptq' ? 4 : 3;
+  const times = rounds + (training ? 1 + (everySteps > 0 ? Math.floor(experiment.training.steps / everySteps) : 0) : 0);
   return times * batches * secondsOf(evaluationCost(layoutOf(plan.input)), calibration);
 }
 
@@ -131,7 +147,7 @@ interface Change {
 
 /** Single changes first; when none is enough, everything that costs no quality together, then shorter sequences as well. */
 export function suggestionsFor(input: EstimateInput): Suggestion[] {
-  const before = planRun(input.experiment, input.shape, input.machine).memory.total;
+  const before = peakOf(input.experiment, planRun(input.experiment, input.shape, input.machine));
   const singles = changes(input.experiment).map((change) => tried(input, [change]));
   const helpful = singles.filter(({ total }) => total < before);
   const enough = helpful.filter(({ fits }) => fits);
@@ -241,7 +257,7 @@ function sequence(length: number): Change {
 function tried({ experiment, shape, machine, calibration }: EstimateInput, list: readonly Change[]): Suggestion {
   const changed = list.reduce((current, change) => change.apply(current), experiment);
   const plan = planRun(changed, shape, machine);
-  const total = Math.max(plan.memory.total, longEvaluation(changed, plan)?.total ?? 0);
+  const total = peakOf(changed, plan);
   const cost = costOf(changed, plan);
   return {
     title: list.map(({ title }) => title).join(' + '),

@@ -54,9 +54,10 @@ export function formatEstimate(result: Estimate): string {
       : [
           `  evaluating blocks of ${String(result.evaluationPeak.sequenceLength)} tokens needs ${formatBytes(result.evaluationPeak.total)}`,
         ]),
+    ...(result.startPeak === null ? [] : [`  finding the start needs ${formatBytes(result.startPeak)} on the CPU`]),
     result.fits
       ? `  fits: the limit is ${formatBytes(result.limit)}`
-      : `  DOES NOT FIT: the limit is ${formatBytes(result.limit)}, ${formatBytes(Math.max(result.total, result.evaluationPeak?.total ?? 0) - result.limit)} too much`,
+      : `  DOES NOT FIT: the limit is ${formatBytes(result.limit)}, ${formatBytes(result.peak - result.limit)} too much`,
   ];
   if (result.secondsPerStep > 0 || result.evaluationSeconds !== 0) {
     lines.push(

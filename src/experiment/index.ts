@@ -16,6 +16,7 @@ export { usableMemory } from './usable-memory';
 export { deviceLayout, multipliesBf16, planMemory, planRun, planEvaluation } from './planner';
 export type { Machine, MemoryPlan, PlanChoices, PlanInput, RunPlan } from './planner';
 export { planDisk, type DiskPlan } from './disk';
+export { isTrained, startOf, type Start } from './start';
 export { estimate, type Estimate, type EstimateInput, type Suggestion } from './estimate';
 export { describeCheckpointing, formatEstimate } from './format-estimate';
 export { formatBytes, formatCount, formatSeconds } from './format-numbers';

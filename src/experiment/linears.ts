@@ -3,6 +3,7 @@
 import type { LinearQuantization } from '../../native/binding/addon';
 import { linearNames, type ModelShape } from '../formats/model-shape';
 import type { Experiment, Granularity, LayerOverride } from './schema';
+import { isTrained } from './start';
 
 export { linearNames };
 
@@ -37,10 +38,11 @@ export function resolveLinears(experiment: Experiment, shape: ModelShape): Recor
   return Object.fromEntries(linearNames(shape).map((name) => [name, resolveLinear(experiment, name)]));
 }
 
-export function resolveLinear({ quantization }: Experiment, name: string): LinearQuantization | null {
+export function resolveLinear(experiment: Experiment, name: string): LinearQuantization | null {
+  const { quantization } = experiment;
   const own = overridesFor(quantization.layers, name);
   if (own.skip === true) return null;
-  const trained = quantization.method !== 'rtn';
+  const trained = isTrained(experiment);
   const lowRank = quantization.method === 'lr-qat';
   const bits = own.bits ?? quantization.weights.bits;
   // Without a low-rank term nothing is trained around: the integers themselves.

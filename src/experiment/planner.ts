@@ -8,6 +8,7 @@ import { resolveLinears } from './linears';
 import { memoryParts, totalBytes, type EngineLayout } from './memory-layout';
 import { memoryLimitBytes } from './memory-limit';
 import type { Experiment } from './schema';
+import { isTrained, startOf, startWorkBytes } from './start';
 
 /** What of the layout follows from the device unless it is decided otherwise. */
 type DeviceLayout = Pick<EngineLayout, 'device' | 'residual' | 'elementwise' | 'embeddings' | 'optimizerState'>;
@@ -133,7 +134,7 @@ export function planRun(
   choices: PlanChoices = {},
 ): RunPlan {
   const device = machine.device ?? 'cpu';
-  const training = experiment.quantization.method !== 'rtn';
+  const training = isTrained(experiment);
   const linears = resolveLinears(experiment, shape);
   const base = {
     device,
@@ -205,4 +206,31 @@ export function planEvaluation(plan: RunPlan, sequenceLength: number): MemoryPla
     sequenceLength,
     activationCheckpointing: 'none',
   });
+}
+
+/** What finding a start takes: an engine on the CPU that only evaluates, and what it works in. null: there is nothing to find. */
+export function planStart(experiment: Experiment, plan: RunPlan): number | null {
+  const start = startOf(experiment);
+  if (start === null) return null;
+  const layout = layoutOf({ ...plan.input, ...START_ENGINE, compute: startCompute(plan) });
+  const { gptq } = experiment.quantization;
+  return (
+    totalBytes(memoryParts(layout)) + startWorkBytes(layout, start, gptq.sequences * experiment.data.sequenceLength)
+  );
+}
+
+/** The engine that a start is found on, whatever the device of the run. */
+export const START_ENGINE = {
+  device: 'cpu',
+  residual: 'float32',
+  elementwise: 'keep',
+  embeddings: 'device',
+  optimizerState: 'device',
+  training: false,
+  activationCheckpointing: 'none',
+} as const;
+
+/** bf16 is the processor's where the run computes on it; of a GPU it says nothing about the processor. */
+export function startCompute({ device, compute }: Pick<RunPlan, 'device' | 'compute'>): ComputeType {
+  return device === 'cpu' ? compute : 'float32';
 }

@@ -27,7 +27,7 @@ const method: Setting = {
   path: ['quantization', 'method'],
   read: ({ quantization }) => quantization.method,
   recipe: () => ['lr-qat'],
-  note: 'Rounding to nearest and training scales alone are baselines that the paper compares with.',
+  note: 'Rounding to nearest, GPTQ and training scales alone are baselines that the paper compares with.',
 };
 
 const settings: readonly Setting[] = [
@@ -108,6 +108,12 @@ const settings: readonly Setting[] = [
     read: ({ quantization }) => quantization.lowRank.alpha,
     recipe: () => [1],
     note: 'γ = alpha / rank = 1/32.',
+  },
+  {
+    path: ['quantization', 'start', 'integers'],
+    read: ({ quantization }) => quantization.start.integers,
+    recipe: () => ['round-to-nearest'],
+    note: 'Training starts from round-to-nearest.',
   },
   {
     path: ['quantization', 'learnScales'],

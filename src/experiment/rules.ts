@@ -7,6 +7,7 @@ import { hasZeroPoints } from './linears';
 import { memoryLimitBytes } from './memory-limit';
 import type { KeyPath } from './problem';
 import type { Experiment, LayerOverride } from './schema';
+import { isTrained, startOf } from './start';
 
 /** What a rule found; the caller adds the place. */
 export interface Finding {
@@ -131,6 +132,37 @@ export const rules: readonly Rule[] = [
     },
   },
   {
+    reads: ['quantization.method', 'quantization.start.integers'],
+    *check({ quantization: { method, start } }) {
+      if (method !== 'rtn' || start.integers !== 'gptq') return;
+      yield {
+        path: ['quantization', 'start', 'integers'],
+        value: 'gptq',
+        message:
+          'quantization.start.integers: "gptq" is no start of method "rtn", which rounds to nearest; use method "gptq", or "lr-qat" to train from there',
+        replacements: ['round-to-nearest'],
+      };
+    },
+  },
+  {
+    reads: ['quantization.method', 'quantization.start', 'quantization.gptq'],
+    *check(experiment) {
+      const { gptq, method } = experiment.quantization;
+      if (startOf(experiment)?.gptq === true || method === 'rtn') return;
+      const defaults = { sequences: 128, damping: 0.01, activationOrder: false } as const;
+      for (const key of ['sequences', 'damping', 'activationOrder'] as const) {
+        if (gptq[key] === defaults[key]) continue;
+        yield {
+          path: ['quantization', 'gptq', key],
+          value: gptq[key],
+          severity: 'warning',
+          message: `quantization.gptq.${key}: ${String(gptq[key])} has no effect without GPTQ; use method "gptq", or quantization.start.integers "gptq"`,
+          replacements: [defaults[key]],
+        };
+      }
+    },
+  },
+  {
     reads: ['device', 'quantization.activations'],
     *check(experiment) {
       const { device } = experiment;
@@ -197,8 +229,10 @@ export const rules: readonly Rule[] = [
   },
   {
     reads: ['training.learningRate', 'quantization.method', 'quantization.lowRank.rank', 'quantization.learnScales'],
-    *check({ training: { learningRate }, quantization: { method, lowRank, learnScales } }) {
-      if (method === 'rtn') return;
+    *check(experiment) {
+      const { learningRate } = experiment.training;
+      const { method, lowRank, learnScales } = experiment.quantization;
+      if (!isTrained(experiment)) return;
       const trainsLowRank = method === 'lr-qat' && lowRank.rank > 0;
       if (trainsLowRank && learningRate.lowRank === 0) {
         yield {
@@ -222,8 +256,9 @@ export const rules: readonly Rule[] = [
   },
   {
     reads: ['training.steps', 'training.warmupRatio', 'quantization.method'],
-    *check({ training: { steps, warmupRatio }, quantization: { method } }) {
-      if (method === 'rtn' || Math.round(steps * warmupRatio) < steps) return;
+    *check(experiment) {
+      const { steps, warmupRatio } = experiment.training;
+      if (!isTrained(experiment) || Math.round(steps * warmupRatio) < steps) return;
       yield {
         path: ['training', 'warmupRatio'],
         value: warmupRatio,

@@ -337,6 +337,7 @@ const quantization = section(
           'lr-qat':
             'Low-rank quantization-aware training: a low-rank term inside the rounding, merged away at the end.',
           peqa: 'The integers of rounding to nearest stay, only their scales are trained; lowRank, storage and zero points are not.',
+          gptq: 'GPTQ: column after column is rounded and the columns to come take up its error, weighed by calibration data; no training.',
           rtn: 'Round to nearest: no training, only measured and written.',
         },
         { description: 'How the integers are found.' },
@@ -355,6 +356,61 @@ const quantization = section(
       { description: 'The grid of the quantized weights.' },
     ),
     activations: withDefault(activations, null),
+    start: section(
+      {
+        integers: withDefault(
+          choice(
+            {
+              'round-to-nearest': 'The pretrained weights, rounded to nearest.',
+              gptq: 'Weights, integers and scales that GPTQ leaves: training begins where it ends.',
+            },
+            {
+              description: 'Where training of "lr-qat" and "peqa" begins. GPTQ is computed before the first step, on the CPU.',
+              hint: 'Worth most at few bits and for short trainings.',
+            },
+          ),
+          'round-to-nearest',
+        ),
+      },
+      { description: 'What training starts from.' },
+    ),
+    gptq: section(
+      {
+        sequences: withDefault(
+          Type.Integer({
+            minimum: 1,
+            maximum: 65_536,
+            ...prose({
+              description:
+                'Calibration sequences of data.sequenceLength tokens: the first ones in the order in which training sees its data, which the seed decides. At most as many as there are.',
+              unit: 'sequences',
+            }),
+          }),
+          128,
+        ),
+        damping: withDefault(
+          Type.Number({
+            minimum: 0,
+            maximum: 1,
+            ...prose({
+              description: 'Share of the mean diagonal of the Hessian that is added to its diagonal.',
+              hint: 'More of it trusts few calibration tokens less.',
+            }),
+          }),
+          0.01,
+        ),
+        activationOrder: withDefault(
+          Type.Boolean(
+            prose({
+              description:
+                'true: columns with the largest inputs are rounded first. Group scales are then those of the pretrained weights; else each is found when its group is reached.',
+            }),
+          ),
+          false,
+        ),
+      },
+      { description: 'How GPTQ rounds, as method and as start; no effect where neither is asked for.' },
+    ),
     storage: withDefault(storage, 'fixed-point'),
     fractionBits: withDefault(fractionBits, null),
     encoding: withDefault(encoding, 'auto'),

@@ -44,6 +44,8 @@ const LABELS: Readonly<Record<string, string>> = {
   'quantization.method': '',
   'quantization.activations': '',
   'quantization.storage': '',
+  'quantization.start.integers': 'from',
+  'quantization.gptq.sequences': 'calibration',
   'quantization.fractionBits': 'f',
   'quantization.lowRank.rank': 'rank',
   'quantization.lowRank.alpha': 'alpha',

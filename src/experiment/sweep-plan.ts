@@ -50,7 +50,7 @@ export function planRuns(
     return {
       name: run.experiment.name,
       values: run.values,
-      memory: Math.max(found.total, found.evaluationPeak?.total ?? 0),
+      memory: found.peak,
       fits: found.fits,
       seconds: isElsewhere ? null : found.trainingSeconds + (found.evaluationSeconds ?? 0),
       disk: found.disk.total,

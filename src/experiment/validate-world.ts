@@ -288,7 +288,7 @@ async function resourceFindings(experiment: Experiment, shape: ModelShape, world
   const result = estimate({ experiment, shape, machine, calibration });
   const findings: WorldFinding[] = [];
   if (!result.fits) {
-    const needed = Math.max(result.total, result.evaluationPeak?.total ?? 0);
+    const needed = result.peak;
     const help = result.suggestions.filter(({ fits }) => fits);
     findings.push({
       path: experiment.memoryLimit === 'auto' ? ['training', 'microBatchSize'] : ['memoryLimit'],

@@ -1,16 +1,17 @@
 // The engines of a run, configured by its choices.
 
 import type { Engine, EngineConfig } from '../../native/binding/addon';
-import { deviceLayout, resolveActivations } from '../experiment';
-import { loadBase } from './base';
+import { deviceLayout, isTrained, resolveActivations, startOf } from '../experiment';
+import { START_ENGINE, startCompute } from '../experiment/planner';
+import { hasStoredBase, loadBase } from './base';
 import { isCancelled, type PreparedRun } from './session';
 
-/** The engine that trains (method rtn: that only evaluates), allocated exactly as planned. */
+/** The engine that trains (or only evaluates, where nothing is trained), allocated exactly as planned. */
 export function createEngine(run: PreparedRun): Engine {
   const { experiment, choices, addon } = run;
   return new addon.Engine({
     ...common(run),
-    training: experiment.quantization.method !== 'rtn',
+    training: isTrained(experiment),
     microBatchSize: experiment.training.microBatchSize,
     sequenceLength: experiment.data.sequenceLength,
     activationCheckpointing: choices.activationCheckpointing,
@@ -29,6 +30,20 @@ export function createLongEngine(run: PreparedRun, sequenceLength: number): Engi
     microBatchSize: 1,
     sequenceLength,
     activationCheckpointing: 'none',
+    plan: null,
+  });
+}
+
+/** The engine that a start is found on: on the processor, whatever the device of the run. */
+export function createStartEngine(run: PreparedRun): Engine {
+  const { device, ...layout } = START_ENGINE;
+  return new run.addon.Engine({
+    ...common(run),
+    ...layout,
+    device: { type: device },
+    compute: startCompute(run.choices),
+    microBatchSize: run.experiment.training.microBatchSize,
+    sequenceLength: run.experiment.data.sequenceLength,
     plan: null,
   });
 }
@@ -65,8 +80,9 @@ export async function loadEngine(run: PreparedRun, engine: Engine): Promise<stri
       engine,
       runDirectory: directory,
       linears,
-      modelFolder: model.folder,
-      fileSystem,
+      model,
+      // What an engine finds that is there before the start is not the base of the run.
+      fileSystem: startOf(run.experiment) === null || hasStoredBase(directory) ? fileSystem : null,
       onProgress: (progress) => writer.update({ progress: { done: progress.done, total: progress.total } }),
     });
     writer.update({ phase: null, progress: null });

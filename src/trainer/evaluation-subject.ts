@@ -11,7 +11,14 @@ import type {
   WeightForm,
 } from '../../native/binding/addon';
 import { UserError } from '../errors';
-import { deviceLayout, multipliesBf16, resolveActivations, resolveLinears } from '../experiment';
+import {
+  deviceLayout,
+  isTrained,
+  multipliesBf16,
+  resolveActivations,
+  resolveLinears,
+  startOf,
+} from '../experiment';
 import {
   linearNames,
   nodeFileSystem,
@@ -24,7 +31,7 @@ import type { MergedModel } from '../formats/merged-model';
 import { openPackedModel } from '../formats/packed-model';
 import { openTokenizer, type TextTokenizer } from '../formats/tokenizer';
 import { askCuda, chooseGpu, findNative, loadAddon } from '../launch';
-import { loadBase } from './base';
+import { hasStoredBase, loadBase } from './base';
 import { newestCheckpoint, restoreCheckpoint, type ReadableCheckpoint } from './checkpoint';
 import { decodeLinears } from './decoded-model';
 import { removeAbandoned, Scratch } from './export/scratch';
@@ -186,7 +193,7 @@ async function load(engine: Engine, material: Material, onProgress: SubjectOptio
     return;
   }
   // Only the owner of a run writes into it.
-  await loadBase({ engine, runDirectory, linears, modelFolder: model.folder, fileSystem: null, onProgress: report });
+  await loadBase({ engine, runDirectory, linears, model, fileSystem: null, onProgress: report });
   if (checkpoint !== null) await restoreCheckpoint(engine, checkpoint, 'values');
   if (material.available.includes('merged')) {
     await attachMerged(engine, mergedFile(runDirectory), { shape: model.shape, linears });
@@ -219,8 +226,9 @@ async function runMaterial(runDirectory: string): Promise<Material> {
   const choices = await readChoices(runDirectory);
   if (choices !== null) requestInstructionSet(choices.isa);
   const model = await openModel(await resolveModelPath(experiment.model.path, runDirectory));
-  const trains = experiment.quantization.method !== 'rtn';
-  const checkpoint = trains ? await newestCheckpoint(runDirectory, () => undefined) : null;
+  // Where another start has been found, the run's scales are not those of round-to-nearest.
+  const started = startOf(experiment) !== null && hasStoredBase(runDirectory);
+  const checkpoint = isTrained(experiment) ? await newestCheckpoint(runDirectory, () => undefined) : null;
   return {
     model,
     packed: null,
@@ -228,7 +236,7 @@ async function runMaterial(runDirectory: string): Promise<Material> {
     activations: resolveActivations(experiment),
     available: [
       'float',
-      'round-to-nearest',
+      ...(started ? [] : (['round-to-nearest'] as const)),
       ...(checkpoint === null ? [] : (['trained'] as const)),
       ...(existsSync(mergedFile(runDirectory)) ? (['merged'] as const) : []),
     ],

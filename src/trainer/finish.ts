@@ -2,6 +2,7 @@
 
 import path from 'node:path';
 import type { Engine, WeightForm } from '../../native/binding/addon';
+import { isTrained } from '../experiment';
 import { totalBytes } from '../experiment/memory-layout';
 import { checkpointDirectory, gapClosed, RESULT_SCHEMA, type FourPerplexities, type RunResult } from '../runs';
 import { readCheckpoint, restoreCheckpoint } from './checkpoint';
@@ -56,7 +57,7 @@ export async function finish(session: Session, evaluations: Evaluations): Promis
   );
   const first = perplexities[0]?.[1] ?? fourPerplexities({});
   const { bitsPerWeight, modelBytes, float } = modelSizes({ ...quantized, tensors: model.tensors });
-  const trainedTokens = experiment.quantization.method === 'rtn' ? 0 : progress.trainedTokens;
+  const trainedTokens = isTrained(experiment) ? progress.trainedTokens : 0;
   const result: RunResult = {
     schema: RESULT_SCHEMA,
     perplexity: first,
@@ -87,8 +88,10 @@ async function measureLong(
   let trained: Measurement | undefined;
   if (experiment.quantization.method !== 'rtn') {
     const { step } = progress;
-    const checkpoint = await readCheckpoint({ directory: checkpointDirectory(directory, step), step });
-    await restoreCheckpoint(engine, checkpoint, 'values');
+    if (isTrained(experiment)) {
+      const checkpoint = await readCheckpoint({ directory: checkpointDirectory(directory, step), step });
+      await restoreCheckpoint(engine, checkpoint, 'values');
+    }
     trained = await measureForRun(session, engine, text, 'trained', step);
   }
   await attachMerged(engine, mergedFile(directory), quantized);

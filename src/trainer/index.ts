@@ -16,6 +16,7 @@ import { prepare, type Prepared } from './prepare';
 import { logChoices, recordProvenance } from './provenance';
 import { saveCheckpoint } from './save-checkpoint';
 import type { OwnedRun, PreparedRun, Session } from './session';
+import { ensureStart, measureStart } from './start';
 import { train } from './training-loop';
 
 /** How a trainer ended. */
@@ -111,6 +112,7 @@ async function work(owned: OwnedRun, onEvent: TrainerOptions['onEvent']): Promis
   try {
     const evaluations = await Evaluations.open(run.fileSystem, run.directory);
     await measureLongBaselines(run, evaluations);
+    await ensureStart(run, prepared.calibration, evaluations);
     const session = await openSession(prepared, begun, onEvent);
     try {
       await trainAndFinish(session, prepared, evaluations);
@@ -133,6 +135,7 @@ async function trainAndFinish(session: Session, { data }: Prepared, evaluations:
   writer.update({ state: 'running' });
   await measureBaselines(session, engine, session.texts, evaluations);
   if (data !== null) await train(session, data);
+  else if (session.experiment.quantization.method === 'gptq') await measureStart(session);
   await finish(session, evaluations);
 }
 

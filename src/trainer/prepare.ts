@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { UserError } from '../errors';
-import { parseExperiment, resolveLinears, type Experiment } from '../experiment';
+import { isTrained, parseExperiment, resolveLinears, startOf, type Experiment } from '../experiment';
 import { openModel, resolveModelPath, type HuggingFaceModel } from '../formats';
 import { tokenizeCorpus } from '../formats/tokenize-corpus';
 import type { TokenStream } from '../formats/token-stream';
@@ -29,6 +29,8 @@ export interface Prepared {
   readonly run: PreparedRun;
   /** null: the method does not train. */
   readonly data: TrainingData | null;
+  /** The same data for the start to read from the beginning; null: it reads none. */
+  readonly calibration: TrainingData | null;
   close(): void;
 }
 
@@ -57,15 +59,18 @@ export async function prepare(owned: OwnedRun): Promise<Prepared> {
     const choices = stored ?? makeChoices({ experiment, shape: model.shape, machine, data: identities, queued });
     if (stored === null) await writeChoices(fileSystem, directory, choices);
     const texts = evaluationTexts(experiment, model, streams);
-    const data =
-      streams.train === undefined
+    const { train } = streams;
+    const trainingData = (isWanted: boolean): TrainingData | null =>
+      train === undefined || !isWanted
         ? null
         : TrainingData.open({
-            stream: streams.train,
+            stream: train,
             sequenceLength: experiment.data.sequenceLength,
             seed: experiment.training.seed,
             modelVocabSize: model.shape.vocabSize,
           });
+    const data = trainingData(isTrained(experiment));
+    const calibration = trainingData(startOf(experiment)?.gptq === true);
     const fits = (text: EvaluationText): boolean => text.sequenceLength <= experiment.data.sequenceLength;
     const run: PreparedRun = {
       ...owned,
@@ -81,7 +86,7 @@ export async function prepare(owned: OwnedRun): Promise<Prepared> {
       texts: texts.filter(fits),
       longTexts: texts.filter((text) => !fits(text)),
     };
-    return { run, data, close };
+    return { run, data, calibration, close };
   } catch (error) {
     close();
     throw error;
@@ -114,7 +119,7 @@ async function openStreams(
   experiment: Experiment,
   tokenizer: TextTokenizer,
 ): Promise<Streams> {
-  const { data, evaluation, quantization } = experiment;
+  const { data, evaluation } = experiment;
   const open = (name: string, files: readonly string[], kind: 'text' | 'wikitext'): Promise<TokenStream> => {
     writer.update({ phase: `tokenizing: ${name}`, progress: null });
     return tokenizeCorpus({
@@ -131,7 +136,7 @@ async function openStreams(
   };
   const streams: Streams = {};
   try {
-    if (quantization.method !== 'rtn') streams.train = await open('data.train', data.train, 'text');
+    if (isTrained(experiment) || startOf(experiment)?.gptq === true) streams.train = await open('data.train', data.train, 'text');
     if (evaluation.kinds.includes('validation') && data.validation.length > 0) {
       streams.validation = await open('data.validation', data.validation, 'text');
     }

@@ -97,8 +97,7 @@ export class Needs {
     this.showFacts(estimate);
   }
 
-  private showMemory({ parts, total, limit, evaluationPeak, fits }: Estimate): void {
-    const peak = Math.max(total, evaluationPeak?.total ?? 0);
+  private showMemory({ parts, peak, limit, evaluationPeak, startPeak, fits }: Estimate): void {
     const scale = this.scaleFor(peak, limit);
     const onBar = limit <= scale;
     setText(this.end, formatBytes(scale));
@@ -118,10 +117,14 @@ export class Needs {
     setText(this.verdict, `${text.memoryOf(formatBytes(peak), formatBytes(limit))}: ${verdict}`);
     setAttributes(this.verdict, { 'data-fits': String(fits) });
     setAttributes(this.bar, { 'aria-label': text.memoryLabel(formatBytes(peak), formatBytes(limit), verdict) });
-    this.note.hidden = evaluationPeak === null;
-    if (evaluationPeak !== null) {
-      setText(this.note, text.longEvaluation(String(evaluationPeak.sequenceLength), formatBytes(evaluationPeak.total)));
-    }
+    const notes = [
+      ...(evaluationPeak === null
+        ? []
+        : [text.longEvaluation(String(evaluationPeak.sequenceLength), formatBytes(evaluationPeak.total))]),
+      ...(startPeak === null ? [] : [text.startNeeds(formatBytes(startPeak))]),
+    ];
+    this.note.hidden = notes.length === 0;
+    setText(this.note, notes.join(' '));
   }
 
   /** Where the bar ends: behind the limit where that is near; else at a power of two, which stays while a slider moves, so that the

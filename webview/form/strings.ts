@@ -60,6 +60,7 @@ export const text = {
   memoryLabel: (total: string, limit: string, verdict: string) =>
     t('Memory of the engine: {0} of {1}, {2}', total, limit, verdict),
   longEvaluation: (length: string, total: string) => t('Evaluating blocks of {0} tokens needs {1}.', length, total),
+  startNeeds: (total: string) => t('Finding the start needs {0} on the CPU.', total),
   part: () => t('Part'),
   bytes: () => t('Bytes'),
   linearsSize: () => t('Quantized linears'),
@@ -159,6 +160,10 @@ const TITLES: Readonly<Record<string, () => string>> = {
   'quantization.storage': () => t('Storage'),
   'quantization.fractionBits': () => t('Fraction bits'),
   'quantization.encoding': () => t('Encoding'),
+  'quantization.start.integers': () => t('Starting integers'),
+  'quantization.gptq.sequences': () => t('Calibration sequences'),
+  'quantization.gptq.damping': () => t('Damping'),
+  'quantization.gptq.activationOrder': () => t('Activation order'),
   'quantization.lowRank.rank': () => t('Rank'),
   'quantization.lowRank.alpha': () => t('Alpha'),
   'quantization.learnScales': () => t('Learn scales'),

@@ -91,10 +91,14 @@ function settingOf(value: unknown): string {
     const activations = activationName(experiment);
     const bits = `${String(weights.bits)} bits ${grid}${zeroPoints}${activations === null ? '' : `, activations ${activations}`}`;
     if (method === 'rtn') return `${bits}, round to nearest`;
+    if (method === 'gptq') return `${bits}, GPTQ`;
     const { batchSize } = experiment.training;
     const batch = `${String(batchSize)} × ${String(experiment.data.sequenceLength)} tokens`;
-    if (method === 'peqa') return `${bits}, scales alone; steps of ${batch}`;
-    return `${bits}, ${storage}, rank ${String(lowRank.rank)}; steps of ${batch}`;
+    // Nor of where they start.
+    const { start } = experiment.quantization as Partial<Experiment['quantization']>;
+    const from = start?.integers === 'gptq' ? ', from GPTQ' : '';
+    if (method === 'peqa') return `${bits}, scales alone${from}; steps of ${batch}`;
+    return `${bits}, ${storage}, rank ${String(lowRank.rank)}${from}; steps of ${batch}`;
   } catch {
     // Of another version, or edited by hand: show what else there is.
     return '';

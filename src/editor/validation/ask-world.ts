@@ -115,8 +115,7 @@ async function estimateOf(experiment: Experiment, world: World, question: WorldQ
     const request: RateRequest = { products: stepProducts(experiment, shape), compute, threads };
     const calibration = await calibrationIn(world, request, question);
     const result = estimate({ experiment, shape, machine: world.machine, calibration });
-    const { total, limit, fits, trainingSeconds, evaluationSeconds, tokensPerSecond, calibrated, bitsPerWeight } =
-      result;
+    const { limit, fits, trainingSeconds, evaluationSeconds, tokensPerSecond, calibrated, bitsPerWeight } = result;
     const suggestions = result.suggestions.map(({ title, set, total: needed, fits: enough }) => ({
       title,
       set,
@@ -124,7 +123,7 @@ async function estimateOf(experiment: Experiment, world: World, question: WorldQ
       fits: enough,
     }));
     const summary = {
-      total: Math.max(total, result.evaluationPeak?.total ?? 0),
+      total: result.peak,
       limit,
       fits,
       trainingSeconds,

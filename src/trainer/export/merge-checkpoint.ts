@@ -28,7 +28,7 @@ export async function mergeCheckpoint(options: MergeCheckpointOptions): Promise<
       engine,
       runDirectory,
       linears,
-      modelFolder: model.folder,
+      model,
       fileSystem: null,
       onProgress: ({ done, total }) => options.onProgress?.('loading the model', done, total),
     });

@@ -14,6 +14,7 @@ import type { ExportSource } from './source';
 const METHODS: Readonly<Record<Experiment['quantization']['method'], string>> = {
   'lr-qat': 'trained with LR-QAT',
   peqa: 'rounded to nearest, their scales trained (PEQA),',
+  gptq: 'rounded by GPTQ',
   rtn: 'rounded to nearest',
 };
 
@@ -63,7 +64,7 @@ export async function modelCard(
       : [
           `| activations | ${activations}, simulated in training and in the perplexities above; this export holds weights alone |`,
         ]),
-    ...(method === 'rtn'
+    ...(method === 'rtn' || method === 'gptq'
       ? []
       : [
           ...(method === 'lr-qat'

@@ -1,0 +1,45 @@
+// What training starts from, and what of it has to be found before the first step.
+
+import type { EngineLayout } from './memory-layout';
+import { packedRowBytes, codeBits, quantizedLinears, byteSize } from './memory-layout';
+import type { Experiment } from './schema';
+
+/** The method changes numbers step by step; the others only round. */
+export function isTrained({ quantization: { method } }: Pick<Experiment, 'quantization'>): boolean {
+  return method !== 'rtn' && method !== 'gptq';
+}
+
+/** What a run has to find before its first step. */
+export interface Start {
+  /** Integers and scales of GPTQ. */
+  readonly gptq: boolean;
+}
+
+/** null: round-to-nearest, which follows from the scales. */
+export function startOf(experiment: Pick<Experiment, 'quantization'>): Start | null {
+  const { method, start } = experiment.quantization;
+  const gptq = method === 'gptq' || (isTrained(experiment) && start.integers === 'gptq');
+  return gptq ? { gptq } : null;
+}
+
+/** Bytes that finding a start takes beside the engine that it is found on, as native/core/start_memory.cpp counts them. */
+export function startWorkBytes(plan: EngineLayout, start: Start, tokens: number): number {
+  const linears = quantizedLinears(plan);
+  const most = (value: (linear: (typeof linears)[number]) => number): number => Math.max(0, ...linears.map(value));
+  const widest = most(({ inputs }) => inputs);
+  const group = most(({ spec }) => Math.max(0, spec.groupSize));
+  const weights = most(({ outputs, inputs }) => outputs * inputs);
+  const codes = most(({ spec, outputs, inputs }) => outputs * packedRowBytes(codeBits(spec), inputs));
+  const bytes = weights * 8 + codes;
+  if (!start.gptq) return bytes;
+  const stream = tokens * plan.shape.hiddenSize * byteSize(plan.residual);
+  // The Gram matrix in float32, its factor in double, a tile of columns a thread.
+  const factor = widest * widest * (4 + 8) + widest * (16 + TILE * plan.threads * 8);
+  const rows = ROWS * (8 * widest + 8 * Math.max(BLOCK, group) + 4 * group + 8);
+  return bytes + stream + factor + rows;
+}
+
+/** kPanel of native/core/input_factor.cpp; kRows and kBlock of gptq.cpp. */
+const TILE = 64;
+const ROWS = 256;
+const BLOCK = 128;
