@@ -146,13 +146,11 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
       auto batch = std::make_shared<OwnedBatch>();
       batch->length = 1;
       if (settings.gptq) batch = parseBatch(options.Get("calibration"), engine().shape().sequenceLength);
-      return queue(info.Env(),
-                   [settings, batch, progress = progressOf(options)](Engine& engine) -> WorkerThread::Finish {
-                     const int64_t bytes = engine.findStart(settings, batch->view(), progress);
-                     return [bytes](Napi::Env env) -> Napi::Value {
-                       return Napi::Number::New(env, static_cast<double>(bytes));
-                     };
-                   });
+      return queue(
+          info.Env(), [settings, batch, progress = progressOf(options)](Engine& engine) -> WorkerThread::Finish {
+            const int64_t bytes = engine.findStart(settings, batch->view(), progress);
+            return [bytes](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, static_cast<double>(bytes)); };
+          });
     });
   }
 

@@ -1,5 +1,6 @@
 // What training starts from when that is not round-to-nearest. One block after the other goes through the calibration
-// sequences, as GPTQ does: what a linear reads comes from blocks, and from linears of its own block, that are quantized.
+// sequences, as GPTQ does: what a linear reads comes from blocks, and from linears of its own block, that are
+// quantized.
 #include <algorithm>
 #include <cmath>
 
@@ -24,7 +25,8 @@ constexpr std::array<std::array<Linear, 3>, 4> kInputs{{{Linear::Q, Linear::K, L
 class StartMemory {
  public:
   StartMemory(const EngineShape& shape, const StartSettings& settings, int64_t tokens)
-      : sizes(startSizes(shape)), factor(settings.gptq ? sizes.widest : 0, shape.threads),
+      : sizes(startSizes(shape)),
+        factor(settings.gptq ? sizes.widest : 0, shape.threads),
         gptq(settings.gptq ? sizes.widest : 0, settings.gptq ? sizes.widestGroup : 0, shape.threads) {
     if (settings.gptq) {
       hidden.resize(static_cast<size_t>(tokens * shape.model.hiddenSize * byteSize(shape.residualType)));

@@ -12,8 +12,7 @@
 namespace lrqat {
 
 /// Finds scale and zero point (unrounded; null: symmetric) of each of `rows` rows of `columns` weights.
-using RangeOfRows =
-    std::function<void(const float* weights, int64_t rows, int64_t columns, float* scale, float* zero)>;
+using RangeOfRows = std::function<void(const float* weights, int64_t rows, int64_t columns, float* scale, float* zero)>;
 
 /// One linear. Group scales are found anew when the first column of a group comes, on the weight as the columns before
 /// have left it; in activation order, where groups are not met one after the other, they stay what they are, like those

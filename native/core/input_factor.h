@@ -1,5 +1,5 @@
-// What GPTQ needs to know of the inputs of a linear (Frantar et al., arXiv 2210.17323): with H = XᵀX over the calibration
-// tokens, damped, the upper triangular U with H⁻¹ = UᵀU. All linears that read the same input share it.
+// What GPTQ needs to know of the inputs of a linear (Frantar et al., arXiv 2210.17323): with H = XᵀX over the
+// calibration tokens, damped, the upper triangular U with H⁻¹ = UᵀU. All linears that read the same input share it.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,8 @@ class InputFactor {
   /// Bytes that the constructor takes.
   static int64_t bytes(int64_t widest, int threads);
 
-  /// `gram` [n, n] = XᵀX. A column that is always 0 takes no part: it is as if it were alone. Throws NotFinite where the
-  /// activations are not, and InvalidArgument where even the damped matrix is not positive definite.
+  /// `gram` [n, n] = XᵀX. A column that is always 0 takes no part: it is as if it were alone. Throws NotFinite where
+  /// the activations are not, and InvalidArgument where even the damped matrix is not positive definite.
   void compute(std::span<const float> gram, int64_t n, const InputFactorSettings& settings);
 
   int64_t columns() const { return n_; }

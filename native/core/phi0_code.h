@@ -1,5 +1,5 @@
-// Φ0 one number at a time, for numbers that are not W/s0 of a checkpoint's weight (those the backends encode row by row).
-// The same codes as Backend::encode.
+// Φ0 one number at a time, for numbers that are not W/s0 of a checkpoint's weight (those the backends encode row by
+// row). The same codes as Backend::encode.
 #pragma once
 
 #include <cstddef>

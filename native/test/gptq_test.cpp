@@ -1,5 +1,5 @@
-// GPTQ against its definition: greedy rounding of one column after the other, where after each column the inverse of the
-// Hessian of those that are left is updated exactly (optimal brain quantization), in double.
+// GPTQ against its definition: greedy rounding of one column after the other, where after each column the inverse of
+// the Hessian of those that are left is updated exactly (optimal brain quantization), in double.
 #include "core/gptq.h"
 
 #include <algorithm>
@@ -112,10 +112,10 @@ struct Problem {
     };
   }
   size_t scaleIndex(int64_t i, int64_t j) const {
-    return static_cast<size_t>(spec.granularity == Granularity::Tensor    ? 0
-                               : spec.granularity == Granularity::Channel ? i
-                                                                          : i * (n / spec.groupSize) +
-                                                                                j / spec.groupSize);
+    return static_cast<size_t>(spec.granularity == Granularity::Tensor ? 0
+                               : spec.granularity == Granularity::Channel
+                                   ? i
+                                   : i * (n / spec.groupSize) + j / spec.groupSize);
   }
   double roundedValue(double value, float s, float z) const {
     const double low = spec.symmetric ? spec.qmin() : -static_cast<double>(z);
@@ -160,14 +160,16 @@ Dense byDefinition(const Problem& p, const std::vector<float>& gram, double damp
       const double error = (w[c] - static_cast<double>(scale[index]) * v) / pivot;
       gone[c] = true;
       for (int64_t j = 0; j < n; ++j) {
-        if (!gone[static_cast<size_t>(j)]) w[static_cast<size_t>(j)] -= error * inverse[c * static_cast<size_t>(n) + static_cast<size_t>(j)];
+        if (!gone[static_cast<size_t>(j)])
+          w[static_cast<size_t>(j)] -= error * inverse[c * static_cast<size_t>(n) + static_cast<size_t>(j)];
       }
       // The inverse without the column: one step of elimination.
       Dense before = inverse;
       for (int64_t a = 0; a < n; ++a) {
         for (int64_t b = 0; b < n; ++b) {
-          inverse[static_cast<size_t>(a * n + b)] -=
-              before[static_cast<size_t>(a * n) + c] * before[c * static_cast<size_t>(n) + static_cast<size_t>(b)] / pivot;
+          inverse[static_cast<size_t>(a * n + b)] -= before[static_cast<size_t>(a * n) + c] *
+                                                     before[c * static_cast<size_t>(n) + static_cast<size_t>(b)] /
+                                                     pivot;
         }
       }
     }
@@ -305,8 +307,8 @@ void deadColumns() {
   const Solved alone = solve(p, std::vector<float>(static_cast<size_t>(n * n)), 0.01, false, 1, factor);
   for (int64_t e = 0; e < p.m * n; ++e) {
     const auto i = static_cast<size_t>(e);
-    expectEqual(static_cast<double>(alone.rounded[i]),
-                p.roundedValue(p.w[i], p.scale[static_cast<size_t>(e / n)], 0), "no input at all");
+    expectEqual(static_cast<double>(alone.rounded[i]), p.roundedValue(p.w[i], p.scale[static_cast<size_t>(e / n)], 0),
+                "no input at all");
   }
   // One dead column leaves the others as if it were not there.
   auto x = correlatedInputs(50, n, 9);
@@ -358,7 +360,11 @@ void refusals() {
   expectThrows<Error>([&] { factor.compute(gram, 4, {}); }, "infinite activations");
   // Two equal columns and no damping.
   gram.assign(16, 1.0F);
-  const std::string message = expectThrows<Error>([&] { factor.compute(gram, 4, {0, false, 1}); }, "a singular Hessian");
+  const std::string message = expectThrows<Error>(
+      [&] {
+        factor.compute(gram, 4, {0, false, 1});
+      },
+      "a singular Hessian");
   expect(message.find("not positive definite") != std::string::npos, message);
   factor.compute(gram, 4, {0.01, false, 1});
 }

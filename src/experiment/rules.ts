@@ -138,8 +138,9 @@ export const rules: readonly Rule[] = [
       yield {
         path: ['quantization', 'start', 'integers'],
         value: 'gptq',
+        severity: 'warning',
         message:
-          'quantization.start.integers: "gptq" is no start of method "rtn", which rounds to nearest; use method "gptq", or "lr-qat" to train from there',
+          'quantization.start.integers: "gptq" has no effect with method "rtn", which only rounds to nearest; use method "gptq", or "lr-qat" to train from there',
         replacements: ['round-to-nearest'],
       };
     },

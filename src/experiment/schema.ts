@@ -365,7 +365,8 @@ const quantization = section(
               gptq: 'Weights, integers and scales that GPTQ leaves: training begins where it ends.',
             },
             {
-              description: 'Where training of "lr-qat" and "peqa" begins. GPTQ is computed before the first step, on the CPU.',
+              description:
+                'Where training of "lr-qat" and "peqa" begins. GPTQ is computed before the first step, on the CPU.',
               hint: 'Worth most at few bits and for short trainings.',
             },
           ),

@@ -136,7 +136,8 @@ async function openStreams(
   };
   const streams: Streams = {};
   try {
-    if (isTrained(experiment) || startOf(experiment)?.gptq === true) streams.train = await open('data.train', data.train, 'text');
+    if (isTrained(experiment) || startOf(experiment)?.gptq === true)
+      streams.train = await open('data.train', data.train, 'text');
     if (evaluation.kinds.includes('validation') && data.validation.length > 0) {
       streams.validation = await open('data.validation', data.validation, 'text');
     }

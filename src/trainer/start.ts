@@ -39,11 +39,7 @@ export async function ensureStart(
   });
 }
 
-async function withEngine(
-  run: PreparedRun,
-  engine: Engine,
-  body: (engine: Engine) => Promise<void>,
-): Promise<void> {
+async function withEngine(run: PreparedRun, engine: Engine, body: (engine: Engine) => Promise<void>): Promise<void> {
   try {
     await loadEngine(run, engine);
     await body(engine);
@@ -58,9 +54,7 @@ async function findStart(run: PreparedRun, engine: Engine, data: TrainingData | 
   await desk.point();
   const phase = options.gptq === null ? 'finding the start' : 'GPTQ';
   writer.update({ phase, progress: null });
-  await writer.log(
-    options.gptq === null ? 'finding the start' : `GPTQ on ${String(tokens)} calibration tokens`,
-  );
+  await writer.log(options.gptq === null ? 'finding the start' : `GPTQ on ${String(tokens)} calibration tokens`);
   const begun = performance.now();
   try {
     await engine.findStart({
