@@ -73,6 +73,8 @@ test('defaults are those of the issue, and the smallest experiment needs nothing
         symmetric: true,
       },
       activations: null,
+      start: { integers: 'round-to-nearest' },
+      gptq: { sequences: 128, damping: 0.01, activationOrder: false },
       storage: 'fixed-point',
       fractionBits: null,
       encoding: 'auto',
