@@ -228,6 +228,8 @@ export interface StartOptions {
     /** Columns in the order of falling diagonal; group scales are then those of the range search. */
     readonly activationOrder: boolean;
   } | null;
+  /** A·B starts at the leading singular values of what rounding leaves, found anew so often; null: at zero. */
+  readonly lowRank: { readonly iterations: number } | null;
   /** Sequences for GPTQ. */
   readonly calibration: TokenBatch | null;
   readonly onProgress?: (progress: LoadProgress) => void;

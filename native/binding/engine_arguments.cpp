@@ -71,6 +71,10 @@ StartSettings parseStart(const Napi::Value& value) {
     settings.damping = gptq.number("damping");
     settings.activationOrder = gptq.boolean("activationOrder");
   }
+  if (!r.isNull("lowRank")) {
+    settings.lowRank = true;
+    settings.iterations = static_cast<int>(r.object("lowRank").integer("iterations", 1, 1000));
+  }
   return settings;
 }
 

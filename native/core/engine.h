@@ -111,6 +111,10 @@ struct StartSettings {
   bool gptq = false;
   double damping = 0.01;
   bool activationOrder = false;
+  /// A·B starts at the leading singular values of what rounding leaves, where there is a low-rank term.
+  bool lowRank = false;
+  /// How often the weight without A·B is rounded and A·B found anew (LoftQ).
+  int iterations = 1;
 };
 
 class Engine {

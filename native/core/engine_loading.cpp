@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/grid.h"
 #include "core/host_tensor.h"
+#include "core/random.h"
 #include "core/rope.h"
 
 namespace lrqat {
@@ -27,18 +28,6 @@ int64_t bytesOf(const std::vector<int64_t>& shape, DType type) {
     bytes *= extent;
   }
   return bytes;
-}
-
-/// Counter-based generator (SplitMix64 finalizer): the value of an element depends on seed, linear and index alone.
-uint64_t randomBits(uint64_t seed, uint64_t stream, uint64_t index) {
-  uint64_t x = seed * 0x9e3779b97f4a7c15ULL + stream * 0xd1b54a32d192ed03ULL + index;
-  for (int round = 0; round < 2; ++round) {
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-    x ^= x >> 31;
-    x += 0x9e3779b97f4a7c15ULL;
-  }
-  return x;
 }
 
 }  // namespace
@@ -249,8 +238,7 @@ void Engine::initializeLowRank(size_t index) {
   const double bound = 1 / std::sqrt(static_cast<double>(l.weight.n));
   std::vector<float> b(static_cast<size_t>(rank * l.weight.n));
   for (size_t i = 0; i < b.size(); ++i) {
-    const double unit = static_cast<double>(randomBits(config_.seed, index + 1, i) >> 11) * 0x1p-53;
-    b[i] = static_cast<float>((2 * unit - 1) * bound);
+    b[i] = static_cast<float>((2 * uniformAt(config_.seed, index + 1, i) - 1) * bound);
   }
   backend_->upload(l.buffers.value.b, b.data(), static_cast<int64_t>(b.size()) * 4);
 }

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/gptq.h"
 #include "core/grid.h"
+#include "core/low_rank_start.h"
 #include "core/phi0_code.h"
 #include "core/start_memory.h"
 
@@ -32,6 +33,7 @@ class StartMemory {
       hidden.resize(static_cast<size_t>(tokens * shape.model.hiddenSize * byteSize(shape.residualType)));
       gram.resize(static_cast<size_t>(sizes.widest * sizes.widest));
     }
+    if (settings.lowRank) residual.resize(static_cast<size_t>(sizes.largest));
     target.resize(static_cast<size_t>(sizes.largest));
     rounded.resize(static_cast<size_t>(sizes.largest));
     codes.resize(static_cast<size_t>(sizes.largestCodes));
@@ -45,6 +47,7 @@ class StartMemory {
   std::vector<float> target;      // [m, n] in steps of the grid
   std::vector<float> rounded;     // [m, n]
   std::vector<std::byte> codes;   // Φ0
+  std::vector<double> residual;   // [m, n] of the low-rank start
 };
 
 /// Puts all linears back when it goes.
@@ -99,7 +102,6 @@ int64_t Engine::findStart(const StartSettings& settings, const TokenBatch& calib
   const int64_t rowBytes = shape.model.hiddenSize * byteSize(shape.residualType);
   const int64_t step = settings.gptq ? sequencesPerMicroBatch(calibration.length) : 1;
   const auto forMicroBatches = [&](auto&& body) {
-    if (!settings.gptq) return;
     for (int64_t first = 0; first < calibration.sequences; first += step) {
       if (cancel_.load()) throw Error(ErrorCode::Cancelled, "cancelled");
       body(microBatch(calibration, first, std::min(step, calibration.sequences - first)),
@@ -116,31 +118,42 @@ int64_t Engine::findStart(const StartSettings& settings, const TokenBatch& calib
     const bool asymmetric = w.zero0 != nullptr;
     std::vector<float> scales = initialScales(index);
     std::vector<float> zeros = initialZeroPoints(index);
-    memory.gptq.round({w.source, w.spec, scales.data(), asymmetric ? zeros.data() : nullptr, memory.target.data(),
-                       memory.rounded.data()},
-                      memory.factor, rangeSearch(*backend_, w.spec));
-    const auto scaleBytes = static_cast<int64_t>(scales.size()) * 4;
-    backend_->upload(w.scale0, scales.data(), scaleBytes);
-    if (asymmetric) backend_->upload(w.zero0, zeros.data(), scaleBytes);
-    initializeRanges(l);
+    if (settings.gptq) {
+      memory.gptq.round({w.source, w.spec, scales.data(), asymmetric ? zeros.data() : nullptr, memory.target.data(),
+                         memory.rounded.data()},
+                        memory.factor, rangeSearch(*backend_, w.spec));
+      const auto scaleBytes = static_cast<int64_t>(scales.size()) * 4;
+      backend_->upload(w.scale0, scales.data(), scaleBytes);
+      if (asymmetric) backend_->upload(w.zero0, zeros.data(), scaleBytes);
+      initializeRanges(l);
+    }
+    const Grids grids(w, scales, zeros);
+    if (!settings.gptq) roundToNearest(w, grids, memory.target, memory.rounded);
 
     const QuantSpec& spec = w.spec;
+    LowRankStart lowRank;
+    if (settings.lowRank && spec.rank > 0) {
+      std::vector<float> b = readState(index, ParameterKind::B, StateKind::Value);
+      lowRank = lowRankStart(w, grids, memory.target, memory.rounded, memory.residual, std::move(b),
+                             {settings.iterations, config_.seed + index, shape.threads});
+      writeState(index, ParameterKind::A, StateKind::Value, lowRank.a);
+      writeState(index, ParameterKind::B, StateKind::Value, lowRank.b);
+    }
     const int64_t codeRow = packedRowBytes(spec.codeBits(), w.n);
     std::fill_n(memory.codes.begin(), w.m * codeRow, std::byte{0});
-    for (int64_t i = 0; i < w.m; ++i) {
-      std::byte* row = memory.codes.data() + i * codeRow;
-      for (int64_t j = 0; j < w.n; ++j) {
-        const auto element = static_cast<size_t>(i * w.n + j);
-        const size_t scale = spec.granularity == Granularity::Tensor ? 0
-                             : spec.granularity == Granularity::Channel
-                                 ? static_cast<size_t>(i)
-                                 : static_cast<size_t>(i * (w.n / spec.groupSize) + j / spec.groupSize);
-        GridEnds ends{static_cast<float>(spec.qmin()), static_cast<float>(spec.qmax())};
-        if (asymmetric) {
-          ends.low = 0.0F - zeroPoint(zeros[scale], spec.levels());
-          ends.high = ends.low + static_cast<float>(spec.levels());
+#pragma omp parallel num_threads(shape.threads)
+    {
+      std::vector<float> product(static_cast<size_t>(w.n));
+#pragma omp for schedule(static)
+      for (int64_t i = 0; i < w.m; ++i) {
+        std::byte* row = memory.codes.data() + i * codeRow;
+        if (!lowRank.a.empty()) lowRank.row(spec, i, product);
+        for (int64_t j = 0; j < w.n; ++j) {
+          const auto element = static_cast<size_t>(i * w.n + j);
+          storePhi0(spec, row, j,
+                    encodePhi0Inside(spec, memory.target[element], product[static_cast<size_t>(j)],
+                                     memory.rounded[element], grids.ends(i, j)));
         }
-        storePhi0(spec, row, j, encodePhi0Inside(spec, memory.target[element], 0.0F, memory.rounded[element], ends));
       }
     }
     backend_->upload(w.phi0, memory.codes.data(), w.m * codeRow);
@@ -149,6 +162,13 @@ int64_t Engine::findStart(const StartSettings& settings, const TokenBatch& calib
     if (progress) progress(names_[index], ++done, total);
   };
 
+  if (!settings.gptq) {
+    for (size_t i = 0; i < linears_.size(); ++i) {
+      if (cancel_.load()) throw Error(ErrorCode::Cancelled, "cancelled");
+      if (linears_[i].quantized) roundLinear(i);
+    }
+    return startWorkBytes(shape, {false, settings.lowRank}, 0);
+  }
   prepareScales(WeightForm::Trained);
   forMicroBatches([&](const MicroBatch& batch, void* hidden) { decoder_->embedInto(batch, hidden); });
   for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
@@ -181,7 +201,7 @@ int64_t Engine::findStart(const StartSettings& settings, const TokenBatch& calib
     if (layer + 1 == shape.model.layers) break;
     forMicroBatches([&](const MicroBatch& batch, void* hidden) { decoder_->passBlock(batch, layer, hidden); });
   }
-  return startWorkBytes(shape, {settings.gptq, false}, tokens);
+  return startWorkBytes(shape, {true, settings.lowRank}, tokens);
 }
 
 }  // namespace lrqat

@@ -63,6 +63,8 @@ float decodePhi0(const QuantSpec& spec, uint32_t code, GridEnds ends) {
 uint32_t encodePhi0Inside(const QuantSpec& spec, float value, float product, float rounded, GridEnds ends) {
   // The product is rounded on its own there.
   if (spec.storage == Storage::Integer) return encodePhi0(spec, rounded, ends);
+  // What lies outside of the grid is no business of a storage that clamps.
+  if (spec.storage == Storage::FixedPoint) value = std::min(std::max(value, ends.low), ends.high);
   uint32_t code = 0;
   for (const float share : {1.0F, 0.875F, 0.75F, 0.0F}) {
     const float wanted = share == 1.0F ? value : rounded + share * (value - rounded);

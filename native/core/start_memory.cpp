@@ -4,6 +4,7 @@
 
 #include "core/gptq.h"
 #include "core/input_factor.h"
+#include "core/low_rank_approximation.h"
 
 namespace lrqat {
 
@@ -18,6 +19,7 @@ StartSizes startSizes(const EngineShape& shape) {
       sizes.widest = std::max(sizes.widest, n);
       if (spec->granularity == Granularity::Group) sizes.widestGroup = std::max(sizes.widestGroup, spec->groupSize);
       sizes.largest = std::max(sizes.largest, m * n);
+      if (spec->rank > 0) sizes.decomposition = std::max(sizes.decomposition, decompositionBytes(m, n, spec->rank));
       sizes.largestCodes = std::max(sizes.largestCodes, m * packedRowBytes(spec->codeBits(), n));
     }
   }
@@ -27,6 +29,7 @@ StartSizes startSizes(const EngineShape& shape) {
 int64_t startWorkBytes(const EngineShape& shape, StartParts parts, int64_t tokens) {
   const StartSizes sizes = startSizes(shape);
   int64_t bytes = sizes.largest * 8 + sizes.largestCodes;
+  if (parts.lowRank) bytes += sizes.decomposition;
   if (parts.gptq) {
     bytes += tokens * shape.model.hiddenSize * byteSize(shape.residualType);
     bytes += sizes.widest * sizes.widest * 4;

@@ -40,11 +40,16 @@ export function planDisk(
   const training = isTrained(experiment);
   const checkpoint = training ? trained * 4 * 3 + CHECKPOINT_EXTRA : 0;
   const checkpoints = training ? experiment.checkpoint.keep + 2 : 0;
+  const start = startOf(experiment);
+  const factors =
+    start === null || start.lowRank === null
+      ? 0
+      : sumOf(quantized, ({ spec, outputs, inputs }) => spec.rank * (outputs + inputs) * 4);
   const phi0 =
-    startOf(experiment) === null
+    start === null
       ? 0
       : sumOf(quantized, ({ spec, outputs, inputs }) => outputs * packedRowBytes(codeBits(spec), inputs));
-  const base = phi0 + sumOf(quantized, (linear) => (scaleCount(linear) + zeroPointCount(linear)) * 4);
+  const base = phi0 + factors + sumOf(quantized, (linear) => (scaleCount(linear) + zeroPointCount(linear)) * 4);
   const merged = sumOf(quantized, mergedBytes);
   return { checkpoint, checkpoints, base, merged, total: checkpoint * checkpoints + base + merged };
 }

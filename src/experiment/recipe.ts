@@ -116,6 +116,12 @@ const settings: readonly Setting[] = [
     note: 'Training starts from round-to-nearest.',
   },
   {
+    path: ['quantization', 'start', 'lowRank'],
+    read: ({ quantization }) => quantization.start.lowRank,
+    recipe: () => ['zero'],
+    note: 'A·B starts at zero; an SVD start is an option for integer storage.',
+  },
+  {
     path: ['quantization', 'learnScales'],
     read: ({ quantization }) => quantization.learnScales,
     recipe: () => [true],

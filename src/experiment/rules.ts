@@ -146,6 +146,32 @@ export const rules: readonly Rule[] = [
     },
   },
   {
+    reads: ['quantization.method', 'quantization.start'],
+    *check({ quantization: { method, start } }) {
+      if (method !== 'lr-qat' && start.lowRank === 'svd') {
+        yield {
+          path: ['quantization', 'start', 'lowRank'],
+          value: 'svd',
+          severity: 'warning',
+          message: `quantization.start.lowRank: "svd" has no effect with method "${method}", which has no low-rank term; use "zero", or method "lr-qat"`,
+          replacements: ['zero'],
+        };
+      }
+      if (start.iterations === 1) return;
+      const without = start.lowRank === 'zero';
+      if (!without && start.integers === 'round-to-nearest') return;
+      yield {
+        path: ['quantization', 'start', 'iterations'],
+        value: start.iterations,
+        severity: without ? 'warning' : 'error',
+        message: without
+          ? `quantization.start.iterations: ${String(start.iterations)} has no effect with lowRank "zero"; use 1, or lowRank "svd"`
+          : `quantization.start.iterations: ${String(start.iterations)} would round anew what GPTQ has rounded; use 1, or integers "round-to-nearest"`,
+        replacements: [1],
+      };
+    },
+  },
+  {
     reads: ['quantization.method', 'quantization.start', 'quantization.gptq'],
     *check(experiment) {
       const { gptq, method } = experiment.quantization;

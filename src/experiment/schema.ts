@@ -372,6 +372,31 @@ const quantization = section(
           ),
           'round-to-nearest',
         ),
+        lowRank: withDefault(
+          choice(
+            {
+              zero: 'A is zero, B random: A·B adds nothing at first.',
+              svd: 'A·B starts at the leading singular values of what rounding leaves (LoftQ).',
+            },
+            {
+              description:
+                'Where A and B of "lr-qat" begin. With "svd", storages with fractions keep what A·B does not carry, and training still begins at the same integers.',
+              hint: 'Made for storage "integer", which keeps no fractions.',
+            },
+          ),
+          'zero',
+        ),
+        iterations: withDefault(
+          Type.Integer({
+            minimum: 1,
+            maximum: 100,
+            ...prose({
+              description: 'Times that the weights less A·B are rounded and A·B is found from what that leaves; of lowRank "svd".',
+              unit: 'iterations',
+            }),
+          }),
+          1,
+        ),
       },
       { description: 'What training starts from.' },
     ),

@@ -1,7 +1,7 @@
 // What training starts from, and what of it has to be found before the first step.
 
 import type { EngineLayout } from './memory-layout';
-import { packedRowBytes, codeBits, quantizedLinears, byteSize } from './memory-layout';
+import { packedRowBytes, codeBits, quantizedLinears, byteSize, type QuantizedLinear } from './memory-layout';
 import type { Experiment } from './schema';
 
 /** The method changes numbers step by step; the others only round. */
@@ -13,13 +13,16 @@ export function isTrained({ quantization: { method } }: Pick<Experiment, 'quanti
 export interface Start {
   /** Integers and scales of GPTQ. */
   readonly gptq: boolean;
+  /** Times that A·B is found from what rounding leaves; null: it starts at zero. */
+  readonly lowRank: number | null;
 }
 
 /** null: round-to-nearest, which follows from the scales. */
 export function startOf(experiment: Pick<Experiment, 'quantization'>): Start | null {
   const { method, start } = experiment.quantization;
   const gptq = method === 'gptq' || (isTrained(experiment) && start.integers === 'gptq');
-  return gptq ? { gptq } : null;
+  const lowRank = method === 'lr-qat' && start.lowRank === 'svd' ? start.iterations : null;
+  return gptq || lowRank !== null ? { gptq, lowRank } : null;
 }
 
 /** Bytes that finding a start takes beside the engine that it is found on, as native/core/start_memory.cpp counts them. */
@@ -30,7 +33,8 @@ export function startWorkBytes(plan: EngineLayout, start: Start, tokens: number)
   const group = most(({ spec }) => Math.max(0, spec.groupSize));
   const weights = most(({ outputs, inputs }) => outputs * inputs);
   const codes = most(({ spec, outputs, inputs }) => outputs * packedRowBytes(codeBits(spec), inputs));
-  const bytes = weights * 8 + codes;
+  const decomposition = start.lowRank === null ? 0 : most(decompositionBytes);
+  const bytes = weights * 8 + codes + decomposition;
   if (!start.gptq) return bytes;
   const stream = tokens * plan.shape.hiddenSize * byteSize(plan.residual);
   // The Gram matrix in float32, its factor in double, a tile of columns a thread.
@@ -43,3 +47,15 @@ export function startWorkBytes(plan: EngineLayout, start: Start, tokens: number)
 const TILE = 64;
 const ROWS = 256;
 const BLOCK = 128;
+
+/** Of native/core/low_rank_approximation.cpp. */
+function decompositionBytes({ spec: { rank }, outputs, inputs }: QuantizedLinear): number {
+  if (rank === 0) return 0;
+  const small = Math.min(outputs, inputs);
+  if (small <= EXACT_SIDE) return 8 * (3 * outputs * inputs + 2 * small * small);
+  const directions = Math.min(rank + EXTRA_DIRECTIONS, small);
+  return 8 * (outputs * inputs + 2 * directions * (outputs + inputs) + 2 * directions * directions);
+}
+
+const EXACT_SIDE = 256;
+const EXTRA_DIRECTIONS = 16;

@@ -45,6 +45,7 @@ const LABELS: Readonly<Record<string, string>> = {
   'quantization.activations': '',
   'quantization.storage': '',
   'quantization.start.integers': 'from',
+  'quantization.start.lowRank': 'factors',
   'quantization.gptq.sequences': 'calibration',
   'quantization.fractionBits': 'f',
   'quantization.lowRank.rank': 'rank',

@@ -1,7 +1,7 @@
 // The base of a run: s0, z0 and Φ0, which never change. Only s0 and z0 are stored (base/scales.safetensors: `L` the scales of
 // linear L, `L.zeroPoints` the unrounded zero points of an asymmetric one), with a digest over all: Φ0 follows from them and
 // the model folder, and the digest tells whether it still does. A start other than round-to-nearest stores its packed Φ0 as well
-// (`L.phi0`), and a fingerprint of the weights that it was found for.
+// (`L.phi0`), A and B where it has found them (`L.a`, `L.b`), and a fingerprint of the weights that it was found for.
 
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -18,6 +18,8 @@ import { writeSafetensors, type TensorToWrite } from '../formats/safetensors-wri
 const ZERO_POINTS = '.zeroPoints';
 /** And of those that hold packed Φ0. */
 const PHI0 = '.phi0';
+/** A and B of a start that has found them. */
+const FACTORS = { a: '.a', b: '.b' } as const;
 
 export function baseFolder(runDirectory: string): string {
   return path.join(runDirectory, 'base');
@@ -28,7 +30,10 @@ function scalesFile(runDirectory: string): string {
 }
 
 export interface LoadBaseOptions {
-  readonly engine: Pick<Engine, 'load' | 'initialScales' | 'initialZeroPoints' | 'phi0' | 'baseDigest'>;
+  readonly engine: Pick<
+    Engine,
+    'load' | 'initialScales' | 'initialZeroPoints' | 'phi0' | 'baseDigest' | 'readState' | 'writeState'
+  >;
   readonly runDirectory: string;
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
   readonly model: Pick<HuggingFaceModel, 'folder' | 'tensors'>;
@@ -49,12 +54,13 @@ export async function loadBase(options: LoadBaseOptions): Promise<string> {
   if (!existsSync(file)) {
     await engine.load(progress);
     const digest = await engine.baseDigest();
-    if (fileSystem !== null) await storeBase({ engine, linears, runDirectory, fileSystem, digest, started: null });
+    if (fileSystem !== null) await storeBase({ engine, linears, runDirectory, fileSystem, digest, started: null, withFactors: false });
     return digest;
   }
   const stored = await readBase(file);
-  const { scales, zeroPoints, phi0, started } = stored;
+  const { scales, zeroPoints, phi0, factors, started } = stored;
   await engine.load({ scales, zeroPoints, ...(started === null ? {} : { phi0 }), ...progress });
+  for (const { linear, kind, values } of factors) await engine.writeState(linear, kind, 'value', values);
   const digest = await engine.baseDigest();
   const sameWeights = started === null || started === (await weightsFingerprint(model, linears));
   if (digest !== stored.digest || !sameWeights) {
@@ -66,17 +72,19 @@ export async function loadBase(options: LoadBaseOptions): Promise<string> {
 }
 
 export interface StoreBaseOptions {
-  readonly engine: Pick<Engine, 'initialScales' | 'initialZeroPoints' | 'phi0'>;
+  readonly engine: Pick<Engine, 'initialScales' | 'initialZeroPoints' | 'phi0' | 'readState'>;
   readonly linears: LoadBaseOptions['linears'];
   readonly runDirectory: string;
   readonly fileSystem: FileSystem;
   readonly digest: string;
   /** Fingerprint of the weights that another start was found for; null: Φ0 follows from the scales. */
   readonly started: string | null;
+  /** A and B are those of the start. */
+  readonly withFactors: boolean;
 }
 
 export async function storeBase(options: StoreBaseOptions): Promise<void> {
-  const { engine, linears, runDirectory, fileSystem, digest, started } = options;
+  const { engine, linears, runDirectory, fileSystem, digest, started, withFactors } = options;
   const floats = async (name: string, values: Promise<Float32Array>): Promise<TensorToWrite> => {
     const data = await values;
     return { name, dtype: 'F32', shape: [data.length], data };
@@ -89,6 +97,10 @@ export async function storeBase(options: StoreBaseOptions): Promise<void> {
     if (started !== null) {
       const data = await engine.phi0(name);
       tensors.push({ name: name + PHI0, dtype: 'U8', shape: [data.length], data });
+    }
+    if (!withFactors || spec.rank === 0) continue;
+    for (const kind of ['a', 'b'] as const) {
+      tensors.push(await floats(name + FACTORS[kind], engine.readState(name, kind, 'value')));
     }
   }
   await fileSystem.mkdir(baseFolder(runDirectory));
@@ -121,10 +133,17 @@ export async function weightsFingerprint(
   return hash.digest('hex');
 }
 
+interface Factor {
+  readonly linear: string;
+  readonly kind: 'a' | 'b';
+  readonly values: Float32Array;
+}
+
 interface StoredBase {
   readonly scales: Record<string, Float32Array>;
   readonly zeroPoints: Record<string, Float32Array>;
   readonly phi0: Record<string, StoredPhi0>;
+  readonly factors: readonly Factor[];
   readonly digest: string;
   readonly started: string | null;
 }
@@ -137,16 +156,19 @@ async function readBase(file: string): Promise<StoredBase> {
     const scales: Record<string, Float32Array> = {};
     const zeroPoints: Record<string, Float32Array> = {};
     const phi0: Record<string, StoredPhi0> = {};
+    const factors: Factor[] = [];
     for (const name of opened.tensors.keys()) {
       if (name.endsWith(PHI0)) {
         phi0[name.slice(0, -PHI0.length)] = { file, offset: opened.info(name).offset };
         continue;
       }
       const values = await opened.readTensorAs(name, 'F32');
-      if (name.endsWith(ZERO_POINTS)) zeroPoints[name.slice(0, -ZERO_POINTS.length)] = values;
+      const kind = (['a', 'b'] as const).find((each) => name.endsWith(FACTORS[each]));
+      if (kind !== undefined) factors.push({ linear: name.slice(0, -FACTORS[kind].length), kind, values });
+      else if (name.endsWith(ZERO_POINTS)) zeroPoints[name.slice(0, -ZERO_POINTS.length)] = values;
       else scales[name] = values;
     }
-    return { scales, zeroPoints, phi0, digest, started: opened.metadata['started'] ?? null };
+    return { scales, zeroPoints, phi0, factors, digest, started: opened.metadata['started'] ?? null };
   } finally {
     await opened.close();
   }

@@ -34,6 +34,7 @@ export async function ensureStart(
       fileSystem: run.fileSystem,
       digest: await engine.baseDigest(),
       started: await weightsFingerprint(run.model, run.linears),
+      withFactors: (startOf(run.experiment)?.lowRank ?? null) !== null,
     });
     run.writer.update({ phase: null });
   });
@@ -75,11 +76,13 @@ function startOptions(
   data: TrainingData | null,
 ): { options: StartOptions; tokens: number } {
   const start = startOf({ quantization });
-  if (start?.gptq !== true || data === null) return { options: { gptq: null, calibration: null }, tokens: 0 };
+  const iterations = start?.lowRank ?? null;
+  const lowRank = iterations === null ? null : { iterations };
+  if (start?.gptq !== true || data === null) return { options: { gptq: null, lowRank, calibration: null }, tokens: 0 };
   const { damping, activationOrder, sequences } = quantization.gptq;
   const count = Math.min(sequences, data.sequences);
   const calibration = data.next(count);
-  return { options: { gptq: { damping, activationOrder }, calibration }, tokens: count * sequenceLength };
+  return { options: { gptq: { damping, activationOrder }, lowRank, calibration }, tokens: count * sequenceLength };
 }
 
 /** Method gptq: what it has found, as other methods measure what they have trained. */

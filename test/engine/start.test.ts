@@ -17,6 +17,7 @@ const LENGTH = 16;
 const SEQUENCES = 7;
 const GPTQ: StartOptions = {
   gptq: { damping: 0.01, activationOrder: false },
+  lowRank: null,
   calibration: randomBatch(SMALL_SHAPE, SEQUENCES, LENGTH, 3),
 };
 
@@ -90,6 +91,25 @@ test('GPTQ lowers the loss of the calibration data against round-to-nearest', as
   });
 });
 
+for (const groupSize of [0, -1, 8]) {
+  test(`A·B from singular values leaves the integers where they are: group ${String(groupSize)}`, async () => {
+    const start: StartOptions = { gptq: null, lowRank: { iterations: 1 }, calibration: null };
+    for (const storage of ['fp32', 'bf16', 'fp16', 'fixed-point'] as const) {
+      const spec = { bits: 3, groupSize, range: 'mse', storage, fractionBits: 5, rank: 6, alpha: 6 } as const;
+      await withEngine(spec, async (engine, shape) => {
+        const batch = randomBatch(shape, 2, LENGTH, 5);
+        const nearest = await engine.evaluate(batch, 'round-to-nearest');
+        await engine.findStart(start);
+        assert.equal((await engine.evaluate(batch, 'trained')).lossSum, nearest.lossSum, storage);
+        for (const linear of linearNames(shape)) {
+          const a = await engine.readState(linear, 'a', 'value');
+          assert.ok(a.some((value) => value !== 0) && a.every(Number.isFinite), linear);
+        }
+      });
+    }
+  });
+}
+
 test('what is stored of a start makes the same engine again', async () => {
   const spec = {
     bits: 3,
@@ -157,9 +177,13 @@ test('linears in float stay in float, and the rest is found around them', async 
 });
 
 test('the planner counts what finding a start works in', async () => {
-  for (const groupSize of [-1, 8]) {
+  for (const [groupSize, iterations] of [
+    [-1, null],
+    [8, 2],
+  ] as const) {
     const spec: LinearQuantization = { ...QUANTIZATION, groupSize };
-    const taken = await withEngine(spec, (engine) => engine.findStart(GPTQ), { threads: 2 });
+    const start = { ...GPTQ, lowRank: iterations === null ? null : { iterations } };
+    const taken = await withEngine(spec, (engine) => engine.findStart(start), { threads: 2 });
     const planned = startWorkBytes(
       {
         ...START_ENGINE,
@@ -170,7 +194,7 @@ test('the planner counts what finding a start works in', async () => {
         microBatchSize: 2,
         sequenceLength: LENGTH,
       },
-      { gptq: true },
+      { gptq: true, lowRank: iterations },
       SEQUENCES * LENGTH,
     );
     assert.equal(taken, planned);

@@ -73,7 +73,7 @@ test('defaults are those of the issue, and the smallest experiment needs nothing
         symmetric: true,
       },
       activations: null,
-      start: { integers: 'round-to-nearest' },
+      start: { integers: 'round-to-nearest', lowRank: 'zero', iterations: 1 },
       gptq: { sequences: 128, damping: 0.01, activationOrder: false },
       storage: 'fixed-point',
       fractionBits: null,

@@ -36,9 +36,9 @@ test('method gptq: measured and merged like what others have trained', async () 
   assertNothingHalfWritten(run);
 });
 
-test('training from GPTQ: stopped while the start is looked for and after some steps, a run gives the same bits', async () => {
+test('training from GPTQ and singular values: stopped while the start is looked for and after some steps, a run gives the same bits', async () => {
   const experiment = shortExperiment({
-    quantization: { weights, lowRank: { rank: 4, alpha: 4 }, start: { integers: 'gptq' }, gptq },
+    quantization: { weights, lowRank: { rank: 4, alpha: 4 }, start: { integers: 'gptq', lowRank: 'svd' }, gptq },
   });
   const whole = await newRun(folder, experiment);
   assert.equal(await runTrainer(whole), 'finished', JSON.stringify((await statusOf(whole)).error));

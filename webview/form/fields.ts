@@ -88,6 +88,7 @@ const ADVANCED: ReadonlySet<string> = new Set([
   'quantization.weights.scaleDomain',
   'quantization.weights.scaleFormat',
   'quantization.activations',
+  'quantization.start.iterations',
   'quantization.gptq.sequences',
   'quantization.gptq.damping',
   'quantization.gptq.activationOrder',

@@ -161,6 +161,8 @@ const TITLES: Readonly<Record<string, () => string>> = {
   'quantization.fractionBits': () => t('Fraction bits'),
   'quantization.encoding': () => t('Encoding'),
   'quantization.start.integers': () => t('Starting integers'),
+  'quantization.start.lowRank': () => t('Start of A and B'),
+  'quantization.start.iterations': () => t('Iterations of the start'),
   'quantization.gptq.sequences': () => t('Calibration sequences'),
   'quantization.gptq.damping': () => t('Damping'),
   'quantization.gptq.activationOrder': () => t('Activation order'),

@@ -97,8 +97,9 @@ function settingOf(value: unknown): string {
     // Nor of where they start.
     const { start } = experiment.quantization as Partial<Experiment['quantization']>;
     const from = start?.integers === 'gptq' ? ', from GPTQ' : '';
+    const svd = start?.lowRank === 'svd' ? ', A·B from an SVD' : '';
     if (method === 'peqa') return `${bits}, scales alone${from}; steps of ${batch}`;
-    return `${bits}, ${storage}, rank ${String(lowRank.rank)}${from}; steps of ${batch}`;
+    return `${bits}, ${storage}, rank ${String(lowRank.rank)}${from}${svd}; steps of ${batch}`;
   } catch {
     // Of another version, or edited by hand: show what else there is.
     return '';
