@@ -380,7 +380,7 @@ const quantization = section(
             },
             {
               description:
-                'Where A and B of "lr-qat" begin. With "svd", storages with fractions keep what A·B does not carry, and training still begins at the same integers.',
+                'Where A and B of "lr-qat" begin. With "svd", storages with fractions keep what A·B does not carry, and training begins at the integers that it would begin at without.',
               hint: 'Made for storage "integer", which keeps no fractions.',
             },
           ),
@@ -391,7 +391,8 @@ const quantization = section(
             minimum: 1,
             maximum: 100,
             ...prose({
-              description: 'Times that the weights less A·B are rounded and A·B is found from what that leaves; of lowRank "svd".',
+              description:
+                'Times that the weights less A·B are rounded and A·B is found from what that leaves; of lowRank "svd".',
               unit: 'iterations',
             }),
           }),

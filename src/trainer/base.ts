@@ -54,7 +54,8 @@ export async function loadBase(options: LoadBaseOptions): Promise<string> {
   if (!existsSync(file)) {
     await engine.load(progress);
     const digest = await engine.baseDigest();
-    if (fileSystem !== null) await storeBase({ engine, linears, runDirectory, fileSystem, digest, started: null, withFactors: false });
+    if (fileSystem !== null)
+      await storeBase({ engine, linears, runDirectory, fileSystem, digest, started: null, withFactors: false });
     return digest;
   }
   const stored = await readBase(file);

@@ -11,14 +11,7 @@ import type {
   WeightForm,
 } from '../../native/binding/addon';
 import { UserError } from '../errors';
-import {
-  deviceLayout,
-  isTrained,
-  multipliesBf16,
-  resolveActivations,
-  resolveLinears,
-  startOf,
-} from '../experiment';
+import { deviceLayout, isTrained, multipliesBf16, resolveActivations, resolveLinears, startOf } from '../experiment';
 import {
   linearNames,
   nodeFileSystem,

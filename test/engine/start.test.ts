@@ -100,7 +100,10 @@ for (const groupSize of [0, -1, 8]) {
         const batch = randomBatch(shape, 2, LENGTH, 5);
         const nearest = await engine.evaluate(batch, 'round-to-nearest');
         await engine.findStart(start);
-        assert.equal((await engine.evaluate(batch, 'trained')).lossSum, nearest.lossSum, storage);
+        const { lossSum } = await engine.evaluate(batch, 'trained');
+        // Codes end at the ends of the grid: where A·B takes away more than half a step there, they cannot give it back.
+        const tolerance = storage === 'fixed-point' ? 0.005 * nearest.lossSum : 0;
+        assert.ok(Math.abs(lossSum - nearest.lossSum) <= tolerance, `${storage}: ${String(lossSum)}`);
         for (const linear of linearNames(shape)) {
           const a = await engine.readState(linear, 'a', 'value');
           assert.ok(a.some((value) => value !== 0) && a.every(Number.isFinite), linear);
