@@ -228,6 +228,7 @@ export const START_ENGINE = {
   optimizerState: 'device',
   training: false,
   activationCheckpointing: 'none',
+  rebuiltWeights: 'rebuild',
 } as const;
 
 /** bf16 is the processor's where the run computes on it; of a GPU it says nothing about the processor. */
