@@ -9,10 +9,10 @@ namespace lrqat {
 
 /// Of the quantized linears of a model.
 struct StartSizes {
-  int64_t widest = 0;        // inputs
-  int64_t widestGroup = 0;   // of scales; 0: no linear has groups
-  int64_t largest = 0;       // weights of one linear
-  int64_t largestCodes = 0;  // bytes of its Φ0
+  int64_t widest = 0;         // inputs
+  int64_t widestGroup = 0;    // of scales; 0: no linear has groups
+  int64_t largest = 0;        // weights of one linear
+  int64_t largestCodes = 0;   // bytes of its Φ0
   int64_t decomposition = 0;  // bytes that the singular values of one linear are found in
 };
 StartSizes startSizes(const EngineShape& shape);

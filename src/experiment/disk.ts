@@ -42,7 +42,7 @@ export function planDisk(
   const checkpoints = training ? experiment.checkpoint.keep + 2 : 0;
   const start = startOf(experiment);
   const factors =
-    start === null || start.lowRank === null
+    (start?.lowRank ?? null) === null
       ? 0
       : sumOf(quantized, ({ spec, outputs, inputs }) => spec.rank * (outputs + inputs) * 4);
   const phi0 =
