@@ -204,6 +204,7 @@ Solved solve(Problem& p, const std::vector<float>& gram, double damping, bool ac
 
 void againstDefinition() {
   for (const int64_t n : {int64_t{8}, int64_t{24}, int64_t{144}}) {
+    const auto gram = gramOf(correlatedInputs(3 * n, n, 7), n);
     for (const bool symmetric : {true, false}) {
       for (const int bits : {2, 3, 4}) {
         for (const int64_t group : {int64_t{0}, int64_t{-1}, int64_t{8}}) {
@@ -218,7 +219,6 @@ void againstDefinition() {
             context = "n " + std::to_string(n) + " bits " + std::to_string(bits) + " group " + std::to_string(group) +
                       (symmetric ? "" : " asymmetric") + (activationOrder ? " act-order" : "");
             Problem p(spec, n == 144 ? 3 : 5, n, static_cast<uint32_t>(bits));
-            const auto gram = gramOf(correlatedInputs(3 * n, n, 7), n);
             Problem q = p;
             InputFactor factor(n, 2);
             const Solved solved = solve(p, gram, 0.01, activationOrder, 2, factor);
@@ -267,17 +267,17 @@ double outputError(const Problem& p, const std::vector<float>& scale, const std:
 }
 
 void lowersTheOutputError() {
+  const int64_t n = 160;
+  const auto gram = gramOf(correlatedInputs(600, n, 3), n);
   for (const bool symmetric : {true, false}) {
     for (const int bits : {2, 3, 4}) {
       for (const int64_t group : {int64_t{-1}, int64_t{16}}) {
         for (const bool activationOrder : {false, true}) {
-          const int64_t n = 160;
           const QuantSpec spec = specOf(bits, group < 0 ? Granularity::Channel : Granularity::Group,
                                         std::max<int64_t>(0, group), symmetric, RangeMethod::Mse);
           context = "bits " + std::to_string(bits) + " group " + std::to_string(group) +
                     (symmetric ? "" : " asymmetric") + (activationOrder ? " act-order" : "");
           Problem p(spec, 40, n, 11);
-          const auto gram = gramOf(correlatedInputs(600, n, 3), n);
           std::vector<float> nearest(p.w.size());
           for (int64_t i = 0; i < p.m; ++i) {
             for (int64_t j = 0; j < n; ++j) {
