@@ -7,7 +7,7 @@ import { UserError } from '../errors';
 import { view, type SchemaView } from './allowed';
 import { applyTextEdits, ExperimentDocument } from './document';
 import { nearest } from './nearest';
-import { LayerOverrideSchema, ExperimentSchema } from './schema';
+import { ExperimentSchema } from './schema';
 
 /**
  * The text with every `key.path=value` set, in order. A value is read as JSON, else taken as text: `training.steps=100`,
@@ -149,6 +149,3 @@ export function allKeyPaths(schema: SchemaView = view(ExperimentSchema), prefix 
     ...allKeyPaths(child, `${prefix}${key}.`),
   ]);
 }
-
-/** Keys that an entry of `quantization.layers` may set. */
-export const layerOverrideKeys: readonly string[] = Object.keys(LayerOverrideSchema.properties);

@@ -1,6 +1,6 @@
 // The editor's theme as a canvas needs it. VS Code gives every theme colour as a --vscode-… variable of the root element and the
 // kind of theme as a class of the body, and changes both in place when the user changes the theme.
-import { contrast, cssColour, mix, parseColour, standingOut, type Rgb } from './colour';
+import { cssColour, mix, parseColour, standingOut, type Rgb } from './colour';
 
 export type ThemeKind = 'dark' | 'light' | 'high-contrast' | 'high-contrast-light';
 
@@ -79,13 +79,6 @@ export function shaded(theme: Theme, name: string, shade: 'plain' | 'strong' | '
   if (shade === 'plain') return colour;
   if (shade === 'strong') return mix(colour, theme.foreground, 0.45);
   return standingOut(mix(colour, theme.background, 0.4), theme.background, theme.foreground, 3);
-}
-
-/** Text colour for a surface of this colour. */
-export function textOn(theme: Theme, surface: Rgb): Rgb {
-  return contrast(surface, theme.foreground) >= contrast(surface, theme.background)
-    ? theme.foreground
-    : theme.background;
 }
 
 export { cssColour };

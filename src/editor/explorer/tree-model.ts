@@ -3,7 +3,7 @@
 import path from 'node:path';
 import { isLive, type DerivedState, type ListedRun, type RunEntry } from '../../runs';
 import { nameOf } from '../../experiment/parse';
-import { perplexityOf, runLabel, runTitle, stateName } from './run-text';
+import { perplexityOf, runLabel, stateName } from './run-text';
 
 export type SortOrder = 'newest' | 'perplexity';
 export type Grouping = 'experiment' | 'state' | 'none';
@@ -258,9 +258,4 @@ function summaryOf(node: ExperimentNode | StateNode): string {
 
 function sameIds(one: readonly ExplorerNode[], other: readonly ExplorerNode[]): boolean {
   return one.length === other.length && one.every(({ id }, index) => id === other[index]?.id);
-}
-
-/** Name of a node in messages. */
-export function nodeTitle(node: ExplorerNode): string {
-  return node.type === 'run' ? runTitle(node.entry) : node.label;
 }

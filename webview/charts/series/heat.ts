@@ -39,10 +39,3 @@ export function shortName(name: string): { readonly block: string | null; readon
     ? { block: null, linear: name.split('.').at(-1) ?? name }
     : { block: match[1] ?? null, linear: match[2] ?? name };
 }
-
-/** Index of the step whose cell holds `step`: a cell reaches from the measurement before to its own, because that is the
- *  training whose effect it shows. −1: none. */
-export function cellAt(steps: Float64Array, step: number): number {
-  const at = steps.findIndex((each) => step <= each);
-  return step < 0 ? -1 : at;
-}
