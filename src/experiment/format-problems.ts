@@ -12,13 +12,15 @@ const EXCERPT = 160;
  * `sources`: text by file name; without it the excerpt is left out.
  */
 export function formatProblems(problems: readonly Problem[], sources: Readonly<Record<string, string>> = {}): string {
-  return problems.map((problem) => formatProblem(problem, sources[problem.file])).join('\n');
+  const lines = new Map(
+    Object.entries(sources).map(([file, text]) => [file, text.replace(/^\uFEFF/, ' ').split(/\r\n|\r|\n/)]),
+  );
+  return problems.map((problem) => formatProblem(problem, lines.get(problem.file)?.[problem.line - 1])).join('\n');
 }
 
-function formatProblem(problem: Problem, text: string | undefined): string {
+function formatProblem(problem: Problem, source: string | undefined): string {
   const { file, line, column, severity, message, hint } = problem;
   const lines = [`${file}:${String(line)}:${String(column)}: ${severity}: ${printable(message)}`];
-  const source = text?.replace(/^\uFEFF/, ' ').split(/\r\n|\r|\n/)[line - 1];
   if (source !== undefined && source.trim() !== '') {
     const number = String(line);
     const end = problem.endLine === line ? problem.endColumn - 1 : source.length;

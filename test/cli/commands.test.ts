@@ -311,6 +311,9 @@ test('pause and stop wait for the trainer to answer', { timeout: 120_000 }, asyn
   const writer = await RunWriter.open(directory);
   writer.update({ state: 'running', step: 3 });
   await writer.writeStatus();
+  const early = await lrqat(['checkpoint', 'latest', '--timeout', '1', '--runs', runsFolder]);
+  assert.equal(early.code, 1, early.stdout);
+  assert.match(early.stderr, /was told to write a checkpoint; its trainer has not answered yet/);
   const unwatch = writer.watchControls((message) => {
     if (message.verb === 'pause') writer.update({ state: 'paused' });
     void writer.acknowledge(message).then(() => (message.verb === 'stop' ? writer.end('stopped') : undefined));

@@ -30,11 +30,8 @@ export async function pause(name: string, options: ControlOptions, context: Cont
   const sequence = await sendControl(directory, 'pause');
   const done = await waitForAcknowledgement(directory, sequence, options.timeout * 1000);
   const { status } = await readState(directory);
-  context.output.line(
-    done
-      ? `${title} is paused at step ${String(status.step)}; go on: lrqat resume ${title}`
-      : `${title} was told to pause; its trainer has not answered yet`,
-  );
+  if (!done) return noAnswer(`${title} was told to pause; its trainer has not answered yet`, context);
+  context.output.line(`${title} is paused at step ${String(status.step)}; go on: lrqat resume ${title}`);
   return EXIT.ok;
 }
 
@@ -43,12 +40,17 @@ export async function checkpoint(name: string, options: ControlOptions, context:
   const sequence = await sendControl(directory, 'checkpoint');
   const done = await waitForAcknowledgement(directory, sequence, options.timeout * 1000);
   const saved = await latestComplete(directory);
-  context.output.line(
-    done && saved !== null
-      ? `${title}: checkpoint of step ${String(saved.step)} written`
-      : `${title} was told to write a checkpoint; its trainer has not answered yet`,
-  );
+  if (!done || saved === null) {
+    return noAnswer(`${title} was told to write a checkpoint; its trainer has not answered yet`, context);
+  }
+  context.output.line(`${title}: checkpoint of step ${String(saved.step)} written`);
   return EXIT.ok;
+}
+
+/** The message stays: a busy trainer acts on it later. */
+function noAnswer(text: string, { messages }: Context): number {
+  messages.line(text);
+  return EXIT.failed;
 }
 
 export interface StopOptions extends ControlOptions {
@@ -76,8 +78,7 @@ export async function stop(name: string, options: StopOptions, context: Context)
       return EXIT.ok;
     }
     if (Date.now() >= deadline) {
-      context.output.line(`${title} was told to stop; its trainer has not ended yet`);
-      return EXIT.ok;
+      return noAnswer(`${title} was told to stop; its trainer has not ended yet`, context);
     }
     await sleep(100);
   }
