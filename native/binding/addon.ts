@@ -22,7 +22,8 @@ export interface EngineFailure extends Error {
 }
 
 export type ComputeType = 'float32' | 'bf16';
-export type Storage = 'fp32' | 'bf16' | 'fp16' | 'fixed-point' | 'integer';
+/** `trained`: no frozen copy, the weight itself is trained in float32. */
+export type Storage = 'fp32' | 'bf16' | 'fp16' | 'fixed-point' | 'integer' | 'trained';
 export type RangeMethod = 'minmax' | 'mse' | 'lp-2.4' | 'lp-3' | 'lp-3.5' | 'lp-4' | 'lp-5';
 export type WeightForm = 'float' | 'round-to-nearest' | 'trained' | 'merged';
 
@@ -46,13 +47,15 @@ export interface LinearQuantization {
   /** 0: no low-rank term. */
   readonly rank: number;
   readonly alpha: number;
+  /** Of storage `trained`: gradients of scales and zero points times 1/√(qmax · weights a scale); absent: false. */
+  readonly gradientScaling?: boolean;
 }
 
 /** Bytes the engine allocates, by part; computed by the planner, asserted by the engine (PlanMismatch). */
 export interface MemoryParts {
   /** Φ0 (packed), s0 and zero points of every quantized linear. */
   readonly quantizedWeights: number;
-  /** A, B, trained scales and zero points, float32. */
+  /** A, B, trained weights, scales and zero points, float32. */
   readonly parameters: number;
   readonly gradients: number;
   /** Two moments per trained number; 0 when not training. */
@@ -154,8 +157,13 @@ export interface TokenBatch {
 }
 
 export interface OptimizerSettings {
-  /** `zeroPoints` absent or null: that of the scales. */
-  readonly learningRate: { readonly lowRank: number; readonly scales: number; readonly zeroPoints?: number | null };
+  /** `zeroPoints` absent or null: that of the scales. `weights` absent: 0. */
+  readonly learningRate: {
+    readonly lowRank: number;
+    readonly scales: number;
+    readonly zeroPoints?: number | null;
+    readonly weights?: number;
+  };
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
@@ -197,8 +205,9 @@ export interface LayerStatistics {
   readonly zeroPointDrift?: number;
 }
 
-/** `a` [m, r], `b` [r, n], `scale` [scaleCount] as trained (log s in the log domain), `zeroPoint` [scaleCount] unrounded. */
-export type ParameterKind = 'a' | 'b' | 'scale' | 'zeroPoint';
+/** `a` [m, r], `b` [r, n], `scale` [scaleCount] as trained (log s in the log domain), `zeroPoint` [scaleCount] unrounded,
+ *  `weight` [m, n] of storage `trained`. */
+export type ParameterKind = 'a' | 'b' | 'scale' | 'zeroPoint' | 'weight';
 export type StateKind = 'value' | 'moment1' | 'moment2' | 'gradient';
 
 export interface ParameterInfo {

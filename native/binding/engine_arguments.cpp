@@ -32,7 +32,8 @@ ParameterKind parseKind(const Napi::Value& value) {
   if (text == "b") return ParameterKind::B;
   if (text == "scale") return ParameterKind::Scale;
   if (text == "zeroPoint") return ParameterKind::ZeroPoint;
-  badValue("kind", "one of a, b, scale, zeroPoint");
+  if (text == "weight") return ParameterKind::Weight;
+  badValue("kind", "one of a, b, scale, zeroPoint, weight");
 }
 
 std::map<std::string, std::vector<float>> floatsByLinear(const Napi::Object& options, const char* key) {
@@ -112,6 +113,7 @@ OptimizerSettings parseSettings(const Napi::Value& value) {
   OptimizerSettings settings{.lowRankLearningRate = rate.number("lowRank"),
                              .scaleLearningRate = rate.number("scales"),
                              .zeroPointLearningRate = rate.number(rate.isNull("zeroPoints") ? "scales" : "zeroPoints"),
+                             .weightLearningRate = rate.isNull("weights") ? 0 : rate.number("weights"),
                              .beta1 = r.number("beta1"),
                              .beta2 = r.number("beta2"),
                              .epsilon = r.number("epsilon"),

@@ -50,7 +50,8 @@ QuantSpec parseQuantSpec(const Napi::Value& value, const std::string& path) {
                                                {"bf16", Storage::BF16},
                                                {"fp16", Storage::F16},
                                                {"fixed-point", Storage::FixedPoint},
-                                               {"integer", Storage::Integer}});
+                                               {"integer", Storage::Integer},
+                                               {"trained", Storage::Trained}});
   if (spec.storage == Storage::FixedPoint) {
     spec.fractionBits = static_cast<int>(r.integer("fractionBits", 0, 8 - spec.bits));
     spec.code = r.choice<FixedPointCode>(
@@ -73,6 +74,7 @@ QuantSpec parseQuantSpec(const Napi::Value& value, const std::string& path) {
   spec.learnZeroPoints = !r.isNull("learnZeroPoints") && r.boolean("learnZeroPoints");
   spec.rank = static_cast<int>(r.integer("rank", 0, 1 << 16));
   spec.alpha = r.real("alpha");
+  spec.gradientScaling = !r.isNull("gradientScaling") && r.boolean("gradientScaling");
   return spec;
 }
 

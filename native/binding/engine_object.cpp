@@ -24,6 +24,8 @@ const char* nameOf(ParameterKind kind) {
       return "scale";
     case ParameterKind::ZeroPoint:
       return "zeroPoint";
+    case ParameterKind::Weight:
+      return "weight";
   }
   return "";
 }
@@ -249,8 +251,8 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
         item.Set("linear", engine().linearName(p.linear));
         item.Set("kind", nameOf(p.kind));
         auto shape = Napi::Array::New(info.Env());
-        if (p.kind == ParameterKind::A || p.kind == ParameterKind::B)
-          shape.Set(shape.Length(), static_cast<double>(p.rows));
+        const bool vector = p.kind == ParameterKind::Scale || p.kind == ParameterKind::ZeroPoint;
+        if (!vector) shape.Set(shape.Length(), static_cast<double>(p.rows));
         shape.Set(shape.Length(), static_cast<double>(p.cols));
         item.Set("shape", shape);
         out.Set(static_cast<uint32_t>(i), item);

@@ -241,7 +241,10 @@ class LinearPass {
 
  private:
   bool group() const { return w_.spec.granularity == Granularity::Group; }
-  LowRank lowRank() const { return {a_.data(), b_.data(), scale_.data(), zero_.empty() ? nullptr : zero_.data()}; }
+  LowRank lowRank() const {
+    return {a_.data(), b_.data(), scale_.data(), zero_.empty() ? nullptr : zero_.data(),
+            w_.spec.trainsWeights() ? static_cast<const float*>(w_.source.data) : nullptr};
+  }
   RawOutput raw(Matrix p) const { return {p, group() ? nullptr : rowScale_.data(), nullptr}; }
 
   OwnedMatrix product(Matrix weight) {
@@ -258,21 +261,23 @@ class LinearPass {
 
   void backward(Napi::Env env, Matrix weight, Matrix p, const ClippedSet& clipped, Napi::Object& out) {
     const OwnedMatrix dYs(type_, tokens_, w_.m);
-    const bool tensor = w_.spec.granularity == Granularity::Tensor;
+    const bool trainsWeights = w_.spec.trainsWeights();
+    const bool tensor = !trainsWeights && w_.spec.granularity == Granularity::Tensor;
     std::vector<float> dTheta(theta_.size());
     std::vector<float> rowScaleGradient(tensor ? rowScale_.size() : 0);
-    float* rowSums = group() ? nullptr : tensor ? rowScaleGradient.data() : dTheta.data();
+    float* rowSums = group() || trainsWeights ? nullptr : tensor ? rowScaleGradient.data() : dTheta.data();
     backend_->addResidualBackward(dY_.matrix, raw(p), {dYs.matrix, rowSums});
     const OwnedMatrix dX(DType::F32, tokens_, w_.n);
     backend_->gemm(dYs.matrix, false, weight, false, dX.matrix, false);
     std::vector<float> dA(a_.size());
     std::vector<float> dB(b_.size());
     if (tensor) backend_->sumRowScaleGradient(w_.m, rowScaleGradient.data(), dTheta.data());
-    if (!group()) {
+    if (!group() && !trainsWeights) {
       const ScaleGradientTask scales{&w_, theta_.data(), scale_.data(), dTheta.data()};
       backend_->finishScaleGradients(std::span(&scales, 1));
     }
     std::vector<float> dZero(zero_.size());
+    std::vector<float> dW(trainsWeights ? static_cast<size_t>(w_.m * w_.n) : 0);
     const LowRankTask task{.weight = &w_,
                            .lowRank = lowRank(),
                            .theta = theta_.data(),
@@ -281,7 +286,19 @@ class LinearPass {
                            .clipped = clipped,
                            .gradient = {dA.empty() ? nullptr : dA.data(), dB.empty() ? nullptr : dB.data(),
                                         group() ? dTheta.data() : nullptr, dZero.empty() ? nullptr : dZero.data()}};
-    if (group() || w_.spec.rank > 0 || !dZero.empty()) backend_->lowRankGradient(x_.matrix, std::span(&task, 1));
+    if (trainsWeights) {
+      backend_->gemm(dYs.matrix, true, x_.matrix, false, {dW.data(), DType::F32, w_.m, w_.n}, false);
+      const WeightGradientTask weights{
+          .weight = &w_,
+          .lowRank = lowRank(),
+          .theta = theta_.data(),
+          .zeroTheta = zeroTheta_.data(),
+          .gradient = {nullptr, nullptr, dTheta.data(), dZero.empty() ? nullptr : dZero.data(), dW.data()}};
+      backend_->finishWeightGradients(std::span(&weights, 1));
+    } else if (group() || w_.spec.rank > 0 || !dZero.empty()) {
+      backend_->lowRankGradient(x_.matrix, std::span(&task, 1));
+    }
+    out.Set("dW", float32Array(env, dW));
     out.Set("dX", float32Array(env, dX.floats()));
     out.Set("dA", float32Array(env, dA));
     out.Set("dB", float32Array(env, dB));

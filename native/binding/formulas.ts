@@ -79,6 +79,8 @@ export interface LinearResult {
   readonly dX: Float32Array;
   readonly dA: Float32Array;
   readonly dB: Float32Array;
+  /** [rows, columns]; empty unless storage is 'trained'. */
+  readonly dW: Float32Array;
   /** With respect to theta. */
   readonly dTheta: Float32Array;
   /** With respect to zeroTheta; empty where the grid is symmetric. */

@@ -92,6 +92,15 @@ struct ScaleGradientTask {
   float* gradient = nullptr;     // [scaleCount]
 };
 
+/// The gradients of one linear whose weight is trained; see Backend::finishWeightGradients.
+struct WeightGradientTask {
+  const LinearWeight* weight = nullptr;
+  LowRank lowRank;
+  const float* theta = nullptr;      // [scaleCount] trained numbers behind lowRank.scale; null: scales are kept
+  const float* zeroTheta = nullptr;  // [scaleCount] unrounded zero points, where they are learned
+  LinearGradient gradient;           // weight: dYsᵀX of the whole step in, dW out; scale and zero: written
+};
+
 /// Settings of one optimiser step that all parameters share; double, as in PyTorch: what a step multiplies by is
 /// computed from them and rounded once.
 struct AdamW {
@@ -118,7 +127,8 @@ enum class MemoryPlace : uint8_t { Device, Host };
 
 struct WeightStatistics {
   int64_t clipped = 0;        // entries outside the grid before clipping
-  int64_t flipped = 0;        // integers that differ from those of step 0, clip(round(Φ0)) (A = 0 there)
+  int64_t flipped = 0;        // integers that differ from those of step 0: clip(round(Φ0)) (A = 0 there), of a trained
+                              // weight clip(round(W0/s0))
   double scaleDrift = 0;      // mean |s - s0| / s0
   double zeroPointDrift = 0;  // mean |z - z0|, integers; 0 where the grid is symmetric
 };
@@ -192,6 +202,14 @@ class Backend {
   /// Tensor and channel scales: a gradient with respect to the scale, summed over a step, becomes that of the trained
   /// number, in place (the 1e-8 floor passes none; log: times s; Integer storage: unchanged).
   virtual void finishScaleGradients(std::span<const ScaleGradientTask> tasks) = 0;
+  /// LSQ (lr-qat.md §2.2): from D = dYsᵀX, summed over a step, what follows for the weight, the scales (in the trained
+  /// domain) and the zero points: with x = W/s, R = round(x), V = clip(R), M = 1 inside the grid and G = D/s (groups:
+  /// D)
+  ///   dW = G∘M,  ds = f·Σ G∘(V − M∘x),  dz = −f·s·Σ G∘(1 − M),  f = 1 or 1/√(qmax·N).
+  /// The CPU alone has it.
+  virtual void finishWeightGradients(std::span<const WeightGradientTask>) {
+    throw Error(ErrorCode::Unsupported, "weights are not trained on this device", "use the CPU");
+  }
   /// dA, dB (for groups also ds in the trained domain; where learned, dz = −s·Σ_clipped G) of all linears that read
   /// X [T, n], accumulated. Closed form with sparse correction; dense tiles where groups or |K| > capacity need
   /// it.

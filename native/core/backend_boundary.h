@@ -174,6 +174,9 @@ class GuardedBackend final : public Backend {
   void finishScaleGradients(std::span<const ScaleGradientTask> tasks) override {
     guard_([&] { inner_->finishScaleGradients(tasks); });
   }
+  void finishWeightGradients(std::span<const WeightGradientTask> tasks) override {
+    guard_([&] { inner_->finishWeightGradients(tasks); });
+  }
   void lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) override {
     guard_([&] { inner_->lowRankGradient(x, tasks); });
   }

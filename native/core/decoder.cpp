@@ -185,7 +185,9 @@ void Decoder::applyLinear(int64_t layer, Linear which, Matrix x, Matrix p) {
 }
 
 bool Decoder::listsClipped(const LinearLayer& l) const {
-  return l.formIn(form_) == WeightForm::Trained && (l.weight.spec.rank > 0 || l.buffers.gradient.zero);
+  // Gradients of trained weights are masked at the end of the step.
+  if (l.formIn(form_) != WeightForm::Trained || l.weight.spec.trainsWeights()) return false;
+  return l.weight.spec.rank > 0 || l.buffers.gradient.zero;
 }
 
 ClippedSet& Decoder::clippedOf(int64_t layer, Linear which, int slot) {
@@ -391,7 +393,8 @@ void Decoder::backward() {
 RawOutputGradient Decoder::rawGradient(int64_t layer, Linear which, Matrix dYs, int slot) {
   const LinearLayer& l = linear(layer, which);
   RawOutputGradient gradient{dYs, nullptr};
-  if (!observer_ && l.quantized && l.buffers.gradient.theta && l.buffers.rowScale) {
+  const bool wanted = l.quantized && !l.weight.spec.trainsWeights() && l.buffers.gradient.theta;
+  if (!observer_ && wanted && l.buffers.rowScale) {
     if (l.weight.spec.granularity == Granularity::Channel) {
       gradient.rowScaleGradient = l.buffers.gradient.theta;
     } else {
@@ -440,18 +443,23 @@ void Decoder::accumulateGradients(int64_t layer, Matrix x, std::span<const Linea
     }
     if (!l.quantized) continue;
     const ParameterBuffers& gradient = l.buffers.gradient;
+    if (gradient.weight) {
+      backend_.gemm(dYs, true, x, false, {gradient.weight, DType::F32, l.weight.m, l.weight.n}, true);
+      continue;
+    }
     const bool groupScales = l.weight.spec.granularity == Granularity::Group;
     if (gradient.theta && l.weight.spec.granularity == Granularity::Tensor) {
       backend_.sumRowScaleGradient(l.weight.m, workspace_.rowScaleGradient[slot], gradient.theta);
     }
     if (l.weight.spec.rank == 0 && !(groupScales && gradient.theta) && !gradient.zero) continue;
-    tasks[count++] = {.weight = &l.weight,
-                      .lowRank = l.lowRank(),
-                      .theta = l.buffers.value.theta,
-                      .dYs = dYs,
-                      .zeroTheta = l.buffers.value.zero,
-                      .clipped = clippedOf(layer, which, slot),
-                      .gradient = {gradient.a, gradient.b, groupScales ? gradient.theta : nullptr, gradient.zero}};
+    tasks[count++] = {
+        .weight = &l.weight,
+        .lowRank = l.lowRank(),
+        .theta = l.buffers.value.theta,
+        .dYs = dYs,
+        .zeroTheta = l.buffers.value.zero,
+        .clipped = clippedOf(layer, which, slot),
+        .gradient = {gradient.a, gradient.b, groupScales ? gradient.theta : nullptr, gradient.zero, nullptr}};
   }
   if (count > 0) backend_.lowRankGradient(x, std::span(tasks.data(), count));
 }

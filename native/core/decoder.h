@@ -22,7 +22,9 @@ struct LinearLayer {
   LinearBuffers buffers;
 
   WeightForm formIn(WeightForm form) const { return quantized && selected ? form : WeightForm::Float; }
-  LowRank lowRank() const { return {buffers.value.a, buffers.value.b, buffers.scale, buffers.zero}; }
+  LowRank lowRank() const {
+    return {buffers.value.a, buffers.value.b, buffers.scale, buffers.zero, buffers.value.weight};
+  }
   /// What the integer zero points of a step are made of; null: the grid is symmetric.
   const float* trainedZeroPoints() const { return buffers.value.zero ? buffers.value.zero : weight.zero0; }
 };
@@ -164,7 +166,7 @@ class Decoder {
   Matrix rebuildWeight(int64_t layer, Linear which, ClippedSet* clipped);
   /// dx = Σ dYs·W over the linears that read x, with the clipped entries of each W; dx without data: only these.
   void backpropagateLinears(int64_t layer, std::span<const LinearGradientInput> inputs, Matrix dx);
-  /// Low-rank and scale gradients of the linears that read x.
+  /// Low-rank and scale gradients of the linears that read x; of trained weights the product that they follow from.
   void accumulateGradients(int64_t layer, Matrix x, std::span<const LinearGradientInput> inputs);
   /// What element-wise operations gave in the forward of this block is no longer there.
   bool makesElementwiseAgain(int64_t layer) const;

@@ -12,6 +12,11 @@ std::string Engine::baseDigest() const {
     hash.update(names_[i].data(), names_[i].size());
     const auto codes = phi0(i);
     hash.update(codes.data(), codes.size());
+    if (linears_[i].weight.spec.trainsWeights()) {
+      // No Φ0 stands for the weight.
+      const HostTensor& source = linears_[i].weight.source;
+      hash.update(source.data, static_cast<size_t>(source.rows * source.cols * byteSize(source.type)));
+    }
     const auto scale = initialScales(i);
     hash.update(scale.data(), scale.size() * sizeof(float));
     const auto zero = initialZeroPoints(i);

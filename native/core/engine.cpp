@@ -22,6 +22,11 @@ Engine::Engine(EngineConfig config, std::unique_ptr<Backend> backend)
     throw Error(ErrorCode::Unsupported, "activations are not quantized on CUDA",
                 "use the CPU, or quantization.activations null");
   }
+  if (shape.device == Device::Cuda &&
+      std::ranges::any_of(shape.linears, [](const auto& spec) { return spec && spec->trainsWeights(); })) {
+    throw Error(ErrorCode::Unsupported, "weights are not trained on CUDA",
+                "use the CPU, or quantization.method \"lr-qat\"");
+  }
   mapTensors();
   for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
     for (const Linear linear : allLinears) {
@@ -89,6 +94,7 @@ void Engine::allocate() {
     l.weight.zero0 = buffers[i].zero0;
     if (!l.quantized) continue;
     const QuantSpec& spec = l.weight.spec;
+    if (spec.trainsWeights()) parameters_.push_back({i, ParameterKind::Weight, l.weight.m, l.weight.n});
     if (spec.rank > 0) {
       parameters_.push_back({i, ParameterKind::A, l.weight.m, spec.rank});
       parameters_.push_back({i, ParameterKind::B, spec.rank, l.weight.n});
@@ -195,10 +201,24 @@ void Engine::finishScaleGradients() {
     // Group scales get theirs from the low-rank gradient, and integer storage trains the scale itself.
     const QuantSpec& spec = l.weight.spec;
     if (!l.quantized || !l.buffers.gradient.theta || spec.granularity == Granularity::Group) continue;
-    if (spec.storage == Storage::Integer) continue;
+    if (spec.storage == Storage::Integer || spec.trainsWeights()) continue;
     tasks.push_back({&l.weight, l.buffers.value.theta, l.buffers.scale, l.buffers.gradient.theta});
   }
   if (!tasks.empty()) backend_->finishScaleGradients(tasks);
+}
+
+void Engine::finishWeightGradients() {
+  std::vector<WeightGradientTask> tasks;
+  for (const LinearLayer& l : linears_) {
+    const ParameterBuffers& gradient = l.buffers.gradient;
+    if (!l.quantized || !gradient.weight) continue;
+    tasks.push_back({.weight = &l.weight,
+                     .lowRank = l.lowRank(),
+                     .theta = l.buffers.value.theta,
+                     .zeroTheta = l.buffers.value.zero,
+                     .gradient = {nullptr, nullptr, gradient.theta, gradient.zero, gradient.weight}});
+  }
+  if (!tasks.empty()) backend_->finishWeightGradients(tasks);
 }
 
 static int64_t predicted(std::span<const int32_t> targets) {
@@ -233,6 +253,7 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   while (!accumulate()) {
   }
   finishScaleGradients();
+  finishWeightGradients();
   result.loss = decoder_->loss() / static_cast<double>(result.tokens);
   // All gradients at once; the padding between them is zero.
   if (gradientMemory_) {
@@ -267,6 +288,7 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
                        .count = p.count(),
                        .learningRate = p.kind == ParameterKind::Scale       ? settings.scaleLearningRate
                                        : p.kind == ParameterKind::ZeroPoint ? settings.zeroPointLearningRate
+                                       : p.kind == ParameterKind::Weight    ? settings.weightLearningRate
                                                                             : settings.lowRankLearningRate});
   }
   backend_->adamw(adam, tensors);
@@ -359,14 +381,16 @@ std::span<float> Engine::state(size_t index, ParameterKind kind, StateKind which
                               : which == StateKind::Moment1 ? buffers.moment1
                               : which == StateKind::Moment2 ? buffers.moment2
                                                             : buffers.gradient;
-  float* data = kind == ParameterKind::A       ? p.a
-                : kind == ParameterKind::B     ? p.b
-                : kind == ParameterKind::Scale ? p.theta
-                                               : p.zero;
+  float* data = kind == ParameterKind::A        ? p.a
+                : kind == ParameterKind::B      ? p.b
+                : kind == ParameterKind::Scale  ? p.theta
+                : kind == ParameterKind::Weight ? p.weight
+                                                : p.zero;
   const int64_t rank = l.weight.spec.rank;
-  const int64_t count = kind == ParameterKind::A   ? l.weight.m * rank
-                        : kind == ParameterKind::B ? rank * l.weight.n
-                                                   : l.weight.spec.scaleCount(l.weight.m, l.weight.n);
+  const int64_t count = kind == ParameterKind::A        ? l.weight.m * rank
+                        : kind == ParameterKind::B      ? rank * l.weight.n
+                        : kind == ParameterKind::Weight ? l.weight.m * l.weight.n
+                                                        : l.weight.spec.scaleCount(l.weight.m, l.weight.n);
   if (!data) throw Error(ErrorCode::InvalidArgument, names_[index] + " has no such state in this engine");
   return {data, static_cast<size_t>(count)};
 }
@@ -430,7 +454,7 @@ std::vector<std::byte> Engine::phi0(size_t index) const {
   requireLoaded();
   const LinearWeight& w = linears_[index].weight;
   std::vector<std::byte> out(static_cast<size_t>(w.m * packedRowBytes(w.spec.codeBits(), w.n)));
-  backend_->download(out.data(), w.phi0, static_cast<int64_t>(out.size()));
+  if (!out.empty()) backend_->download(out.data(), w.phi0, static_cast<int64_t>(out.size()));
   return out;
 }
 

@@ -37,6 +37,7 @@ struct OptimizerSettings {
   double lowRankLearningRate = 0;
   double scaleLearningRate = 0;
   double zeroPointLearningRate = 0;
+  double weightLearningRate = 0;
   double beta1 = 0.9;
   double beta2 = 0.95;
   double epsilon = 1e-8;
@@ -72,7 +73,7 @@ struct LayerStatistics {
   bool asymmetric = false;
 };
 
-enum class ParameterKind { A, B, Scale, ZeroPoint };
+enum class ParameterKind { A, B, Scale, ZeroPoint, Weight };
 enum class StateKind { Value, Moment1, Moment2, Gradient };
 
 struct ParameterInfo {
@@ -179,6 +180,8 @@ class Engine {
   void allocate();
   void loadEmbeddings();
   void initializeLowRank(size_t linear);
+  /// A trained weight starts at that of the checkpoint.
+  void initializeWeight(LinearLayer& l);
   /// Ranges of a linear from an earlier search. Throws InvalidArgument unless there are as many as it has scales.
   void uploadRanges(size_t linear, const StoredRanges& given);
   /// Given scales that are kept become what training would make of them: floored, in their format.
@@ -199,6 +202,8 @@ class Engine {
   void materializeScales(const LinearLayer& l);
   /// Scale gradients of a step, in the domain of the trained numbers.
   void finishScaleGradients();
+  /// All gradients of the linears whose weights are trained.
+  void finishWeightGradients();
   std::span<float> state(size_t linear, ParameterKind kind, StateKind which) const;
 
   EngineConfig config_;

@@ -161,6 +161,7 @@ void Engine::load(const StoredRanges& given, const Progress& progress) {
     }
     initializeRanges(l);
     initializeLowRank(i);
+    initializeWeight(l);
     if (progress) progress(names_[i], ++done, total);
   }
   optimizerStep_ = 0;
@@ -227,6 +228,16 @@ void Engine::snapScales(LinearWeight& weight) {
   for (float& scale : scales) scale = scaleOnGrid(weight.spec.scaleFormat, scale);
   backend_->upload(weight.scale0, scales.data(), bytes);
   backend_->encode(weight);
+}
+
+void Engine::initializeWeight(LinearLayer& l) {
+  if (!l.buffers.value.weight) return;
+  const int64_t n = l.weight.n;
+  std::vector<std::byte> row(static_cast<size_t>(n) * sizeof(float));
+  for (int64_t i = 0; i < l.weight.m; ++i) {
+    copyHostRow(l.weight.source, i, DType::F32, row.data());
+    backend_->upload(l.buffers.value.weight + i * n, row.data(), static_cast<int64_t>(row.size()));
+  }
 }
 
 void Engine::initializeLowRank(size_t index) {

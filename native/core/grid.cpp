@@ -35,6 +35,9 @@ void checkSpec(const QuantSpec& spec, int64_t m, int64_t n) {
              "use encoding \"reference\", or fractionBits of at least 1");
     }
   }
+  if (spec.trainsWeights() && spec.rank > 0) {
+    refuse("a trained weight has no low-rank term, rank is " + std::to_string(spec.rank), "use rank 0");
+  }
   if (spec.rank < 0 || spec.rank > std::min(m, n)) {
     refuse("rank " + std::to_string(spec.rank) + " is above the smaller side of the " + std::to_string(m) + " × " +
                std::to_string(n) + " weight",

@@ -19,6 +19,7 @@ void forEachQuantized(const EngineShape& shape, Visit visit) {
 }
 
 void layoutTrained(Layout& layout, const QuantSpec& spec, int64_t m, int64_t n, bool scales, ParameterBuffers& out) {
+  if (spec.trainsWeights()) out.weight = layout.floats(m * n);
   if (spec.rank > 0) {
     out.a = layout.floats(m * spec.rank);
     out.b = layout.floats(spec.rank * n);

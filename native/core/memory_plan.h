@@ -84,10 +84,11 @@ struct MemoryParts {
 
 /// Trained tensors of one linear and what belongs to them.
 struct ParameterBuffers {
-  float* a = nullptr;      // [m, r]
-  float* b = nullptr;      // [r, n]
-  float* theta = nullptr;  // [scaleCount] the trained number: s, or log s; null where scales are kept
-  float* zero = nullptr;   // [scaleCount] the unrounded zero point, where it is learned
+  float* a = nullptr;       // [m, r]
+  float* b = nullptr;       // [r, n]
+  float* theta = nullptr;   // [scaleCount] the trained number: s, or log s; null where scales are kept
+  float* zero = nullptr;    // [scaleCount] the unrounded zero point, where it is learned
+  float* weight = nullptr;  // [m, n] where the weight itself is trained
 };
 
 struct LinearBuffers {

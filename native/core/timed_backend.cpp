@@ -63,6 +63,10 @@ void TimedBackend::finishScaleGradients(std::span<const ScaleGradientTask> tasks
   return timed("finishScaleGradients", [&] { return inner_->finishScaleGradients(tasks); });
 }
 
+void TimedBackend::finishWeightGradients(std::span<const WeightGradientTask> tasks) {
+  return timed("finishWeightGradients", [&] { inner_->finishWeightGradients(tasks); });
+}
+
 void TimedBackend::lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) {
   return timed("lowRankGradient", [&] { return inner_->lowRankGradient(x, tasks); });
 }

@@ -43,6 +43,7 @@ class TimedBackend final : public Backend {
   void materializeScales(std::span<const ScaleTask> tasks) override;
   void sumRowScaleGradient(int64_t m, const float* rowScaleGradient, float* scaleGradient) override;
   void finishScaleGradients(std::span<const ScaleGradientTask> tasks) override;
+  void finishWeightGradients(std::span<const WeightGradientTask> tasks) override;
   void lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) override;
   void gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) override;
   void gemmSum(std::span<const GemmProduct> products, Matrix c) override;

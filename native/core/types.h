@@ -39,8 +39,8 @@ struct HostTensor {
   int64_t cols = 0;
 };
 
-/// How the frozen Φ0 is kept (lr-qat.md §1.4).
-enum class Storage : uint8_t { F32, BF16, F16, FixedPoint, Integer };
+/// How the frozen Φ0 is kept (lr-qat.md §1.4). Trained: there is none, a float32 copy of the weight itself is trained.
+enum class Storage : uint8_t { F32, BF16, F16, FixedPoint, Integer, Trained };
 
 /// What shares one scale: the whole matrix, an output row, or `groupSize` consecutive input columns of a row.
 enum class Granularity : uint8_t { Tensor, Channel, Group };
@@ -77,17 +77,20 @@ struct QuantSpec {
   bool learnZeroPoints = true;  // asymmetric only
   int rank = 0;                 // 0: no low-rank term
   float alpha = 1;              // γ = alpha / rank
+  /// Storage::Trained: gradients of scales and zero points are multiplied by 1/√(qmax·N), N weights a scale.
+  bool gradientScaling = false;
 
   int qmin() const { return -(1 << (bits - 1)); }
   int qmax() const { return (1 << (bits - 1)) - 1; }
   /// Steps of the grid: codes are 0 … levels.
   int levels() const { return (1 << bits) - 1; }
   bool trainsZeroPoints() const { return !symmetric && learnZeroPoints; }
+  bool trainsWeights() const { return storage == Storage::Trained; }
   float gamma() const { return rank > 0 ? alpha / static_cast<float>(rank) : 0.0F; }
   int64_t scaleCount(int64_t m, int64_t n) const {
     return granularity == Granularity::Tensor ? 1 : granularity == Granularity::Channel ? m : m * (n / groupSize);
   }
-  /// Width of one packed Φ0 code in bits (16 or 32 for the float storages).
+  /// Width of one packed Φ0 code in bits (16 or 32 for the float storages, 0 where there is no Φ0).
   int codeBits() const {
     switch (storage) {
       case Storage::F32:
@@ -99,6 +102,8 @@ struct QuantSpec {
         return bits + fractionBits;
       case Storage::Integer:
         return bits;
+      case Storage::Trained:
+        return 0;
     }
     return 0;
   }
@@ -129,12 +134,13 @@ struct LowRank {
   const float* b = nullptr;  // [r, n]
   const float* scale =
       nullptr;  // [scaleCount] scales of this step, linear domain, floored (see Backend::materializeScales)
-  const float* zero = nullptr;  // [scaleCount] integer zero points of this step; null: symmetric
+  const float* zero = nullptr;    // [scaleCount] integer zero points of this step; null: symmetric
+  const float* weight = nullptr;  // [m, n] the trained weight of Storage::Trained, else null
 };
 
 /// Which weight a rebuild produces.
 enum class WeightForm : uint8_t {
-  Trained,         // clip(round(Φ0 + γAB)) with the current scales
+  Trained,         // clip(round(Φ0 + γAB)), or clip(round(W/s)) of a trained W, with the current scales
   Merged,          // the stored integers with the current scales
   RoundToNearest,  // clip(round(W/s0)) with s0
   Float,           // the pretrained weight itself
@@ -191,7 +197,8 @@ struct LinearGradient {
   float* b = nullptr;  // [r, n]
   float* scale =
       nullptr;  // [scaleCount] with respect to the trained number (log s in the log domain); null: not learned
-  float* zero = nullptr;  // [scaleCount] with respect to the unrounded zero point; null: not learned
+  float* zero = nullptr;    // [scaleCount] with respect to the unrounded zero point; null: not learned
+  float* weight = nullptr;  // [m, n]; null: not trained
 };
 
 }  // namespace lrqat

@@ -42,6 +42,7 @@ class CpuBackend final : public Backend {
   WeightStatistics weightStatistics(const LinearWeight& weight, const LowRank& lowRank) override;
   void materializeScales(std::span<const ScaleTask> tasks) override;
   void sumRowScaleGradient(int64_t m, const float* rowScaleGradient, float* scaleGradient) override;
+  void finishWeightGradients(std::span<const WeightGradientTask> tasks) override;
   void finishScaleGradients(std::span<const ScaleGradientTask> tasks) override;
   void lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) override;
 

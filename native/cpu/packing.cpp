@@ -30,6 +30,8 @@ void encodeChunk(const LinearWeight& weight, float* x, int64_t i, int64_t firstC
     case Storage::F16:
       kernels.narrowHalf(x, columns, reinterpret_cast<uint16_t*>(row) + firstColumn);
       break;
+    case Storage::Trained:
+      break;
     case Storage::FixedPoint:
     case Storage::Integer: {
       const float steps = std::ldexp(1.0F, spec.storage == Storage::FixedPoint ? spec.fractionBits : 0);
@@ -52,6 +54,7 @@ void encodeChunk(const LinearWeight& weight, float* x, int64_t i, int64_t firstC
 void CpuBackend::encode(LinearWeight& weight) {
   const QuantSpec& spec = weight.spec;
   checkSpec(spec, weight.m, weight.n);
+  if (spec.trainsWeights()) return;
   const WeightKernels& kernels = LRQAT_SELECT_KERNELS(weightKernels);
   const int64_t rowBytes = packedRowBytes(spec.codeBits(), weight.n);
 #pragma omp parallel for num_threads(threads_) schedule(static)

@@ -64,6 +64,13 @@ void RoundedRows::decode(int64_t row, int64_t firstColumn, int columns, float* o
   }
   const int64_t element = row * weight_.n + firstColumn;
   switch (spec.storage) {
+    case Storage::Trained: {
+      alignas(64) float scales[kChunkColumns];
+      std::memcpy(out, lowRank_.weight + element, static_cast<size_t>(columns) * sizeof(float));
+      expandColumnScales(spec, weight_.n, lowRank_.scale, row, firstColumn, columns, scales);
+      kernels_.divide(out, scales, columns);
+      break;
+    }
     case Storage::F32:
       std::memcpy(out, static_cast<const float*>(weight_.phi0) + element, static_cast<size_t>(columns) * sizeof(float));
       break;

@@ -190,8 +190,9 @@ WeightStatistics CpuBackend::weightStatistics(const LinearWeight& weight, const 
   const RoundedRows rounded(weight, lowRank, WeightForm::Trained, panel ? &*panel : nullptr);
   LowRank start0 = lowRank;
   start0.zero = weight.zero0;
-  const RoundedRows initial(weight, start0, WeightForm::Trained, nullptr);
-  const bool mayDiffer = panel || !spec.symmetric;
+  const WeightForm atStart = spec.trainsWeights() ? WeightForm::RoundToNearest : WeightForm::Trained;
+  const RoundedRows initial(weight, start0, atStart, nullptr);
+  const bool mayDiffer = panel || !spec.symmetric || spec.trainsWeights();
   // Wide enough for every zero point.
   const auto widest = static_cast<float>(spec.levels());
   std::atomic<int64_t> clipped = 0;

@@ -17,7 +17,7 @@
 namespace lrqat::test {
 
 inline std::string describe(const QuantSpec& spec, int64_t m, int64_t n) {
-  const char* storage[] = {"fp32", "bf16", "fp16", "fixed", "integer"};
+  const char* storage[] = {"fp32", "bf16", "fp16", "fixed", "integer", "trained"};
   std::string text = std::to_string(m) + "x" + std::to_string(n) + " b" + std::to_string(spec.bits) + " " +
                      storage[static_cast<int>(spec.storage)];
   if (spec.storage == Storage::FixedPoint) {
@@ -92,7 +92,10 @@ class TestLinear {
     for (float& value : zero) value = zeroPoint(value, weight.spec.levels());
   }
 
-  LowRank lowRank() const { return {a.data(), b.data(), scale.data(), weight.spec.symmetric ? nullptr : zero.data()}; }
+  LowRank lowRank() const {
+    return {a.data(), b.data(), scale.data(), weight.spec.symmetric ? nullptr : zero.data(),
+            weight.spec.trainsWeights() ? w.data() : nullptr};
+  }
 
   struct Limits {
     float low, high;
@@ -139,6 +142,8 @@ class TestLinear {
         const float cell = std::floor(u * steps);
         return std::nearbyint((cell + 0.5F) / steps) == std::nearbyint(u) ? cell : cell - 1;
       }
+      case Storage::Trained:
+        break;
     }
     return 0;
   }
@@ -165,6 +170,8 @@ class TestLinear {
         return static_cast<float>(readCode(row, spec.codeBits(), j)) +
                limits(i, j, zero0).low *
                    (spec.storage == Storage::Integer ? 1.0F : std::ldexp(1.0F, spec.fractionBits));
+      case Storage::Trained:
+        break;
     }
     return 0;
   }

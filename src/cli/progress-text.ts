@@ -50,8 +50,8 @@ export function liveLine(view: LiveView, width: number, bar: (share: number, siz
   return head === '' ? (steps[0] ?? '') : head;
 }
 
-function learningRate({ learningRate: { lowRank, scales } }: StepEvent): string {
-  return `${shortExponent(lowRank)}/${shortExponent(scales)}`;
+function learningRate({ learningRate: { lowRank, scales, weights } }: StepEvent): string {
+  return `${shortExponent(weights ?? lowRank)}/${shortExponent(scales)}`;
 }
 
 /** `1.0e-3`. */

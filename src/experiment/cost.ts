@@ -9,6 +9,7 @@ import {
   packedRowBytes,
   quantizedLinears,
   trainedNumbers,
+  trainsWeights,
   type EngineLayout,
 } from './memory-layout';
 
@@ -24,7 +25,7 @@ export interface FlopParts {
   readonly attention: number;
   /** Thin products that give the gradients of A and B (lr-qat.md §2.1). */
   readonly lowRankGradients: number;
-  /** Dense tiles for trained group scales: one weight-gradient product and its use. */
+  /** Whole weight gradients: of trained weights, and tile by tile for trained group scales. */
   readonly groupGradients: number;
   /** A·B while weights are rebuilt. */
   readonly rebuild: number;
@@ -71,7 +72,7 @@ function microBatchCost(plan: EngineLayout, forwards: number, backward: boolean)
   const visible = averageVisibleKeys(shape, sequenceLength);
   // Scores and their use are two products forward; five backward, as the scores are computed again.
   const attention = 2 * 2 * tokens * visible * shape.heads * shape.headDim * shape.layers;
-  const withGroups = linears.filter(({ spec }) => trainsGroups(spec));
+  const withGroups = linears.filter(({ spec }) => trainsGroups(spec) || trainsWeights(spec));
   const thin = linears.filter(({ spec }) => spec.rank > 0 && !trainsGroups(spec));
   const head = 2 * tokens * shape.vocabSize * shape.hiddenSize;
   const weights = sumOf(linears, ({ outputs, inputs }) => outputs * inputs);

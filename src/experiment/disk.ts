@@ -19,7 +19,7 @@ import { isTrained, startOf } from './start';
 const CHECKPOINT_EXTRA = 256 * 1024;
 
 export interface DiskPlan {
-  /** One checkpoint: A, B, scales, zero points and their two moments, float32. */
+  /** One checkpoint: A, B or weights, scales, zero points and their two moments, float32. */
   readonly checkpoint: number;
   /** Most checkpoints that lie there at once: those kept, the best, and the one being written. */
   readonly checkpoints: number;

@@ -152,21 +152,13 @@ export function suggestionsFor(input: EstimateInput): Suggestion[] {
   const helpful = singles.filter(({ total }) => total < before);
   const enough = helpful.filter(({ fits }) => fits);
   if (enough.length > 0) return ordered(largestOfEach(enough));
+  const smaller = smallerWeights(input.experiment);
+  const { sequenceLength } = input.experiment.data;
   const together = [
     [microBatch(1), blockCheckpointing],
-    [microBatch(1), blockCheckpointing, integerStorage],
-    [
-      microBatch(1),
-      blockCheckpointing,
-      integerStorage,
-      sequence(Math.max(2, input.experiment.data.sequenceLength >> 1)),
-    ],
-    [
-      microBatch(1),
-      blockCheckpointing,
-      integerStorage,
-      sequence(Math.max(2, input.experiment.data.sequenceLength >> 2)),
-    ],
+    [microBatch(1), blockCheckpointing, ...smaller],
+    [microBatch(1), blockCheckpointing, ...smaller, sequence(Math.max(2, sequenceLength >> 1))],
+    [microBatch(1), blockCheckpointing, ...smaller, sequence(Math.max(2, sequenceLength >> 2))],
   ].map((list) =>
     tried(
       input,
@@ -204,7 +196,7 @@ function changes(experiment: Experiment): Change[] {
   return [
     blockCheckpointing,
     ...smaller.reverse().map(microBatch),
-    ...(quantization.storage === 'integer' ? [] : [integerStorage]),
+    ...smallerWeights(experiment).slice(0, 1),
     ...lengths.map(sequence),
     ...ranks.map((rank): Change => ({
       title: `rank ${String(rank)}`,
@@ -227,6 +219,20 @@ const blockCheckpointing: Change = {
   changesResult: false,
   set: ['training.activationCheckpointing=block'],
   apply: (e) => ({ ...e, training: { ...e.training, activationCheckpointing: 'block' } }),
+};
+
+/** What makes the weights and what is trained of them smaller, the strongest first; each goes with those after it. */
+function smallerWeights({ quantization }: Experiment): Change[] {
+  if (quantization.method === 'lsq') return [lowRankMethod, integerStorage];
+  return quantization.storage === 'integer' ? [] : [integerStorage];
+}
+
+/** Instead of all weights: A and B in float32, the weights frozen. */
+const lowRankMethod: Change = {
+  title: 'method lr-qat',
+  changesResult: true,
+  set: ['quantization.method=lr-qat'],
+  apply: (e) => ({ ...e, quantization: { ...e.quantization, method: 'lr-qat' } }),
 };
 
 const integerStorage: Change = {

@@ -45,15 +45,16 @@ export function resolveLinear(experiment: Experiment, name: string): LinearQuant
   const trained = isTrained(experiment);
   const lowRank = quantization.method === 'lr-qat';
   const bits = own.bits ?? quantization.weights.bits;
-  // Without a low-rank term nothing is trained around: the integers themselves.
-  const storage = lowRank ? (own.storage ?? quantization.storage) : 'integer';
+  const weights = quantization.method === 'lsq';
+  // Without a low-rank term nothing is trained around: the integers themselves, or the weight that is trained.
+  const storage = lowRank ? (own.storage ?? quantization.storage) : weights ? 'trained' : 'integer';
   // null in an override says "follow the bits" even where quantization.fractionBits is set.
   const written = own.fractionBits === undefined ? quantization.fractionBits : own.fractionBits;
   const fractionBits = storage === 'fixed-point' ? (written ?? 8 - bits) : 0;
   const encoding = own.encoding ?? quantization.encoding;
   const learnScales = trained && (own.learnScales ?? quantization.learnScales);
   const symmetric = own.symmetric ?? quantization.weights.symmetric;
-  const learnZeroPoints = lowRank && learnScales && (own.learnZeroPoints ?? quantization.learnZeroPoints);
+  const learnZeroPoints = (lowRank || weights) && learnScales && (own.learnZeroPoints ?? quantization.learnZeroPoints);
   return {
     bits,
     groupSize: groupSizeOf(own.granularity ?? quantization.weights.granularity),
@@ -67,6 +68,7 @@ export function resolveLinear(experiment: Experiment, name: string): LinearQuant
     ...(symmetric ? {} : { symmetric, learnZeroPoints }),
     rank: lowRank ? (own.rank ?? quantization.lowRank.rank) : 0,
     alpha: own.alpha ?? quantization.lowRank.alpha,
+    ...(weights && quantization.lsq.gradientScaling ? { gradientScaling: true } : {}),
   };
 }
 

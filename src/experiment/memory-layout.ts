@@ -91,7 +91,7 @@ export function byteSize(type: ComputeType): number {
   return type === 'float32' ? 4 : 2;
 }
 
-/** Bits of one stored code of Φ0. */
+/** Bits of one stored code of Φ0; 0 where the weight itself is trained and there is none. */
 export function codeBits({ storage, bits, fractionBits }: LinearQuantization): number {
   switch (storage) {
     case 'fp32':
@@ -103,6 +103,8 @@ export function codeBits({ storage, bits, fractionBits }: LinearQuantization): n
       return bits + fractionBits;
     case 'integer':
       return bits;
+    case 'trained':
+      return 0;
   }
 }
 
@@ -127,11 +129,17 @@ export function zeroPointCount(linear: QuantizedLinear): number {
   return linear.spec.symmetric === false ? scaleCount(linear) : 0;
 }
 
-/** Numbers that training changes: A, B, scales and zero points. */
+/** Numbers that training changes: A, B or the weight itself, scales and zero points. */
 export function trainedNumbers(linear: QuantizedLinear): number {
   const { spec, outputs, inputs } = linear;
   const scales = spec.learnScales ? scaleCount(linear) : 0;
-  return spec.rank * (outputs + inputs) + scales + (trainsZeroPoints(spec) ? zeroPointCount(linear) : 0);
+  const weights = trainsWeights(spec) ? outputs * inputs : spec.rank * (outputs + inputs);
+  return weights + scales + (trainsZeroPoints(spec) ? zeroPointCount(linear) : 0);
+}
+
+/** The weight itself is trained (LSQ). */
+export function trainsWeights({ storage }: LinearQuantization): boolean {
+  return storage === 'trained';
 }
 
 export function trainsZeroPoints({ symmetric, learnZeroPoints }: LinearQuantization): boolean {
@@ -184,6 +192,7 @@ function quantizedWeights(plan: EngineLayout): number {
 
 function trained(sum: Sum, linear: QuantizedLinear, scales: boolean): void {
   const { spec, outputs, inputs } = linear;
+  if (trainsWeights(spec)) sum.floats(outputs * inputs);
   if (spec.rank > 0) {
     sum.floats(outputs * spec.rank);
     sum.floats(spec.rank * inputs);

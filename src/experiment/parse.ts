@@ -74,7 +74,7 @@ const isError = ({ severity }: Problem): boolean => severity === 'error';
 
 /** "auto" means the CPU where nothing else computes what the experiment asks for. */
 function onDevice(experiment: Experiment): Experiment {
-  const needsCpu = resolveActivations(experiment) !== null;
+  const needsCpu = experiment.quantization.method === 'lsq' || resolveActivations(experiment) !== null;
   return experiment.device === 'auto' && needsCpu ? { ...experiment, device: 'cpu' } : experiment;
 }
 

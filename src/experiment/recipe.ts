@@ -27,7 +27,7 @@ const method: Setting = {
   path: ['quantization', 'method'],
   read: ({ quantization }) => quantization.method,
   recipe: () => ['lr-qat'],
-  note: 'Rounding to nearest, GPTQ and training scales alone are baselines that the paper compares with.',
+  note: 'Rounding to nearest, GPTQ, training scales alone and training all weights (LSQ) are baselines that the paper compares with.',
 };
 
 const settings: readonly Setting[] = [

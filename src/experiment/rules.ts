@@ -97,7 +97,13 @@ export const rules: readonly Rule[] = [
         };
         return;
       }
-      if (storage !== 'integer' || weights.scaleDomain !== 'log' || layers.some((layer) => layer.storage)) return;
+      if (
+        method === 'lsq' ||
+        storage !== 'integer' ||
+        weights.scaleDomain !== 'log' ||
+        layers.some((layer) => layer.storage)
+      )
+        return;
       yield {
         path: ['quantization', 'weights', 'scaleDomain'],
         value: 'log',
@@ -132,15 +138,29 @@ export const rules: readonly Rule[] = [
     },
   },
   {
+    reads: ['device', 'quantization.method'],
+    *check({ device, quantization: { method } }) {
+      if (!device.startsWith('cuda') || method !== 'lsq') return;
+      yield {
+        path: ['device'],
+        value: device,
+        message: `device: ${quoted(device)} cannot train the weights themselves (quantization.method is "lsq"); use "cpu", or "auto", which then means the CPU`,
+        replacements: ['cpu', 'auto'],
+      };
+    },
+  },
+  {
     reads: ['quantization.method', 'quantization.start.integers'],
     *check({ quantization: { method, start } }) {
-      if (method !== 'rtn' || start.integers !== 'gptq') return;
+      if ((method !== 'rtn' && method !== 'lsq') || start.integers !== 'gptq') return;
       yield {
         path: ['quantization', 'start', 'integers'],
         value: 'gptq',
         severity: 'warning',
         message:
-          'quantization.start.integers: "gptq" has no effect with method "rtn", which only rounds to nearest; use method "gptq", or "lr-qat" to train from there',
+          method === 'lsq'
+            ? 'quantization.start.integers: "gptq" has no effect with method "lsq", whose weights start from the checkpoint; use "round-to-nearest", or method "lr-qat"'
+            : 'quantization.start.integers: "gptq" has no effect with method "rtn", which only rounds to nearest; use method "gptq", or "lr-qat" to train from there',
         replacements: ['round-to-nearest'],
       };
     },
@@ -261,6 +281,16 @@ export const rules: readonly Rule[] = [
       const { method, lowRank, learnScales } = experiment.quantization;
       if (!isTrained(experiment)) return;
       const trainsLowRank = method === 'lr-qat' && lowRank.rank > 0;
+      const trainsWeights = method === 'lsq';
+      if (trainsWeights && learningRate.weights === 0) {
+        yield {
+          path: ['training', 'learningRate', 'weights'],
+          value: 0,
+          message:
+            'training.learningRate.weights: 0 never moves the weights that method "lsq" trains; use a positive rate such as 0.00005, or method "peqa" to train the scales alone',
+          replacements: [5e-5],
+        };
+      }
       if (trainsLowRank && learningRate.lowRank === 0) {
         yield {
           path: ['training', 'learningRate', 'lowRank'],
@@ -273,12 +303,25 @@ export const rules: readonly Rule[] = [
         yield {
           path: ['training', 'learningRate', 'scales'],
           value: 0,
-          severity: trainsLowRank ? 'warning' : 'error',
+          severity: trainsLowRank || trainsWeights ? 'warning' : 'error',
           message:
             'training.learningRate.scales: 0 never moves the scales but keeps their gradients and moments in memory; use a positive rate such as 0.00001, or learnScales false',
           replacements: [1e-5],
         };
       }
+    },
+  },
+  {
+    reads: ['quantization.method', 'quantization.lsq.gradientScaling'],
+    *check({ quantization: { method, lsq } }) {
+      if (method === 'lsq' || !lsq.gradientScaling) return;
+      yield {
+        path: ['quantization', 'lsq', 'gradientScaling'],
+        value: true,
+        severity: 'warning',
+        message: `quantization.lsq.gradientScaling: true has no effect with method "${method}"; use false, or method "lsq"`,
+        replacements: [false],
+      };
     },
   },
   {

@@ -336,6 +336,7 @@ const quantization = section(
         {
           'lr-qat':
             'Low-rank quantization-aware training: a low-rank term inside the rounding, merged away at the end.',
+          lsq: 'Full-model quantization-aware training (LSQ): the weights themselves are trained in float32 with their scales and zero points; lowRank and storage have no effect. Needs 16 bytes a weight; computed on the CPU only.',
           peqa: 'The integers of rounding to nearest stay, only their scales are trained; lowRank, storage and zero points are not.',
           gptq: 'GPTQ: column after column is rounded and the columns to come take up its error, weighed by calibration data; no training.',
           rtn: 'Round to nearest: no training, only measured and written.',
@@ -445,6 +446,21 @@ const quantization = section(
       { rank: withDefault(rank, 32), alpha: withDefault(alpha, 1) },
       { description: 'The trained low-rank term alpha/rank · A·B.' },
     ),
+    lsq: section(
+      {
+        gradientScaling: withDefault(
+          Type.Boolean(
+            prose({
+              description:
+                'Multiply the gradients of scales and zero points by 1/√(qmax · weights a scale), so that they are of the size of the gradients of weights.',
+              hint: 'Part of the original LSQ; with AdamW, whose steps do not depend on the size of a gradient, it matters only to gradientClip.',
+            }),
+          ),
+          false,
+        ),
+      },
+      { description: 'Of method "lsq".' },
+    ),
     learnScales: withDefault(learnScales, true),
     learnZeroPoints: withDefault(learnZeroPoints, true),
     layers: withDefault(
@@ -501,6 +517,7 @@ const training = section(
           ),
           null,
         ),
+        weights: withDefault(learningRate('Peak learning rate of the weights that method "lsq" trains.'), 5e-5),
       },
       { description: 'Peak learning rates of AdamW.' },
     ),
@@ -534,7 +551,9 @@ const training = section(
       Type.Number({
         minimum: 0,
         maximum: 1,
-        ...prose({ description: 'Decoupled weight decay of A, B and the scales.' }),
+        ...prose({
+          description: 'Decoupled weight decay of all that is trained: A, B or weights, scales and zero points.',
+        }),
       }),
       0,
     ),

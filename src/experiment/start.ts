@@ -20,7 +20,9 @@ export interface Start {
 /** null: round-to-nearest, which follows from the scales. */
 export function startOf(experiment: Pick<Experiment, 'quantization'>): Start | null {
   const { method, start } = experiment.quantization;
-  const gptq = method === 'gptq' || (isTrained(experiment) && start.integers === 'gptq');
+  // Trained weights start from the checkpoint.
+  const from = method === 'lr-qat' || method === 'peqa' ? start.integers : 'round-to-nearest';
+  const gptq = method === 'gptq' || from === 'gptq';
   const lowRank = method === 'lr-qat' && start.lowRank === 'svd' ? start.iterations : null;
   return gptq || lowRank !== null ? { gptq, lowRank } : null;
 }

@@ -53,6 +53,7 @@ const LABELS: Readonly<Record<string, string>> = {
   'training.learningRate.lowRank': 'lr',
   'training.learningRate.scales': 'lr-scales',
   'training.learningRate.zeroPoints': 'lr-zero-points',
+  'training.learningRate.weights': 'lr-weights',
   'training.seed': 'seed',
   'training.steps': 'steps',
   'training.batchSize': 'batch',

@@ -40,8 +40,13 @@ export interface StepEvent {
   readonly step: number;
   /** Mean cross-entropy of the step's predicted tokens, nats. */
   readonly loss: number | null;
-  /** `zeroPoints`: of runs that train them. */
-  readonly learningRate: { readonly lowRank: number; readonly scales: number; readonly zeroPoints?: number };
+  /** `zeroPoints`, `weights`: of runs that train them. */
+  readonly learningRate: {
+    readonly lowRank: number;
+    readonly scales: number;
+    readonly zeroPoints?: number;
+    readonly weights?: number;
+  };
   /** Global L2 norm before clipping. */
   readonly gradientNorm: number | null;
   /** Tokens of this step. */

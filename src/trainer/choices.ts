@@ -90,17 +90,18 @@ export interface ChoiceInput {
 export function makeChoices({ experiment, shape, machine, data, queued }: ChoiceInput): Choices {
   const { cpu } = machine;
   const gpu = chooseGpu(deviceFromQueue(experiment.device, queued, machine.cuda), machine.cuda);
-  const plan = planRun(experiment, shape, {
+  const planned = {
     totalMemory: gpu === null ? machine.memoryBytes : gpu.device.freeBytes,
     cores: Math.max(1, machine.availableCores),
     nativeBf16: multipliesBf16(cpu),
-    device: gpu === null ? 'cpu' : 'cuda',
-  });
+    device: gpu === null ? ('cpu' as const) : ('cuda' as const),
+  };
+  const plan = planRun(experiment, shape, planned);
   if (!plan.fits) {
     throw new UserError(
       'OutOfMemory',
       `memoryLimit: the run needs ${formatBytes(plan.memory.total)}, ${formatBytes(plan.memoryLimit)} are allowed`,
-      { hint: 'A smaller training.microBatchSize or data.sequenceLength needs less; see lrqat estimate.' },
+      { hint: whatNeedsLess(experiment, (other) => planRun(other, shape, planned).memory.total) },
     );
   }
   return {
@@ -123,6 +124,13 @@ export function makeChoices({ experiment, shape, machine, data, queued }: Choice
     plan: plan.memory.parts,
     data,
   };
+}
+
+function whatNeedsLess(experiment: Experiment, totalOf: (experiment: Experiment) => number): string {
+  const smaller = 'smaller training.microBatchSize or data.sequenceLength needs less; see lrqat estimate.';
+  if (experiment.quantization.method !== 'lsq') return `A ${smaller}`;
+  const lowRank = { ...experiment, quantization: { ...experiment.quantization, method: 'lr-qat' as const } };
+  return `Method "lsq" trains every weight, 16 bytes each; quantization.method "lr-qat" would take ${formatBytes(totalOf(lowRank))}. A ${smaller}`;
 }
 
 function chosenGpu({ device, cublasLt }: GpuChoice, { cuda }: Machine): ChosenGpu {

@@ -11,7 +11,7 @@ import { gpuMeter } from './gpu-meter';
 import { measureForRun } from './measure-run';
 import { better, finiteOrNull, perplexityOf, type Measurement, type Progress } from './progress';
 import { saveCheckpoint } from './save-checkpoint';
-import { trainsZeroPoints } from '../experiment/memory-layout';
+import { trainsWeights, trainsZeroPoints } from '../experiment/memory-layout';
 import { learningRateFactor } from './schedule';
 import { isCancelled, memoryNow, residentPeak, type Session } from './session';
 
@@ -27,6 +27,7 @@ export async function train(session: Session, data: TrainingData): Promise<void>
   const { experiment, engine, desk, progress, writer, pace } = session;
   const { training } = experiment;
   const zeroPoints = Object.values(session.linears).some((spec) => spec !== null && trainsZeroPoints(spec));
+  const weights = Object.values(session.linears).some((spec) => spec !== null && trainsWeights(spec));
   const readGpu = gpuMeter(session.addon, session.device);
   // Taken from the data but not trained on yet: an interrupted step is made again with the same tokens.
   let batch: TokenBatch | null = null;
@@ -46,6 +47,7 @@ export async function train(session: Session, data: TrainingData): Promise<void>
       ...(zeroPoints
         ? { zeroPoints: (training.learningRate.zeroPoints ?? training.learningRate.scales) * factor }
         : {}),
+      ...(weights ? { weights: training.learningRate.weights * factor } : {}),
     };
     const { beta1, beta2, epsilon, weightDecay, gradientClip } = training;
     pace.stepBegins();

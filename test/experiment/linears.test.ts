@@ -96,6 +96,18 @@ test('PEQA trains the scales of frozen integers alone', () => {
   assert.equal(linear.learnZeroPoints, false);
 });
 
+test('LSQ trains the weights themselves, with scales and zero points', () => {
+  const sets = ['quantization.method=lsq', 'quantization.storage=bf16', 'quantization.weights.symmetric=false'];
+  const linear = resolveLinears(experimentWith(...sets), tiny)['model.layers.0.mlp.up_proj'];
+  assert.equal(linear?.storage, 'trained');
+  assert.equal(linear.rank, 0);
+  assert.equal(linear.learnScales, true);
+  assert.equal(linear.learnZeroPoints, true);
+  assert.equal(linear.gradientScaling, undefined);
+  const scaled = resolveLinears(experimentWith(...sets, 'quantization.lsq.gradientScaling=true'), tiny);
+  assert.equal(scaled['model.layers.0.mlp.up_proj']?.gradientScaling, true);
+});
+
 test('zero points are learned with the scales', () => {
   const resolved = (...sets: string[]): unknown[] => {
     const linear = resolveLinears(experimentWith(...sets), tiny)['model.layers.1.mlp.up_proj'];
@@ -115,6 +127,13 @@ test('zero points leave the device as it is', () => {
   const device = (...sets: string[]): string => experimentWith(...sets).device;
   assert.equal(device('quantization.weights.symmetric=false'), 'auto');
   assert.equal(device('device=cuda:1', 'quantization.layers=[{"match":"*.up_proj","symmetric":false}]'), 'cuda:1');
+});
+
+test('with trained weights an automatic device is the CPU', () => {
+  const device = (...sets: string[]): string => experimentWith(...sets).device;
+  assert.equal(device(), 'auto');
+  assert.equal(device('quantization.method=lsq'), 'cpu');
+  assert.equal(device('quantization.method=peqa'), 'auto');
 });
 
 test('granularities', () => {

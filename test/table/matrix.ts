@@ -33,7 +33,7 @@ export interface Subject {
   readonly group: number;
   readonly rank: number;
   readonly steps: number;
-  readonly learningRate: { readonly lowRank: number; readonly scales: number };
+  readonly learningRate: { readonly lowRank: number; readonly scales: number; readonly weights?: number };
 }
 
 /** The paper's bits: symmetric at 4 and 3, with zero points at 2. One search of ranges for all, so that no column is tuned. */
@@ -69,6 +69,12 @@ export const METHODS: readonly Method[] = [
     title: 'PEQA (scales only)',
     trained: true,
     quantization: () => ({ method: 'peqa' }),
+  },
+  {
+    id: 'lsq',
+    title: 'LSQ (all weights)',
+    trained: true,
+    quantization: () => ({ method: 'lsq' }),
   },
   {
     id: 'lr-qat',

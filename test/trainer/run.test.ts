@@ -237,6 +237,34 @@ describe('stopping and resuming', () => {
     }
   });
 
+  test('trained weights, their scales, zero points and moments come back', async () => {
+    const experiment = shortExperiment({
+      quantization: { method: 'lsq', weights: { bits: 3, granularity: { group: 32 }, symmetric: false } },
+      training: { steps: 4, batchSize: 2, microBatchSize: 1, learningRate: { weights: 1e-3 }, warmupRatio: 0 },
+      evaluation: { everySteps: 2, maxBatches: 1, kinds: ['validation'] },
+    });
+    const whole = await newRun(folder, experiment);
+    assert.equal(await runTrainer(whole), 'finished', JSON.stringify((await statusOf(whole)).error));
+    const run = await newRun(folder, experiment);
+    const stop = new AbortController();
+    assert.equal(await runTrainer(run, { signal: stop.signal, onEvent: atStep(2, () => stop.abort()) }), 'stopped');
+    assert.equal(await runTrainer(run), 'finished', JSON.stringify((await statusOf(run)).error));
+    await assertSameRun(run, whole);
+    const steps = metricsOf(run).flatMap((event) => (event.type === 'step' ? [event.learningRate] : []));
+    assert.equal(steps[0]!.weights, 1e-3);
+    const last = layersOf(run).filter((event) => event.type === 'layer' && event.step === 4);
+    assert.ok(
+      last.length > 0 && last.every((event) => event.type === 'layer' && event.flipped > 0),
+      'integers changed',
+    );
+    const header = await readHeader(path.join(run, 'checkpoints', 'step-00000004', 'adapter.safetensors'));
+    const weight = header.tensors.get('model.layers.0.mlp.down_proj.weight');
+    assert.deepEqual([weight?.dtype, weight?.shape], ['F32', [192, 512]]);
+    const { perplexity } = await resultOf(run);
+    assert.equal(perplexity.merged, perplexity.trained);
+    assert.notEqual(perplexity.trained, perplexity.roundToNearest);
+  });
+
   test('stop at every step in turn', async () => {
     const run = await newRun(folder, shortExperiment());
     let attempts = 0;
@@ -406,6 +434,18 @@ describe('every way to store and to quantize trains and merges without loss', ()
     'scales alone': { quantization: { lowRank: { rank: 0 } } },
     'PEQA with zero points of groups': {
       quantization: { method: 'peqa', weights: { bits: 3, granularity: { group: 32 }, symmetric: false } },
+    },
+    'LSQ, bf16 products, block checkpointing': {
+      compute: 'bf16',
+      quantization: { method: 'lsq' },
+      training: {
+        steps: 2,
+        batchSize: 2,
+        microBatchSize: 1,
+        warmupRatio: 0,
+        learningRate: { weights: 1e-3 },
+        activationCheckpointing: 'block',
+      },
     },
     'low rank alone': { quantization: { learnScales: false } },
     'block checkpointing, bf16 products': {

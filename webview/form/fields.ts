@@ -94,6 +94,8 @@ const ADVANCED: ReadonlySet<string> = new Set([
   'quantization.gptq.activationOrder',
   'quantization.learnZeroPoints',
   'training.learningRate.zeroPoints',
+  'training.learningRate.weights',
+  'quantization.lsq.gradientScaling',
   'quantization.fractionBits',
   'quantization.encoding',
   'training.finalLearningRateRatio',

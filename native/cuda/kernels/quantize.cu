@@ -109,6 +109,8 @@ void encodeRows(const LinearWeight& weight, const WeightRows& rows, cudaStream_t
             source, scales, RowGrids::of(weight, weight.zero0, rows.firstRow), form, rows.rows, phi0, rowBytes);
         break;
       }
+      case Storage::Trained:
+        break;  // refused by the engine
     }
   });
   LRQAT_CUDA(cudaGetLastError());

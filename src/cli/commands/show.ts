@@ -94,6 +94,7 @@ function settingOf(value: unknown): string {
     if (method === 'gptq') return `${bits}, GPTQ`;
     const { batchSize } = experiment.training;
     const batch = `${String(batchSize)} × ${String(experiment.data.sequenceLength)} tokens`;
+    if (method === 'lsq') return `${bits}, all weights trained (LSQ); steps of ${batch}`;
     // Nor of where they start.
     const { start } = experiment.quantization as Partial<Experiment['quantization']>;
     const from = start?.integers === 'gptq' ? ', from GPTQ' : '';

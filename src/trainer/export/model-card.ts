@@ -13,6 +13,7 @@ import type { ExportSource } from './source';
 
 const METHODS: Readonly<Record<Experiment['quantization']['method'], string>> = {
   'lr-qat': 'trained with LR-QAT',
+  lsq: 'trained whole with their scales (LSQ)',
   peqa: 'rounded to nearest, their scales trained (PEQA),',
   gptq: 'rounded by GPTQ',
   rtn: 'rounded to nearest',
@@ -72,7 +73,7 @@ export async function modelCard(
                 `| low-rank factors | rank ${String(lowRank.rank)}, alpha ${String(lowRank.alpha)}; storage of Φ0: ${storage} |`,
               ]
             : []),
-          `| training | ${String(training.steps)} steps of ${String(training.batchSize)} × ${String(data.sequenceLength)} tokens, learning rates ${String(training.learningRate.lowRank)} (low-rank) and ${String(training.learningRate.scales)} (scales), ${training.schedule}, seed ${String(training.seed)} |`,
+          `| training | ${String(training.steps)} steps of ${String(training.batchSize)} × ${String(data.sequenceLength)} tokens, learning rates ${learningRates(experiment)}, ${training.schedule}, seed ${String(training.seed)} |`,
         ]),
     ...(source.checkpointStep === null ? [] : [`| checkpoint | step ${String(source.checkpointStep)} |`]),
     `| run | ${path.basename(runDirectory)} |`,
@@ -88,6 +89,14 @@ export async function modelCard(
       : `The licence of the base model (${licence.id ?? licence.files.join(', ')}) applies to this model as well.`,
     '',
   ].join('\n');
+}
+
+function learningRates({ quantization: { method }, training: { learningRate } }: Experiment): string {
+  const scales = `${String(learningRate.scales)} (scales)`;
+  if (method === 'peqa') return scales;
+  return method === 'lsq'
+    ? `${String(learningRate.weights)} (weights) and ${scales}`
+    : `${String(learningRate.lowRank)} (low-rank) and ${scales}`;
 }
 
 function exactness({ tensors, warnings }: FormatPlan, change: PerplexityChange | null): string[] {
