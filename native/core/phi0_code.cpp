@@ -32,6 +32,7 @@ uint32_t encodePhi0(const QuantSpec& spec, float value, GridEnds ends) {
       return f16FromFloat(value);
     case Storage::FixedPoint:
     case Storage::Integer:
+    case Storage::Trained:  // has no Φ0
       break;
   }
   const float inside = std::min(std::max(value, ends.low), ends.high);
@@ -55,6 +56,7 @@ float decodePhi0(const QuantSpec& spec, uint32_t code, GridEnds ends) {
       return floatFromF16(static_cast<uint16_t>(code));
     case Storage::FixedPoint:
     case Storage::Integer:
+    case Storage::Trained:  // has no Φ0
       break;
   }
   return (static_cast<float>(code) + (centred(spec) ? 0.5F : 0.0F)) / stepsOf(spec) + ends.low;
