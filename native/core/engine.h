@@ -102,8 +102,8 @@ struct StoredPhi0 {
 /// where it does not follow from them.
 struct StoredRanges {
   std::map<std::string, std::vector<float>> scales;
-  std::map<std::string, std::vector<float>> zeroPoints;
-  std::map<std::string, StoredPhi0> phi0;
+  std::map<std::string, std::vector<float>> zeroPoints = {};
+  std::map<std::string, StoredPhi0> phi0 = {};
 };
 
 /// What training starts from instead of round-to-nearest.
