@@ -24,7 +24,7 @@ function subjectsOf(data: string, scratch: string): Subject[] {
     group: 32,
     rank: 32,
     steps: 150,
-    learningRate: { lowRank: 4e-3, scales: 5e-4 },
+    learningRate: { lowRank: 4e-3, scales: 5e-4, weights: 5e-4 },
   };
   const stories = path.join(data, 'text/tinystories/tinystories_sample.jsonl');
   if (!existsSync(stories)) {
@@ -46,7 +46,7 @@ function subjectsOf(data: string, scratch: string): Subject[] {
     group,
     rank: 16,
     steps: 150,
-    learningRate: { lowRank: 4e-3, scales: 5e-4 },
+    learningRate: { lowRank: 4e-3, scales: 5e-4, weights: 5e-4 },
   });
   return [
     sample,

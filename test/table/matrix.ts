@@ -10,14 +10,15 @@ export interface Grid {
   readonly id: string;
   readonly title: string;
   readonly weights: Weights;
+  readonly activations: NonNullable<Quantization['activations']> | null;
 }
 
 /** A row: how the weights get there. */
 export interface Method {
   readonly id: string;
   readonly title: string;
-  /** Without it nothing depends on a seed, and one run tells all. */
-  readonly trained: boolean;
+  /** Without it nothing depends on the seed, and one run tells all. */
+  readonly seeded: boolean;
   readonly quantization: (subject: Subject) => Quantization;
 }
 
@@ -36,23 +37,35 @@ export interface Subject {
   readonly learningRate: { readonly lowRank: number; readonly scales: number; readonly weights?: number };
 }
 
-/** The paper's bits: symmetric at 4 and 3, with zero points at 2. One search of ranges for all, so that no column is tuned. */
+/** The paper's bits: symmetric at 4 and 3, with zero points at 2, then 4 bits with quantized activations. One search of ranges for
+ *  all, so that no column is tuned. */
 export function grids({ group }: Subject): Grid[] {
-  const bits = [
+  const widths = [
     { bits: 4, symmetric: true },
     { bits: 3, symmetric: true },
     { bits: 2, symmetric: false },
   ] as const;
-  return bits.flatMap(({ bits: width, symmetric }) =>
+  const weightsOnly = widths.flatMap(({ bits, symmetric }) =>
     (['per-channel', { group }] as const).map((granularity): Grid => {
       const grouped = typeof granularity !== 'string';
       return {
-        id: `w${String(width)}${grouped ? `g${String(group)}` : ''}`,
-        title: `W${String(width)}${symmetric ? '' : ' asym.'} ${grouped ? `g${String(group)}` : 'pc'}`,
-        weights: { bits: width, granularity, range: 'mse', symmetric },
+        id: `w${String(bits)}${grouped ? `g${String(group)}` : ''}`,
+        title: `W${String(bits)}${symmetric ? '' : ' asym.'} ${grouped ? `g${String(group)}` : 'pc'}`,
+        weights: { bits, granularity, range: 'mse', symmetric },
+        activations: null,
       };
     }),
   );
+  const withActivations = (['a8', 'a8-kv4', 'a4'] as const).map((activations): Grid => {
+    const name = activations.replace('-', '');
+    return {
+      id: `w4${name}`,
+      title: `W4${name.toUpperCase()} pc`,
+      weights: { bits: 4, granularity: 'per-channel', range: 'mse' },
+      activations,
+    };
+  });
+  return [...weightsOnly, ...withActivations];
 }
 
 const lowRank = ({ rank }: Subject) => ({ rank, alpha: rank });
@@ -61,26 +74,38 @@ export const METHODS: readonly Method[] = [
   {
     id: 'rtn',
     title: 'round to nearest',
-    trained: false,
+    seeded: false,
     quantization: () => ({ method: 'rtn' }),
+  },
+  {
+    id: 'gptq',
+    title: 'GPTQ',
+    seeded: true,
+    quantization: () => ({ method: 'gptq' }),
   },
   {
     id: 'peqa',
     title: 'PEQA (scales only)',
-    trained: true,
+    seeded: true,
     quantization: () => ({ method: 'peqa' }),
   },
   {
     id: 'lsq',
     title: 'LSQ (all weights)',
-    trained: true,
+    seeded: true,
     quantization: () => ({ method: 'lsq' }),
   },
   {
     id: 'lr-qat',
     title: 'LR-QAT',
-    trained: true,
+    seeded: true,
     quantization: (subject) => ({ method: 'lr-qat', lowRank: lowRank(subject) }),
+  },
+  {
+    id: 'lr-qat-gptq',
+    title: 'LR-QAT from GPTQ',
+    seeded: true,
+    quantization: (subject) => ({ method: 'lr-qat', lowRank: lowRank(subject), start: { integers: 'gptq' } }),
   },
 ];
 
@@ -97,7 +122,7 @@ export interface Cell {
 export function cells(subject: Subject): Cell[] {
   return METHODS.flatMap((method) =>
     grids(subject).flatMap((grid) =>
-      (method.trained ? SEEDS : SEEDS.slice(0, 1)).map((seed) => ({ subject, method, grid, seed })),
+      (method.seeded ? SEEDS : SEEDS.slice(0, 1)).map((seed) => ({ subject, method, grid, seed })),
     ),
   );
 }
@@ -106,7 +131,6 @@ export const cellName = ({ method, grid, seed }: Cell) => `${method.id}-${grid.i
 
 export function experimentOf(cell: Cell): ExperimentInput {
   const { subject, method, grid, seed } = cell;
-  const quantization = method.quantization(subject);
   return {
     name: cellName(cell),
     model: { path: subject.model },
@@ -116,7 +140,7 @@ export function experimentOf(cell: Cell): ExperimentInput {
       sequenceLength: 256,
       packing: subject.packing,
     },
-    quantization: { ...quantization, weights: { ...grid.weights, ...quantization.weights } },
+    quantization: { ...method.quantization(subject), weights: grid.weights, activations: grid.activations },
     training: {
       steps: subject.steps,
       batchSize: 8,

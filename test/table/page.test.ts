@@ -15,7 +15,7 @@ const subject: Subject = {
   group: 32,
   rank: 8,
   steps: 10,
-  learningRate: { lowRank: 1e-3, scales: 1e-4 },
+  learningRate: { lowRank: 1e-3, scales: 1e-4, weights: 1e-4 },
 };
 
 void test('every cell is an experiment without problems, under a name of its own', () => {
