@@ -9,7 +9,7 @@ import { lensTitles } from './lens-text';
 
 export function registerCodeLens(diagnostics: ExperimentDiagnostics): Owned {
   const changed = new EventEmitter<void>();
-  diagnostics.onEstimate(() => changed.fire());
+  diagnostics.onSummary(() => changed.fire());
   const owned: Owned[] = [
     changed,
     workspace.onDidChangeConfiguration((event) => {
@@ -28,7 +28,7 @@ export function registerCodeLens(diagnostics: ExperimentDiagnostics): Owned {
 
 function lensesOf(document: TextDocument, diagnostics: ExperimentDiagnostics): CodeLens[] {
   if (!setting('lrqat.codeLens', document.uri) || document.uri.scheme !== 'file') return [];
-  const errors = diagnostics.problemsOf(document).filter(({ severity }) => severity === 'error').length;
+  const errors = diagnostics.errorsOf(document);
   const range = placeOf(document);
   const start = new CodeLens(range, {
     title: `$(play) ${l10n.t('Start Training')}`,

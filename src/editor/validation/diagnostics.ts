@@ -55,8 +55,8 @@ export class ExperimentDiagnostics {
     this.checkAll();
   }
 
-  /** Called when an estimate has changed. */
-  onEstimate(listener: () => void): void {
+  /** Called when an estimate, or the number of errors in a document, has changed. */
+  onSummary(listener: () => void): void {
     this.listeners.add(listener);
   }
 
@@ -94,6 +94,10 @@ export class ExperimentDiagnostics {
 
   problemsOf(document: TextDocument): readonly Problem[] {
     return this.checked.get(document.uri.toString())?.problems ?? [];
+  }
+
+  errorsOf(document: TextDocument): number {
+    return this.problemsOf(document).filter(({ severity }) => severity === 'error').length;
   }
 
   dispose(): void {
@@ -166,8 +170,10 @@ export class ExperimentDiagnostics {
       if (problem.fixes !== undefined) fixes.set(diagnostic, problem.fixes);
       return diagnostic;
     });
+    const errors = this.errorsOf(document);
     this.checked.set(document.uri.toString(), { version: document.version, problems, fixes });
     this.collection.set(document.uri, diagnostics);
+    if (this.errorsOf(document) !== errors) for (const listener of this.listeners) listener();
     for (const listener of this.checkListeners) listener(document);
   }
 
