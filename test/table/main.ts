@@ -1,5 +1,6 @@
-// `npm run table [-- --data DIR] [--only SUBJECT] [--runs DIR]`: every method on every grid, and docs/results.md from what they
-// came to. Runs that are done are taken as they are while their experiment is the same, so that an interrupted table goes on.
+// `npm run table [-- --data DIR] [--only SUBJECT] [--runs DIR] [--finished]`: every method on every grid, and docs/results.md from what they
+// came to. Runs that are done are taken as they are while their experiment is the same, so that an interrupted table goes on; with --finished nothing
+// is trained, and cells without a run are dashes.
 
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -55,13 +56,14 @@ function subjectsOf(data: string, scratch: string): Subject[] {
   ];
 }
 
-/** The run of a cell: as it lies there, or trained now. */
-async function measure(cell: Cell, folder: string): Promise<Measured> {
+/** The run of a cell: as it lies there, or trained now; null: neither. */
+async function measure(cell: Cell, folder: string, train: boolean): Promise<Measured | null> {
   const experiment = `${JSON.stringify(experimentOf(cell), null, 2)}\n`;
   const file = path.join(folder, `${cellName(cell)}.lrqat.json`);
   const runs = path.join(folder, cellName(cell));
   const unchanged = existsSync(file) && readFileSync(file, 'utf8') === experiment;
   let result = unchanged ? await resultIn(runs) : null;
+  if (result === null && !train) return null;
   if (result === null) {
     rmSync(runs, { recursive: true, force: true });
     writeFileSync(file, experiment);
@@ -90,6 +92,7 @@ const { values } = parseArgs({
     data: { type: 'string', default: '../shared/data' },
     runs: { type: 'string', default: 'build/table' },
     only: { type: 'string' },
+    finished: { type: 'boolean', default: false },
   },
 });
 const scratch = path.resolve(values.runs);
@@ -103,7 +106,8 @@ for (const subject of chosen) {
   const all = cells(subject);
   const measured: Measured[] = [];
   for (const [at, cell] of all.entries()) {
-    const made = await measure(cell, folder);
+    const made = await measure(cell, folder, !values.finished);
+    if (made === null) continue;
     measured.push(made);
     const { perplexity } = made;
     console.log(`${subject.id} ${String(at + 1)}/${String(all.length)}  ${cellName(cell)}  ${perplexity.toFixed(3)}`);
