@@ -10,8 +10,9 @@ import { text } from './strings';
 
 /** An error that fills a bar: half a step of a grid with 2 bits, in units of its reach. */
 const FULL_ERROR = 0.25;
-/** Milliseconds without a change before a grid search is made: the memory bar goes first. */
-const SETTLE = 30;
+/** Milliseconds without a change before a grid search is made: the memory bar goes first, and is on the screen only when the second
+ *  frame after the change has begun. */
+const SETTLE = 50;
 const HEIGHT = 150;
 
 export type Spec = Pick<LinearQuantization, 'bits' | 'groupSize' | 'range' | 'symmetric'>;
