@@ -1,6 +1,6 @@
 // The heat map of `lrqat sensitivity` as one HTML file, with nothing from outside and no script: for a browser, and for the editor, which
 // shows it in its own colours. Pure.
-import { escapeHtml, showNumber } from '../compare';
+import { escapeHtml, htmlPage, showNumber } from '../compare';
 import { LINEAR_NAMES } from '../formats/model-shape';
 import type { Sensitivity } from '../trainer/sensitivity';
 
@@ -40,25 +40,14 @@ export function sensitivityReport(
     const all = `All at once: perplexity ${perplexity(loss)}, with ${bitsPerWeight.toFixed(3)} bits a weight.`;
     return section(`${String(bits)} bits`, gridOf(result, cells, `${String(bits)} bits`), all);
   });
-  const date = new Date(time).toISOString().slice(0, 16).replace('T', ' ');
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escapeHtml(title)}</title>
-<style>${STYLE}</style>
-</head>
-<body>
-<main>
-<h1>${escapeHtml(title)}</h1>
-<p class="about">By how many % perplexity rises when one linear alone is rounded to nearest and all others stay float (perplexity ${perplexity(floatLoss)}). The shade is logarithmic and the same in all maps: each step is a factor of 1.8. ${String(tokens)} tokens in sequences of ${String(sequenceLength)}, ${escapeHtml(compute)}. LR-QAT Studio ${escapeHtml(version)}, ${date} UTC.</p>
-${[...(mixture === null ? [] : [mixtureSection(result, mixture)]), ...maps].join('\n')}
-</main>
-</body>
-</html>
-`;
+  return htmlPage({
+    title,
+    about: `By how many % perplexity rises when one linear alone is rounded to nearest and all others stay float (perplexity ${perplexity(floatLoss)}). The shade is logarithmic and the same in all maps: each step is a factor of 1.8. ${String(tokens)} tokens in sequences of ${String(sequenceLength)}, ${compute}.`,
+    time,
+    version,
+    style: STYLE,
+    sections: [...(mixture === null ? [] : [mixtureSection(result, mixture)]), ...maps],
+  });
 }
 
 const perplexity = (loss: number): string => showNumber(Math.exp(loss), 'perplexity');

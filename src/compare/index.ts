@@ -25,6 +25,7 @@ export {
   type Reference,
 } from './pareto';
 export { paretoPicture, type ParetoPicture, type PlacedPoint } from './pareto-picture';
+export { htmlPage, type HtmlPage } from './html-page';
 export { comparisonReport, type ReportOptions, type ReportRun } from './report';
 export { showJson, showNumber } from './show';
 export { escapeHtml, svgText, type SvgNode } from './svg';

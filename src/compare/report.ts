@@ -1,6 +1,7 @@
-// A comparison as one HTML file: tables, pictures and nothing from outside, so that it can be mailed and kept.
+// A comparison as one HTML file: tables and pictures.
 import { compareRuns, type CompareOptions } from './comparison';
 import { distinctTitles, type RunFacts } from './facts';
+import { htmlPage } from './html-page';
 import { lossPicture, type LossCurve } from './loss-picture';
 import { COSTS, pareto, type Pareto } from './pareto';
 import { paretoPicture } from './pareto-picture';
@@ -32,30 +33,20 @@ export function comparisonReport(runs: readonly ReportRun[], options: ReportOpti
     340,
   );
   const count = runs.length === 1 ? '1 run' : `${String(runs.length)} runs`;
-  const date = new Date(time).toISOString().slice(0, 16).replace('T', ' ');
   const sections = [
     ...comparisonTables(comparison).map(tableSection),
     ...COSTS.map(({ key }) => paretoSection(pareto(runs, key))),
     losses === null ? '' : section('Training loss', figure(svgText(losses), 'Cross-entropy in nats a token.')),
   ];
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escapeHtml(title)}</title>
-<style>${STYLE}</style>
-</head>
-<body>
-<main>
-<h1>${escapeHtml(title)}</h1>
-<p class="about">${count}, measured against ${escapeHtml(comparison.runs[comparison.baseline]?.title ?? '–')}. The best of each metric is bold. LR-QAT Studio ${escapeHtml(version)}, ${date} UTC.</p>
-${sections.filter((text) => text !== '').join('\n')}
-</main>
-</body>
-</html>
-`;
+  const baseline = comparison.runs[comparison.baseline]?.title ?? '–';
+  return htmlPage({
+    title,
+    about: `${count}, measured against ${baseline}. The best of each metric is bold.`,
+    time,
+    version,
+    style: STYLE,
+    sections: sections.filter((text) => text !== ''),
+  });
 }
 
 function section(title: string, inner: string): string {
