@@ -5,21 +5,11 @@ import { setup } from './setup.mjs';
 
 await main(async () => {
   await setup();
-  const { build } = await import('esbuild');
+  // Only now: it needs what the set-up installs.
+  const { bundlePrograms } = await import('./bundle.mjs');
   const { globSync } = await import('tinyglobby');
   const files = globSync(['test/bench/ui/*.bench.ts']).sort();
-  await build({
-    entryPoints: files,
-    bundle: true,
-    platform: 'node',
-    target: 'node20',
-    format: 'esm',
-    packages: 'external',
-    external: ['*.node', 'vscode'],
-    outdir: 'dist/bench/ui',
-    outExtension: { '.js': '.mjs' },
-    logLevel: 'warning',
-  });
+  await bundlePrograms(files, 'dist/bench/ui');
   for (const file of files) {
     console.log(`\n── ${path.basename(file, '.bench.ts')}`);
     run(process.execPath, [`dist/bench/ui/${path.basename(file, '.ts')}.mjs`, ...process.argv.slice(2)]);

@@ -5,18 +5,9 @@ import { setup } from './setup.mjs';
 
 await main(async () => {
   await setup();
-  const { build } = await import('esbuild');
-  await build({
-    entryPoints: ['test/bench/main.ts'],
-    bundle: true,
-    platform: 'node',
-    target: 'node20',
-    format: 'esm',
-    packages: 'external',
-    external: ['*.node'],
-    outfile: 'dist/bench/main.mjs',
-    logLevel: 'warning',
-  });
+  // Only now: it needs what the set-up installs.
+  const { bundlePrograms } = await import('./bundle.mjs');
+  await bundlePrograms(['test/bench/main.ts'], 'dist/bench');
   // As the launcher starts a trainer: idle threads sleep instead of spinning.
   run(process.execPath, ['dist/bench/main.mjs', ...process.argv.slice(2)], { env: { OMP_WAIT_POLICY: 'passive' } });
 });

@@ -4,18 +4,9 @@ import { setup } from './setup.mjs';
 
 await main(async () => {
   await setup();
-  const { build } = await import('esbuild');
-  await build({
-    entryPoints: ['test/table/main.ts'],
-    bundle: true,
-    platform: 'node',
-    target: 'node20',
-    format: 'esm',
-    packages: 'external',
-    external: ['*.node'],
-    outfile: 'dist/table/main.mjs',
-    logLevel: 'warning',
-  });
+  // Only now: it needs what the set-up installs.
+  const { bundlePrograms } = await import('./bundle.mjs');
+  await bundlePrograms(['test/table/main.ts'], 'dist/table');
   run(process.execPath, ['dist/table/main.mjs', ...process.argv.slice(2)]);
   runModule('prettier/bin/prettier.cjs', ['--write', '--log-level=warn', 'docs/results.md']);
 });

@@ -112,6 +112,10 @@ for (const subject of chosen) {
     const { perplexity } = made;
     console.log(`${subject.id} ${String(at + 1)}/${String(all.length)}  ${cellName(cell)}  ${perplexity.toFixed(3)}`);
   }
+  if (measured.length === 0) {
+    console.log(`${subject.id}: no run in ${folder}; ${PAGE} stays as it is`);
+    continue;
+  }
   writeFileSync(PAGE, withTable(readFileSync(PAGE, 'utf8'), subject, tableOf(subject, measured)));
   console.log(`${PAGE}: table of ${subject.id} written`);
 }
