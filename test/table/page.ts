@@ -1,6 +1,7 @@
 // The tables of docs/results.md. What is written about them stays: only what stands between the marks is replaced.
 
-import { grids, METHODS, type Cell, type Subject } from './matrix';
+import { grids, METHODS, questions, type Cell, type Question, type Subject } from './matrix';
+import type { Rates } from './search';
 
 /** What a run came to. */
 export interface Measured {
@@ -9,6 +10,12 @@ export interface Measured {
   readonly perplexity: number;
   readonly float: number;
   readonly bitsPerWeight: number;
+}
+
+/** What a search came to. */
+export interface Found {
+  readonly question: Question;
+  readonly rates: Rates;
 }
 
 /** @returns the page with the table of one subject replaced. */
@@ -49,6 +56,32 @@ export function tableOf(subject: Subject, measured: readonly Measured[]): string
   ];
   return `### ${subject.title}\n\n${rows.map((row) => `| ${row.join(' | ')} |`).join('\n')}`;
 }
+
+const RATES: Readonly<Record<keyof Rates, string>> = { lowRank: 'A and B', weights: 'weights', scales: 'scales' };
+
+/** The learning rates that the searches found, methods by bits. */
+export function ratesTable(subject: Subject, found: readonly Found[]): string {
+  const all = questions(subject);
+  const columns = [...new Map(all.map(({ grid }) => [grid.id, grid])).values()];
+  const methods = [...new Set(all.map(({ method }) => method))];
+  const rows = [
+    ['learning rates', ...columns.map(({ title }) => title)],
+    ['---', ...columns.map(() => '---')],
+    ...methods.map((method) => [
+      method.title,
+      ...columns.map((grid) => {
+        const best = found.find(({ question }) => question.method.id === method.id && question.grid.id === grid.id);
+        return best === undefined ? '–' : ratesText(best.rates);
+      }),
+    ]),
+  ];
+  return rows.map((row) => `| ${row.join(' | ')} |`).join('\n');
+}
+
+const ratesText = ({ lowRank, weights, scales }: Rates) =>
+  Object.entries({ lowRank, weights, scales })
+    .flatMap(([name, rate]) => (rate === undefined ? [] : [`${RATES[name as keyof Rates]} ${rate.toExponential()}`]))
+    .join(', ');
 
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
