@@ -105,6 +105,23 @@ export interface ActivationQuantization {
   readonly zeroPoint: 'integer' | 'reference';
 }
 
+/** Training on (1 − weight)·cross-entropy + weight·temperature²·divergence from the float model (Backend::distillationLoss). */
+export interface DistillationConfig {
+  /** 0 to 1. */
+  readonly weight: number;
+  /** Likeliest tokens of the float model that are told apart at each position, 1 to 1024 and at most the vocabulary. */
+  readonly topK: number;
+  readonly temperature: number;
+}
+
+/** What the float model gives for each of some tokens. */
+export interface TeacherRows {
+  /** [tokens, topK]: its likeliest ids, ascending in a row. */
+  readonly classes: Int32Array;
+  /** [tokens, topK + 1]: natural logarithms of their shares at the temperature, and of that of all other ids together. */
+  readonly logProbabilities: Float32Array;
+}
+
 export interface EngineConfig {
   readonly model: ModelShape;
   /** All parameters of the checkpoint that the decoder needs. Files are mapped, never read whole. */
@@ -115,6 +132,8 @@ export interface EngineConfig {
   readonly device?: DeviceConfig;
   /** Absent or null: activations stay in the compute type. On the CPU only. */
   readonly activations?: ActivationQuantization | null;
+  /** Absent or null: training follows the text alone. */
+  readonly distillation?: DistillationConfig | null;
   readonly compute: ComputeType;
   /** Type of the residual stream and of saved block inputs; default float32, the only one on the CPU. */
   readonly residual?: ComputeType;
@@ -154,6 +173,8 @@ export interface TokenBatch {
   readonly targets: Int32Array;
   /** First position of its sequence that each token may attend to (document packing); omit for plain causal. */
   readonly firstKey?: Int32Array;
+  /** For trainStep of an engine with distillation, and for nothing else. */
+  readonly teacher?: TeacherRows;
 }
 
 export interface OptimizerSettings {
@@ -173,8 +194,11 @@ export interface OptimizerSettings {
 }
 
 export interface StepResult {
-  /** Mean cross-entropy over all predicted tokens of the step. */
+  /** What was trained on: the mean cross-entropy over all predicted tokens of the step, with distillation mixed with the divergence. */
   readonly loss: number;
+  /** With distillation: the means that the loss is mixed of. */
+  readonly crossEntropy?: number;
+  readonly divergence?: number;
   readonly tokens: number;
   /** Before clipping. */
   readonly gradientNorm: number;
@@ -274,6 +298,8 @@ export interface Engine {
   tokenLosses(batch: TokenBatch, form: WeightForm, sequenceLength?: number): Promise<Float32Array>;
   /** Logits [sequences, sequenceLength, vocab] float32; for tests and tools. */
   logits(batch: TokenBatch, form: WeightForm): Promise<Float32Array>;
+  /** What the float model gives for every token of some sequences, as trainStep takes it; needs `distillation` and `training`. */
+  teach(batch: TokenBatch): Promise<TeacherRows>;
   /** Gradients of the mean loss of the float model with respect to its parameters, by Hugging Face name; one micro-batch. A
    *  test instrument: training never forms them. */
   parameterGradients(batch: TokenBatch): Promise<Record<string, Float32Array>>;

@@ -100,6 +100,11 @@ std::shared_ptr<OwnedBatch> parseBatch(const Napi::Value& value, int64_t length)
   batch->tokens = int32s(r.get("tokens"), "batch.tokens");
   batch->targets = int32s(r.get("targets"), "batch.targets");
   if (!r.isNull("firstKey")) batch->firstKey = int32s(r.get("firstKey"), "batch.firstKey");
+  if (!r.isNull("teacher")) {
+    const Reader teacher = r.object("teacher");
+    batch->teacherClasses = int32s(teacher.get("classes"), "batch.teacher.classes");
+    batch->teacherLogProbabilities = floats(teacher.get("logProbabilities"), "batch.teacher.logProbabilities");
+  }
   if (batch->tokens.size() % static_cast<size_t>(length) != 0) {
     badValue("batch.tokens", "a whole number of sequences of " + std::to_string(length) + " tokens, not " +
                                  std::to_string(batch->tokens.size()) + " tokens");

@@ -19,8 +19,18 @@ struct OwnedBatch {
   std::vector<int32_t> tokens;
   std::vector<int32_t> targets;
   std::vector<int32_t> firstKey;
+  std::vector<int32_t> teacherClasses;
+  std::vector<float> teacherLogProbabilities;
 
-  TokenBatch view() const { return {static_cast<int64_t>(tokens.size()) / length, length, tokens, targets, firstKey}; }
+  TokenBatch view() const {
+    return {static_cast<int64_t>(tokens.size()) / length,
+            length,
+            tokens,
+            targets,
+            firstKey,
+            teacherClasses,
+            teacherLogProbabilities};
+  }
 };
 
 /// @param length tokens of a sequence

@@ -1,5 +1,6 @@
 #include "binding/engine_config.h"
 
+#include <algorithm>
 #include <array>
 
 #include "binding/values.h"
@@ -120,6 +121,15 @@ static ActivationSpec parseActivations(const Reader& r) {
   return spec;
 }
 
+static Distillation parseDistillation(const Reader& r, const ModelShape& model) {
+  Distillation out{.classes = r.integer("topK", 1, std::min(model.vocabSize, maxTeacherClasses)),
+                   .weight = r.real("weight"),
+                   .temperature = r.real("temperature")};
+  if (!(out.weight >= 0 && out.weight <= 1)) badValue(r.path("weight"), "from 0 to 1");
+  if (!(out.temperature > 0)) badValue(r.path("temperature"), "positive");
+  return out;
+}
+
 static void parseDevice(const Reader& r, ParsedConfig& parsed) {
   EngineShape& shape = parsed.engine.shape;
   shape.device = r.choice<Device>("type", {{"cpu", Device::Cpu}, {"cuda", Device::Cuda}});
@@ -156,6 +166,7 @@ ParsedConfig parseEngineConfig(const Napi::Value& value) {
   }
 
   if (!r.isNull("activations")) shape.activations = parseActivations(r.object("activations"));
+  if (!r.isNull("distillation")) shape.distillation = parseDistillation(r.object("distillation"), shape.model);
   shape.computeType = r.choice<DType>("compute", {{"float32", DType::F32}, {"bf16", DType::BF16}});
   if (!r.isNull("residual")) {
     shape.residualType = r.choice<DType>("residual", {{"float32", DType::F32}, {"bf16", DType::BF16}});

@@ -46,6 +46,7 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
                                        InstanceMethod<&EngineObject::evaluate>("evaluate"),
                                        InstanceMethod<&EngineObject::tokenLosses>("tokenLosses"),
                                        InstanceMethod<&EngineObject::logits>("logits"),
+                                       InstanceMethod<&EngineObject::teach>("teach"),
                                        InstanceMethod<&EngineObject::parameterGradients>("parameterGradients"),
                                        InstanceMethod<&EngineObject::cancel>("cancel"),
                                        InstanceMethod<&EngineObject::parameters>("parameters"),
@@ -163,9 +164,15 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
       return queue(info.Env(), [batch, settings](Engine& engine) -> WorkerThread::Finish {
         const auto start = std::chrono::steady_clock::now();
         const StepResult result = engine.trainStep(batch->view(), settings);
-        return [result, seconds = secondsSince(start), step = engine.optimizerStep()](Napi::Env env) -> Napi::Value {
+        const bool distilled = engine.shape().distillation.classes > 0;
+        return [result, distilled, seconds = secondsSince(start),
+                step = engine.optimizerStep()](Napi::Env env) -> Napi::Value {
           auto out = Napi::Object::New(env);
           out.Set("loss", result.loss);
+          if (distilled) {
+            out.Set("crossEntropy", result.crossEntropy);
+            out.Set("divergence", result.divergence);
+          }
           out.Set("tokens", static_cast<double>(result.tokens));
           out.Set("gradientNorm", result.gradientNorm);
           out.Set("skipped", result.skipped);
@@ -220,6 +227,20 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
       const WeightForm form = parseForm(info[1]);
       return queue(info.Env(), [batch, form](Engine& engine) -> WorkerThread::Finish {
         return [values = engine.logits(batch->view(), form)](Napi::Env env) { return float32Array(env, values); };
+      });
+    });
+  }
+
+  Napi::Value teach(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      auto batch = parseBatch(info[0], engine().shape().sequenceLength);
+      return queue(info.Env(), [batch](Engine& engine) -> WorkerThread::Finish {
+        return [known = engine.teach(batch->view())](Napi::Env env) -> Napi::Value {
+          auto out = Napi::Object::New(env);
+          out.Set("classes", int32Array(env, known.classes));
+          out.Set("logProbabilities", float32Array(env, known.logProbabilities));
+          return out;
+        };
       });
     });
   }

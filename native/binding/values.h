@@ -93,6 +93,12 @@ inline Napi::Value float32Array(Napi::Env env, const std::vector<float>& values)
   return array;
 }
 
+inline Napi::Value int32Array(Napi::Env env, const std::vector<int32_t>& values) {
+  auto array = Napi::Int32Array::New(env, values.size());
+  std::copy(values.begin(), values.end(), array.Data());
+  return array;
+}
+
 inline Napi::Value uint8Array(Napi::Env env, const std::vector<std::byte>& values) {
   auto array = Napi::Uint8Array::New(env, values.size());
   std::copy(values.begin(), values.end(), reinterpret_cast<std::byte*>(array.Data()));

@@ -288,6 +288,27 @@ class Backend {
   /// memory it is not wanted.
   virtual void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                             double* lossSum) = 0;
+  /// Of each row of logits [rows, vocab] float32: the `k` = out.k classes with the largest logits (of equal ones those
+  /// with the smaller index), and the logarithms of their shares of softmax(logits / temperature) and of all others
+  /// together. The logits may be left overwritten.
+  virtual void teacherRows(Matrix, float /* temperature */, const TeacherRows& /* out */) {
+    throw Error(ErrorCode::Unsupported, "distillation is not computed on this device", "use the CPU");
+  }
+  /// crossEntropy, mixed with the divergence from a teacher that is known by k classes and the rest. For a predicted
+  /// row z with the teacher's p_1 … p_k and rest p_R, weight w, temperature T, q = softmax(z/T), q_R the sum of q over
+  /// the other classes, all k + 1 of which are the classes of
+  ///   D = Σ_i p_i·(ln p_i − ln q_i) + p_R·(ln p_R − ln q_R)
+  /// (with the whole vocabulary as classes the exact KL divergence; else a lower bound of it, by the log-sum
+  /// inequality). As ∂ln q_i/∂z_j = (δ_ij − q_j)/T, and ∂ln q_R/∂z_j = (q_j/q_R − q_j)/T for a class j of the rest and
+  /// −q_j/T for another, and Σp = 1,
+  ///   ∂D/∂z_j = (q_j − p_j)/T for the k classes, q_j·(1 − p_R/q_R)/T for the others.
+  /// lossSums[0] += Σ CE and lossSums[1] += Σ D over the rows with a target, in double and in a fixed order;
+  /// `gradient` [rows, vocab], in the memory of the logits (float32) or its own (compute type), becomes
+  ///   gradientScale·((1 − w)·∂CE/∂z + w·T²·∂D/∂z), 0 in the other rows. The logits may be left overwritten.
+  virtual void distillationLoss(Matrix, const int32_t* /* targets */, const TeacherRows&, const Distillation&,
+                                float /* gradientScale */, Matrix /* gradient */, double* /* lossSums */) {
+    throw Error(ErrorCode::Unsupported, "distillation is not computed on this device", "use the CPU");
+  }
   /// losses [rows] = cross-entropy of each predicted row, 0 where targets is −1. The logits are left as they are.
   virtual void rowLosses(Matrix logits, const int32_t* targets, float* losses) = 0;
   /// Converts between element types, same element count.

@@ -237,6 +237,16 @@ class GuardedBackend final : public Backend {
                     double* lossSum) override {
     guard_([&] { inner_->crossEntropy(logits, targets, gradientScale, gradient, lossSum); });
   }
+  void teacherRows(Matrix logits, float temperature, const TeacherRows& out) override {
+    guard_([&] { inner_->teacherRows(logits, temperature, out); });
+  }
+  void distillationLoss(Matrix logits, const int32_t* targets, const TeacherRows& teacher,
+                        const Distillation& distillation, float gradientScale, Matrix gradient,
+                        double* lossSums) override {
+    guard_([&] {
+      inner_->distillationLoss(logits, targets, teacher, distillation, gradientScale, gradient, lossSums);
+    });
+  }
   void rowLosses(Matrix logits, const int32_t* targets, float* losses) override {
     guard_([&] { inner_->rowLosses(logits, targets, losses); });
   }

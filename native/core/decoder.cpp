@@ -50,14 +50,24 @@ bool Decoder::trainMicroBatch(const MicroBatch& batch, float gradientScale) {
   return backend_.repeat({batch.sequences, batch.length, !firstKey_.empty(), gradientScale}, work);
 }
 
-double Decoder::loss() {
-  double sum = 0;
-  backend_.download(&sum, workspace_.lossSum, sizeof sum);
-  return sum;
+Decoder::Losses Decoder::losses() {
+  double sums[2] = {};
+  backend_.download(sums, workspace_.lossSums, sizeof sums);
+  return {sums[0], sums[1]};
 }
 
-void Decoder::clearLoss() {
-  backend_.zero(workspace_.lossSum, sizeof(double));
+void Decoder::clearLosses() {
+  backend_.zero(workspace_.lossSums, 2 * sizeof(double));
+}
+
+void Decoder::teacherRows(const MicroBatch& batch, const TeacherRows& out) {
+  const TeacherRows& here = workspace_.teacher;
+  LRQAT_CHECK(here.k > 0 && out.k == here.k);
+  begin(batch, WeightForm::Float);
+  forward();
+  head(HeadTask::TeacherRows, 0, nullptr);
+  backend_.download(out.classes, here.classes, batch.rows() * here.k * 4);
+  backend_.download(out.logProbabilities, here.logProbabilities, batch.rows() * (here.k + 1) * 4);
 }
 
 void Decoder::logits(const MicroBatch& batch, WeightForm form, float* out) {
@@ -116,6 +126,12 @@ void Decoder::begin(const MicroBatch& batch, WeightForm form, bool activations) 
   stopAt_.reset();
   backend_.upload(workspace_.tokens, batch.tokens, batch.rows() * 4);
   backend_.upload(workspace_.targets, batch.targets, batch.rows() * 4);
+  if (batch.teacherClasses) {
+    const TeacherRows& teacher = workspace_.teacher;
+    LRQAT_CHECK(teacher.k > 0);
+    backend_.upload(teacher.classes, batch.teacherClasses, batch.rows() * teacher.k * 4);
+    backend_.upload(teacher.logProbabilities, batch.teacherLogProbabilities, batch.rows() * (teacher.k + 1) * 4);
+  }
   uploadFirstKeys();
   embed();
 }
@@ -345,9 +361,20 @@ void Decoder::head(HeadTask task, float gradientScale, float* out) {
       backend_.download(out + first, activations_.rstd, count * 4);
       continue;
     }
+    const Distillation& distillation = shape_.distillation;
+    if (task == HeadTask::TeacherRows) {
+      backend_.teacherRows(logits, distillation.temperature, workspace_.teacher.from(first));
+      continue;
+    }
     const bool wantGradient = task == HeadTask::LossAndGradient;
     const Matrix dLogits = wantGradient ? workspace_.logitGradient.slice(0, count) : Matrix{};
-    backend_.crossEntropy(logits, workspace_.targets + first, gradientScale, dLogits, workspace_.lossSum);
+    const int32_t* targets = workspace_.targets + first;
+    if (wantGradient && batch_.teacherClasses) {
+      backend_.distillationLoss(logits, targets, workspace_.teacher.from(first), distillation, gradientScale, dLogits,
+                                workspace_.lossSums);
+    } else {
+      backend_.crossEntropy(logits, targets, gradientScale, dLogits, workspace_.lossSums);
+    }
     if (!wantGradient) continue;
     if (observer_) observer_->onHead(normed, dLogits);
     backend_.gemm(dLogits, false, embeddings_.head, false, workspace_.normedGradient.slice(first, count), false);

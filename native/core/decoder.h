@@ -36,6 +36,9 @@ struct MicroBatch {
   const int32_t* tokens = nullptr;    // [sequences, length]
   const int32_t* targets = nullptr;   // [sequences, length]; -1: not predicted
   const int32_t* firstKey = nullptr;  // [sequences, length] or null
+  // What the float model gives, [sequences · length, k] and […, k + 1] (TeacherRows); null: not known.
+  const int32_t* teacherClasses = nullptr;
+  const float* teacherLogProbabilities = nullptr;
 
   int64_t rows() const { return sequences * length; }
 };
@@ -62,12 +65,19 @@ class Decoder {
   void evaluate(const MicroBatch& batch, WeightForm form, bool activations = true);
   /// Cross-entropy of each row, host memory [rows]; 0 where nothing is predicted. Waits for the device.
   void rowLosses(const MicroBatch& batch, WeightForm form, float* out);
-  /// Adds the gradients of gradientScale · Σ cross-entropy to every linear's gradient buffers, and the unscaled sum to
-  /// the loss. False: see Backend::repeat.
+  /// Adds the gradients of gradientScale · Σ cross-entropy, or of what Backend::distillationLoss makes of it where the
+  /// batch has a teacher, to every linear's gradient buffers, and the unscaled sums to the losses. False: see
+  /// Backend::repeat.
   [[nodiscard]] bool trainMicroBatch(const MicroBatch& batch, float gradientScale);
-  /// Σ cross-entropy since clearLoss, over the predicted tokens of evaluate and trainMicroBatch. Waits for the device.
-  double loss();
-  void clearLoss();
+  struct Losses {
+    double crossEntropy = 0;
+    double divergence = 0;
+  };
+  /// Sums since clearLosses, over the predicted tokens of evaluate and trainMicroBatch. Waits for the device.
+  Losses losses();
+  void clearLosses();
+  /// What the float model gives for each position of a batch, host memory. Waits for the device.
+  void teacherRows(const MicroBatch& batch, const TeacherRows& out);
   /// Logits of all rows, host memory [rows, vocab] float32.
   void logits(const MicroBatch& batch, WeightForm form, float* out);
   /// As trainMicroBatch for the float weights, but reports to `observer` instead of filling gradient buffers.
@@ -88,7 +98,7 @@ class Decoder {
   void setCancelFlag(const std::atomic<bool>* flag) { cancel_ = flag; }
 
  private:
-  enum class HeadTask { Loss, LossAndGradient, RowLosses, Logits };
+  enum class HeadTask { Loss, LossAndGradient, RowLosses, Logits, TeacherRows };
 
   LinearLayer& linear(int64_t layer, Linear which) {
     return linears_[static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(which))];

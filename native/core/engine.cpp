@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "core/error.h"
 #include "core/host_tensor.h"
@@ -140,10 +141,48 @@ void Engine::checkBatch(const TokenBatch& batch) const {
   }
 }
 
+void Engine::checkTeacher(const TokenBatch& batch) const {
+  const int64_t k = config_.shape.distillation.classes;
+  const auto rows = static_cast<int64_t>(batch.tokens.size());
+  if (static_cast<int64_t>(batch.teacherClasses.size()) != rows * k ||
+      static_cast<int64_t>(batch.teacherLogProbabilities.size()) != (k == 0 ? 0 : rows * (k + 1))) {
+    throw Error(ErrorCode::InvalidArgument,
+                k == 0 ? "a teacher is given to an engine without distillation"
+                       : "distillation needs " + std::to_string(k) + " classes and " + std::to_string(k + 1) +
+                             " log-probabilities of every token of a batch");
+  }
+  const int64_t vocab = config_.shape.model.vocabSize;
+  for (int64_t row = 0; row < rows && k > 0; ++row) {
+    const auto classes = batch.teacherClasses.subspan(static_cast<size_t>(row * k), static_cast<size_t>(k));
+    const auto logs = batch.teacherLogProbabilities.subspan(static_cast<size_t>(row * (k + 1)));
+    for (size_t i = 0; i < classes.size(); ++i) {
+      if (classes[i] <= (i == 0 ? -1 : classes[i - 1]) || classes[i] >= vocab) {
+        throw Error(ErrorCode::InvalidArgument, "the teacher's classes must ascend within the vocabulary of " +
+                                                    std::to_string(vocab));
+      }
+    }
+    // Rounding may lift a share of all but 1 a little above it.
+    const auto isLog = [](float value) { return value <= 1e-3F; };
+    if (!std::all_of(logs.begin(), logs.begin() + k + 1, isLog) ||
+        (k == vocab && logs[static_cast<size_t>(k)] > -std::numeric_limits<float>::infinity())) {
+      throw Error(ErrorCode::InvalidArgument, "the teacher's log-probabilities must not be positive");
+    }
+  }
+}
+
 MicroBatch Engine::microBatch(const TokenBatch& batch, int64_t first, int64_t count) const {
   const int64_t offset = first * batch.length;
-  return {count, batch.length, batch.tokens.data() + offset, batch.targets.data() + offset,
-          batch.firstKey.empty() ? nullptr : batch.firstKey.data() + offset};
+  MicroBatch out{.sequences = count,
+                 .length = batch.length,
+                 .tokens = batch.tokens.data() + offset,
+                 .targets = batch.targets.data() + offset,
+                 .firstKey = batch.firstKey.empty() ? nullptr : batch.firstKey.data() + offset};
+  if (!batch.teacherClasses.empty()) {
+    const int64_t k = config_.shape.distillation.classes;
+    out.teacherClasses = batch.teacherClasses.data() + offset * k;
+    out.teacherLogProbabilities = batch.teacherLogProbabilities.data() + offset * (k + 1);
+  }
+  return out;
 }
 
 int64_t Engine::sequencesPerMicroBatch(int64_t length) const {
@@ -230,6 +269,7 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   const EngineShape& shape = config_.shape;
   if (!shape.training) throw Error(ErrorCode::InvalidArgument, "the engine was created for evaluation only");
   checkBatch(batch);
+  checkTeacher(batch);
   if (batch.sequences % shape.microBatch != 0) {
     throw Error(ErrorCode::InvalidArgument, std::to_string(batch.sequences) +
                                                 " sequences are no multiple of the micro-batch of " +
@@ -243,7 +283,7 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   const float gradientScale = 1.0F / static_cast<float>(result.tokens);
   const auto accumulate = [&] {
     if (gradientMemory_) backend_->zero(gradientMemory_, parts_.gradients);
-    decoder_->clearLoss();
+    decoder_->clearLosses();
     for (int64_t first = 0; first < batch.sequences; first += shape.microBatch) {
       if (!decoder_->trainMicroBatch(microBatch(batch, first, shape.microBatch), gradientScale)) return false;
     }
@@ -254,7 +294,15 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   }
   finishScaleGradients();
   finishWeightGradients();
-  result.loss = decoder_->loss() / static_cast<double>(result.tokens);
+  const Decoder::Losses losses = decoder_->losses();
+  result.crossEntropy = losses.crossEntropy / static_cast<double>(result.tokens);
+  result.divergence = losses.divergence / static_cast<double>(result.tokens);
+  result.loss = result.crossEntropy;
+  if (const Distillation& distillation = shape.distillation; distillation.classes > 0) {
+    const auto weight = static_cast<double>(distillation.weight);
+    const auto temperature = static_cast<double>(distillation.temperature);
+    result.loss = (1 - weight) * result.crossEntropy + weight * temperature * temperature * result.divergence;
+  }
   // All gradients at once; the padding between them is zero.
   if (gradientMemory_) {
     result.gradientNorm =
@@ -330,11 +378,11 @@ EvaluationResult Engine::evaluate(const TokenBatch& batch, WeightForm form,
   EvaluationResult result;
   result.tokens = predicted(batch.targets);
   const int64_t step = sequencesPerMicroBatch(batch.length);
-  decoder_->clearLoss();
+  decoder_->clearLosses();
   for (int64_t first = 0; first < batch.sequences; first += step) {
     decoder_->evaluate(microBatch(batch, first, std::min(step, batch.sequences - first)), form, !only);
   }
-  result.lossSum = decoder_->loss();
+  result.lossSum = decoder_->losses().crossEntropy;
   return result;
 }
 
@@ -361,6 +409,26 @@ std::vector<float> Engine::logits(const TokenBatch& batch, WeightForm form) {
   for (int64_t first = 0; first < batch.sequences; first += step) {
     decoder_->logits(microBatch(batch, first, std::min(step, batch.sequences - first)), form,
                      out.data() + first * batch.length * vocab);
+  }
+  return out;
+}
+
+TeacherKnowledge Engine::teach(const TokenBatch& batch) {
+  requireLoaded();
+  const int64_t k = config_.shape.distillation.classes;
+  if (!config_.shape.training || k == 0) {
+    throw Error(ErrorCode::InvalidArgument, "the engine was created without distillation");
+  }
+  checkBatch(batch);
+  prepareScales(WeightForm::Float);
+  TeacherKnowledge out;
+  out.classes.resize(batch.tokens.size() * static_cast<size_t>(k));
+  out.logProbabilities.resize(batch.tokens.size() * static_cast<size_t>(k + 1));
+  const TeacherRows all{out.classes.data(), out.logProbabilities.data(), k};
+  const int64_t step = sequencesPerMicroBatch(batch.length);
+  for (int64_t first = 0; first < batch.sequences; first += step) {
+    decoder_->teacherRows(microBatch(batch, first, std::min(step, batch.sequences - first)),
+                          all.from(first * batch.length));
   }
   return out;
 }

@@ -52,10 +52,16 @@ struct TokenBatch {
   std::span<const int32_t> tokens;
   std::span<const int32_t> targets;
   std::span<const int32_t> firstKey;  // empty: plain causal
+  // Of training with distillation (TeacherRows), else empty.
+  std::span<const int32_t> teacherClasses = {};
+  std::span<const float> teacherLogProbabilities = {};
 };
 
 struct StepResult {
   double loss = 0;
+  /// Means over the tokens; the divergence is 0 without distillation, and the loss the cross-entropy.
+  double crossEntropy = 0;
+  double divergence = 0;
   int64_t tokens = 0;
   double gradientNorm = 0;
   bool skipped = false;
@@ -64,6 +70,12 @@ struct StepResult {
 struct EvaluationResult {
   double lossSum = 0;
   int64_t tokens = 0;
+};
+
+/// TeacherRows with their memory.
+struct TeacherKnowledge {
+  std::vector<int32_t> classes;
+  std::vector<float> logProbabilities;
 };
 
 struct LayerStatistics {
@@ -140,6 +152,8 @@ class Engine {
   /// Cross-entropy of each position [sequences, length], nats; 0 where nothing is predicted.
   std::vector<float> tokenLosses(const TokenBatch& batch, WeightForm form);
   std::vector<float> logits(const TokenBatch& batch, WeightForm form);
+  /// What the float model gives for every position, as trainStep takes it; of an engine with distillation.
+  TeacherKnowledge teach(const TokenBatch& batch);
   /// Dense gradients of the mean loss of the float model, by parameter name; for tests. One micro-batch.
   std::map<std::string, std::vector<float>> parameterGradients(const TokenBatch& batch);
   void cancel() { cancel_.store(true); }
@@ -192,6 +206,9 @@ class Engine {
   /// Brings s0 to the scale format and codes Φ0 again with it.
   void snapScales(LinearWeight& weight);
   void checkBatch(const TokenBatch& batch) const;
+  /// Throws InvalidArgument unless the batch brings a teacher exactly where the engine wants one, in order and within
+  /// the vocabulary.
+  void checkTeacher(const TokenBatch& batch) const;
   MicroBatch microBatch(const TokenBatch& batch, int64_t first, int64_t count) const;
   int64_t sequencesPerMicroBatch(int64_t length) const;
   void requireLoaded() const;

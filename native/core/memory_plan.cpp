@@ -252,7 +252,7 @@ int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& 
   out.tokens = static_cast<int32_t*>(layout.bytes(tokens * 4));
   out.targets = static_cast<int32_t*>(layout.bytes(tokens * 4));
   out.firstKey = static_cast<int32_t*>(layout.bytes(tokens * 4));
-  out.lossSum = static_cast<double*>(layout.bytes(8));
+  out.lossSums = static_cast<double*>(layout.bytes(16));
   if (shape.keepWeights) {
     layoutKeptWeights(shape, layout, out);
   } else {
@@ -268,6 +268,11 @@ int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& 
   out.gradient = layout.matrix(DType::F32, tokens, model.hiddenSize);
   out.normedGradient = layout.matrix(DType::F32, tokens, model.hiddenSize);
   for (auto& rowScaleGradient : out.rowScaleGradient) rowScaleGradient = layout.floats(widestOutput);
+  if (const int64_t k = shape.distillation.classes; k > 0) {
+    out.teacher.k = k;
+    out.teacher.classes = static_cast<int32_t*>(layout.bytes(tokens * k * 4));
+    out.teacher.logProbabilities = layout.floats(tokens * (k + 1));
+  }
   // At most three linears share an input (q, k, v); each set must hold the widest linear of its slot.
   constexpr Linear slots[3][3] = {{Linear::Q, Linear::O, Linear::Gate},
                                   {Linear::K, Linear::Up, Linear::Up},

@@ -19,6 +19,7 @@ struct EngineShape {
   /// [layers · 7] in the order of allLinears; nullopt: kept in float.
   std::vector<std::optional<QuantSpec>> linears;
   ActivationSpec activations;
+  Distillation distillation;
   Device device = Device::Cpu;
   DType computeType = DType::F32;
   /// Of the residual stream and of saved block inputs.
@@ -159,7 +160,7 @@ struct WorkspaceBuffers {
   int32_t* tokens = nullptr;    // [T]
   int32_t* targets = nullptr;   // [T]
   int32_t* firstKey = nullptr;  // [T]
-  double* lossSum = nullptr;    // [1]
+  double* lossSums = nullptr;   // [2]: cross-entropy, divergence from the teacher
   void* weight = nullptr;       // the one rebuilt weight, widest linear, e; null where each linear has its own
   /// [layers · 7] where rebuilt weights are kept, else empty; clipped entries of those linears alone that list them.
   std::vector<void*> keptWeights;
@@ -170,6 +171,7 @@ struct WorkspaceBuffers {
   Matrix gradient;                  // [T, hidden] float32: of the residual stream
   Matrix normedGradient;            // [T, hidden] float32: of a norm's output
   float* rowScaleGradient[3] = {};  // [widest m] each
+  TeacherRows teacher;              // [T, k] and [T, k + 1], where there is distillation
   ClippedSet clipped[3];            // without memory where each linear has its own
   // The head, the feed-forward phase and the attention phase share their memory. dRaw… without memory: in place;
   // dGated: where the product itself lies; dAttention … dV: see attentionGradientsOverGate.

@@ -150,6 +150,18 @@ void TimedBackend::crossEntropy(Matrix logits, const int32_t* targets, float gra
   return timed("crossEntropy", [&] { return inner_->crossEntropy(logits, targets, gradientScale, gradient, lossSum); });
 }
 
+void TimedBackend::teacherRows(Matrix logits, float temperature, const TeacherRows& out) {
+  return timed("teacherRows", [&] { return inner_->teacherRows(logits, temperature, out); });
+}
+
+void TimedBackend::distillationLoss(Matrix logits, const int32_t* targets, const TeacherRows& teacher,
+                                    const Distillation& distillation, float gradientScale, Matrix gradient,
+                                    double* lossSums) {
+  return timed("distillationLoss", [&] {
+    return inner_->distillationLoss(logits, targets, teacher, distillation, gradientScale, gradient, lossSums);
+  });
+}
+
 void TimedBackend::rowLosses(Matrix logits, const int32_t* targets, float* losses) {
   return timed("rowLosses", [&] { return inner_->rowLosses(logits, targets, losses); });
 }

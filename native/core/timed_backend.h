@@ -69,6 +69,10 @@ class TimedBackend final : public Backend {
   void maskGradient(Matrix gradient, const uint32_t* inside) override;
   void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                     double* lossSum) override;
+  void teacherRows(Matrix logits, float temperature, const TeacherRows& out) override;
+  void distillationLoss(Matrix logits, const int32_t* targets, const TeacherRows& teacher,
+                        const Distillation& distillation, float gradientScale, Matrix gradient,
+                        double* lossSums) override;
   void rowLosses(Matrix logits, const int32_t* targets, float* losses) override;
   void convert(Matrix from, Matrix to) override;
   double squaredNorm(const float* values, int64_t count) override;

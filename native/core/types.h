@@ -191,6 +191,27 @@ constexpr int64_t markWords(int64_t cols) {
   return (cols + 31) / 32;
 }
 
+/// Training that follows the float model beside the text (docs/method.md, Distillation):
+///   loss = (1 − weight)·CE + weight·temperature²·D.
+struct Distillation {
+  int64_t classes = 0;  // k: of each position so many of the float model's likeliest tokens are known; 0: no distillation
+  float weight = 0;
+  float temperature = 1;
+};
+
+inline constexpr int64_t maxTeacherClasses = 1024;
+
+/// What is known of the float model's distribution for each of some rows, at the temperature of the distillation. The
+/// last logarithm is that of all other tokens together (−∞ where there is none).
+struct TeacherRows {
+  int32_t* classes = nullptr;         // [rows, k], ascending in a row
+  float* logProbabilities = nullptr;  // [rows, k + 1]
+  int64_t k = 0;
+
+  /// The rows from `first` on, sharing the memory.
+  TeacherRows from(int64_t first) const { return {classes + first * k, logProbabilities + first * (k + 1), k}; }
+};
+
 /// Float gradients of one linear, accumulated over the micro-batches of a step.
 struct LinearGradient {
   float* a = nullptr;  // [m, r]

@@ -1,5 +1,5 @@
 // The CPU implementation of Backend. Methods live beside their concern: weights.cpp, range.cpp, low_rank.cpp, gemm.cpp,
-// attention.cpp, norm.cpp, heads.cpp, mlp.cpp, activations.cpp, loss.cpp, optimizer.cpp, memory.cpp.
+// attention.cpp, norm.cpp, heads.cpp, mlp.cpp, activations.cpp, loss.cpp, distillation.cpp, optimizer.cpp, memory.cpp.
 #pragma once
 
 #include <memory>
@@ -71,6 +71,10 @@ class CpuBackend final : public Backend {
   void maskGradient(Matrix gradient, const uint32_t* inside) override;
   void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                     double* lossSum) override;
+  void teacherRows(Matrix logits, float temperature, const TeacherRows& out) override;
+  void distillationLoss(Matrix logits, const int32_t* targets, const TeacherRows& teacher,
+                        const Distillation& distillation, float gradientScale, Matrix gradient,
+                        double* lossSums) override;
   void rowLosses(Matrix logits, const int32_t* targets, float* losses) override;
   void convert(Matrix from, Matrix to) override;
 

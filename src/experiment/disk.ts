@@ -3,6 +3,7 @@
 import type { LinearQuantization } from '../../native/binding/addon';
 import type { ModelShape } from '../formats/model-shape';
 import { sumOf } from './cost';
+import { teacherBytes } from './distillation';
 import {
   codeBits,
   mergedBytes,
@@ -27,6 +28,9 @@ export interface DiskPlan {
   readonly base: number;
   /** Merged integers, scales and zero points. */
   readonly merged: number;
+  /** What distillation keeps of the float model until the run is finished; where the amount of text is not known, the most it can
+   *  be. */
+  readonly teacher: number;
   readonly total: number;
 }
 
@@ -34,6 +38,7 @@ export function planDisk(
   experiment: Experiment,
   shape: ModelShape,
   linears: Readonly<Record<string, LinearQuantization | null>>,
+  trainingSequences?: number,
 ): DiskPlan {
   const quantized = quantizedLinears({ shape, linears });
   const trained = sumOf(quantized, trainedNumbers);
@@ -51,5 +56,7 @@ export function planDisk(
       : sumOf(quantized, ({ spec, outputs, inputs }) => outputs * packedRowBytes(codeBits(spec), inputs));
   const base = phi0 + factors + sumOf(quantized, (linear) => (scaleCount(linear) + zeroPointCount(linear)) * 4);
   const merged = sumOf(quantized, mergedBytes);
-  return { checkpoint, checkpoints, base, merged, total: checkpoint * checkpoints + base + merged };
+  const teacher = teacherBytes(experiment, shape, trainingSequences);
+  const total = checkpoint * checkpoints + base + merged + teacher;
+  return { checkpoint, checkpoints, base, merged, teacher, total };
 }

@@ -5,6 +5,7 @@ import type { ModelShape } from '../formats/model-shape';
 import { secondsOf, type Calibration } from './calibration';
 import { evaluationCost, sumOf, trainingStepCost, type StepCost } from './cost';
 import { planDisk, type DiskPlan } from './disk';
+import { distillationOf, teacherSequences } from './distillation';
 import { mergedBytes, quantizedLinears, trainedNumbers } from './memory-layout';
 import { layoutOf, planEvaluation, planRun, planStart, type Machine, type RunPlan } from './planner';
 import { divisors } from './rules';
@@ -62,6 +63,8 @@ export interface Estimate {
   readonly secondsPerStep: number;
   readonly tokensPerSecond: number;
   readonly trainingSeconds: number;
+  /** Of the pass of the float model before the first step that distillation needs, at most; 0: there is none. */
+  readonly teacherSeconds: number;
   /** null: the amount of validation data is not known. */
   readonly evaluationSeconds: number | null;
   readonly disk: DiskPlan & { readonly free: number | null; readonly fits: boolean };
@@ -100,6 +103,7 @@ export function estimate(input: EstimateInput): Estimate {
     secondsPerStep,
     tokensPerSecond: secondsPerStep > 0 ? cost.tokens / secondsPerStep : 0,
     trainingSeconds: secondsPerStep * (training ? experiment.training.steps : 0),
+    teacherSeconds: teacherSeconds(input, plan),
     evaluationSeconds: evaluationSeconds(input, plan),
     disk: { ...disk, free: freeDisk ?? null, fits: freeDisk === undefined || disk.total <= freeDisk },
     suggestions: fits || !withSuggestions ? [] : suggestionsFor(input),
@@ -122,6 +126,12 @@ function longEvaluation(experiment: Experiment, plan: RunPlan): Estimate['evalua
   if (!kinds.includes('wikitext') || wikitext.sequenceLength <= experiment.data.sequenceLength) return null;
   const { sequenceLength } = wikitext;
   return { sequenceLength, total: planEvaluation(plan, sequenceLength).total };
+}
+
+function teacherSeconds({ experiment, calibration }: EstimateInput, plan: RunPlan): number {
+  if (distillationOf(experiment) === null) return 0;
+  const batches = Math.ceil(teacherSequences(experiment.training) / experiment.training.microBatchSize);
+  return batches * secondsOf(evaluationCost(layoutOf(plan.input)), calibration);
 }
 
 function evaluationSeconds({ experiment, calibration, validationTokens }: EstimateInput, plan: RunPlan): number | null {

@@ -65,6 +65,9 @@ export function formatEstimate(result: Estimate): string {
       `time${result.calibrated ? '' : ' (rough: no rate was measured on this machine)'}`,
       ...table([
         ...(result.secondsPerStep > 0 ? trainingTimes(result) : []),
+        ...(result.teacherSeconds > 0
+          ? [['float model', `${formatSeconds(result.teacherSeconds)} at most, once`] as [string, string]]
+          : []),
         ['evaluation', result.evaluationSeconds === null ? 'not known' : formatSeconds(result.evaluationSeconds)],
       ]),
     );
@@ -77,6 +80,9 @@ export function formatEstimate(result: Estimate): string {
         ? [['checkpoints', `${String(disk.checkpoints)} × ${formatBytes(disk.checkpoint)} at most`] as [string, string]]
         : []),
       ['merged weights', formatBytes(disk.merged)],
+      ...(disk.teacher > 0
+        ? [['float model', `${formatBytes(disk.teacher)} at most, while it trains`] as [string, string]]
+        : []),
       ['total', formatBytes(disk.total)],
     ]),
   );

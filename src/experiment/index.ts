@@ -17,6 +17,7 @@ export { deviceLayout, multipliesBf16, planMemory, planRun, planEvaluation } fro
 export type { Machine, MemoryPlan, PlanChoices, PlanInput, RunPlan } from './planner';
 export { planDisk, type DiskPlan } from './disk';
 export { isTrained, startOf, type Start } from './start';
+export { distillationOf, teacherIdBytes, teacherRecordBytes, teacherSequences } from './distillation';
 export { estimate, type Estimate, type EstimateInput, type Suggestion } from './estimate';
 export { describeCheckpointing, formatEstimate } from './format-estimate';
 export { formatBytes, formatCount, formatSeconds } from './format-numbers';

@@ -5,6 +5,7 @@ import type {
   ActivationQuantization,
   ActivationSite,
   ComputeType,
+  DistillationConfig,
   LinearQuantization,
   MemoryParts,
 } from '../../native/binding/addon';
@@ -20,6 +21,8 @@ export interface EngineLayout {
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
   /** Absent or null: none is quantized. */
   readonly activations?: ActivationQuantization | null;
+  /** Absent or null: training follows the text alone. */
+  readonly distillation?: DistillationConfig | null;
   readonly device: 'cpu' | 'cuda';
   readonly compute: ComputeType;
   readonly threads: number;
@@ -411,7 +414,7 @@ function workspace(plan: EngineLayout): number {
   const e = plan.compute;
   const sizes = LINEAR_NAMES.map((linear) => linearSize(shape, linear));
   for (let i = 0; i < 3; i++) sum.bytes(tokens * 4); // tokens, targets, first keys
-  sum.bytes(8); // loss
+  sum.bytes(16); // losses
   const keep = plan.rebuiltWeights === 'keep';
   if (keep) keptWeights(sum, plan);
   else sum.bytes(Math.max(...sizes.map(({ outputs, inputs }) => outputs * inputs)) * byteSize(e));
@@ -424,6 +427,10 @@ function workspace(plan: EngineLayout): number {
   sum.matrix('float32', tokens, hidden);
   sum.matrix('float32', tokens, hidden);
   for (let i = 0; i < 3; i++) sum.floats(Math.max(...sizes.map(({ outputs }) => outputs)));
+  if (plan.distillation) {
+    sum.bytes(tokens * plan.distillation.topK * 4);
+    sum.floats(tokens * (plan.distillation.topK + 1));
+  }
   for (const slot of keep ? [] : clippedSlots) {
     const slotSizes = slot.map((linear) => linearSize(shape, linear));
     const rows = Math.max(...slotSizes.map(({ outputs }) => outputs));

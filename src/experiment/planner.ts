@@ -4,6 +4,7 @@ import type { GpuFacts } from './calibration';
 import type { ComputeType, CpuInfo, LinearQuantization, MemoryParts } from '../../native/binding/addon';
 import type { ModelShape } from '../formats/model-shape';
 import { resolveActivations } from './activations';
+import { distillationOf } from './distillation';
 import { resolveLinears } from './linears';
 import { memoryParts, totalBytes, type EngineLayout } from './memory-layout';
 import { memoryLimitBytes } from './memory-limit';
@@ -141,6 +142,7 @@ export function planRun(
     shape,
     linears,
     activations: resolveActivations(experiment),
+    distillation: distillationOf(experiment),
     compute: choices.compute ?? chooseCompute(experiment, machine),
     threads: choices.threads ?? (experiment.threads === 'auto' ? machine.cores : experiment.threads),
     training,

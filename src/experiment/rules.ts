@@ -312,6 +312,37 @@ export const rules: readonly Rule[] = [
     },
   },
   {
+    reads: ['quantization.method', 'training.distillation'],
+    *check(experiment) {
+      const { weight, topK, temperature } = experiment.training.distillation;
+      const { method } = experiment.quantization;
+      if (weight > 0 && !isTrained(experiment)) {
+        yield {
+          path: ['training', 'distillation', 'weight'],
+          value: weight,
+          severity: 'warning',
+          message: `training.distillation.weight: ${String(weight)} has no effect with method "${method}", which does not train; use 0, or method "lr-qat"`,
+          replacements: [0],
+        };
+      }
+      if (weight > 0) return;
+      const others = [
+        { key: 'topK', value: topK, standard: 64 },
+        { key: 'temperature', value: temperature, standard: 1 },
+      ] as const;
+      for (const { key, value, standard } of others) {
+        if (value === standard) continue;
+        yield {
+          path: ['training', 'distillation', key],
+          value,
+          severity: 'warning',
+          message: `training.distillation.${key}: ${String(value)} has no effect with weight 0, which is no distillation; use ${String(standard)}, or a weight such as 0.5`,
+          replacements: [standard],
+        };
+      }
+    },
+  },
+  {
     reads: ['quantization.method', 'quantization.lsq.gradientScaling'],
     *check({ quantization: { method, lsq } }) {
       if (method === 'lsq' || !lsq.gradientScaling) return;

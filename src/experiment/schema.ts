@@ -4,6 +4,7 @@
 import type { Static } from '@sinclair/typebox';
 import * as Type from '@sinclair/typebox';
 
+import { MAX_TEACHER_CLASSES } from './distillation';
 import { choice, prose, requiredSection, section, withDefault, type InputOf } from './schema-kit';
 
 const rangeMethod = choice(
@@ -571,6 +572,45 @@ const training = section(
         ...prose({ description: 'Seed of the order of the data and of the start of B.' }),
       }),
       1000,
+    ),
+    distillation: section(
+      {
+        weight: withDefault(
+          fraction(
+            'Share of the loss that follows the float model: (1 − weight) · cross-entropy + weight · temperature² · divergence. 0: no distillation; 1: the float model alone.',
+          ),
+          0,
+        ),
+        topK: withDefault(
+          Type.Integer({
+            minimum: 1,
+            maximum: MAX_TEACHER_CLASSES,
+            ...prose({
+              description:
+                'Likeliest tokens of the float model that are kept apart at each position; all others count as one. They are found once before the first step, in one pass of the float model over the sequences of the training, and lie in the run directory until the run is finished.',
+              hint: '64 leave little to the rest; disk space grows in proportion.',
+              unit: 'tokens',
+            }),
+          }),
+          64,
+        ),
+        temperature: withDefault(
+          Type.Number({
+            minimum: 0.05,
+            maximum: 100,
+            ...prose({
+              description:
+                'Logits of both models are divided by it before they are compared: above 1 unlikely tokens count for more.',
+              hint: '1 compares the distributions as they are.',
+            }),
+          }),
+          1,
+        ),
+      },
+      {
+        description:
+          'Training that also follows the float model: the Kullback-Leibler divergence between its distribution of the next token and that of the quantized one. Off by default.',
+      },
     ),
     activationCheckpointing: withDefault(
       choice(

@@ -2,6 +2,7 @@
 
 import { LINEAR_NAMES, linearNames, type LinearName, type ModelShape } from '../formats/model-shape';
 import { quoted } from './allowed';
+import { distillationOf } from './distillation';
 import { matchesGlob, resolveLinears } from './linears';
 import { quantizedLinears, type QuantizedLinear } from './memory-layout';
 import { nearest } from './nearest';
@@ -19,6 +20,7 @@ export function shapeFindings(experiment: Experiment, shape: ModelShape): Findin
     ...groups(experiment, quantized),
     ...ranks(experiment, quantized),
     ...widths(experiment, quantized),
+    ...teacherClasses(experiment, shape),
   ];
 }
 
@@ -176,6 +178,18 @@ function* widths(experiment: Experiment, quantized: readonly QuantizedLinear[]):
       replacements: [null],
     };
   }
+}
+
+function* teacherClasses(experiment: Experiment, { vocabSize }: ModelShape): Iterable<Finding> {
+  const distillation = distillationOf(experiment);
+  if (distillation === null || distillation.topK <= vocabSize) return;
+  yield {
+    path: ['training', 'distillation', 'topK'],
+    reads: ['training.distillation.weight', 'quantization.method'],
+    value: distillation.topK,
+    message: `training.distillation.topK: ${String(distillation.topK)} is more than the ${String(vocabSize)} tokens of the vocabulary; use at most ${String(vocabSize)}`,
+    replacements: [vocabSize],
+  };
 }
 
 /** `model.layers.*.mlp.down_proj (172)`: linears of all layers in one word, with the fact that matters. */

@@ -54,6 +54,8 @@ const LABELS: Readonly<Record<string, string>> = {
   'training.learningRate.scales': 'lr-scales',
   'training.learningRate.zeroPoints': 'lr-zero-points',
   'training.learningRate.weights': 'lr-weights',
+  'training.distillation.weight': 'distill',
+  'training.distillation.topK': 'top',
   'training.seed': 'seed',
   'training.steps': 'steps',
   'training.batchSize': 'batch',

@@ -303,12 +303,25 @@ async function resourceFindings(experiment: Experiment, shape: ModelShape, world
   }
   const free = await world.freeDisk();
   const disk = planDisk(experiment, shape, result.plan.linears);
-  if (free !== null && disk.total > free) {
+  // How much text there is, and with it the size of what distillation keeps, is known for sure only when it is tokenized.
+  const certain = disk.total - disk.teacher;
+  if (free !== null && disk.total > free && certain <= free) {
+    const { topK } = experiment.training.distillation;
+    const fitting = Math.floor((topK * (free - certain)) / disk.teacher);
+    findings.push({
+      path: ['training', 'distillation', 'topK'],
+      value: topK,
+      severity: 'warning',
+      message: `training.distillation keeps up to ${formatBytes(disk.teacher)} of the float model on disk, and ${formatBytes(free - certain)} are free for it; less text than training could see needs less${fitting >= 1 ? `, and so does topK ${String(fitting)}` : ''}`,
+      ...(fitting >= 1 ? { replacements: [fitting] } : {}),
+    });
+  }
+  if (free !== null && certain > free) {
     const keep = Math.floor((free - disk.base - disk.merged) / Math.max(disk.checkpoint, 1)) - 2;
     findings.push({
       path: ['checkpoint', 'keep'],
       value: experiment.checkpoint.keep,
-      message: `the run writes up to ${formatBytes(disk.total)} (${String(disk.checkpoints)} checkpoints of ${formatBytes(disk.checkpoint)}, merged weights of ${formatBytes(disk.merged)}), ${formatBytes(free)} are free; ${keep >= 1 ? `use checkpoint.keep ${String(keep)}` : 'free some space'} or another folder for runs`,
+      message: `the run writes up to ${formatBytes(certain)} (${String(disk.checkpoints)} checkpoints of ${formatBytes(disk.checkpoint)}, merged weights of ${formatBytes(disk.merged)}), ${formatBytes(free)} are free; ${keep >= 1 ? `use checkpoint.keep ${String(keep)}` : 'free some space'} or another folder for runs`,
       ...(keep >= 1 ? { replacements: [keep] } : {}),
     });
   }

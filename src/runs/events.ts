@@ -38,8 +38,11 @@ export interface GpuReading {
 export interface StepEvent {
   readonly type: 'step';
   readonly step: number;
-  /** Mean cross-entropy of the step's predicted tokens, nats. */
+  /** What was trained on, a predicted token of the step: the mean cross-entropy, nats, or what distillation mixes it with. */
   readonly loss: number | null;
+  /** Of runs with distillation: the means that the loss is mixed of, nats. */
+  readonly crossEntropy?: number | null;
+  readonly divergence?: number | null;
   /** `zeroPoints`, `weights`: of runs that train them. */
   readonly learningRate: {
     readonly lowRank: number;

@@ -1,7 +1,7 @@
 // The engines of a run, configured by its choices.
 
 import type { Engine, EngineConfig } from '../../native/binding/addon';
-import { deviceLayout, isTrained, resolveActivations, startOf } from '../experiment';
+import { deviceLayout, distillationOf, isTrained, resolveActivations, startOf } from '../experiment';
 import { START_ENGINE, startCompute } from '../experiment/planner';
 import { hasStoredBase, loadBase } from './base';
 import { isCancelled, type PreparedRun } from './session';
@@ -61,6 +61,7 @@ function common({ model, linears, choices, oneDnn, device, experiment }: Prepare
     tensors: model.tensors,
     linears,
     activations: resolveActivations(experiment),
+    distillation: distillationOf(experiment),
     compute,
     threads: choices.threads,
     oneDnn,

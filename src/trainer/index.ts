@@ -5,6 +5,7 @@ import { systemErrorCode, UserError } from '../errors';
 import { nodeFileSystem, type FileSystem } from '../formats/file-system';
 import { describeFailure, readStatus, RunWriter, type MetricsEvent, type RunError } from '../runs';
 import { ControlDesk, StopRequested } from './control-desk';
+import type { TrainingData } from './data/training-data';
 import { closeEngine, createLongEngine, loadEngine } from './engines';
 import { Evaluations } from './evaluations';
 import { finish } from './finish';
@@ -17,6 +18,8 @@ import { logChoices, recordProvenance } from './provenance';
 import { saveCheckpoint } from './save-checkpoint';
 import type { OwnedRun, PreparedRun, Session } from './session';
 import { ensureStart, measureStart } from './start';
+import { openTeacher } from './teacher';
+import { removeTeacher } from './teacher-file';
 import { train } from './training-loop';
 
 /** How a trainer ended. */
@@ -134,9 +137,20 @@ async function trainAndFinish(session: Session, { data }: Prepared, evaluations:
   const { writer, engine } = session;
   writer.update({ state: 'running' });
   await measureBaselines(session, engine, session.texts, evaluations);
-  if (data !== null) await train(session, data);
+  if (data !== null) await trainWithTeacher(session, data);
   else if (session.experiment.quantization.method === 'gptq') await measureStart(session);
   await finish(session, evaluations);
+  await removeTeacher(session.fileSystem, session.directory);
+}
+
+async function trainWithTeacher(session: Session, data: TrainingData): Promise<void> {
+  const isDone = session.progress.step >= session.experiment.training.steps;
+  const teacher = isDone ? null : await openTeacher(session, data);
+  try {
+    await train(session, data, teacher);
+  } finally {
+    await teacher?.close();
+  }
 }
 
 /** Texts that the training engine cannot take are measured before it is there, so that the two are never in memory at once. */

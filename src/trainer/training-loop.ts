@@ -14,6 +14,7 @@ import { saveCheckpoint } from './save-checkpoint';
 import { trainsWeights, trainsZeroPoints } from '../experiment/memory-layout';
 import { learningRateFactor } from './schedule';
 import { isCancelled, memoryNow, residentPeak, type Session } from './session';
+import type { Teacher } from './teacher';
 
 /** Steps in a row without a finite loss and gradient after which a run ends. */
 export const SKIPPED_IN_ROW_LIMIT = 5;
@@ -23,7 +24,7 @@ export const SKIPPED_IN_ROW_LIMIT = 5;
  * evaluated and saved.
  * @throws StopRequested when told to stop; UserError NotFinite
  */
-export async function train(session: Session, data: TrainingData): Promise<void> {
+export async function train(session: Session, data: TrainingData, teacher: Teacher | null): Promise<void> {
   const { experiment, engine, desk, progress, writer, pace } = session;
   const { training } = experiment;
   const zeroPoints = Object.values(session.linears).some((spec) => spec !== null && trainsZeroPoints(spec));
@@ -51,7 +52,7 @@ export async function train(session: Session, data: TrainingData): Promise<void>
     };
     const { beta1, beta2, epsilon, weightDecay, gradientClip } = training;
     pace.stepBegins();
-    batch ??= data.next(training.batchSize);
+    batch ??= await nextBatch(data, training.batchSize, teacher);
     let result: StepResult;
     try {
       result = await engine.trainStep(batch, { learningRate, beta1, beta2, epsilon, weightDecay, gradientClip });
@@ -80,6 +81,8 @@ export async function train(session: Session, data: TrainingData): Promise<void>
       type: 'step',
       step: progress.step,
       loss,
+      ...(result.crossEntropy === undefined ? {} : { crossEntropy: finiteOrNull(result.crossEntropy) }),
+      ...(result.divergence === undefined ? {} : { divergence: finiteOrNull(result.divergence) }),
       learningRate,
       gradientNorm: finiteOrNull(result.gradientNorm),
       tokens: result.tokens,
@@ -102,6 +105,12 @@ export async function train(session: Session, data: TrainingData): Promise<void>
       if (progress.skippedInRow >= SKIPPED_IN_ROW_LIMIT) throw notFinite(progress);
     }
   }
+}
+
+async function nextBatch(data: TrainingData, size: number, teacher: Teacher | null): Promise<TokenBatch> {
+  const drawn = data.draw(size);
+  const batch = data.batch(drawn);
+  return teacher === null ? batch : { ...batch, teacher: await teacher.rows(drawn) };
 }
 
 /** Trained perplexity of the validation text, and what has become of the weights. */

@@ -90,6 +90,7 @@ function plans(): PlanInput[] {
           activationCheckpointing: random() < 0.5 ? 'none' : 'block',
           keptBlocks: pick(1, shape.layers),
           optimizerState: random() < 0.5 ? 'device' : 'host',
+          ...(random() < 0.7 ? {} : { distillation: { weight: 0.5, topK: pick(1, 20), temperature: 1 } }),
         },
         {
           rank: pick(0, 8),

@@ -98,6 +98,7 @@ test('defaults are those of the issue, and the smallest experiment needs nothing
       weightDecay: 0,
       gradientClip: 1,
       seed: 1000,
+      distillation: { weight: 0, topK: 64, temperature: 1 },
       activationCheckpointing: 'auto',
     },
     evaluation: {

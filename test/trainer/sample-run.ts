@@ -111,8 +111,8 @@ export function courseOf(run: string): unknown[] {
   const metrics = effectiveEvents(metricsOf(run)).flatMap((event): unknown[] => {
     switch (event.type) {
       case 'step': {
-        const { step, loss, learningRate, gradientNorm, tokens, skipped } = event;
-        return [{ step, loss, learningRate, gradientNorm, tokens, skipped }];
+        const { step, loss, crossEntropy, divergence, learningRate, gradientNorm, tokens, skipped } = event;
+        return [{ step, loss, crossEntropy, divergence, learningRate, gradientNorm, tokens, skipped }];
       }
       case 'eval': {
         const { step, kind, form, perplexity, loss, tokens } = event;

@@ -7,12 +7,24 @@
 
 namespace lrqat::cpu {
 
+/// exp(logits·factor − lse)·scale.
+struct SoftmaxTerm {
+  float factor = 1;
+  float lse = 0;
+  float scale = 0;
+};
+
 struct LossKernels {
   /// log Σ exp(logits).
   float (*logSumExp)(const float* logits, int64_t n);
   /// gradient[i] = exp(logits[i] − lse)·scale, less scale at `target`; may be the logits themselves.
   void (*gradientFloat)(const float* logits, int64_t n, float lse, float scale, int64_t target, float* gradient);
   void (*gradientBf16)(const float* logits, int64_t n, float lse, float scale, int64_t target, uint16_t* gradient);
+  /// log Σ exp(logits·factor), factor positive.
+  double (*logSumExpOf)(const float* logits, int64_t n, float factor);
+  /// gradient = `plain`, whose factor is 1, plus `tempered` unless that has scale 0; may be the logits themselves.
+  void (*softmaxSumFloat)(const float* logits, int64_t n, SoftmaxTerm plain, SoftmaxTerm tempered, float* gradient);
+  void (*softmaxSumBf16)(const float* logits, int64_t n, SoftmaxTerm plain, SoftmaxTerm tempered, uint16_t* gradient);
 };
 
 LRQAT_DECLARE_KERNELS(LossKernels, lossKernels)

@@ -25,6 +25,14 @@ export interface TrainingDataState {
   readonly position: number;
 }
 
+/** A sequence in the order of training. */
+export interface DrawnSequence {
+  readonly epoch: number;
+  /** Its place in the order of the epoch, and in the corpus. */
+  readonly position: number;
+  readonly index: number;
+}
+
 export class TrainingData {
   /** Whole sequences in the corpus: one epoch. */
   readonly sequences: number;
@@ -45,16 +53,37 @@ export class TrainingData {
 
   /** The next `batchSize` sequences; the end of an epoch may lie within. */
   next(batchSize: number): TokenBatch {
-    const indices: number[] = [];
-    while (indices.length < batchSize) {
+    return this.batch(this.draw(batchSize));
+  }
+
+  /** What {@link next} would give, not yet read. */
+  draw(batchSize: number): DrawnSequence[] {
+    const drawn: DrawnSequence[] = [];
+    while (drawn.length < batchSize) {
       if (this.position === this.sequences) {
         this.epoch++;
         this.position = 0;
         this.shuffle = new Shuffle(this.sequences, this.options.seed, this.epoch);
       }
-      indices.push(this.shuffle.at(this.position++));
+      const position = this.position++;
+      drawn.push({ epoch: this.epoch, position, index: this.shuffle.at(position) });
     }
-    return batchOf(this.options.stream, this.options.sequenceLength, indices);
+    return drawn;
+  }
+
+  batch(sequences: readonly Pick<DrawnSequence, 'index'>[]): TokenBatch {
+    const { stream, sequenceLength } = this.options;
+    return batchOf(
+      stream,
+      sequenceLength,
+      sequences.map(({ index }) => index),
+    );
+  }
+
+  /** Where the sequence at a position of the first epoch stands in the corpus. */
+  firstEpoch(): (position: number) => number {
+    const shuffle = new Shuffle(this.sequences, this.options.seed, 0);
+    return (position) => shuffle.at(position);
   }
 
   state(): TrainingDataState {
