@@ -243,9 +243,8 @@ class GuardedBackend final : public Backend {
   void distillationLoss(Matrix logits, const int32_t* targets, const TeacherRows& teacher,
                         const Distillation& distillation, float gradientScale, Matrix gradient,
                         double* lossSums) override {
-    guard_([&] {
-      inner_->distillationLoss(logits, targets, teacher, distillation, gradientScale, gradient, lossSums);
-    });
+    guard_(
+        [&] { inner_->distillationLoss(logits, targets, teacher, distillation, gradientScale, gradient, lossSums); });
   }
   void rowLosses(Matrix logits, const int32_t* targets, float* losses) override {
     guard_([&] { inner_->rowLosses(logits, targets, losses); });

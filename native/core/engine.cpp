@@ -146,10 +146,10 @@ void Engine::checkTeacher(const TokenBatch& batch) const {
   const auto rows = static_cast<int64_t>(batch.tokens.size());
   if (static_cast<int64_t>(batch.teacherClasses.size()) != rows * k ||
       static_cast<int64_t>(batch.teacherLogProbabilities.size()) != (k == 0 ? 0 : rows * (k + 1))) {
-    throw Error(ErrorCode::InvalidArgument,
-                k == 0 ? "a teacher is given to an engine without distillation"
-                       : "distillation needs " + std::to_string(k) + " classes and " + std::to_string(k + 1) +
-                             " log-probabilities of every token of a batch");
+    throw Error(ErrorCode::InvalidArgument, k == 0 ? "a teacher is given to an engine without distillation"
+                                                   : "distillation needs " + std::to_string(k) + " classes and " +
+                                                         std::to_string(k + 1) +
+                                                         " log-probabilities of every token of a batch");
   }
   const int64_t vocab = config_.shape.model.vocabSize;
   for (int64_t row = 0; row < rows && k > 0; ++row) {
@@ -157,8 +157,8 @@ void Engine::checkTeacher(const TokenBatch& batch) const {
     const auto logs = batch.teacherLogProbabilities.subspan(static_cast<size_t>(row * (k + 1)));
     for (size_t i = 0; i < classes.size(); ++i) {
       if (classes[i] <= (i == 0 ? -1 : classes[i - 1]) || classes[i] >= vocab) {
-        throw Error(ErrorCode::InvalidArgument, "the teacher's classes must ascend within the vocabulary of " +
-                                                    std::to_string(vocab));
+        throw Error(ErrorCode::InvalidArgument,
+                    "the teacher's classes must ascend within the vocabulary of " + std::to_string(vocab));
       }
     }
     // Rounding may lift a share of all but 1 a little above it.

@@ -194,7 +194,8 @@ constexpr int64_t markWords(int64_t cols) {
 /// Training that follows the float model beside the text (docs/method.md, Distillation):
 ///   loss = (1 − weight)·CE + weight·temperature²·D.
 struct Distillation {
-  int64_t classes = 0;  // k: of each position so many of the float model's likeliest tokens are known; 0: no distillation
+  int64_t classes =
+      0;  // k: of each position so many of the float model's likeliest tokens are known; 0: no distillation
   float weight = 0;
   float temperature = 1;
 };

@@ -1,5 +1,5 @@
-// Distillation through the whole engine on a small random decoder: what the float model teaches, losses and gradients of
-// steps, and bad input.
+// Distillation through the whole engine on a small random decoder: what the float model teaches, losses and gradients
+// of steps, and bad input.
 #include <algorithm>
 #include <limits>
 #include <memory>
@@ -161,7 +161,9 @@ void badInput() {
   const auto engine = open(configure(checkpoint, {.classes = 4, .weight = 0.5F}));
   const auto plain = open(configure(checkpoint, {}));
   const TeacherKnowledge known = engine->teach(tokens.batch());
-  const auto refuses = [&](const char* what, const std::function<void()>& call) { (void)expectThrows<Error>(call, what); };
+  const auto refuses = [&](const char* what, const std::function<void()>& call) {
+    (void)expectThrows<Error>(call, what);
+  };
   refuses("teach without distillation", [&] { (void)plain->teach(tokens.batch()); });
   refuses("a teacher that is not wanted",
           [&] { (void)plain->trainStep(withTeacher(tokens.batch(), known), optimizer); });

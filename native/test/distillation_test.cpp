@@ -208,9 +208,9 @@ void loss() {
         double widest = 0;
         for (int64_t j = 0; j < vocab; ++j) widest = std::max(widest, std::abs(before.at(t, j)));
         if (target >= 0) {
-          const Expected row = distill(rowOf(before, t), target, teacher.classes.data() + t * k,
-                                       teacher.logs.data() + t * (k + 1), k, double{weight}, double{temperature},
-                                       &gradient);
+          const Expected row =
+              distill(rowOf(before, t), target, teacher.classes.data() + t * k, teacher.logs.data() + t * (k + 1), k,
+                      double{weight}, double{temperature}, &gradient);
           expected.crossEntropy += row.crossEntropy;
           expected.divergence += row.divergence;
           tolerance += 0x1p-20 * (1 + widest / double{temperature});

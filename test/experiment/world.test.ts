@@ -145,9 +145,6 @@ const cases: Readonly<Record<string, Case>> = {
   'group-of-an-override': {
     sets: () => ['quantization.layers=[{"match":"*.down_proj","granularity":{"group":100}}]'],
   },
-  'teacher-of-more-than-the-vocabulary': {
-    sets: () => ['training.distillation.weight=0.5', 'training.distillation.topK=1000'],
-  },
   'teacher-on-a-small-disk': {
     sets: () => ['training.distillation.weight=0.5'],
     world: { freeDisk: () => Promise.resolve(60_000_000) },

@@ -125,6 +125,14 @@ export const METHODS: readonly Method[] = [
     rates: { of: 'lr-qat' },
     quantization: (subject) => ({ method: 'lr-qat', lowRank: lowRank(subject), start: { integers: 'gptq' } }),
   },
+  {
+    id: 'lr-qat-distilled',
+    title: 'LR-QAT + distillation',
+    seeded: true,
+    rates: { of: 'lr-qat' },
+    quantization: (subject) => ({ method: 'lr-qat', lowRank: lowRank(subject) }),
+    training: { distillation: { weight: 0.5 } },
+  },
 ];
 
 export const SEEDS = [1000, 1001] as const;
