@@ -55,7 +55,7 @@ export interface LinearQuantization {
 export interface MemoryParts {
   /** Φ0 (packed), s0 and zero points of every quantized linear. */
   readonly quantizedWeights: number;
-  /** A, B, trained weights, scales and zero points, float32. */
+  /** A, B, trained weights, scales and zero points, and what is trained beside the linears, float32. */
   readonly parameters: number;
   readonly gradients: number;
   /** Two moments per trained number; 0 when not training. */
@@ -122,6 +122,11 @@ export interface TeacherRows {
   readonly logProbabilities: Float32Array;
 }
 
+/** What can be trained beside the quantized linears: the weights of all norms; the head, unless it is tied; the embedding table, and
+ *  with it a tied head. */
+export type FloatGroup = 'norms' | 'head' | 'embeddings';
+export type TrainedFloats = Readonly<Record<FloatGroup, boolean>>;
+
 export interface EngineConfig {
   readonly model: ModelShape;
   /** All parameters of the checkpoint that the decoder needs. Files are mapped, never read whole. */
@@ -130,6 +135,8 @@ export interface EngineConfig {
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
   /** Default: the CPU. */
   readonly device?: DeviceConfig;
+  /** Absent or null: nothing beside the quantized linears. */
+  readonly trainedFloats?: TrainedFloats | null;
   /** Absent or null: activations stay in the compute type. On the CPU only. */
   readonly activations?: ActivationQuantization | null;
   /** Absent or null: training follows the text alone. */
@@ -178,12 +185,15 @@ export interface TokenBatch {
 }
 
 export interface OptimizerSettings {
-  /** `zeroPoints` absent or null: that of the scales. `weights` absent: 0. */
+  /** `zeroPoints` absent or null: that of the scales. `weights` and the groups of {@link TrainedFloats} absent or null: 0. */
   readonly learningRate: {
     readonly lowRank: number;
     readonly scales: number;
     readonly zeroPoints?: number | null;
     readonly weights?: number;
+    readonly norms?: number | null;
+    readonly head?: number | null;
+    readonly embeddings?: number | null;
   };
   readonly beta1: number;
   readonly beta2: number;
@@ -230,13 +240,16 @@ export interface LayerStatistics {
 }
 
 /** `a` [m, r], `b` [r, n], `scale` [scaleCount] as trained (log s in the log domain), `zeroPoint` [scaleCount] unrounded,
- *  `weight` [m, n] of storage `trained`. */
+ *  `weight` [m, n] of storage `trained` and of what is trained beside the linears (`model.norm`, `lm_head`, …). */
 export type ParameterKind = 'a' | 'b' | 'scale' | 'zeroPoint' | 'weight';
 export type StateKind = 'value' | 'moment1' | 'moment2' | 'gradient';
 
 export interface ParameterInfo {
+  /** Of a quantized linear, or of a tensor beside the linears (without `.weight`). */
   readonly linear: string;
   readonly kind: ParameterKind;
+  /** Of a tensor beside the linears. */
+  readonly group?: FloatGroup;
   readonly shape: readonly number[];
 }
 
@@ -246,8 +259,8 @@ export interface LoadProgress {
   readonly total: number;
 }
 
-/** Where packed Φ0 rows of a linear lie in a file. */
-export interface StoredPhi0 {
+/** Where numbers lie in a file: packed Φ0 rows of a linear, values of a tensor. */
+export interface StoredTensor {
   readonly file: string;
   readonly offset: number;
 }
@@ -275,7 +288,7 @@ export interface Engine {
     readonly scales?: Readonly<Record<string, Float32Array>>;
     readonly zeroPoints?: Readonly<Record<string, Float32Array>>;
     /** Φ0 by linear that does not follow from them (see {@link Engine.findStart}); the form `round-to-nearest` is then refused. */
-    readonly phi0?: Readonly<Record<string, StoredPhi0>>;
+    readonly phi0?: Readonly<Record<string, StoredTensor>>;
     readonly onProgress?: (progress: LoadProgress) => void;
   }): Promise<void>;
   /** After load: puts another start in place of round-to-nearest, linear by linear: Φ0, s0, z0, A and B are then those of the
@@ -341,6 +354,8 @@ export interface Engine {
         }
       >
     >,
+    /** What is trained beside the linears, by name without `.weight`: float32. All of them, where there are any. */
+    floats?: Readonly<Record<string, StoredTensor>>,
   ): Promise<void>;
   layerStatistics(): Promise<LayerStatistics[]>;
   /** The algorithms chosen so far for products of which the library of a GPU has several, as text for {@link takeAlgorithms};

@@ -49,16 +49,14 @@ std::map<std::string, std::vector<float>> floatsByLinear(const Napi::Object& opt
   return out;
 }
 
-std::map<std::string, StoredPhi0> storedPhi0(const Napi::Object& options) {
-  std::map<std::string, StoredPhi0> out;
-  const Napi::Value given = options.Get("phi0");
-  if (!given.IsObject()) return out;
-  const auto object = given.As<Napi::Object>();
+std::map<std::string, StoredTensor> storedTensors(const Napi::Value& value, const std::string& path) {
+  std::map<std::string, StoredTensor> out;
+  const auto object = value.As<Napi::Object>();
   const auto names = object.GetPropertyNames();
   for (uint32_t i = 0; i < names.Length(); ++i) {
-    const std::string linear = names.Get(i).As<Napi::String>().Utf8Value();
-    const Reader r(object.Get(linear), "phi0." + linear);
-    out[linear] = {r.string("file"), r.integer("offset", 0)};
+    const std::string name = names.Get(i).As<Napi::String>().Utf8Value();
+    const Reader r(object.Get(name), path + "." + name);
+    out[name] = {r.string("file"), r.integer("offset", 0)};
   }
   return out;
 }
@@ -119,6 +117,9 @@ OptimizerSettings parseSettings(const Napi::Value& value) {
                              .scaleLearningRate = rate.number("scales"),
                              .zeroPointLearningRate = rate.number(rate.isNull("zeroPoints") ? "scales" : "zeroPoints"),
                              .weightLearningRate = rate.isNull("weights") ? 0 : rate.number("weights"),
+                             .normLearningRate = rate.isNull("norms") ? 0 : rate.number("norms"),
+                             .headLearningRate = rate.isNull("head") ? 0 : rate.number("head"),
+                             .embeddingLearningRate = rate.isNull("embeddings") ? 0 : rate.number("embeddings"),
                              .beta1 = r.number("beta1"),
                              .beta2 = r.number("beta2"),
                              .epsilon = r.number("epsilon"),

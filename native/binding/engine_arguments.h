@@ -45,8 +45,8 @@ std::string parseName(const Napi::Value& value);
 std::optional<std::vector<std::string>> parseNames(const Napi::Value& value, const char* what);
 /// An object of Float32Arrays by linear name; absent: empty.
 std::map<std::string, std::vector<float>> floatsByLinear(const Napi::Object& options, const char* key);
-/// An object of places in files by linear name; absent: empty.
-std::map<std::string, StoredPhi0> storedPhi0(const Napi::Object& options);
+/// Places in files by name; `value` is an object.
+std::map<std::string, StoredTensor> storedTensors(const Napi::Value& value, const std::string& path);
 /// What a start is found with, but for its calibration batch.
 StartSettings parseStart(const Napi::Value& value);
 

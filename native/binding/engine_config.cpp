@@ -165,6 +165,10 @@ ParsedConfig parseEngineConfig(const Napi::Value& value) {
     }
   }
 
+  if (!r.isNull("trainedFloats")) {
+    const Reader groups = r.object("trainedFloats");
+    shape.floatGroups = {groups.boolean("norms"), groups.boolean("head"), groups.boolean("embeddings")};
+  }
   if (!r.isNull("activations")) shape.activations = parseActivations(r.object("activations"));
   if (!r.isNull("distillation")) shape.distillation = parseDistillation(r.object("distillation"), shape.model);
   shape.computeType = r.choice<DType>("compute", {{"float32", DType::F32}, {"bf16", DType::BF16}});

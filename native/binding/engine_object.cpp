@@ -14,6 +14,18 @@ namespace lrqat::binding {
 
 namespace {
 
+const char* nameOf(FloatGroup group) {
+  switch (group) {
+    case FloatGroup::Norms:
+      return "norms";
+    case FloatGroup::Head:
+      return "head";
+    case FloatGroup::Embeddings:
+      return "embeddings";
+  }
+  return "";
+}
+
 const char* nameOf(ParameterKind kind) {
   switch (kind) {
     case ParameterKind::A:
@@ -132,7 +144,9 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
       Engine::Progress progress;
       if (info[0].IsObject()) {
         const auto options = info[0].As<Napi::Object>();
-        ranges = {floatsByLinear(options, "scales"), floatsByLinear(options, "zeroPoints"), storedPhi0(options)};
+        ranges = {floatsByLinear(options, "scales"), floatsByLinear(options, "zeroPoints"),
+                  options.Get("phi0").IsObject() ? storedTensors(options.Get("phi0"), "phi0")
+                                                 : std::map<std::string, StoredPhi0>{}};
         progress = progressOf(options);
       }
       return queue(info.Env(), [ranges = std::move(ranges), progress](Engine& engine) -> WorkerThread::Finish {
@@ -271,8 +285,10 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
         auto item = Napi::Object::New(info.Env());
         item.Set("linear", engine().linearName(p.linear));
         item.Set("kind", nameOf(p.kind));
+        if (p.group) item.Set("group", nameOf(*p.group));
         auto shape = Napi::Array::New(info.Env());
-        const bool vector = p.kind == ParameterKind::Scale || p.kind == ParameterKind::ZeroPoint;
+        const bool vector =
+            p.kind == ParameterKind::Scale || p.kind == ParameterKind::ZeroPoint || p.group == FloatGroup::Norms;
         if (!vector) shape.Set(shape.Length(), static_cast<double>(p.rows));
         shape.Set(shape.Length(), static_cast<double>(p.cols));
         item.Set("shape", shape);
@@ -284,7 +300,7 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
 
   Napi::Value readState(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
-      const size_t linear = engine().linearIndex(parseName(info[0]));
+      const size_t linear = engine().parameterIndex(parseName(info[0]));
       const ParameterKind kind = parseKind(info[1]);
       const StateKind state = parseState(info[2]);
       return queue(info.Env(), [linear, kind, state](Engine& engine) -> WorkerThread::Finish {
@@ -295,7 +311,7 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
 
   Napi::Value writeState(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
-      const size_t linear = engine().linearIndex(parseName(info[0]));
+      const size_t linear = engine().parameterIndex(parseName(info[0]));
       const ParameterKind kind = parseKind(info[1]);
       const StateKind state = parseState(info[2]);
       auto values = std::make_shared<std::vector<float>>(floats(info[3], "values"));
@@ -399,10 +415,12 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
         sources[key] = {r.string("file"), r.integer("codesOffset", 0), r.integer("scalesOffset", 0),
                         r.isNull("zeroPointsOffset") ? 0 : r.integer("zeroPointsOffset", 0)};
       }
-      return queue(info.Env(), [sources = std::move(sources)](Engine& engine) -> WorkerThread::Finish {
-        engine.attachMerged(sources);
-        return [](Napi::Env env) -> Napi::Value { return env.Undefined(); };
-      });
+      auto floats = info[1].IsObject() ? storedTensors(info[1], "floats") : std::map<std::string, StoredTensor>{};
+      return queue(info.Env(),
+                   [sources = std::move(sources), floats = std::move(floats)](Engine& engine) -> WorkerThread::Finish {
+                     engine.attachMerged(sources, floats);
+                     return [](Napi::Env env) -> Napi::Value { return env.Undefined(); };
+                   });
     });
   }
 

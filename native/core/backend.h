@@ -311,6 +311,14 @@ class Backend {
   }
   /// losses [rows] = cross-entropy of each predicted row, 0 where targets is −1. The logits are left as they are.
   virtual void rowLosses(Matrix logits, const int32_t* targets, float* losses) = 0;
+  /// gradient [d] += Σ_t dy_t∘x_t·rstd_t: of the weight of rmsNorm; dy [T, d] float32.
+  virtual void rmsNormWeightGradient(Matrix dy, Matrix x, const float* rstd, float* gradient) = 0;
+  /// gradient [headDim] += that of transform.normWeight for dOut [T, heads·headDim] compute type, which is left as it
+  /// is.
+  virtual void headNormWeightGradient(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
+                                      float* gradient) = 0;
+  /// gradient [vocab, d] float32: row ids[t] += dX_t for t = 0, 1, …; dX [T, d] float32.
+  virtual void embedGradient(Matrix dX, const int32_t* ids, Matrix gradient) = 0;
   /// Converts between element types, same element count.
   virtual void convert(Matrix from, Matrix to) = 0;
 

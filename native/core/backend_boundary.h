@@ -249,6 +249,16 @@ class GuardedBackend final : public Backend {
   void rowLosses(Matrix logits, const int32_t* targets, float* losses) override {
     guard_([&] { inner_->rowLosses(logits, targets, losses); });
   }
+  void rmsNormWeightGradient(Matrix dy, Matrix x, const float* rstd, float* gradient) override {
+    guard_([&] { inner_->rmsNormWeightGradient(dy, x, rstd, gradient); });
+  }
+  void headNormWeightGradient(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
+                              float* gradient) override {
+    guard_([&] { inner_->headNormWeightGradient(dOut, raw, transform, gradient); });
+  }
+  void embedGradient(Matrix dX, const int32_t* ids, Matrix gradient) override {
+    guard_([&] { inner_->embedGradient(dX, ids, gradient); });
+  }
   void convert(Matrix from, Matrix to) override {
     guard_([&] { inner_->convert(from, to); });
   }

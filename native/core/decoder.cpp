@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "core/error.h"
 #include "core/host_tensor.h"
@@ -9,12 +10,13 @@
 namespace lrqat {
 
 Decoder::Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearLayer>& linears,
-                 const EmbeddingBuffers& embeddings, HostTensor hostTable, const ActivationBuffers& activations,
-                 const WorkspaceBuffers& workspace)
+                 const EmbeddingBuffers& embeddings, FloatGradients floatGradients, HostTensor hostTable,
+                 const ActivationBuffers& activations, const WorkspaceBuffers& workspace)
     : shape_(shape),
       backend_(backend),
       linears_(linears),
       embeddings_(embeddings),
+      floatGradients_(std::move(floatGradients)),
       blocks_(activations.blocks),
       activations_(activations),
       workspace_(workspace),
@@ -265,15 +267,27 @@ void Decoder::projectHeads(int64_t layer) {
 void Decoder::backpropagateKeys(int64_t layer, Matrix dK, const RawOutputGradient& gradient) {
   BlockActivations& a = block(layer);
   HeadTransform transform = headTransform(layer, Linear::K);
+  float* const normGradient = floatGradients_.layers[static_cast<size_t>(layer)].keyNorm;
   maskGradient(ActivationSite::RotatedKeys, a, dK);
   if (quantizes(ActivationSite::Keys)) {
     // Only the norm of heads reads what it was given, and attention has no more use for the rotated keys.
     if (transform.normWeight) projectPlainKeys(layer);
+    addHeadNormGradient(normGradient, dK, {rows(a.k)}, transform);
     backend_.projectHeadsBackward(dK, {rows(a.k)}, transform, {dK, nullptr});
     maskGradient(ActivationSite::Keys, a, dK);
     transform.normWeight = transform.cosine = transform.sine = nullptr;
+  } else {
+    addHeadNormGradient(normGradient, dK, raw(layer, Linear::K, rows(a.rawK)), transform);
   }
   backend_.projectHeadsBackward(dK, raw(layer, Linear::K, rows(a.rawK)), transform, gradient);
+}
+
+void Decoder::addNormGradient(float* gradient, Matrix dy, Matrix x, const float* rstd) {
+  if (gradient && !observer_) backend_.rmsNormWeightGradient(dy, x, rstd, gradient);
+}
+
+void Decoder::addHeadNormGradient(float* gradient, Matrix dOut, const RawOutput& raw, const HeadTransform& transform) {
+  if (gradient && !observer_) backend_.headNormWeightGradient(dOut, raw, transform, gradient);
 }
 
 void Decoder::normalize(int64_t layer) {
@@ -376,7 +390,11 @@ void Decoder::head(HeadTask task, float gradientScale, float* out) {
       backend_.crossEntropy(logits, targets, gradientScale, dLogits, workspace_.lossSums);
     }
     if (!wantGradient) continue;
-    if (observer_) observer_->onHead(normed, dLogits);
+    if (observer_) {
+      observer_->onHead(normed, dLogits);
+    } else if (floatGradients_.head.data) {
+      backend_.gemm(dLogits, true, normed, false, floatGradients_.head, true);
+    }
     backend_.gemm(dLogits, false, embeddings_.head, false, workspace_.normedGradient.slice(first, count), false);
   }
 }
@@ -387,6 +405,7 @@ void Decoder::backward() {
   const Matrix normedGradient = rows(workspace_.normedGradient);
   backend_.zero(gradient.data, gradient.bytes());
   if (observer_) observer_->onNorm(layers, 0, normedGradient, rows(activations_.output), activations_.rstd);
+  addNormGradient(floatGradients_.finalNorm, normedGradient, rows(activations_.output), activations_.rstd);
   // The norm that read what the block at hand has given: the final one, then those of the blocks above.
   struct {
     Matrix x;
@@ -411,10 +430,13 @@ void Decoder::backward() {
     backwardBlock(layer, input);
     norm = {input, embeddings_.layers[static_cast<size_t>(layer)].inputNorm, a.rstd1};
   }
-  // The embedding is frozen: only tests ask for the gradient of the first block's input.
-  if (!observer_) return;
+  if (!observer_ && !floatGradients_.table.data) return;
   backend_.rmsNormBackward(normedGradient, norm.x, norm.weight, norm.rstd, gradient);
-  observer_->onEmbedding(gradient);
+  if (observer_) {
+    observer_->onEmbedding(gradient);
+  } else {
+    backend_.embedGradient(gradient, workspace_.tokens, floatGradients_.table);
+  }
 }
 
 RawOutputGradient Decoder::rawGradient(int64_t layer, Linear which, Matrix dYs, int slot) {
@@ -503,7 +525,8 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   BlockActivations& a = block(layer);
   const Matrix gradient = rows(workspace_.gradient);  // of the block's output, then of its middle
   const Matrix normedGradient = rows(workspace_.normedGradient);
-  const bool needInputGradient = layer > 0 || observer_;
+  const FloatGradients::Layer& floatGradients = floatGradients_.layers[static_cast<size_t>(layer)];
+  const bool needInputGradient = needsInputGradient(layer);
   const bool again = makesElementwiseAgain(layer);
 
   // Feed-forward half.
@@ -530,6 +553,7 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   accumulateGradients(layer, rows(a.normed2), gateAndUp);
   maskGradient(ActivationSite::MlpInput, a, normedGradient);
   if (observer_) observer_->onNorm(layer, 1, normedGradient, rows(a.middle), a.rstd2);
+  addNormGradient(floatGradients.postNorm, normedGradient, rows(a.middle), a.rstd2);
 
   // Attention half; its buffers lie over those of the feed-forward half.
   const Matrix dRawO = dRaw(workspace_.dRawO, a.rawO);
@@ -552,6 +576,8 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
                              dQ, dK, dV);
   maskGradient(ActivationSite::RotatedQueries, a, dQ);
   maskGradient(ActivationSite::Values, a, dV);
+  addHeadNormGradient(floatGradients.queryNorm, dQ, raw(layer, Linear::Q, rows(a.rawQ)),
+                      headTransform(layer, Linear::Q));
   backend_.projectHeadsBackward(dQ, raw(layer, Linear::Q, rows(a.rawQ)), headTransform(layer, Linear::Q),
                                 rawGradient(layer, Linear::Q, dRawQ, 0));
   backpropagateKeys(layer, dK, rawGradient(layer, Linear::K, dRawK, 1));
@@ -563,6 +589,7 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   accumulateGradients(layer, rows(a.normed1), heads);
   if (needInputGradient) maskGradient(ActivationSite::AttentionInput, a, normedGradient);
   if (observer_) observer_->onNorm(layer, 0, normedGradient, input, a.rstd1);
+  addNormGradient(floatGradients.inputNorm, normedGradient, input, a.rstd1);
 }
 
 }  // namespace lrqat

@@ -57,8 +57,8 @@ class GradientObserver {
 class Decoder {
  public:
   Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearLayer>& linears,
-          const EmbeddingBuffers& embeddings, HostTensor hostTable, const ActivationBuffers& activations,
-          const WorkspaceBuffers& workspace);
+          const EmbeddingBuffers& embeddings, FloatGradients floatGradients, HostTensor hostTable,
+          const ActivationBuffers& activations, const WorkspaceBuffers& workspace);
 
   /// Adds Σ cross-entropy over the predicted tokens to the loss.
   /// `activations` false: none is quantized, whatever the form.
@@ -137,6 +137,14 @@ class Decoder {
   void projectHeads(int64_t layer);
   /// The keys as k_proj gives them, on their grid, in the place of the rotated ones.
   void projectPlainKeys(int64_t layer);
+  /// Of the weight of a norm, where it is trained.
+  void addNormGradient(float* gradient, Matrix dy, Matrix x, const float* rstd);
+  /// Of the weight of the norm of heads, where it is trained; dOut is left as it is.
+  void addHeadNormGradient(float* gradient, Matrix dOut, const RawOutput& raw, const HeadTransform& transform);
+  /// The input of a layer's first norm needs a gradient, or the norm's weight does.
+  bool needsInputGradient(int64_t layer) const {
+    return layer > 0 || observer_ || floatGradients_.table.data || floatGradients_.layers.front().inputNorm;
+  }
   /// dK: of the rotated keys, overwritten.
   void backpropagateKeys(int64_t layer, Matrix dK, const RawOutputGradient& gradient);
   /// The block's input norm.
@@ -187,6 +195,7 @@ class Decoder {
   Backend& backend_;
   std::vector<LinearLayer>& linears_;
   const EmbeddingBuffers& embeddings_;
+  const FloatGradients floatGradients_;
   std::vector<BlockActivations> blocks_;
   ActivationBuffers activations_;
   WorkspaceBuffers workspace_;

@@ -124,6 +124,7 @@ std::map<std::string, std::vector<float>> Engine::parameterGradients(const Token
   const auto count = std::count_if(batch.targets.begin(), batch.targets.end(), [](int32_t t) { return t >= 0; });
   DenseGradients gradients(*backend_, config_.shape.model, batch.tokens);
   decoder_->forgetWeights();
+  prepareFloats(WeightForm::Float);
   decoder_->observeGradients(microBatch(batch, 0, batch.sequences), 1.0F / static_cast<float>(count), gradients);
   return gradients.take();
 }

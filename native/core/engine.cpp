@@ -23,10 +23,9 @@ Engine::Engine(EngineConfig config, std::unique_ptr<Backend> backend)
     throw Error(ErrorCode::Unsupported, "activations are not quantized on CUDA",
                 "use the CPU, or quantization.activations null");
   }
-  if (shape.device == Device::Cuda &&
-      std::ranges::any_of(shape.linears, [](const auto& spec) { return spec && spec->trainsWeights(); })) {
-    throw Error(ErrorCode::Unsupported, "weights are not trained on CUDA",
-                "use the CPU, or quantization.method \"lr-qat\"");
+  if (shape.model.tiedEmbeddings && shape.floatGroups.head) {
+    throw Error(ErrorCode::InvalidArgument, "head and embedding table of this model are one tensor",
+                "train the group embeddings, which stands for both");
   }
   mapTensors();
   for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
@@ -57,14 +56,15 @@ Engine::Engine(EngineConfig config, std::unique_ptr<Backend> backend)
   loadEmbeddings();
   const ModelShape& model = shape.model;
   const HostTensor table = hostTensor("model.embed_tokens.weight", {model.vocabSize, model.hiddenSize});
-  decoder_ =
-      std::make_unique<Decoder>(config_.shape, *backend_, linears_, embeddings_, table, activations_, workspace_);
+  decoder_ = std::make_unique<Decoder>(config_.shape, *backend_, linears_, embeddings_,
+                                       floatGradients(config_.shape, floats_), table, activations_, workspace_);
   decoder_->setCancelFlag(&cancel_);
 }
 
 void Engine::allocate() {
   const EngineShape& shape = config_.shape;
-  std::vector<LinearBuffers> buffers;
+  TrainedBuffers trained(shape);
+  std::vector<LinearBuffers>& buffers = trained.linears;
   const auto place = [&](int64_t bytes, const char* part, auto&& layout,
                          MemoryPlace where = MemoryPlace::Device) -> void* {
     if (bytes == 0) return nullptr;
@@ -75,18 +75,17 @@ void Engine::allocate() {
   };
   place(parts_.quantizedWeights, "quantized weights",
         [&](Layout& l) { return layoutQuantizedWeights(shape, l, buffers); });
-  place(parts_.parameters, "parameters", [&](Layout& l) { return layoutParameters(shape, l, buffers); });
-  gradientMemory_ = place(parts_.gradients, "gradients", [&](Layout& l) { return layoutGradients(shape, l, buffers); });
-  place(parts_.optimizer, "optimizer state", [&](Layout& l) { return layoutOptimizer(shape, l, buffers); });
+  place(parts_.parameters, "parameters", [&](Layout& l) { return layoutParameters(shape, l, trained); });
+  gradientMemory_ = place(parts_.gradients, "gradients", [&](Layout& l) { return layoutGradients(shape, l, trained); });
+  place(parts_.optimizer, "optimizer state", [&](Layout& l) { return layoutOptimizer(shape, l, trained); });
   place(
-      parts_.host, "optimizer state", [&](Layout& l) { return layoutHost(shape, l, buffers); }, MemoryPlace::Host);
+      parts_.host, "optimizer state", [&](Layout& l) { return layoutHost(shape, l, trained); }, MemoryPlace::Host);
   place(parts_.embeddings, "embeddings", [&](Layout& l) { return layoutEmbeddings(shape, l, embeddings_); });
   place(parts_.activations, "activations", [&](Layout& l) { return layoutActivations(shape, l, activations_); });
   place(parts_.workspace, "workspace",
         [&](Layout& l) { return layoutWorkspace(shape, backend_->scratchBytes(shape), l, workspace_); });
   backend_->setScratch(workspace_.scratch, workspace_.scratchBytes);
 
-  buffers.resize(linears_.size());
   for (size_t i = 0; i < linears_.size(); ++i) {
     LinearLayer& l = linears_[i];
     l.buffers = buffers[i];
@@ -103,6 +102,11 @@ void Engine::allocate() {
     const int64_t scaleCount = spec.scaleCount(l.weight.m, l.weight.n);
     if (spec.learnScales) parameters_.push_back({i, ParameterKind::Scale, 1, scaleCount});
     if (spec.trainsZeroPoints()) parameters_.push_back({i, ParameterKind::ZeroPoint, 1, scaleCount});
+  }
+  floats_ = std::move(trained.floats);
+  for (const FloatParameter& p : floats_) {
+    parameters_.push_back({names_.size(), ParameterKind::Weight, p.rows, p.cols, p.group()});
+    names_.push_back(p.name);
   }
 }
 
@@ -189,8 +193,54 @@ int64_t Engine::sequencesPerMicroBatch(int64_t length) const {
   return config_.shape.tokens() / length;
 }
 
-void Engine::prepareScales(WeightForm form) {
+Matrix Engine::floatTensor(const FloatParameter& parameter) const {
+  const auto& layer = embeddings_.layers[static_cast<size_t>(parameter.layer)];
+  const auto vector = [&](float* data) { return Matrix{data, DType::F32, parameter.rows, parameter.cols}; };
+  switch (parameter.tensor) {
+    case FloatTensor::Table:
+      return embeddings_.table;
+    case FloatTensor::InputNorm:
+      return vector(layer.inputNorm);
+    case FloatTensor::PostNorm:
+      return vector(layer.postNorm);
+    case FloatTensor::QueryNorm:
+      return vector(layer.queryNorm);
+    case FloatTensor::KeyNorm:
+      return vector(layer.keyNorm);
+    case FloatTensor::FinalNorm:
+      return vector(embeddings_.finalNorm);
+    case FloatTensor::Head:
+      return embeddings_.head;
+  }
+  throw Error(ErrorCode::Internal, "a tensor of no known kind");
+}
+
+void Engine::prepareFloats(WeightForm form) {
+  const FloatsAt wanted = form == WeightForm::Trained  ? FloatsAt::Trained
+                          : form == WeightForm::Merged ? FloatsAt::Merged
+                                                       : FloatsAt::Checkpoint;
+  if (floatsAt_ == wanted) return;
+  floatsAt_ = FloatsAt::Unknown;
+  for (const FloatParameter& p : floats_) {
+    const Matrix tensor = floatTensor(p);
+    if (wanted == FloatsAt::Trained) {
+      backend_->convert({p.value, DType::F32, p.rows, p.cols}, tensor);
+    } else if (wanted == FloatsAt::Checkpoint) {
+      uploadTensor(p.name + ".weight", tensor);
+    } else {
+      const auto found = mergedFloats_.find(p.name);
+      if (found == mergedFloats_.end()) {
+        throw Error(ErrorCode::InvalidArgument, "no trained numbers attached for " + p.name);
+      }
+      uploadRows(found->second, tensor);
+    }
+  }
+  floatsAt_ = wanted;
+}
+
+void Engine::prepare(WeightForm form) {
   decoder_->forgetWeights();
+  prepareFloats(form);
   if (form == WeightForm::RoundToNearest && started_) {
     throw Error(ErrorCode::InvalidArgument, "rounding to nearest is not what this engine starts from",
                 "measure it on an engine that has loaded without another start");
@@ -264,6 +314,31 @@ static int64_t predicted(std::span<const int32_t> targets) {
   return static_cast<int64_t>(std::count_if(targets.begin(), targets.end(), [](int32_t t) { return t >= 0; }));
 }
 
+static double learningRate(const ParameterInfo& parameter, const OptimizerSettings& settings) {
+  if (parameter.group) {
+    switch (*parameter.group) {
+      case FloatGroup::Norms:
+        return settings.normLearningRate;
+      case FloatGroup::Head:
+        return settings.headLearningRate;
+      case FloatGroup::Embeddings:
+        return settings.embeddingLearningRate;
+    }
+  }
+  switch (parameter.kind) {
+    case ParameterKind::A:
+    case ParameterKind::B:
+      return settings.lowRankLearningRate;
+    case ParameterKind::Scale:
+      return settings.scaleLearningRate;
+    case ParameterKind::ZeroPoint:
+      return settings.zeroPointLearningRate;
+    case ParameterKind::Weight:
+      return settings.weightLearningRate;
+  }
+  return 0;
+}
+
 StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& settings) {
   requireLoaded();
   const EngineShape& shape = config_.shape;
@@ -279,7 +354,7 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   result.tokens = predicted(batch.targets);
   if (result.tokens == 0) throw Error(ErrorCode::InvalidArgument, "the batch predicts no token");
 
-  prepareScales(WeightForm::Trained);
+  prepare(WeightForm::Trained);
   const float gradientScale = 1.0F / static_cast<float>(result.tokens);
   const auto accumulate = [&] {
     if (gradientMemory_) backend_->zero(gradientMemory_, parts_.gradients);
@@ -334,12 +409,10 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
                        .moment1 = state(p.linear, p.kind, StateKind::Moment1).data(),
                        .moment2 = state(p.linear, p.kind, StateKind::Moment2).data(),
                        .count = p.count(),
-                       .learningRate = p.kind == ParameterKind::Scale       ? settings.scaleLearningRate
-                                       : p.kind == ParameterKind::ZeroPoint ? settings.zeroPointLearningRate
-                                       : p.kind == ParameterKind::Weight    ? settings.weightLearningRate
-                                                                            : settings.lowRankLearningRate});
+                       .learningRate = learningRate(p, settings)});
   }
   backend_->adamw(adam, tensors);
+  floatsAt_ = FloatsAt::Unknown;
   return result;
 }
 
@@ -374,7 +447,7 @@ EvaluationResult Engine::evaluate(const TokenBatch& batch, WeightForm form,
     for (const std::string& name : *only) indices.push_back(linearIndex(name));
     selection.emplace(linears_, indices);
   }
-  prepareScales(form);
+  prepare(form);
   EvaluationResult result;
   result.tokens = predicted(batch.targets);
   const int64_t step = sequencesPerMicroBatch(batch.length);
@@ -389,7 +462,7 @@ EvaluationResult Engine::evaluate(const TokenBatch& batch, WeightForm form,
 std::vector<float> Engine::tokenLosses(const TokenBatch& batch, WeightForm form) {
   requireLoaded();
   checkBatch(batch);
-  prepareScales(form);
+  prepare(form);
   std::vector<float> out(batch.tokens.size());
   const int64_t step = sequencesPerMicroBatch(batch.length);
   for (int64_t first = 0; first < batch.sequences; first += step) {
@@ -402,7 +475,7 @@ std::vector<float> Engine::tokenLosses(const TokenBatch& batch, WeightForm form)
 std::vector<float> Engine::logits(const TokenBatch& batch, WeightForm form) {
   requireLoaded();
   checkBatch(batch);
-  prepareScales(form);
+  prepare(form);
   const int64_t vocab = config_.shape.model.vocabSize;
   std::vector<float> out(static_cast<size_t>(batch.sequences * batch.length * vocab));
   const int64_t step = sequencesPerMicroBatch(batch.length);
@@ -436,13 +509,30 @@ TeacherKnowledge Engine::teach(const TokenBatch& batch) {
 size_t Engine::linearIndex(const std::string& name) const {
   const auto found = std::find(names_.begin(), names_.end(), name);
   const auto index = static_cast<size_t>(found - names_.begin());
-  if (found == names_.end() || !linears_[index].quantized) {
+  if (index >= linears_.size() || !linears_[index].quantized) {
     throw Error(ErrorCode::InvalidArgument, name + " is not a quantized linear of this model");
   }
   return index;
 }
 
+size_t Engine::parameterIndex(const std::string& name) const {
+  const auto found = std::ranges::find(floats_, name, &FloatParameter::name);
+  if (found == floats_.end()) return linearIndex(name);
+  return linears_.size() + static_cast<size_t>(found - floats_.begin());
+}
+
 std::span<float> Engine::state(size_t index, ParameterKind kind, StateKind which) const {
+  if (index >= linears_.size()) {
+    const FloatParameter& p = floats_[index - linears_.size()];
+    float* const data = which == StateKind::Value     ? p.value
+                        : which == StateKind::Moment1 ? p.moment1
+                        : which == StateKind::Moment2 ? p.moment2
+                                                      : p.gradient;
+    if (!data || kind != ParameterKind::Weight) {
+      throw Error(ErrorCode::InvalidArgument, p.name + " has no such state in this engine");
+    }
+    return {data, static_cast<size_t>(p.count())};
+  }
   const LinearLayer& l = linears_[index];
   const LinearBuffers& buffers = l.buffers;
   const ParameterBuffers& p = which == StateKind::Value     ? buffers.value
@@ -477,6 +567,7 @@ void Engine::writeState(size_t index, ParameterKind kind, StateKind which, std::
                                                 std::to_string(target.size()) + " needed");
   }
   backend_->upload(target.data(), values.data(), static_cast<int64_t>(values.size_bytes()));
+  if (index >= linears_.size()) floatsAt_ = FloatsAt::Unknown;
 }
 
 std::vector<float> Engine::initialScales(size_t index) const {
@@ -535,14 +626,30 @@ std::vector<std::byte> Engine::merge(size_t index) {
   return codes;
 }
 
-void Engine::attachMerged(const std::map<std::string, MergedSource>& sources) {
+void Engine::attachMerged(const std::map<std::string, MergedSource>& sources,
+                          const std::map<std::string, StoredTensor>& floats) {
+  const auto mapped = [&](const std::string& file) -> const MappedFile& {
+    const auto found = mergedFiles_.find(file);
+    return found == mergedFiles_.end() ? mergedFiles_.emplace(file, MappedFile(file)).first->second : found->second;
+  };
+  for (const auto& [name, stored] : floats) {
+    const size_t index = parameterIndex(name);
+    if (index < linears_.size())
+      throw Error(ErrorCode::InvalidArgument, name + " is a linear, not a tensor beside them");
+    const FloatParameter& p = floats_[index - linears_.size()];
+    const MappedFile& file = mapped(stored.file);
+    if (stored.offset < 0 || stored.offset > file.size() - p.count() * 4) {
+      throw Error(ErrorCode::InputFile, stored.file + ": the numbers of " + name + " do not fit the file");
+    }
+    mergedFloats_[name] = {file.data() + stored.offset, DType::F32, p.rows, p.cols};
+    if (floatsAt_ == FloatsAt::Merged) floatsAt_ = FloatsAt::Unknown;
+  }
   for (const auto& [linear, merged] : sources) {
     LinearWeight& w = linears_[linearIndex(linear)].weight;
-    auto found = mergedFiles_.find(merged.file);
-    if (found == mergedFiles_.end()) found = mergedFiles_.emplace(merged.file, MappedFile(merged.file)).first;
+    const MappedFile& file = mapped(merged.file);
     const int64_t codeBytes = w.m * packedRowBytes(w.spec.bits, w.n);
     const int64_t scaleBytes = w.spec.scaleCount(w.m, w.n) * 4;
-    const int64_t size = found->second.size();
+    const int64_t size = file.size();
     if (merged.codesOffset < 0 || merged.codesOffset > size - codeBytes || merged.scalesOffset < 0 ||
         merged.scalesOffset > size - scaleBytes || merged.zeroPointsOffset < 0 ||
         (!w.spec.symmetric && (merged.zeroPointsOffset == 0 || merged.zeroPointsOffset > size - scaleBytes / 4))) {
@@ -551,19 +658,19 @@ void Engine::attachMerged(const std::map<std::string, MergedSource>& sources) {
     if (config_.shape.keepsScales(w.spec)) {
       requireLoaded();
       const std::vector<float> kept = initialScales(linearIndex(linear));
-      if (std::memcmp(kept.data(), found->second.data() + merged.scalesOffset, static_cast<size_t>(scaleBytes)) != 0) {
+      if (std::memcmp(kept.data(), file.data() + merged.scalesOffset, static_cast<size_t>(scaleBytes)) != 0) {
         throw Error(ErrorCode::InputFile, merged.file + ": the scales of " + linear +
                                               " are not those that this engine was loaded with and does not train");
       }
     }
-    w.merged = found->second.data() + merged.codesOffset;
+    w.merged = file.data() + merged.codesOffset;
     merged_[linear] = merged;
   }
 }
 
 std::vector<LayerStatistics> Engine::layerStatistics() {
   requireLoaded();
-  prepareScales(WeightForm::Trained);
+  prepare(WeightForm::Trained);
   std::vector<LayerStatistics> out;
   for (size_t i = 0; i < linears_.size(); ++i) {
     const LinearLayer& l = linears_[i];

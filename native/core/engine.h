@@ -38,6 +38,9 @@ struct OptimizerSettings {
   double scaleLearningRate = 0;
   double zeroPointLearningRate = 0;
   double weightLearningRate = 0;
+  double normLearningRate = 0;
+  double headLearningRate = 0;
+  double embeddingLearningRate = 0;
   double beta1 = 0.9;
   double beta2 = 0.95;
   double epsilon = 1e-8;
@@ -89,10 +92,12 @@ enum class ParameterKind { A, B, Scale, ZeroPoint, Weight };
 enum class StateKind { Value, Moment1, Moment2, Gradient };
 
 struct ParameterInfo {
+  /// Of a linear, or, from the number of linears on, of a tensor beside them, whose kind is Weight.
   size_t linear = 0;
   ParameterKind kind = ParameterKind::A;
   int64_t rows = 0;
   int64_t cols = 0;
+  std::optional<FloatGroup> group = std::nullopt;  // of a tensor beside the linears
   int64_t count() const { return rows * cols; }
 };
 
@@ -104,11 +109,14 @@ struct MergedSource {
   int64_t zeroPointsOffset = 0;  // one byte a scale; asymmetric grids only
 };
 
-/// Packed Φ0 of a linear in a file written earlier.
-struct StoredPhi0 {
+/// Numbers in a file written earlier.
+struct StoredTensor {
   std::string file;
   int64_t offset = 0;
 };
+
+/// Packed Φ0 of a linear.
+using StoredPhi0 = StoredTensor;
 
 /// What the range search (or another start) found, by linear name: s0 and, for asymmetric grids, the unrounded z0; Φ0
 /// where it does not follow from them.
@@ -162,6 +170,8 @@ class Engine {
   const std::vector<ParameterInfo>& parameters() const { return parameters_; }
   const std::string& linearName(size_t linear) const { return names_[linear]; }
   size_t linearIndex(const std::string& name) const;  // throws InvalidArgument when unknown or not quantized
+  /// Of a quantized linear or of a trained tensor beside the linears. Throws InvalidArgument.
+  size_t parameterIndex(const std::string& name) const;
   std::vector<float> readState(size_t linear, ParameterKind kind, StateKind state) const;
   void writeState(size_t linear, ParameterKind kind, StateKind state, std::span<const float> values);
   int64_t optimizerStep() const { return optimizerStep_; }
@@ -175,7 +185,9 @@ class Engine {
   std::string baseDigest() const;
   std::vector<std::byte> phi0(size_t linear) const;
   std::vector<std::byte> merge(size_t linear);
-  void attachMerged(const std::map<std::string, MergedSource>& sources);
+  /// `floats`: the trained tensors beside the linears, float32, all of them.
+  void attachMerged(const std::map<std::string, MergedSource>& sources,
+                    const std::map<std::string, StoredTensor>& floats = {});
   std::vector<LayerStatistics> layerStatistics();
   /// See Backend::algorithms and takeAlgorithms.
   std::string algorithms() const { return backend_->algorithms(); }
@@ -189,13 +201,19 @@ class Engine {
   HostTensor hostTensor(const std::string& name, std::initializer_list<int64_t> shape) const;
   void uploadFloats(const std::string& name, float* target, int64_t count);
   void uploadMatrix(const std::string& name, Matrix target);
+  /// Rows of host memory, some at a time; `checkRow` sees each before.
+  void uploadRows(const HostTensor& tensor, Matrix target, const std::function<void(int64_t row)>& checkRow = {});
+  /// A vector or matrix of the checkpoint.
+  void uploadTensor(const std::string& name, Matrix target);
   /// Throws InputFile when a value of the row is NaN or infinite.
   void checkFinite(const std::string& name, const HostTensor& tensor, int64_t row) const;
   void allocate();
   void loadEmbeddings();
+  /// The trained tensors beside the linears start at those of the checkpoint.
+  void initializeFloats();
   void initializeLowRank(size_t linear);
   /// A trained weight starts at that of the checkpoint.
-  void initializeWeight(LinearLayer& l);
+  void initializeWeight(size_t linear);
   /// Ranges of a linear from an earlier search. Throws InvalidArgument unless there are as many as it has scales.
   void uploadRanges(size_t linear, const StoredRanges& given);
   /// Given scales that are kept become what training would make of them: floored, in their format.
@@ -212,9 +230,12 @@ class Engine {
   MicroBatch microBatch(const TokenBatch& batch, int64_t first, int64_t count) const;
   int64_t sequencesPerMicroBatch(int64_t length) const;
   void requireLoaded() const;
-  /// Puts the scales that `form` uses into every linear's scale and rowScale buffers, before micro-batches that share
-  /// weights.
-  void prepareScales(WeightForm form);
+  /// Before micro-batches that share weights: puts the scales that `form` uses into every linear's scale and rowScale
+  /// buffers, and what it reads beside the linears into the embedding buffers.
+  void prepare(WeightForm form);
+  void prepareFloats(WeightForm form);
+  /// The embedding buffer that the forward reads.
+  Matrix floatTensor(const FloatParameter& parameter) const;
   /// The scale buffer of one linear alone.
   void materializeScales(const LinearLayer& l);
   /// Scale gradients of a step, in the domain of the trained numbers.
@@ -231,12 +252,16 @@ class Engine {
   std::vector<LinearLayer> linears_;
   std::vector<std::string> names_;
   EmbeddingBuffers embeddings_;
+  std::vector<FloatParameter> floats_;
+  /// What the embedding buffers of trained tensors hold.
+  enum class FloatsAt : uint8_t { Checkpoint, Trained, Merged, Unknown } floatsAt_ = FloatsAt::Unknown;
   ActivationBuffers activations_;
   WorkspaceBuffers workspace_;
   void* gradientMemory_ = nullptr;
   std::unique_ptr<Decoder> decoder_;
   std::vector<ParameterInfo> parameters_;
   std::map<std::string, MergedSource> merged_;
+  std::map<std::string, HostTensor> mergedFloats_;
   std::map<std::string, MappedFile> mergedFiles_;
   int64_t optimizerStep_ = 0;
   bool loaded_ = false;

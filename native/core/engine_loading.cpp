@@ -79,17 +79,29 @@ void Engine::uploadFloats(const std::string& name, float* target, int64_t count)
 
 void Engine::uploadMatrix(const std::string& name, Matrix target) {
   const HostTensor tensor = hostTensor(name, {target.rows, target.cols});
-  // Some rows at a time: few transfers, little host memory.
+  uploadRows(tensor, target, [&](int64_t row) { checkFinite(name, tensor, row); });
+}
+
+void Engine::uploadRows(const HostTensor& tensor, Matrix target, const std::function<void(int64_t row)>& checkRow) {
+  // Few transfers, little host memory.
   const int64_t rowsPerUpload = std::max<int64_t>(1, (int64_t{4} << 20) / (target.cols * byteSize(target.type)));
   std::vector<std::byte> staged;
   for (int64_t first = 0; first < target.rows; first += rowsPerUpload) {
     const Matrix slice = target.slice(first, std::min(rowsPerUpload, target.rows - first));
     staged.resize(static_cast<size_t>(slice.bytes()));
     for (int64_t row = 0; row < slice.rows; ++row) {
-      checkFinite(name, tensor, first + row);
+      if (checkRow) checkRow(first + row);
       copyHostRow(tensor, first + row, target.type, staged.data() + row * target.cols * byteSize(target.type));
     }
     backend_->upload(slice.data, staged.data(), slice.bytes());
+  }
+}
+
+void Engine::uploadTensor(const std::string& name, Matrix target) {
+  if (target.rows == 1) {
+    uploadFloats(name, static_cast<float*>(target.data), target.cols);
+  } else {
+    uploadMatrix(name, target);
   }
 }
 
@@ -161,9 +173,10 @@ void Engine::load(const StoredRanges& given, const Progress& progress) {
     }
     initializeRanges(l);
     initializeLowRank(i);
-    initializeWeight(l);
+    initializeWeight(i);
     if (progress) progress(names_[i], ++done, total);
   }
+  initializeFloats();
   optimizerStep_ = 0;
   loaded_ = true;
   started_ = !given.phi0.empty();
@@ -230,14 +243,15 @@ void Engine::snapScales(LinearWeight& weight) {
   backend_->encode(weight);
 }
 
-void Engine::initializeWeight(LinearLayer& l) {
+void Engine::initializeWeight(size_t index) {
+  const LinearLayer& l = linears_[index];
   if (!l.buffers.value.weight) return;
-  const int64_t n = l.weight.n;
-  std::vector<std::byte> row(static_cast<size_t>(n) * sizeof(float));
-  for (int64_t i = 0; i < l.weight.m; ++i) {
-    copyHostRow(l.weight.source, i, DType::F32, row.data());
-    backend_->upload(l.buffers.value.weight + i * n, row.data(), static_cast<int64_t>(row.size()));
-  }
+  uploadMatrix(names_[index] + ".weight", {l.buffers.value.weight, DType::F32, l.weight.m, l.weight.n});
+}
+
+void Engine::initializeFloats() {
+  for (const FloatParameter& p : floats_) uploadTensor(p.name + ".weight", {p.value, DType::F32, p.rows, p.cols});
+  floatsAt_ = FloatsAt::Checkpoint;
 }
 
 void Engine::initializeLowRank(size_t index) {

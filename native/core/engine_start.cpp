@@ -158,7 +158,7 @@ int64_t Engine::findStart(const StartSettings& settings, const TokenBatch& calib
     }
     backend_->upload(w.phi0, memory.codes.data(), w.m * codeRow);
     l.selected = true;
-    prepareScales(WeightForm::Trained);
+    prepare(WeightForm::Trained);
     if (progress) progress(names_[index], ++done, total);
   };
 
@@ -169,7 +169,7 @@ int64_t Engine::findStart(const StartSettings& settings, const TokenBatch& calib
     }
     return startWorkBytes(shape, {false, settings.lowRank}, 0);
   }
-  prepareScales(WeightForm::Trained);
+  prepare(WeightForm::Trained);
   forMicroBatches([&](const MicroBatch& batch, void* hidden) { decoder_->embedInto(batch, hidden); });
   for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
     for (const auto& group : kInputs) {

@@ -107,8 +107,8 @@ int64_t layoutQuantizedWeights(const EngineShape& shape, Layout& layout, std::ve
   return layout.highest();
 }
 
-int64_t layoutParameters(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out) {
-  out.resize(shape.linears.size());
+int64_t layoutParameters(const EngineShape& shape, Layout& layout, TrainedBuffers& trained) {
+  std::vector<LinearBuffers>& out = trained.linears;
   forEachQuantized(shape, [&](size_t index, const QuantSpec& spec, int64_t m, int64_t n) {
     const bool kept = shape.keepsScales(spec);
     layoutTrained(layout, spec, m, n, !kept, out[index].value);
@@ -116,41 +116,42 @@ int64_t layoutParameters(const EngineShape& shape, Layout& layout, std::vector<L
     if (!spec.symmetric) out[index].zero = layout.floats(spec.scaleCount(m, n));
     if (spec.granularity != Granularity::Group) out[index].rowScale = layout.floats(m);
   });
+  layoutFloats(layout, trained.floats, &FloatParameter::value);
   return layout.highest();
 }
 
-int64_t layoutGradients(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out) {
-  out.resize(shape.linears.size());
+int64_t layoutGradients(const EngineShape& shape, Layout& layout, TrainedBuffers& out) {
   if (!shape.training) return 0;
   forEachQuantized(shape, [&](size_t index, const QuantSpec& spec, int64_t m, int64_t n) {
-    layoutTrained(layout, spec, m, n, spec.learnScales, out[index].gradient);
+    layoutTrained(layout, spec, m, n, spec.learnScales, out.linears[index].gradient);
   });
+  layoutFloats(layout, out.floats, &FloatParameter::gradient);
   return layout.highest();
 }
 
-int64_t layoutOptimizer(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out) {
-  out.resize(shape.linears.size());
+int64_t layoutOptimizer(const EngineShape& shape, Layout& layout, TrainedBuffers& out) {
   if (!shape.training) return 0;
   forEachQuantized(shape, [&](size_t index, const QuantSpec& spec, int64_t m, int64_t n) {
-    layoutTrained(layout, spec, m, n, spec.learnScales, out[index].moment1);
-    layoutTrained(layout, spec, m, n, spec.learnScales, out[index].moment2);
+    layoutTrained(layout, spec, m, n, spec.learnScales, out.linears[index].moment1);
+    layoutTrained(layout, spec, m, n, spec.learnScales, out.linears[index].moment2);
   });
+  layoutFloats(layout, out.floats, &FloatParameter::moment1);
+  layoutFloats(layout, out.floats, &FloatParameter::moment2);
   return layout.highest();
 }
 
-int64_t layoutHost(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out) {
+int64_t layoutHost(const EngineShape& shape, Layout& layout, TrainedBuffers& out) {
   if (!shape.optimizerOnHost) return 0;
   layoutOptimizer(shape, layout, out);
   forEachQuantized(shape, [&](size_t index, const QuantSpec& spec, int64_t m, int64_t n) {
-    if (shape.scale0OnHost(spec)) out[index].scale0 = layout.floats(spec.scaleCount(m, n));
+    if (shape.scale0OnHost(spec)) out.linears[index].scale0 = layout.floats(spec.scaleCount(m, n));
   });
   return layout.highest();
 }
 
 int64_t layoutEmbeddings(const EngineShape& shape, Layout& layout, EmbeddingBuffers& out) {
   const ModelShape& model = shape.model;
-  const bool ownTable = !shape.embeddingsOnHost || model.tiedEmbeddings;
-  if (ownTable) out.table = layout.matrix(shape.computeType, model.vocabSize, model.hiddenSize);
+  if (shape.ownsTable()) out.table = layout.matrix(shape.computeType, model.vocabSize, model.hiddenSize);
   out.head = model.tiedEmbeddings ? out.table : layout.matrix(shape.computeType, model.vocabSize, model.hiddenSize);
   out.finalNorm = layout.floats(model.hiddenSize);
   out.cosine = layout.floats(shape.sequenceLength * (model.headDim / 2));
@@ -336,7 +337,7 @@ int64_t clippedCapacity(int64_t m, int64_t n) {
 }
 
 MemoryParts memoryParts(const EngineShape& shape, int64_t scratchBytes) {
-  std::vector<LinearBuffers> linears;
+  TrainedBuffers trained(shape);
   EmbeddingBuffers embeddings;
   ActivationBuffers activations;
   WorkspaceBuffers workspace;
@@ -345,14 +346,14 @@ MemoryParts memoryParts(const EngineShape& shape, int64_t scratchBytes) {
     return place(layout);
   };
   return {
-      .quantizedWeights = count([&](Layout& l) { return layoutQuantizedWeights(shape, l, linears); }),
-      .parameters = count([&](Layout& l) { return layoutParameters(shape, l, linears); }),
-      .gradients = count([&](Layout& l) { return layoutGradients(shape, l, linears); }),
-      .optimizer = shape.optimizerOnHost ? 0 : count([&](Layout& l) { return layoutOptimizer(shape, l, linears); }),
+      .quantizedWeights = count([&](Layout& l) { return layoutQuantizedWeights(shape, l, trained.linears); }),
+      .parameters = count([&](Layout& l) { return layoutParameters(shape, l, trained); }),
+      .gradients = count([&](Layout& l) { return layoutGradients(shape, l, trained); }),
+      .optimizer = shape.optimizerOnHost ? 0 : count([&](Layout& l) { return layoutOptimizer(shape, l, trained); }),
       .embeddings = count([&](Layout& l) { return layoutEmbeddings(shape, l, embeddings); }),
       .activations = count([&](Layout& l) { return layoutActivations(shape, l, activations); }),
       .workspace = count([&](Layout& l) { return layoutWorkspace(shape, scratchBytes, l, workspace); }),
-      .host = count([&](Layout& l) { return layoutHost(shape, l, linears); }),
+      .host = count([&](Layout& l) { return layoutHost(shape, l, trained); }),
   };
 }
 

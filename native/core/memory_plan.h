@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "core/float_parameters.h"
 #include "core/layout.h"
 #include "core/model.h"
 
@@ -20,6 +21,8 @@ struct EngineShape {
   std::vector<std::optional<QuantSpec>> linears;
   ActivationSpec activations;
   Distillation distillation;
+  /// What is trained beside the linears.
+  FloatGroups floatGroups;
   Device device = Device::Cpu;
   DType computeType = DType::F32;
   /// Of the residual stream and of saved block inputs.
@@ -38,13 +41,15 @@ struct EngineShape {
   /// Every linear's rebuilt weight and clipped entries stay for all micro-batches of a step, forward and backward; on
   /// the CPU alone. Results are the same.
   bool keepWeights = false;
-  /// Embedding rows are gathered from the mapped checkpoint instead of a table in backend memory (not when tied).
+  /// Embedding rows are gathered from the mapped checkpoint instead of a table in backend memory (not when tied, nor
+  /// when they are trained).
   bool embeddingsOnHost = false;
   /// The optimiser's moments live in host memory that the device reads and writes in place, and with them those scales
   /// of the range search that training has no use for.
   bool optimizerOnHost = false;
 
   int64_t tokens() const { return microBatch * sequenceLength; }
+  bool ownsTable() const { return !embeddingsOnHost || model.tiedEmbeddings || floatGroups.embeddings; }
   /// Blocks with activations of their own; the others share those of the first of these.
   int64_t ownActivations() const {
     if (!training) return 1;
@@ -182,12 +187,18 @@ struct WorkspaceBuffers {
 };
 
 int64_t layoutQuantizedWeights(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
+/// What is trained, by linear and beside the linears.
+struct TrainedBuffers {
+  explicit TrainedBuffers(const EngineShape& shape) : linears(shape.linears.size()), floats(floatParameters(shape)) {}
+  std::vector<LinearBuffers> linears;
+  std::vector<FloatParameter> floats;
+};
 /// After layoutQuantizedWeights: kept scales are those of the range search.
-int64_t layoutParameters(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
-int64_t layoutGradients(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
-int64_t layoutOptimizer(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
+int64_t layoutParameters(const EngineShape& shape, Layout& layout, TrainedBuffers& out);
+int64_t layoutGradients(const EngineShape& shape, Layout& layout, TrainedBuffers& out);
+int64_t layoutOptimizer(const EngineShape& shape, Layout& layout, TrainedBuffers& out);
 /// Moments and scales of the range search in host memory.
-int64_t layoutHost(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
+int64_t layoutHost(const EngineShape& shape, Layout& layout, TrainedBuffers& out);
 int64_t layoutEmbeddings(const EngineShape& shape, Layout& layout, EmbeddingBuffers& out);
 int64_t layoutActivations(const EngineShape& shape, Layout& layout, ActivationBuffers& out);
 /// `scratchBytes`: what the backend's operations need for this shape (Backend::scratchBytes).

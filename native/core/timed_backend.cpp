@@ -166,6 +166,20 @@ void TimedBackend::rowLosses(Matrix logits, const int32_t* targets, float* losse
   return timed("rowLosses", [&] { return inner_->rowLosses(logits, targets, losses); });
 }
 
+void TimedBackend::rmsNormWeightGradient(Matrix dy, Matrix x, const float* rstd, float* gradient) {
+  return timed("rmsNormWeightGradient", [&] { return inner_->rmsNormWeightGradient(dy, x, rstd, gradient); });
+}
+
+void TimedBackend::headNormWeightGradient(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
+                                          float* gradient) {
+  return timed("headNormWeightGradient",
+               [&] { return inner_->headNormWeightGradient(dOut, raw, transform, gradient); });
+}
+
+void TimedBackend::embedGradient(Matrix dX, const int32_t* ids, Matrix gradient) {
+  return timed("embedGradient", [&] { return inner_->embedGradient(dX, ids, gradient); });
+}
+
 void TimedBackend::convert(Matrix from, Matrix to) {
   return timed("convert", [&] { return inner_->convert(from, to); });
 }

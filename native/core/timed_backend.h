@@ -74,6 +74,10 @@ class TimedBackend final : public Backend {
                         const Distillation& distillation, float gradientScale, Matrix gradient,
                         double* lossSums) override;
   void rowLosses(Matrix logits, const int32_t* targets, float* losses) override;
+  void rmsNormWeightGradient(Matrix dy, Matrix x, const float* rstd, float* gradient) override;
+  void headNormWeightGradient(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
+                              float* gradient) override;
+  void embedGradient(Matrix dX, const int32_t* ids, Matrix gradient) override;
   void convert(Matrix from, Matrix to) override;
   double squaredNorm(const float* values, int64_t count) override;
   void adamw(const AdamW& settings, std::span<const AdamWTensor> tensors) override;

@@ -15,6 +15,7 @@
 #include "cuda/kernels/merge.h"
 #include "cuda/kernels/norm.h"
 #include "cuda/kernels/optimizer.h"
+#include "cuda/kernels/parameter_gradients.h"
 #include "cuda/kernels/quantize.h"
 #include "cuda/kernels/rebuild.h"
 #include "cuda/kernels/residual.h"
@@ -22,6 +23,7 @@
 #include "cuda/kernels/scales.h"
 #include "cuda/kernels/statistics.h"
 #include "cuda/kernels/swiglu.h"
+#include "cuda/kernels/trained_weights.h"
 #include "cuda/scratch_plan.h"
 
 namespace lrqat::cuda {
@@ -190,7 +192,7 @@ void CudaBackend::merge(const LinearWeight& weight, const LowRank& lowRank, void
 
 WeightStatistics CudaBackend::weightStatistics(const LinearWeight& weight, const LowRank& lowRank) {
   Scratch memory = scratch();
-  return cuda::weightStatistics(weight, lowRank, exact(), memory, current());
+  return cuda::weightStatistics(weight, lowRank, exact(), *staging_, memory, current());
 }
 
 void CudaBackend::materializeScales(std::span<const ScaleTask> tasks) {
@@ -203,6 +205,13 @@ void CudaBackend::sumRowScaleGradient(int64_t m, const float* rowScaleGradient, 
 
 void CudaBackend::finishScaleGradients(std::span<const ScaleGradientTask> tasks) {
   cuda::finishScaleGradients(tasks, current());
+}
+
+void CudaBackend::finishWeightGradients(std::span<const WeightGradientTask> tasks) {
+  for (const WeightGradientTask& task : tasks) {
+    Scratch memory = scratch();
+    finishWeightGradient(task, memory, current());
+  }
 }
 
 void CudaBackend::lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) {
@@ -303,6 +312,21 @@ void CudaBackend::crossEntropy(Matrix logits, const int32_t* targets, float grad
 void CudaBackend::rowLosses(Matrix logits, const int32_t* targets, float* losses) {
   Scratch memory = scratch();
   cuda::rowLosses(logits, targets, losses, memory, current());
+}
+
+void CudaBackend::rmsNormWeightGradient(Matrix dy, Matrix x, const float* rstd, float* gradient) {
+  Scratch memory = scratch();
+  cuda::rmsNormWeightGradient(dy, x, rstd, gradient, memory, current());
+}
+
+void CudaBackend::headNormWeightGradient(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
+                                         float* gradient) {
+  Scratch memory = scratch();
+  cuda::headNormWeightGradient(dOut, raw, transform, gradient, memory, current());
+}
+
+void CudaBackend::embedGradient(Matrix dX, const int32_t* ids, Matrix gradient) {
+  cuda::embedGradient(dX, ids, gradient, current());
 }
 
 void CudaBackend::convert(Matrix from, Matrix to) {

@@ -50,6 +50,7 @@ class CudaBackend final : public Backend {
   void materializeScales(std::span<const ScaleTask> tasks) override;
   void sumRowScaleGradient(int64_t m, const float* rowScaleGradient, float* scaleGradient) override;
   void finishScaleGradients(std::span<const ScaleGradientTask> tasks) override;
+  void finishWeightGradients(std::span<const WeightGradientTask> tasks) override;
   void lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) override;
 
   void gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) override;
@@ -75,6 +76,10 @@ class CudaBackend final : public Backend {
   void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                     double* lossSum) override;
   void rowLosses(Matrix logits, const int32_t* targets, float* losses) override;
+  void rmsNormWeightGradient(Matrix dy, Matrix x, const float* rstd, float* gradient) override;
+  void headNormWeightGradient(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
+                              float* gradient) override;
+  void embedGradient(Matrix dX, const int32_t* ids, Matrix gradient) override;
   void convert(Matrix from, Matrix to) override;
 
   double squaredNorm(const float* values, int64_t count) override;

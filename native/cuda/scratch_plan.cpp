@@ -10,12 +10,14 @@
 #include "cuda/kernels/loss.h"
 #include "cuda/kernels/merge.h"
 #include "cuda/kernels/optimizer.h"
+#include "cuda/kernels/parameter_gradients.h"
 #include "cuda/kernels/quantize.h"
 #include "cuda/kernels/rebuild.h"
 #include "cuda/kernels/residual.h"
 #include "cuda/kernels/residual_norm.h"
 #include "cuda/kernels/statistics.h"
 #include "cuda/kernels/swiglu.h"
+#include "cuda/kernels/trained_weights.h"
 #include "cuda/low_rank.h"
 #include "cuda/scratch.h"
 
@@ -24,18 +26,24 @@ namespace lrqat::cuda {
 int64_t scratchBytes(const EngineShape& shape) {
   const ModelShape& model = shape.model;
   const int64_t tokens = shape.tokens();
-  int64_t bytes = std::max({rebuildScratchBytes(WeightForm::Float), mergeScratchBytes(), statisticsScratchBytes(),
+  int64_t bytes = std::max({rebuildScratchBytes(WeightForm::Float), mergeScratchBytes(), statisticsScratchBytes(false),
                             crossEntropyScratchBytes(logitRows(shape))});
   int64_t trained = 0;
   for (int64_t layer = 0; layer < model.layers; ++layer) {
     for (const Linear linear : allLinears) {
       if (const auto& spec = shape.spec(layer, linear)) {
-        bytes = std::max(bytes, quantizeScratchBytes(spec->granularity, outputs(model, linear)));
-        trained += (spec->rank > 0 ? 2 : 0) + (spec->learnScales ? 1 : 0) + (spec->trainsZeroPoints() ? 1 : 0);
+        const int64_t m = outputs(model, linear);
+        bytes = std::max(bytes, quantizeScratchBytes(spec->granularity, m));
+        if (spec->trainsWeights()) {
+          bytes = std::max({bytes, statisticsScratchBytes(true), weightGradientScratchBytes(spec->granularity, m)});
+        }
+        trained += (spec->rank > 0 ? 2 : 0) + (spec->learnScales ? 1 : 0) + (spec->trainsZeroPoints() ? 1 : 0) +
+                   (spec->trainsWeights() ? 1 : 0);
       }
     }
   }
   if (!shape.training) return Gemm::workspaceBytes + bytes;
+  trained += static_cast<int64_t>(floatParameters(shape).size());
 
   const AttentionShape attention{.batch = shape.microBatch,
                                  .length = shape.sequenceLength,
@@ -46,7 +54,9 @@ int64_t scratchBytes(const EngineShape& shape) {
                     addResidualBackwardScratchBytes(tokens, model.hiddenSize),
                     addResidualNormBackwardScratchBytes(tokens, model.hiddenSize),
                     swigluBackwardScratchBytes(tokens, model.intermediateSize),
-                    projectHeadsBackwardScratchBytes(tokens, model.queryWidth()), squaredNormScratchBytes(),
+                    projectHeadsBackwardScratchBytes(tokens, model.queryWidth()),
+                    rmsNormWeightGradientScratchBytes(tokens, model.hiddenSize),
+                    headNormWeightGradientScratchBytes(tokens, model.headDim), squaredNormScratchBytes(),
                     Scratch::padded(trained * static_cast<int64_t>(sizeof(DeviceAdamWTensor)))});
   const auto shared = [&](std::initializer_list<Linear> group) {
     for (int64_t layer = 0; layer < model.layers; ++layer) {

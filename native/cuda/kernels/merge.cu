@@ -1,5 +1,6 @@
 #include "cuda/kernels/merge.h"
 
+#include "cuda/kernels/quantize.h"
 #include "cuda/kernels/rebuild_tiles.cuh"
 
 namespace lrqat::cuda {
@@ -66,8 +67,8 @@ void mergeWeight(const LinearWeight& weight, const LowRank& lowRank, void* hostC
   const int64_t rowBytes = packedRowBytes(spec.bits, weight.n);
   const int64_t rows = panelRows(rowBytes);
   auto* panel = scratch.take<uint8_t>(HostStaging::panelBytes);
-  for (int64_t first = 0; first < weight.m; first += rows) {
-    const int64_t count = std::min(rows, weight.m - first);
+  const auto mergeRows = [&](int64_t first, int64_t count) {
+    if (spec.trainsWeights()) return encodeTrainedRows(weight, lowRank, first, count, panel, stream);
     const RoundedSource source = trainedRows(weight, lowRank, first, count);
     const MergeSink sink{panel, rowBytes, spec.bits, RowGrids::of(weight, lowRank.zero, first),
                          static_cast<int>(weight.n)};
@@ -82,6 +83,10 @@ void mergeWeight(const LinearWeight& weight, const LowRank& lowRank, void* hostC
                                                                               spec.symmetric, count, octets);
       LRQAT_CUDA(cudaGetLastError());
     }
+  };
+  for (int64_t first = 0; first < weight.m; first += rows) {
+    const int64_t count = std::min(rows, weight.m - first);
+    mergeRows(first, count);
     LRQAT_CUDA(cudaMemcpyAsync(static_cast<std::byte*>(hostCodes) + first * rowBytes, panel,
                                static_cast<size_t>(count * rowBytes), cudaMemcpyDeviceToHost, stream));
   }

@@ -110,7 +110,7 @@ void encodeRows(const LinearWeight& weight, const WeightRows& rows, cudaStream_t
         break;
       }
       case Storage::Trained:
-        break;  // refused by the engine
+        break;  // there is no Φ0
     }
   });
   LRQAT_CUDA(cudaGetLastError());
@@ -296,6 +296,18 @@ void encodeWeight(const LinearWeight& weight, HostStaging& staging, Scratch& scr
   checkSpec(weight.spec, weight.m, weight.n);
   auto* panel = scratch.take<std::byte>(HostStaging::panelBytes);
   forSourcePanels(weight, staging, panel, stream, [&](const WeightRows& rows) { encodeRows(weight, rows, stream); });
+}
+
+void encodeTrainedRows(const LinearWeight& weight, const LowRank& lowRank, int64_t firstRow, int64_t rows,
+                       uint8_t* codes, cudaStream_t stream) {
+  const QuantSpec& spec = weight.spec;
+  LRQAT_CHECK(spec.trainsWeights() && lowRank.weight && firstRow >= 0 && firstRow + rows <= weight.m);
+  const int64_t rowBytes = packedRowBytes(spec.bits, weight.n);
+  encodeCodes<<<blocksFor(rows * rowBytes / spec.bits), kThreads, 0, stream>>>(
+      SourceRows<float>{lowRank.weight + firstRow * weight.n, weight.n},
+      ColumnScales::of(spec, lowRank.scale, weight.n, firstRow), RowGrids::of(weight, lowRank.zero, firstRow),
+      CodeForm{1.0F, std::ldexp(1.0F, spec.bits - 1), spec.bits, false}, rows, codes, rowBytes);
+  LRQAT_CUDA(cudaGetLastError());
 }
 
 }  // namespace lrqat::cuda

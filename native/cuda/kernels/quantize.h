@@ -19,4 +19,9 @@ void quantizeWeight(const LinearWeight& weight, HostStaging& staging, Scratch& s
 /// φ alone, from scale0 that is already there.
 void encodeWeight(const LinearWeight& weight, HostStaging& staging, Scratch& scratch, cudaStream_t stream);
 
+/// `rows` rows from `firstRow` on of a weight that is trained itself, as merged codes of clip(round(W/s)): codes [rows,
+/// packedRowBytes(bits, n)] on the device; what pads a row is the code of 0.
+void encodeTrainedRows(const LinearWeight& weight, const LowRank& lowRank, int64_t firstRow, int64_t rows,
+                       uint8_t* codes, cudaStream_t stream);
+
 }  // namespace lrqat::cuda

@@ -6,6 +6,7 @@
 #include "cuda/kernels/rebuild_sink.cuh"
 #include "cuda/kernels/rebuild_tiles.cuh"
 #include "cuda/kernels/source_rows.cuh"
+#include "cuda/kernels/trained_weights.h"
 
 namespace lrqat::cuda {
 
@@ -149,6 +150,10 @@ void rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightFor
   }
   switch (form) {
     case WeightForm::Trained:
+      if (weight.spec.trainsWeights()) {
+        LRQAT_CHECK(!clipped);
+        return rebuildTrainedWeight(weight, lowRank, out, stream);
+      }
       return dispatchActivation(out.type, [&](auto e) {
         using E = decltype(e);
         return clipped ? rebuildTrained<E, true>(weight, lowRank, out, clipped, report, exact, stream)

@@ -1,7 +1,10 @@
 #include "cuda/kernels/statistics.h"
 
+#include <cstddef>
+
 #include "cuda/kernels/rebuild_tiles.cuh"
 #include "cuda/kernels/reduce.cuh"
+#include "cuda/kernels/trained_weights.h"
 
 namespace lrqat::cuda {
 
@@ -98,23 +101,29 @@ __global__ void driftTotal(const double* partial, double* total) {
 
 }  // namespace
 
-int64_t statisticsScratchBytes() {
-  return Scratch::padded(sizeof(Totals)) + Scratch::padded(kDriftBlocks * sizeof(double));
+int64_t statisticsScratchBytes(bool trainsWeights) {
+  return Scratch::padded(sizeof(Totals)) + Scratch::padded(kDriftBlocks * sizeof(double)) +
+         (trainsWeights ? trainedCountScratchBytes() : 0);
 }
 
-WeightStatistics weightStatistics(const LinearWeight& weight, const LowRank& lowRank, bool exact, Scratch& scratch,
-                                  cudaStream_t stream) {
+WeightStatistics weightStatistics(const LinearWeight& weight, const LowRank& lowRank, bool exact, HostStaging& staging,
+                                  Scratch& scratch, cudaStream_t stream) {
   const QuantSpec& spec = weight.spec;
   auto* totals = scratch.take<Totals>(1);
   auto* partial = scratch.take<double>(kDriftBlocks);
   LRQAT_CUDA(cudaMemsetAsync(totals, 0, sizeof(Totals), stream));
-  const RoundedSource source = trainedRows(weight, lowRank, 0, weight.m);
-  const CountSink sink{totals, RowGrids::of(weight, lowRank.zero, 0), RowGrids::of(weight, weight.zero0, 0),
-                       static_cast<int>(weight.n), spec.rank > 0 || !spec.symmetric};
-  if (exact) {
-    launchRounded<true>(source, sink, stream);
+  if (spec.trainsWeights()) {
+    static_assert(offsetof(Totals, clipped) == 0 && offsetof(Totals, flipped) == sizeof(unsigned long long));
+    countTrainedWeight(weight, lowRank, &totals->clipped, staging, scratch, stream);
   } else {
-    launchRounded<false>(source, sink, stream);
+    const RoundedSource source = trainedRows(weight, lowRank, 0, weight.m);
+    const CountSink sink{totals, RowGrids::of(weight, lowRank.zero, 0), RowGrids::of(weight, weight.zero0, 0),
+                         static_cast<int>(weight.n), spec.rank > 0 || !spec.symmetric};
+    if (exact) {
+      launchRounded<true>(source, sink, stream);
+    } else {
+      launchRounded<false>(source, sink, stream);
+    }
   }
   const int64_t scales = spec.scaleCount(weight.m, weight.n);
   driftPartial<<<kDriftBlocks, kThreads, 0, stream>>>(lowRank.scale, weight.scale0, scales, partial);

@@ -69,6 +69,7 @@ struct Case {
   bool recompute = true;
   bool documents = false;
   bool onHost = false;
+  FloatGroups floats = {};
 };
 
 EngineConfig configure(const Case& c, const RandomCheckpoint& checkpoint, Device device, DType type) {
@@ -76,6 +77,7 @@ EngineConfig configure(const Case& c, const RandomCheckpoint& checkpoint, Device
   config.shape.model = c.model;
   config.shape.linears.assign(static_cast<size_t>(c.model.layers * linearsPerLayer), c.spec);
   config.shape.linears[3] = std::nullopt;  // one linear stays in float
+  config.shape.floatGroups = c.floats;
   config.shape.threads = 2;
   config.shape.microBatch = 2;
   config.shape.sequenceLength = c.length;
@@ -103,12 +105,13 @@ Engine open(const EngineConfig& config) {
               {.library = {}, .cublasLt = cublasLtPath(), .index = 0, .computeType = config.shape.computeType})};
 }
 
-/// ‖a − b‖ / ‖b‖ over all trained tensors of a kind.
-double distance(const Engine& a, const Engine& b, ParameterKind kind, StateKind state) {
+/// ‖a − b‖ / ‖b‖ over all trained tensors of a kind and group.
+double distance(const Engine& a, const Engine& b, ParameterKind kind, std::optional<FloatGroup> group,
+                StateKind state) {
   double difference = 0;
   double size = 0;
   for (const ParameterInfo& p : b.parameters()) {
-    if (p.kind != kind) continue;
+    if (p.kind != kind || p.group != group) continue;
     const auto x = a.readState(p.linear, kind, state);
     const auto y = b.readState(p.linear, kind, state);
     for (size_t i = 0; i < y.size(); ++i) {
@@ -133,8 +136,14 @@ double flippedShare(Engine& a, Engine& b) {
   return bytes == 0 ? 0 : static_cast<double>(different) / static_cast<double>(bytes);
 }
 
-const OptimizerSettings optimizer{
-    .lowRankLearningRate = 2e-3F, .scaleLearningRate = 1e-4F, .zeroPointLearningRate = 1e-2F, .gradientClip = 1.0};
+const OptimizerSettings optimizer{.lowRankLearningRate = 2e-3F,
+                                  .scaleLearningRate = 1e-4F,
+                                  .zeroPointLearningRate = 1e-2F,
+                                  .weightLearningRate = 1e-4F,
+                                  .normLearningRate = 1e-4F,
+                                  .headLearningRate = 1e-4F,
+                                  .embeddingLearningRate = 1e-4F,
+                                  .gradientClip = 1.0};
 
 struct Tolerance {
   double loss, gradient, flipped;
@@ -177,10 +186,15 @@ void compare(const Case& c, DType type, const Tolerance& tolerance) {
     if (step > 0 && type == DType::BF16) continue;  // from there on the two have different integers
     // A is zero at first, and with it B's gradient.
     for (const ParameterKind kind :
-         {ParameterKind::A, ParameterKind::B, ParameterKind::Scale, ParameterKind::ZeroPoint}) {
+         {ParameterKind::A, ParameterKind::B, ParameterKind::Scale, ParameterKind::ZeroPoint, ParameterKind::Weight}) {
       if (kind == ParameterKind::B && step == 0) continue;
-      expectNear(distance(device, host, kind, StateKind::Gradient), 0, tolerance.gradient * (1 + step),
+      expectNear(distance(device, host, kind, std::nullopt, StateKind::Gradient), 0, tolerance.gradient * (1 + step),
                  "gradient of kind " + std::to_string(static_cast<int>(kind)) + " in step " + std::to_string(step));
+    }
+    for (const FloatGroup group : {FloatGroup::Norms, FloatGroup::Head, FloatGroup::Embeddings}) {
+      expectNear(distance(device, host, ParameterKind::Weight, group, StateKind::Gradient), 0,
+                 tolerance.gradient * (1 + step),
+                 "gradient of group " + std::to_string(static_cast<int>(group)) + " in step " + std::to_string(step));
     }
   }
   expectNear(flippedShare(device, host), 0, tolerance.flipped, "share of bytes with other integers");
@@ -342,6 +356,39 @@ std::vector<Case> cases() {
   list.back().spec.rank = 0;
   list.push_back({.label = "scales of groups alone", .model = wideModel(), .spec = specOf(4, Storage::Integer, 32)});
   list.back().spec.rank = 0;
+  for (const int64_t group : {int64_t{0}, int64_t{-1}, int64_t{32}}) {
+    for (const bool symmetric : {true, false}) {
+      Case c{.label = std::string("trained weights") + (symmetric ? "" : " with zero points") + ", group " +
+                      std::to_string(group),
+             .model = wideModel(),
+             .spec = specOf(3, Storage::Trained, group)};
+      c.spec.rank = 0;
+      c.spec.symmetric = symmetric;
+      c.spec.gradientScaling = group > 0;
+      c.checkpoint = group < 0;
+      c.onHost = group < 0 && symmetric;
+      list.push_back(c);
+    }
+  }
+  list.push_back({.label = "norms, head and embeddings",
+                  .model = wideModel(),
+                  .spec = specOf(4, Storage::FixedPoint, -1),
+                  .floats = {.norms = true, .head = true, .embeddings = true}});
+  list.push_back({.label = "everything, block checkpointing, odd widths",
+                  .model = oddModel(),
+                  .spec = specOf(3, Storage::Trained, 2),
+                  .length = 23,
+                  .checkpoint = true,
+                  .floats = {.norms = true, .head = true, .embeddings = true}});
+  list.back().spec.rank = 0;
+  Case table{.label = "tied embeddings, state on the host",
+             .model = wideModel(),
+             .spec = specOf(4, Storage::Integer, -1),
+             .checkpoint = true,
+             .onHost = true,
+             .floats = {.embeddings = true}};
+  table.model.tiedEmbeddings = true;
+  list.push_back(table);
   list.push_back(
       {.label = "odd widths", .model = oddModel(), .spec = specOf(3, Storage::FixedPoint, -1), .length = 23});
   list.push_back(

@@ -73,9 +73,9 @@ Results onDevice(const TestLinear& host, bool exact, cuda::HostStaging& staging)
   const DeviceScratch mergeScratch(cuda::mergeScratchBytes());
   cuda::Scratch scratch = mergeScratch.make();
   cuda::mergeWeight(linear.weight, linear.lowRank(), results.merged.data(), exact, scratch, nullptr);
-  const DeviceScratch statisticsScratch(cuda::statisticsScratchBytes());
+  const DeviceScratch statisticsScratch(cuda::statisticsScratchBytes(false));
   scratch = statisticsScratch.make();
-  results.statistics = cuda::weightStatistics(linear.weight, linear.lowRank(), exact, scratch, nullptr);
+  results.statistics = cuda::weightStatistics(linear.weight, linear.lowRank(), exact, staging, scratch, nullptr);
   results.weight = weight.read();
   results.half = half.read();
   results.mask = mask.read();
