@@ -3,12 +3,12 @@
 import type { LinearQuantization } from '../../native/binding/addon';
 import { LINEAR_NAMES, linearSize, type LinearName, type ModelShape } from '../formats/model-shape';
 import {
+  allTrainedNumbers,
   byteSize,
   codeBits,
   ownActivations,
   packedRowBytes,
   quantizedLinears,
-  trainedNumbers,
   trainsWeights,
   type EngineLayout,
 } from './memory-layout';
@@ -49,7 +49,7 @@ export interface StepCost {
 export function trainingStepCost(plan: EngineLayout, batchSize: number): StepCost {
   const computedAgain = plan.shape.layers - ownActivations(plan);
   const micro = microBatchCost(plan, 1 + computedAgain / plan.shape.layers, true);
-  const trained = sumOf(quantizedLinears(plan), trainedNumbers);
+  const trained = allTrainedNumbers(plan);
   const repeats = batchSize / plan.microBatchSize;
   // AdamW reads value, gradient and both moments and writes three of them; clearing and the norm touch gradients again.
   return { ...scale(micro, repeats), bytes: { ...scale(micro, repeats).bytes, optimizer: trained * 4 * 9 } };
@@ -67,8 +67,11 @@ function microBatchCost(plan: EngineLayout, forwards: number, backward: boolean)
   const passes = forwards + (backward ? 1 : 0);
   const linears = quantizedLinears(plan);
   const product = 2 * tokens * shape.layers * weightsOf(shape, LINEAR_NAMES);
-  // The embedding is frozen: nobody asks for the gradient of the first block's input.
-  const unasked = backward ? 2 * tokens * weightsOf(shape, FIRST_INPUT_LINEARS) : 0;
+  // Nobody asks for the gradient of the first block's input unless the embeddings or its norm are trained.
+  const unasked =
+    backward && plan.trainedFloats?.embeddings !== true && plan.trainedFloats?.norms !== true
+      ? 2 * tokens * weightsOf(shape, FIRST_INPUT_LINEARS)
+      : 0;
   const visible = averageVisibleKeys(shape, sequenceLength);
   // Scores and their use are two products forward; five backward, as the scores are computed again.
   const attention = 2 * 2 * tokens * visible * shape.heads * shape.headDim * shape.layers;
@@ -81,7 +84,7 @@ function microBatchCost(plan: EngineLayout, forwards: number, backward: boolean)
     tokens,
     flops: {
       linears: product * passes - unasked,
-      head: head * (backward ? 2 : 1),
+      head: head * (backward ? (trainsHead(plan) ? 3 : 2) : 1),
       attention: attention * (forwards + (backward ? 2.5 : 0)),
       lowRankGradients: backward
         ? sumOf(thin, ({ spec, outputs, inputs }) => 4 * tokens * spec.rank * (outputs + inputs))
@@ -98,6 +101,11 @@ function microBatchCost(plan: EngineLayout, forwards: number, backward: boolean)
       optimizer: 0,
     },
   };
+}
+
+/** Its gradient is one more product. */
+function trainsHead({ shape, trainedFloats }: EngineLayout): boolean {
+  return (shape.tiedEmbeddings ? trainedFloats?.embeddings : trainedFloats?.head) === true;
 }
 
 /** Group scales that are trained need G tile by tile; frozen ones keep the thin form (lr-qat.md §2.1). */

@@ -1,8 +1,10 @@
 // What the CUDA backend's operations take inside one call: the mirror of native/cuda/scratch_plan.cpp and the formulas it calls
 // (native/cuda/low_rank.cpp, native/cuda/kernels). A test compares the two, without a GPU, where the backend is built.
 
+import type { LinearQuantization } from '../../native/binding/addon';
 import { linearSize, type LinearName } from '../formats/model-shape';
-import { logitRows, quantizedLinears, trainsZeroPoints, type EngineLayout } from './memory-layout';
+import { floatParameters } from './float-parameters';
+import { logitRows, quantizedLinears, trainsWeights, trainsZeroPoints, type EngineLayout } from './memory-layout';
 
 const MIB = 2 ** 20;
 
@@ -45,20 +47,27 @@ export function cudaScratchBytes(plan: EngineLayout): number {
     padded(24) + padded(128 * 8), // statistics of a weight
     padded(logitRows(plan) * 8), // losses of the rows
     ...quantized.map(({ spec, outputs }) => quantizeBytes(spec.groupSize === 0, outputs)),
+    ...quantized
+      .filter(({ spec }) => trainsWeights(spec))
+      .map(({ spec, outputs }) => trainedWeightBytes(spec, outputs)),
   ];
   if (!plan.training) return GEMM_WORKSPACE + Math.max(...needs);
 
   const trained = quantized.reduce(
     (count, { spec }) =>
-      count + (spec.rank > 0 ? 2 : 0) + (spec.learnScales ? 1 : 0) + (trainsZeroPoints(spec) ? 1 : 0),
-    0,
+      count +
+      (spec.rank > 0 ? 2 : 0) +
+      (spec.learnScales ? 1 : 0) +
+      (trainsZeroPoints(spec) ? 1 : 0) +
+      (trainsWeights(spec) ? 1 : 0),
+    floatParameters(shape, plan.trainedFloats).length,
   );
   needs.push(
     padded(microBatchSize * shape.heads * roundUp(sequenceLength, 128) * 8), // statistics of the softmax
     columnSumsBytes(tokens, shape.hiddenSize),
     rowTileSumsBytes(tokens, shape.hiddenSize),
     2 * columnSumsBytes(tokens, shape.intermediateSize),
-    rowTileSumsBytes(tokens, shape.heads * shape.headDim),
+    rowTileSumsBytes(tokens, shape.heads * shape.headDim), // those of the weights of norms are no larger
     padded(1024 * 8), // squared norm
     padded(trained * 56), // table of the optimiser
   );
@@ -81,6 +90,12 @@ function quantizeBytes(perTensor: boolean, outputs: number): number {
   const panel = padded(STAGING_PANEL) + padded(16);
   if (!perTensor) return panel;
   return panel + padded(Math.min(outputs, 4096) * 100 * 8) + padded(Math.ceil(outputs / 64) * 100 * 8);
+}
+
+/** Statistics of a weight that is trained itself, and of one scale for all of it the sums by row. */
+function trainedWeightBytes({ groupSize }: LinearQuantization, outputs: number): number {
+  const statistics = padded(32) + padded(128 * 8) + padded(STAGING_PANEL);
+  return Math.max(statistics, groupSize === 0 ? padded(outputs * 16) : 0);
 }
 
 function columnSumsBytes(rows: number, columns: number): number {

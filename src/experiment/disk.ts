@@ -4,13 +4,15 @@ import type { LinearQuantization } from '../../native/binding/addon';
 import type { ModelShape } from '../formats/model-shape';
 import { sumOf } from './cost';
 import { teacherBytes } from './distillation';
+import { trainedFloats } from './float-groups';
+import { elementsOf, floatParameters } from './float-parameters';
 import {
+  allTrainedNumbers,
   codeBits,
   mergedBytes,
   packedRowBytes,
   quantizedLinears,
   scaleCount,
-  trainedNumbers,
   zeroPointCount,
 } from './memory-layout';
 import type { Experiment } from './schema';
@@ -20,13 +22,13 @@ import { isTrained, startOf } from './start';
 const CHECKPOINT_EXTRA = 256 * 1024;
 
 export interface DiskPlan {
-  /** One checkpoint: A, B or weights, scales, zero points and their two moments, float32. */
+  /** One checkpoint: all that is trained and its two moments, float32. */
   readonly checkpoint: number;
   /** Most checkpoints that lie there at once: those kept, the best, and the one being written. */
   readonly checkpoints: number;
   /** Scales and zero points of the range search, written once; of another start Φ0 as well. */
   readonly base: number;
-  /** Merged integers, scales and zero points. */
+  /** Merged integers, scales and zero points, and in float32 what was trained beside the linears. */
   readonly merged: number;
   /** What distillation keeps of the float model until the run is finished; where the amount of text is not known, the most it can
    *  be. */
@@ -41,7 +43,8 @@ export function planDisk(
   trainingSequences?: number,
 ): DiskPlan {
   const quantized = quantizedLinears({ shape, linears });
-  const trained = sumOf(quantized, trainedNumbers);
+  const floats = trainedFloats(experiment, shape);
+  const trained = allTrainedNumbers({ shape, linears, trainedFloats: floats });
   const training = isTrained(experiment);
   const checkpoint = training ? trained * 4 * 3 + CHECKPOINT_EXTRA : 0;
   const checkpoints = training ? experiment.checkpoint.keep + 2 : 0;
@@ -55,7 +58,7 @@ export function planDisk(
       ? 0
       : sumOf(quantized, ({ spec, outputs, inputs }) => outputs * packedRowBytes(codeBits(spec), inputs));
   const base = phi0 + factors + sumOf(quantized, (linear) => (scaleCount(linear) + zeroPointCount(linear)) * 4);
-  const merged = sumOf(quantized, mergedBytes);
+  const merged = sumOf(quantized, mergedBytes) + sumOf(floatParameters(shape, floats), elementsOf) * 4;
   const teacher = teacherBytes(experiment, shape, trainingSequences);
   const total = checkpoint * checkpoints + base + merged + teacher;
   return { checkpoint, checkpoints, base, merged, teacher, total };

@@ -6,7 +6,7 @@ import { secondsOf, type Calibration } from './calibration';
 import { evaluationCost, sumOf, trainingStepCost, type StepCost } from './cost';
 import { planDisk, type DiskPlan } from './disk';
 import { distillationOf, teacherSequences } from './distillation';
-import { mergedBytes, quantizedLinears, trainedNumbers } from './memory-layout';
+import { allTrainedNumbers, mergedBytes, quantizedLinears } from './memory-layout';
 import { layoutOf, planEvaluation, planRun, planStart, type Machine, type RunPlan } from './planner';
 import { divisors } from './rules';
 import type { Experiment } from './schema';
@@ -96,7 +96,7 @@ export function estimate(input: EstimateInput): Estimate {
     limit: plan.memoryLimit,
     fits,
     quantizedWeights: weights,
-    trainedParameters: sumOf(quantized, trainedNumbers),
+    trainedParameters: allTrainedNumbers(plan.input),
     bitsPerWeight: weights === 0 ? 0 : (sumOf(quantized, mergedBytes) * 8) / weights,
     cost,
     calibrated: calibration.measured,

@@ -8,10 +8,12 @@ import type {
   DistillationConfig,
   LinearQuantization,
   MemoryParts,
+  TrainedFloats,
 } from '../../native/binding/addon';
 import { hasBias } from '../formats/model-parameters';
 import { LINEAR_NAMES, linearSize, type LinearName, type ModelShape } from '../formats/model-shape';
 import { cudaScratchBytes } from './cuda-scratch';
+import { elementsOf, floatParameters } from './float-parameters';
 import { scratchBytes } from './scratch';
 
 /** Everything that decides the engine's memory. */
@@ -23,6 +25,8 @@ export interface EngineLayout {
   readonly activations?: ActivationQuantization | null;
   /** Absent or null: training follows the text alone. */
   readonly distillation?: DistillationConfig | null;
+  /** What is trained beside the linears; absent or null: nothing. */
+  readonly trainedFloats?: TrainedFloats | null;
   readonly device: 'cpu' | 'cuda';
   readonly compute: ComputeType;
   readonly threads: number;
@@ -140,6 +144,12 @@ export function trainedNumbers(linear: QuantizedLinear): number {
   return weights + scales + (trainsZeroPoints(spec) ? zeroPointCount(linear) : 0);
 }
 
+/** Numbers that are trained of a whole model. */
+export function allTrainedNumbers(plan: Pick<EngineLayout, 'shape' | 'linears' | 'trainedFloats'>): number {
+  const beside = floatParameters(plan.shape, plan.trainedFloats).reduce((total, one) => total + elementsOf(one), 0);
+  return quantizedLinears(plan).reduce((total, linear) => total + trainedNumbers(linear), beside);
+}
+
 /** The weight itself is trained (LSQ). */
 export function trainsWeights({ storage }: LinearQuantization): boolean {
   return storage === 'trained';
@@ -204,6 +214,11 @@ function trained(sum: Sum, linear: QuantizedLinear, scales: boolean): void {
   if (trainsZeroPoints(spec)) sum.floats(zeroPointCount(linear));
 }
 
+/** What is trained beside the linears. */
+function trainedBeside(sum: Sum, { shape, trainedFloats }: EngineLayout): void {
+  for (const parameter of floatParameters(shape, trainedFloats)) sum.floats(elementsOf(parameter));
+}
+
 function parameters(plan: EngineLayout): number {
   const sum = new Sum();
   for (const linear of quantizedLinears(plan)) {
@@ -213,6 +228,7 @@ function parameters(plan: EngineLayout): number {
     sum.floats(zeroPointCount(linear)); // integers
     if (linear.spec.groupSize <= 0) sum.floats(linear.outputs); // one a row, for the epilogues
   }
+  trainedBeside(sum, plan);
   return sum.highest();
 }
 
@@ -220,6 +236,7 @@ function gradients(plan: EngineLayout): number {
   if (!plan.training) return 0;
   const sum = new Sum();
   for (const linear of quantizedLinears(plan)) trained(sum, linear, linear.spec.learnScales);
+  trainedBeside(sum, plan);
   return sum.highest();
 }
 
@@ -236,9 +253,10 @@ function hostBytes(plan: EngineLayout): number {
   return sum.highest();
 }
 
-function embeddings({ shape, compute, sequenceLength, embeddings: place }: EngineLayout): number {
+function embeddings({ shape, compute, sequenceLength, embeddings: place, trainedFloats }: EngineLayout): number {
   const sum = new Sum();
-  if (place === 'device' || shape.tiedEmbeddings) sum.matrix(compute, shape.vocabSize, shape.hiddenSize);
+  if (place === 'device' || shape.tiedEmbeddings || trainedFloats?.embeddings === true)
+    sum.matrix(compute, shape.vocabSize, shape.hiddenSize);
   if (!shape.tiedEmbeddings) sum.matrix(compute, shape.vocabSize, shape.hiddenSize);
   sum.floats(shape.hiddenSize);
   const rotary = sequenceLength * Math.floor(shape.headDim / 2);

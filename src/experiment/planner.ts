@@ -5,6 +5,7 @@ import type { ComputeType, CpuInfo, LinearQuantization, MemoryParts } from '../.
 import type { ModelShape } from '../formats/model-shape';
 import { resolveActivations } from './activations';
 import { distillationOf } from './distillation';
+import { trainedFloats } from './float-groups';
 import { resolveLinears } from './linears';
 import { memoryParts, totalBytes, type EngineLayout } from './memory-layout';
 import { memoryLimitBytes } from './memory-limit';
@@ -143,6 +144,7 @@ export function planRun(
     linears,
     activations: resolveActivations(experiment),
     distillation: distillationOf(experiment),
+    trainedFloats: trainedFloats(experiment, shape),
     compute: choices.compute ?? chooseCompute(experiment, machine),
     threads: choices.threads ?? (experiment.threads === 'auto' ? machine.cores : experiment.threads),
     training,

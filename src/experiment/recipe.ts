@@ -1,6 +1,7 @@
 // The published recipe of LR-QAT and what an experiment does otherwise. Source: arXiv 2406.06385 and the training commands that
 // its authors published with their code; where these leave a choice, each of their values counts as the recipe's.
 
+import { FLOAT_GROUPS } from './float-parameters';
 import { pathText, type KeyPath } from './problem';
 import type { Experiment } from './schema';
 
@@ -157,6 +158,12 @@ const settings: readonly Setting[] = [
     recipe: ({ quantization }) => (quantization.weights.bits === 2 ? [1e-5, 1e-4] : [1e-5, 0]),
     note: 'Searched: 0 or 1e-5 at 3 and 4 bits, 1e-5 or 1e-4 at 2 bits.',
   },
+  ...FLOAT_GROUPS.map((group): Setting => ({
+    path: ['training', 'learningRate', group],
+    read: ({ training }) => training.learningRate[group],
+    recipe: () => [null, 0],
+    note: 'Norms, head and embeddings stay as they are.',
+  })),
   {
     path: ['training', 'schedule'],
     read: ({ training }) => training.schedule,

@@ -3,6 +3,8 @@
 
 import { quoted } from './allowed';
 import { activationSettings, resolveActivations } from './activations';
+import { groupsWithRates } from './float-groups';
+import { FLOAT_GROUPS } from './float-parameters';
 import { hasZeroPoints } from './linears';
 import { memoryLimitBytes } from './memory-limit';
 import type { KeyPath } from './problem';
@@ -115,8 +117,15 @@ export const rules: readonly Rule[] = [
     },
   },
   {
-    reads: ['quantization.method', 'quantization.lowRank.rank', 'quantization.learnScales', 'quantization.layers'],
-    *check({ quantization: { method, lowRank, learnScales, layers } }) {
+    reads: [
+      'quantization.method',
+      'quantization.lowRank.rank',
+      'quantization.learnScales',
+      'quantization.layers',
+      'training.learningRate',
+    ],
+    *check(experiment) {
+      const { method, lowRank, learnScales, layers } = experiment.quantization;
       if (method === 'peqa' && !learnScales && !layers.some((layer) => layer.learnScales === true)) {
         yield {
           path: ['quantization', 'learnScales'],
@@ -127,6 +136,7 @@ export const rules: readonly Rule[] = [
         };
       }
       if (method !== 'lr-qat' || lowRank.rank > 0 || learnScales) return;
+      if (groupsWithRates(experiment).length > 0) return;
       if (layers.some((layer) => (layer.rank ?? 0) > 0 || layer.learnScales === true)) return;
       yield {
         path: ['quantization', 'lowRank', 'rank'],
@@ -340,6 +350,38 @@ export const rules: readonly Rule[] = [
           replacements: [standard],
         };
       }
+    },
+  },
+  {
+    reads: ['quantization.method', 'training.learningRate'],
+    *check(experiment) {
+      if (isTrained(experiment)) return;
+      const { method } = experiment.quantization;
+      for (const group of FLOAT_GROUPS) {
+        const rate = experiment.training.learningRate[group] ?? 0;
+        if (rate === 0) continue;
+        yield {
+          path: ['training', 'learningRate', group],
+          value: rate,
+          severity: 'warning',
+          message: `training.learningRate.${group}: ${String(rate)} has no effect with method "${method}", which trains nothing; use null, or a method that trains`,
+          replacements: [null],
+        };
+      }
+    },
+  },
+  {
+    reads: ['device', 'quantization.method', 'training.learningRate'],
+    *check(experiment) {
+      const { device } = experiment;
+      const [group] = groupsWithRates(experiment);
+      if (!device.startsWith('cuda') || group === undefined) return;
+      yield {
+        path: ['device'],
+        value: device,
+        message: `device: ${quoted(device)} cannot train ${group} (training.learningRate.${group}); use "cpu", or "auto", which then means the CPU, or training.learningRate.${group} null`,
+        replacements: ['cpu', 'auto'],
+      };
     },
   },
   {

@@ -473,6 +473,11 @@ const quantization = section(
 );
 
 const learningRate = (description: string) => Type.Number({ minimum: 0, maximum: 1, ...prose({ description }) });
+const groupRate = (description: string, hint?: string) =>
+  Type.Union(
+    [Type.Number({ minimum: 0, maximum: 1 }), Type.Null()],
+    prose({ description, ...(hint === undefined ? {} : { hint }) }),
+  );
 const fraction = (description: string) => Type.Number({ minimum: 0, maximum: 1, ...prose({ description }) });
 const beta = (description: string) => Type.Number({ minimum: 0, exclusiveMaximum: 1, ...prose({ description }) });
 
@@ -519,6 +524,26 @@ const training = section(
           null,
         ),
         weights: withDefault(learningRate('Peak learning rate of the weights that method "lsq" trains.'), 5e-5),
+        norms: withDefault(
+          groupRate(
+            'Peak learning rate of the weights of all norms, those of query and key heads included; null or 0: they stay as they are.',
+          ),
+          null,
+        ),
+        head: withDefault(
+          groupRate(
+            'Peak learning rate of the output head; null or 0: it stays as it is.',
+            'Takes 16 bytes of memory a weight. A head that is tied to the embeddings is trained with them.',
+          ),
+          null,
+        ),
+        embeddings: withDefault(
+          groupRate(
+            'Peak learning rate of the embedding table, and of the head where it is tied to it; null or 0: it stays as it is.',
+            'Takes 16 bytes of memory a number of the table.',
+          ),
+          null,
+        ),
       },
       { description: 'Peak learning rates of AdamW.' },
     ),

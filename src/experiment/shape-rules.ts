@@ -9,12 +9,14 @@ import { nearest } from './nearest';
 import { pathText, type KeyPath } from './problem';
 import { divisors, type Finding } from './rules';
 import type { Experiment, LayerOverride } from './schema';
+import { isTrained } from './start';
 
 /** Everything about the experiment that this model does not allow. */
 export function shapeFindings(experiment: Experiment, shape: ModelShape): Finding[] {
   const quantized = quantizedLinears({ shape, linears: resolveLinears(experiment, shape) });
   return [
     ...positions(experiment, shape),
+    ...tiedHead(experiment, shape),
     ...unusedMatches(experiment, shape),
     ...nothingQuantized(experiment, quantized),
     ...groups(experiment, quantized),
@@ -42,6 +44,19 @@ function* positions({ data, evaluation }: Experiment, shape: ModelShape): Iterab
       replacements: [limit],
     };
   }
+}
+
+function* tiedHead(experiment: Experiment, { tiedEmbeddings }: ModelShape): Iterable<Finding> {
+  const { head, embeddings } = experiment.training.learningRate;
+  if (!tiedEmbeddings || !isTrained(experiment) || (head ?? 0) === 0) return;
+  const both = (embeddings ?? 0) > 0;
+  yield {
+    path: ['training', 'learningRate', 'head'],
+    reads: ['training.learningRate.embeddings', 'quantization.method'],
+    value: head,
+    message: `training.learningRate.head: ${String(head)} trains nothing of its own, as the head of this model is its embedding table (tie_word_embeddings); use null${both ? ', embeddings trains both' : ' and training.learningRate.embeddings, which trains both'}`,
+    replacements: [null],
+  };
 }
 
 function* unusedMatches({ quantization: { layers } }: Experiment, shape: ModelShape): Iterable<Finding> {

@@ -43,12 +43,15 @@ export interface StepEvent {
   /** Of runs with distillation: the means that the loss is mixed of, nats. */
   readonly crossEntropy?: number | null;
   readonly divergence?: number | null;
-  /** `zeroPoints`, `weights`: of runs that train them. */
+  /** `zeroPoints`, `weights`, `norms`, `head`, `embeddings`: of runs that train them. */
   readonly learningRate: {
     readonly lowRank: number;
     readonly scales: number;
     readonly zeroPoints?: number;
     readonly weights?: number;
+    readonly norms?: number;
+    readonly head?: number;
+    readonly embeddings?: number;
   };
   /** Global L2 norm before clipping. */
   readonly gradientNorm: number | null;

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
-import type { Engine, LinearQuantization, LoadProgress, StoredPhi0 } from '../../native/binding/addon';
+import type { Engine, LinearQuantization, LoadProgress, StoredTensor } from '../../native/binding/addon';
 import { UserError } from '../errors';
 import type { HuggingFaceModel } from '../formats';
 import type { FileSystem } from '../formats/file-system';
@@ -143,7 +143,7 @@ interface Factor {
 interface StoredBase {
   readonly scales: Record<string, Float32Array>;
   readonly zeroPoints: Record<string, Float32Array>;
-  readonly phi0: Record<string, StoredPhi0>;
+  readonly phi0: Record<string, StoredTensor>;
   readonly factors: readonly Factor[];
   readonly digest: string;
   readonly started: string | null;
@@ -156,7 +156,7 @@ async function readBase(file: string): Promise<StoredBase> {
     if (digest === undefined) throw new UserError('DamagedFile', `${file}: has no digest`);
     const scales: Record<string, Float32Array> = {};
     const zeroPoints: Record<string, Float32Array> = {};
-    const phi0: Record<string, StoredPhi0> = {};
+    const phi0: Record<string, StoredTensor> = {};
     const factors: Factor[] = [];
     for (const name of opened.tensors.keys()) {
       if (name.endsWith(PHI0)) {

@@ -2,6 +2,7 @@
 
 import type { Engine, EngineConfig } from '../../native/binding/addon';
 import { deviceLayout, distillationOf, isTrained, resolveActivations, startOf } from '../experiment';
+import { trainedFloats } from '../experiment/float-groups';
 import { START_ENGINE, startCompute } from '../experiment/planner';
 import { hasStoredBase, loadBase } from './base';
 import { isCancelled, type PreparedRun } from './session';
@@ -62,6 +63,7 @@ function common({ model, linears, choices, oneDnn, device, experiment }: Prepare
     linears,
     activations: resolveActivations(experiment),
     distillation: distillationOf(experiment),
+    trainedFloats: trainedFloats(experiment, model.shape),
     compute,
     threads: choices.threads,
     oneDnn,

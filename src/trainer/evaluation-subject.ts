@@ -8,10 +8,12 @@ import type {
   ComputeType,
   Engine,
   LinearQuantization,
+  TrainedFloats,
   WeightForm,
 } from '../../native/binding/addon';
 import { UserError } from '../errors';
 import { deviceLayout, isTrained, multipliesBf16, resolveActivations, resolveLinears, startOf } from '../experiment';
+import { trainedFloats } from '../experiment/float-groups';
 import {
   linearNames,
   nodeFileSystem,
@@ -95,6 +97,8 @@ interface Material {
   readonly linears: Linears;
   /** Of every form but float; null: none. */
   readonly activations: ActivationQuantization | null;
+  /** Trained beside the linears; null: nothing. */
+  readonly floats: TrainedFloats | null;
   readonly available: readonly WeightForm[];
   readonly runDirectory: string | null;
   readonly checkpoint: ReadableCheckpoint | null;
@@ -151,6 +155,7 @@ export async function openSubject(options: SubjectOptions & SubjectOf): Promise<
         tensors,
         linears,
         activations,
+        trainedFloats: material.floats,
         compute,
         threads,
         oneDnn,
@@ -189,7 +194,7 @@ async function load(engine: Engine, material: Material, onProgress: SubjectOptio
   await loadBase({ engine, runDirectory, linears, model, fileSystem: null, onProgress: report });
   if (checkpoint !== null) await restoreCheckpoint(engine, checkpoint, 'values');
   if (material.available.includes('merged')) {
-    await attachMerged(engine, mergedFile(runDirectory), { shape: model.shape, linears });
+    await attachMerged(engine, mergedFile(runDirectory), { shape: model.shape, linears, floats: material.floats });
   }
 }
 
@@ -202,6 +207,7 @@ async function modelMaterial({ model: modelPath, linears }: ModelSubject): Promi
     packed,
     linears: linears?.(model.shape) ?? Object.fromEntries(linearNames(model.shape).map((name) => [name, null])),
     activations: null,
+    floats: null,
     available: linears === undefined ? ['float'] : ['float', 'round-to-nearest'],
     runDirectory: null,
     checkpoint: null,
@@ -227,6 +233,7 @@ async function runMaterial(runDirectory: string): Promise<Material> {
     packed: null,
     linears: resolveLinears(experiment, model.shape),
     activations: resolveActivations(experiment),
+    floats: trainedFloats(experiment, model.shape),
     available: [
       'float',
       ...(started ? [] : (['round-to-nearest'] as const)),

@@ -3,6 +3,7 @@
 import path from 'node:path';
 import type { Engine, WeightForm } from '../../native/binding/addon';
 import { isTrained } from '../experiment';
+import { trainedFloats } from '../experiment/float-groups';
 import { totalBytes } from '../experiment/memory-layout';
 import { checkpointDirectory, gapClosed, RESULT_SCHEMA, type FourPerplexities, type RunResult } from '../runs';
 import { readCheckpoint, restoreCheckpoint } from './checkpoint';
@@ -21,7 +22,7 @@ type Forms = Partial<Record<WeightForm, Measurement>>;
  *  @throws StopRequested; the run can then be finished by a resume */
 export async function finish(session: Session, evaluations: Evaluations): Promise<RunResult> {
   const { directory, fileSystem, writer, desk, engine, progress, model, linears, experiment } = session;
-  const quantized: QuantizedModel = { shape: model.shape, linears };
+  const quantized: QuantizedModel = { shape: model.shape, linears, floats: trainedFloats(experiment, model.shape) };
   const file = mergedFile(directory);
   await desk.point();
   writer.update({ phase: 'merging', etaSeconds: null });

@@ -1,19 +1,37 @@
 // merged.safetensors: the result of a run, the integers of every quantized linear with their scales. For linear L of m
 // outputs: `L.codes` U8 [m, bytes of a packed row] (offset codes Q + 2^(bits−1), little-endian bit stream, rows padded to 32
 // codes) and `L.scales` F32; Ŵ = s ∘ Q. A linear with an asymmetric grid has codes that are Q itself and `L.zeroPoints` U8 in
-// the shape of its scales; Ŵ = s ∘ (Q − z). What is not quantized stays in the model folder.
+// the shape of its scales; Ŵ = s ∘ (Q − z). What was trained beside the linears is there in float32 under its name in the model
+// folder, where everything else stays.
 
 import path from 'node:path';
-import type { Engine, LinearQuantization } from '../../native/binding/addon';
+import type { Engine, LinearQuantization, TrainedFloats } from '../../native/binding/addon';
+import { floatParameters } from '../experiment/float-parameters';
 import { packedRowBytes, quantizedLinears, scaleCount, type QuantizedLinear } from '../experiment/memory-layout';
 import type { FileSystem } from '../formats/file-system';
-import type { ModelShape } from '../formats/model-shape';
+import type { ModelShape, TensorSource } from '../formats/model-shape';
 import { SafetensorsFile } from '../formats/safetensors-file';
 import { writeSafetensors, type TensorToWrite } from '../formats/safetensors-writer';
 
 export interface QuantizedModel {
   readonly shape: ModelShape;
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
+  /** What was trained beside them; null: nothing. */
+  readonly floats: TrainedFloats | null;
+}
+
+/** Parameters of the model folder, those trained beside the linears in the place that `merged` gives them. */
+export function withTrainedFloats(
+  tensors: readonly TensorSource[],
+  { shape, floats }: Pick<QuantizedModel, 'shape' | 'floats'>,
+  merged: (name: string) => Pick<TensorSource, 'file' | 'offset' | 'bytes'>,
+): TensorSource[] {
+  const trained = new Set(floatParameters(shape, floats).map(({ name }) => name));
+  return tensors.map((source) => {
+    if (!trained.has(source.name)) return source;
+    const { file, offset, bytes } = merged(source.name);
+    return { ...source, file, offset, bytes, dtype: 'F32' };
+  });
 }
 
 export function mergedFile(runDirectory: string): string {
@@ -24,7 +42,7 @@ export function mergedFile(runDirectory: string): string {
 export async function writeMerged(
   fileSystem: FileSystem,
   file: string,
-  engine: Pick<Engine, 'merge' | 'scales' | 'zeroPoints'>,
+  engine: Pick<Engine, 'merge' | 'scales' | 'zeroPoints' | 'readState'>,
   model: QuantizedModel,
   metadata: Readonly<Record<string, string>>,
 ): Promise<void> {
@@ -47,7 +65,21 @@ export async function writeMerged(
       data: () => engine.merge(linear.name),
     },
   ]);
-  await writeSafetensors(file, tensors, { fileSystem, metadata: { format: 'lrqat-merged', ...metadata } });
+  const floats = floatParameters(model.shape, model.floats).map(({ name, shape }): TensorToWrite => ({
+    name,
+    dtype: 'F32',
+    shape,
+    data: () => engine.readState(withoutWeight(name), 'weight', 'value'),
+  }));
+  await writeSafetensors(file, [...tensors, ...floats], {
+    fileSystem,
+    metadata: { format: 'lrqat-merged', ...metadata },
+  });
+}
+
+/** As engines name what has a weight. */
+function withoutWeight(name: string): string {
+  return name.slice(0, -'.weight'.length);
 }
 
 function scaleShape(linear: QuantizedLinear): number[] {
@@ -74,6 +106,12 @@ export async function attachMerged(
             scalesOffset: opened.info(`${name}.scales`).offset,
             ...(spec.symmetric === false ? { zeroPointsOffset: opened.info(`${name}.zeroPoints`).offset } : {}),
           },
+        ]),
+      ),
+      Object.fromEntries(
+        floatParameters(model.shape, model.floats).map(({ name }) => [
+          withoutWeight(name),
+          { file, offset: opened.info(name).offset },
         ]),
       ),
     );

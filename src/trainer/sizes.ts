@@ -10,13 +10,15 @@ import {
   ZERO_POINT_BITS,
   zeroPointCount,
 } from '../experiment/memory-layout';
+import { elementsOf, floatParameters } from '../experiment/float-parameters';
 import type { QuantizedModel } from './merge';
 
 export interface ModelSizes {
   /** Bits of codes, scales and zero points over the number of quantized weights. Scales and zero points count as stored, in
    *  float32 and in bytes; the padding of rows to whole words does not count. 0 when nothing is quantized. */
   readonly bitsPerWeight: number;
-  /** Bytes of the whole model: merged codes (padding included) and scales, everything else as in the model folder. */
+  /** Bytes of the whole model: merged codes (padding included) and scales, float32 of what was trained beside the linears, everything
+   *  else as in the model folder. */
   readonly modelBytes: number;
   /** The same for the model as it came. */
   readonly float: { readonly bitsPerWeight: number; readonly modelBytes: number };
@@ -30,6 +32,9 @@ export function modelSizes(model: QuantizedModel & { readonly tensors: readonly 
   let quantizedBits = 0;
   let sourceBits = 0;
   let modelBytes = floatBytes;
+  for (const parameter of floatParameters(model.shape, model.floats)) {
+    modelBytes += elementsOf(parameter) * 4 - (sources.get(parameter.name)?.bytes ?? 0);
+  }
   for (const linear of quantizedLinears(model)) {
     const { name, spec, outputs, inputs } = linear;
     const source = sources.get(`${name}.weight`);

@@ -11,6 +11,8 @@ import { gpuMeter } from './gpu-meter';
 import { measureForRun } from './measure-run';
 import { better, finiteOrNull, perplexityOf, type Measurement, type Progress } from './progress';
 import { saveCheckpoint } from './save-checkpoint';
+import { trainedFloats } from '../experiment/float-groups';
+import { FLOAT_GROUPS } from '../experiment/float-parameters';
 import { trainsWeights, trainsZeroPoints } from '../experiment/memory-layout';
 import { learningRateFactor } from './schedule';
 import { isCancelled, memoryNow, residentPeak, type Session } from './session';
@@ -29,6 +31,8 @@ export async function train(session: Session, data: TrainingData, teacher: Teach
   const { training } = experiment;
   const zeroPoints = Object.values(session.linears).some((spec) => spec !== null && trainsZeroPoints(spec));
   const weights = Object.values(session.linears).some((spec) => spec !== null && trainsWeights(spec));
+  const floats = trainedFloats(experiment, session.model.shape);
+  const groups = FLOAT_GROUPS.filter((group) => floats?.[group] === true);
   const readGpu = gpuMeter(session.addon, session.device);
   // Taken from the data but not trained on yet: an interrupted step is made again with the same tokens.
   let batch: TokenBatch | null = null;
@@ -49,6 +53,7 @@ export async function train(session: Session, data: TrainingData, teacher: Teach
         ? { zeroPoints: (training.learningRate.zeroPoints ?? training.learningRate.scales) * factor }
         : {}),
       ...(weights ? { weights: training.learningRate.weights * factor } : {}),
+      ...Object.fromEntries(groups.map((group) => [group, (training.learningRate[group] ?? 0) * factor])),
     };
     const { beta1, beta2, epsilon, weightDecay, gradientClip } = training;
     pace.stepBegins();

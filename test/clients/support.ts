@@ -38,7 +38,7 @@ export async function ourLogits(run: string, model: HuggingFaceModel, ids: Int32
   );
   try {
     await engine.load();
-    await attachMerged(engine, mergedFile(run), { shape: model.shape, linears });
+    await attachMerged(engine, mergedFile(run), { shape: model.shape, linears, floats: null });
     return await engine.logits({ tokens: ids, targets: shiftedTargets(ids, ids.length) }, 'merged');
   } finally {
     await engine.close();

@@ -47,6 +47,8 @@ async function assertAllocated(input: PlanInput): Promise<void> {
     linears: input.linears,
     activations: input.activations ?? null,
     distillation: input.distillation ?? null,
+    trainedFloats: input.trainedFloats ?? null,
+    embeddings: input.embeddings ?? 'device',
     compute: input.compute,
     threads: input.threads,
     oneDnn: null,
@@ -112,6 +114,21 @@ const base: PlanInput = {
 
 const cases: Readonly<Record<string, Partial<PlanInput>>> = {
   'the plain case': {},
+  'norms, head and embeddings are trained': {
+    shape: { ...tiny, qkNorm: true, tiedEmbeddings: false },
+    compute: 'bf16',
+    trainedFloats: { norms: true, head: true, embeddings: true },
+  },
+  'a trained table is not left on the host': {
+    trainedFloats: { norms: false, head: false, embeddings: true },
+    embeddings: 'host',
+    optimizerState: 'host',
+  },
+  'a tied table is trained, and values alone are there to evaluate': {
+    shape: { ...tiny, tiedEmbeddings: true },
+    training: false,
+    trainedFloats: { norms: true, head: false, embeddings: true },
+  },
   'block checkpointing': { activationCheckpointing: 'block' },
   bf16: { compute: 'bf16' },
   'block checkpointing of all but two blocks': {

@@ -79,7 +79,10 @@ function plans(): PlanInput[] {
       kvHeads,
       headDim: 2 * pick(4, 64),
       vocabSize: pick(20, 40_000),
+      qkNorm: random() < 0.3,
+      tiedEmbeddings: random() < 0.3,
     };
+    const trained = random() < 0.3;
     plans.push(
       input(
         {
@@ -89,11 +92,21 @@ function plans(): PlanInput[] {
           training: random() < 0.8,
           activationCheckpointing: random() < 0.5 ? 'none' : 'block',
           keptBlocks: pick(1, shape.layers),
+          embeddings: random() < 0.5 ? 'device' : 'host',
+          trainedFloats:
+            random() < 0.5
+              ? null
+              : {
+                  norms: random() < 0.5,
+                  head: !shape.tiedEmbeddings && random() < 0.5,
+                  embeddings: random() < 0.5,
+                },
           optimizerState: random() < 0.5 ? 'device' : 'host',
           ...(random() < 0.7 ? {} : { distillation: { weight: 0.5, topK: pick(1, 20), temperature: 1 } }),
         },
         {
-          rank: pick(0, 8),
+          ...(trained ? { storage: 'trained' as const } : {}),
+          rank: trained ? 0 : pick(0, 8),
           groupSize: pick(-1, 0),
           learnScales: random() < 0.7,
           ...(random() < 0.5 ? {} : { symmetric: false, learnZeroPoints: random() < 0.5 }),

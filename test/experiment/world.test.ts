@@ -123,6 +123,7 @@ const cases: Readonly<Record<string, Case>> = {
       }),
     ],
   },
+  'head-of-its-own': { sets: () => ['training.learningRate.head=1e-4'] },
   'vocabulary-too-large': {
     sets: () => [
       brokenModel('vocabulary', (model) => {

@@ -94,7 +94,7 @@ test('sizes: codes and float32 scales of the quantized linears, all else as it c
   ];
   const skipped = 'model.layers.0.mlp.down_proj';
   const linears = Object.fromEntries(linearNames(shape).map((name) => [name, name === skipped ? null : spec]));
-  const sizes = modelSizes({ shape, linears, tensors });
+  const sizes = modelSizes({ shape, linears, floats: null, tensors });
 
   const quantized = weights.filter(({ name }) => name !== skipped);
   const count = quantized.reduce((sum, { outputs, inputs }) => sum + outputs * inputs, 0);

@@ -236,6 +236,45 @@ test('a run with zero points: what is exported computes what was merged', async 
   assert.ok(Math.abs(change!.after! / merged - 1) < 0.02);
 });
 
+test('a run that has trained norms, head and embeddings: every export has them', async () => {
+  const own = await newRun(
+    folder,
+    shortExperiment({
+      data: { train: [at('text.txt')], validation: [at('text.txt')], sequenceLength: 32 },
+      quantization: { weights: { bits: 4, scaleFormat: 'bf16' }, lowRank: { rank: 2, alpha: 2 } },
+      training: {
+        steps: 2,
+        batchSize: 2,
+        microBatchSize: 1,
+        warmupRatio: 0,
+        learningRate: { lowRank: 1e-3, scales: 1e-5, norms: 1e-2, embeddings: 1e-3 },
+      },
+      evaluation: { everySteps: 0, maxBatches: 1000 },
+      checkpoint: { everySteps: 1, keep: 2 },
+    }),
+  );
+  assert.equal(await runTrainer(own), 'finished');
+  const { merged, trained } = (await readResult(own))!.perplexity;
+  assert.equal(merged, trained);
+  const options = { compute: 'float32', threads: 2, device: 'cpu', sequenceLength: 32 } as const;
+  for (const format of ['huggingface', 'lr-qat'] as const) {
+    const out = at(`groups-${format}`);
+    await exportRun({ run: own, format, out });
+    const { forms } = await evaluateModel({ model: out, data: [at('text.txt')], ...options });
+    assert.ok(Math.abs(forms[0]!.perplexity! / merged! - 1) < 1e-6, format);
+  }
+  // An earlier checkpoint is merged with its own.
+  const early = at('groups-early');
+  await exportRun({ run: own, format: 'lr-qat', out: early, checkpoint: 1 });
+  const { forms } = await evaluateModel({ model: early, data: [at('text.txt')], ...options });
+  assert.ok(Math.abs(forms[0]!.perplexity! / merged! - 1) > 1e-4);
+  // In bfloat16 norms and embeddings are rounded as well, and what that costs is measured.
+  const change = await measureOnly({ run: own, format: 'huggingface', type: 'bf16' });
+  assert.equal(change!.before, merged);
+  assert.ok(change!.after !== merged && Math.abs(change!.after! / merged! - 1) < 0.02, JSON.stringify(change));
+  for (const { format, obstacle } of await offerFormats({ run: own })) assert.equal(obstacle, null, format);
+});
+
 test('a run with quantized activations: both sides are measured with them, also where all weights are floats then', async () => {
   const own = await newRun(
     folder,

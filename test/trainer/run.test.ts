@@ -237,10 +237,16 @@ describe('stopping and resuming', () => {
     }
   });
 
-  test('trained weights, their scales, zero points and moments come back', async () => {
+  test('trained weights, norms and embeddings, their scales, zero points and moments come back', async () => {
     const experiment = shortExperiment({
       quantization: { method: 'lsq', weights: { bits: 3, granularity: { group: 32 }, symmetric: false } },
-      training: { steps: 4, batchSize: 2, microBatchSize: 1, learningRate: { weights: 1e-3 }, warmupRatio: 0 },
+      training: {
+        steps: 4,
+        batchSize: 2,
+        microBatchSize: 1,
+        learningRate: { weights: 1e-3, norms: 2e-3, embeddings: 3e-4 },
+        warmupRatio: 0,
+      },
       evaluation: { everySteps: 2, maxBatches: 1, kinds: ['validation'] },
     });
     const whole = await newRun(folder, experiment);
@@ -252,6 +258,7 @@ describe('stopping and resuming', () => {
     await assertSameRun(run, whole);
     const steps = metricsOf(run).flatMap((event) => (event.type === 'step' ? [event.learningRate] : []));
     assert.equal(steps[0]!.weights, 1e-3);
+    assert.deepEqual([steps[0]!.norms, steps[0]!.embeddings, steps[0]!.head], [2e-3, 3e-4, undefined]);
     const last = layersOf(run).filter((event) => event.type === 'layer' && event.step === 4);
     assert.ok(
       last.length > 0 && last.every((event) => event.type === 'layer' && event.flipped > 0),
@@ -260,9 +267,23 @@ describe('stopping and resuming', () => {
     const header = await readHeader(path.join(run, 'checkpoints', 'step-00000004', 'adapter.safetensors'));
     const weight = header.tensors.get('model.layers.0.mlp.down_proj.weight');
     assert.deepEqual([weight?.dtype, weight?.shape], ['F32', [192, 512]]);
+    assert.deepEqual(header.tensors.get('model.norm.weight')?.shape, [192]);
     const { perplexity } = await resultOf(run);
     assert.equal(perplexity.merged, perplexity.trained);
     assert.notEqual(perplexity.trained, perplexity.roundToNearest);
+    // Merged, norms and embeddings are there as they were trained; float and round-to-nearest have those of the model.
+    const { forms } = await evaluateModel({ run, data: experiment.data.validation });
+    const measured = (form: string): number => forms.find((each) => each.form === form)?.perplexity ?? NaN;
+    assert.equal(measured('merged'), measured('trained'));
+    const model = await evaluateModel({
+      model: path.join('samples/first-run', 'model'),
+      data: experiment.data.validation,
+      compute: 'float32',
+      threads: 2,
+      device: 'cpu',
+      sequenceLength: 32,
+    });
+    assert.equal(measured('float'), model.forms[0]!.perplexity);
   });
 
   test('stop at every step in turn', async () => {

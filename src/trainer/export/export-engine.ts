@@ -1,5 +1,5 @@
 // The engine for what an export needs computed, on the kind of device that trained the run: elsewhere integers near a tie could flip.
-import type { ActivationQuantization, Engine, LinearQuantization } from '../../../native/binding/addon';
+import type { ActivationQuantization, Engine, LinearQuantization, TrainedFloats } from '../../../native/binding/addon';
 import { deviceLayout } from '../../experiment';
 import type { ModelShape, TensorSource } from '../../formats/model-shape';
 import { askCuda, chooseGpu, findNative, loadAddon } from '../../launch';
@@ -12,6 +12,8 @@ export interface ExportEngineOptions {
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
   /** Default: none is quantized. */
   readonly activations?: ActivationQuantization | null;
+  /** Trained beside the linears, to be restored from a checkpoint; default: none. */
+  readonly floats?: TrainedFloats | null;
   readonly microBatchSize: number;
   readonly sequenceLength: number;
   readonly signal: AbortSignal | null;
@@ -38,6 +40,7 @@ export async function withExportEngine<T>(
     tensors,
     linears,
     activations: activations ?? null,
+    trainedFloats: options.floats ?? null,
     compute,
     threads: choices?.threads ?? machine.availableCores,
     oneDnn,

@@ -130,7 +130,8 @@ async function perplexity(
         zeroPoints,
         onProgress: ({ done, total }) => onProgress('loading the model', done, total),
       });
-      if (names.length > 0) await attachMerged(engine, file, { shape, linears });
+      // What was trained beside the linears is among the tensors.
+      if (names.length > 0) await attachMerged(engine, file, { shape, linears, floats: null });
       return measure(engine, text, {
         // Also of a copy that is floats alone: in form "float" activations would not be quantized.
         form: 'merged',

@@ -1,5 +1,5 @@
 // Merging a checkpoint with the engine.
-import type { LinearQuantization } from '../../../native/binding/addon';
+import type { LinearQuantization, TrainedFloats } from '../../../native/binding/addon';
 import { nodeFileSystem, type HuggingFaceModel } from '../../formats';
 import type { Checkpoint } from '../../runs';
 import { loadBase } from '../base';
@@ -11,6 +11,7 @@ export interface MergeCheckpointOptions {
   readonly runDirectory: string;
   readonly model: HuggingFaceModel;
   readonly linears: Readonly<Record<string, LinearQuantization | null>>;
+  readonly floats: TrainedFloats | null;
   readonly checkpoint: Pick<Checkpoint, 'directory' | 'step'>;
   /** Gets what merged.safetensors of a finished run holds. */
   readonly file: string;
@@ -19,11 +20,11 @@ export interface MergeCheckpointOptions {
 }
 
 export async function mergeCheckpoint(options: MergeCheckpointOptions): Promise<void> {
-  const { runDirectory, model, linears, file, signal = null } = options;
+  const { runDirectory, model, linears, floats, file, signal = null } = options;
   const { shape, tensors } = model;
   const checkpoint = await readCheckpoint(options.checkpoint);
   const size = { microBatchSize: 1, sequenceLength: 16 };
-  await withExportEngine({ runDirectory, shape, tensors, linears, ...size, signal }, async (engine) => {
+  await withExportEngine({ runDirectory, shape, tensors, linears, floats, ...size, signal }, async (engine) => {
     await loadBase({
       engine,
       runDirectory,
@@ -37,7 +38,7 @@ export async function mergeCheckpoint(options: MergeCheckpointOptions): Promise<
       nodeFileSystem,
       file,
       engine,
-      { shape, linears },
+      { shape, linears, floats },
       {
         step: String(checkpoint.state.progress.step),
         base: checkpoint.state.baseDigest,

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { version } from '../../../package.json';
 import { activationName, formatBytes, type Experiment } from '../../experiment';
+import { FLOAT_GROUPS } from '../../experiment/float-parameters';
 import { readResult, runPaths, type FourPerplexities } from '../../runs';
 import { readJson } from '../../runs/json-file';
 import { isObject } from '../../formats/show-value';
@@ -92,11 +93,13 @@ export async function modelCard(
 }
 
 function learningRates({ quantization: { method }, training: { learningRate } }: Experiment): string {
-  const scales = `${String(learningRate.scales)} (scales)`;
-  if (method === 'peqa') return scales;
-  return method === 'lsq'
-    ? `${String(learningRate.weights)} (weights) and ${scales}`
-    : `${String(learningRate.lowRank)} (low-rank) and ${scales}`;
+  const rates = [
+    ...(method === 'lsq' ? [[learningRate.weights, 'weights'] as const] : []),
+    ...(method === 'lr-qat' ? [[learningRate.lowRank, 'low-rank'] as const] : []),
+    [learningRate.scales, 'scales'] as const,
+    ...FLOAT_GROUPS.map((group) => [learningRate[group] ?? 0, group] as const).filter(([rate]) => rate > 0),
+  ].map(([rate, what]) => `${String(rate)} (${what})`);
+  return rates.length === 1 ? rates.join('') : `${rates.slice(0, -1).join(', ')} and ${rates.at(-1) ?? ''}`;
 }
 
 function exactness({ tensors, warnings }: FormatPlan, change: PerplexityChange | null): string[] {

@@ -1,9 +1,11 @@
 // What an export is made from: the model folder of a run and its merged integers and scales. A finished run has them in
 // merged.safetensors; a checkpoint is merged by the engine first, into a scratch file.
 import { existsSync } from 'node:fs';
-import type { LinearQuantization } from '../../../native/binding/addon';
+import type { LinearQuantization, TrainedFloats } from '../../../native/binding/addon';
 import { UserError } from '../../errors';
 import { resolveLinears, type Experiment } from '../../experiment';
+import { trainedFloats } from '../../experiment/float-groups';
+import { elementsOf, floatParameters } from '../../experiment/float-parameters';
 import { quantizedLinears } from '../../experiment/memory-layout';
 import { openModel, resolveModelPath, SafetensorsFile, type HuggingFaceModel } from '../../formats';
 import type { MergedModel } from '../../formats/merged-model';
@@ -11,7 +13,7 @@ import { packedLinear } from '../../formats/packed-linear';
 import { packedRowBytes, type QuantizedTensor } from '../../formats/quantized-tensor';
 import type { SafetensorsTensor } from '../../formats/safetensors-header';
 import { listCheckpoints, type Checkpoint } from '../../runs';
-import { mergedFile } from '../merge';
+import { mergedFile, withTrainedFloats } from '../merge';
 import { readExperiment } from '../prepare';
 import { mergeCheckpoint } from './merge-checkpoint';
 import type { Scratch } from './scratch';
@@ -44,32 +46,35 @@ export async function openSource(
   const experiment = await readExperiment(runDirectory);
   const model = await openModel(await resolveModelPath(experiment.model.path, runDirectory));
   const linears = resolveLinears(experiment, model.shape);
+  const floats = trainedFloats(experiment, model.shape);
   const own = mergedFile(runDirectory);
   const checkpoint = await chooseCheckpoint(runDirectory, options.checkpoint, existsSync(own));
   let file = own;
   if (checkpoint !== null) {
-    file = await scratch.path('merged.safetensors', mergedBytes(model, linears), 'the merged checkpoint');
-    await mergeCheckpoint({ ...options, runDirectory, model, linears, checkpoint, file });
+    file = await scratch.path('merged.safetensors', mergedBytes(model, linears, floats), 'the merged checkpoint');
+    await mergeCheckpoint({ ...options, runDirectory, model, linears, floats, checkpoint, file });
   }
   return {
     runDirectory,
     experiment,
     model,
     linears,
-    merged: await openMerged(file, model, linears),
+    merged: await openMerged(file, model, linears, floats),
     mergedFile: file,
     checkpointStep: checkpoint?.step ?? null,
   };
 }
 
-/** Of the packed integers, which is nearly all of the file. */
+/** Of the packed integers and of what was trained beside the linears, which is nearly all of the file. */
 function mergedBytes(
   { shape }: HuggingFaceModel,
   linears: Readonly<Record<string, LinearQuantization | null>>,
+  floats: TrainedFloats | null,
 ): number {
+  const beside = floatParameters(shape, floats).reduce((sum, one) => sum + 4 * elementsOf(one), 0);
   return quantizedLinears({ shape, linears }).reduce(
     (sum, { spec, outputs, inputs }) => sum + outputs * packedRowBytes(spec.bits, inputs),
-    0,
+    beside,
   );
 }
 
@@ -100,6 +105,7 @@ async function openMerged(
   file: string,
   model: HuggingFaceModel,
   linears: Readonly<Record<string, LinearQuantization | null>>,
+  floats: TrainedFloats | null,
 ): Promise<MergedModel> {
   const opened = await SafetensorsFile.open(file);
   await opened.close();
@@ -110,5 +116,6 @@ async function openMerged(
       packedLinear({ name, outputs, inputs, bits, groupSize, symmetric: symmetric !== false }, place),
     ],
   );
-  return { shape: model.shape, tensors: model.tensors, quantized: new Map(quantized) };
+  const tensors = withTrainedFloats(model.tensors, { shape: model.shape, floats }, place);
+  return { shape: model.shape, tensors, quantized: new Map(quantized) };
 }
