@@ -60,7 +60,7 @@ class CudaLibrary {
 /// What both sides of the C interface share.
 namespace cuda_interface {
 
-constexpr int number = 7;
+constexpr int number = 8;
 
 using boundary::Failure;
 

@@ -493,7 +493,7 @@ TeacherKnowledge Engine::teach(const TokenBatch& batch) {
     throw Error(ErrorCode::InvalidArgument, "the engine was created without distillation");
   }
   checkBatch(batch);
-  prepareScales(WeightForm::Float);
+  prepare(WeightForm::Float);
   TeacherKnowledge out;
   out.classes.resize(batch.tokens.size() * static_cast<size_t>(k));
   out.logProbabilities.resize(batch.tokens.size() * static_cast<size_t>(k + 1));
