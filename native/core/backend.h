@@ -206,10 +206,7 @@ class Backend {
   /// domain) and the zero points: with x = W/s, R = round(x), V = clip(R), M = 1 inside the grid and G = D/s (groups:
   /// D)
   ///   dW = G∘M,  ds = f·Σ G∘(V − M∘x),  dz = −f·s·Σ G∘(1 − M),  f = 1 or 1/√(qmax·N).
-  /// The CPU alone has it.
-  virtual void finishWeightGradients(std::span<const WeightGradientTask>) {
-    throw Error(ErrorCode::Unsupported, "weights are not trained on this device", "use the CPU");
-  }
+  virtual void finishWeightGradients(std::span<const WeightGradientTask> tasks) = 0;
   /// dA, dB (for groups also ds in the trained domain; where learned, dz = −s·Σ_clipped G) of all linears that read
   /// X [T, n], accumulated. Closed form with sparse correction; dense tiles where groups or |K| > capacity need
   /// it.

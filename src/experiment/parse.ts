@@ -1,7 +1,6 @@
 // From the text of an experiment file to the resolved experiment, with all problems at once.
 
 import { resolveActivations } from './activations';
-import { groupsWithRates } from './float-groups';
 import { withDefaults } from './defaults';
 import { ExperimentDocument, MAX_DEPTH, nestedTooDeep, valueOf } from './document';
 import { pathText, type Fix, type Problem } from './problem';
@@ -75,10 +74,7 @@ const isError = ({ severity }: Problem): boolean => severity === 'error';
 
 /** "auto" means the CPU where nothing else computes what the experiment asks for. */
 function onDevice(experiment: Experiment): Experiment {
-  const needsCpu =
-    experiment.quantization.method === 'lsq' ||
-    groupsWithRates(experiment).length > 0 ||
-    resolveActivations(experiment) !== null;
+  const needsCpu = resolveActivations(experiment) !== null;
   return experiment.device === 'auto' && needsCpu ? { ...experiment, device: 'cpu' } : experiment;
 }
 

@@ -148,18 +148,6 @@ export const rules: readonly Rule[] = [
     },
   },
   {
-    reads: ['device', 'quantization.method'],
-    *check({ device, quantization: { method } }) {
-      if (!device.startsWith('cuda') || method !== 'lsq') return;
-      yield {
-        path: ['device'],
-        value: device,
-        message: `device: ${quoted(device)} cannot train the weights themselves (quantization.method is "lsq"); use "cpu", or "auto", which then means the CPU`,
-        replacements: ['cpu', 'auto'],
-      };
-    },
-  },
-  {
     reads: ['quantization.method', 'quantization.start.integers'],
     *check({ quantization: { method, start } }) {
       if ((method !== 'rtn' && method !== 'lsq') || start.integers !== 'gptq') return;
@@ -368,20 +356,6 @@ export const rules: readonly Rule[] = [
           replacements: [null],
         };
       }
-    },
-  },
-  {
-    reads: ['device', 'quantization.method', 'training.learningRate'],
-    *check(experiment) {
-      const { device } = experiment;
-      const [group] = groupsWithRates(experiment);
-      if (!device.startsWith('cuda') || group === undefined) return;
-      yield {
-        path: ['device'],
-        value: device,
-        message: `device: ${quoted(device)} cannot train ${group} (training.learningRate.${group}); use "cpu", or "auto", which then means the CPU, or training.learningRate.${group} null`,
-        replacements: ['cpu', 'auto'],
-      };
     },
   },
   {

@@ -337,7 +337,7 @@ const quantization = section(
         {
           'lr-qat':
             'Low-rank quantization-aware training: a low-rank term inside the rounding, merged away at the end.',
-          lsq: 'Full-model quantization-aware training (LSQ): the weights themselves are trained in float32 with their scales and zero points; lowRank and storage have no effect. Needs 16 bytes a weight; computed on the CPU only.',
+          lsq: 'Full-model quantization-aware training (LSQ): the weights themselves are trained in float32 with their scales and zero points; lowRank and storage have no effect. Needs 16 bytes a weight.',
           peqa: 'The integers of rounding to nearest stay, only their scales are trained; lowRank, storage and zero points are not.',
           gptq: 'GPTQ: column after column is rounded and the columns to come take up its error, weighed by calibration data; no training.',
           rtn: 'Round to nearest: no training, only measured and written.',

@@ -3,10 +3,11 @@
 //   bench_engine [--model 7b] [--micro-batches 1,4,8] [--sequence 1024] [--checkpointing none,block] [--bits 4]
 //                [--group 0] [--rank 32] [--storage integer] [--clipped 0] [--host none|embeddings|optimizer]
 //                [--scales learned|frozen] [--grid symmetric|asymmetric] [--graphs on|off] [--steps 5] [--profile]
-//                [--load] [--limit GiB] [--card GiB]
+//                [--load] [--limit GiB] [--card GiB] [--train norms,head,embeddings]
 // --checkpointing also takes a number: so many of the last blocks are kept. --load writes a whole checkpoint and times
 // reading it, range search included; else all layers share one layer's weights. --limit refuses settings whose plan is
-// larger. --card leaves only so much memory of the device free, as on a smaller card, before the engine is opened.
+// larger. --storage trained trains the weights themselves (LSQ). --card leaves only so much memory of the device free,
+// as on a smaller card, before the engine is opened.
 #include <unistd.h>
 #include <algorithm>
 #include <chrono>
@@ -148,10 +149,13 @@ QuantSpec specOf(const Options& options) {
   spec.groupSize = static_cast<int64_t>(options.number("--group", 0));
   spec.granularity = spec.groupSize > 0 ? Granularity::Group : Granularity::Channel;
   const std::string storage = options.text("--storage", "integer");
-  spec.storage = storage == "fixed-point" ? Storage::FixedPoint : storage == "bf16" ? Storage::BF16 : Storage::Integer;
+  spec.storage = storage == "fixed-point" ? Storage::FixedPoint
+                 : storage == "bf16"      ? Storage::BF16
+                 : storage == "trained"   ? Storage::Trained
+                                          : Storage::Integer;
   spec.fractionBits = 8 - spec.bits;
   spec.range = RangeMethod::Lp4;
-  spec.rank = static_cast<int>(options.number("--rank", 32));
+  spec.rank = spec.trainsWeights() ? 0 : static_cast<int>(options.number("--rank", 32));
   spec.alpha = 1;
   spec.learnScales = options.text("--scales", "learned") == "learned";
   spec.symmetric = options.text("--grid", "symmetric") == "symmetric";
@@ -284,6 +288,11 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
   const std::string host = options.text("--host", "none");
   config.shape.embeddingsOnHost = host != "none";
   config.shape.optimizerOnHost = host == "optimizer";
+  for (const std::string& group : options.list("--train", "")) {
+    config.shape.floatGroups.norms |= group == "norms";
+    config.shape.floatGroups.head |= group == "head";
+    config.shape.floatGroups.embeddings |= group == "embeddings";
+  }
   config.tensors = checkpoint.tensors;
   const std::string setting = options.text("--model", "7b") + ", micro-batch " + std::to_string(microBatch) +
                               (mode == "none" || mode == "block" ? ", " + mode : ", " + mode + " kept") +
@@ -329,8 +338,13 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
   targets.push_back(-1);
   const TokenBatch batch{microBatch, length, tokens, targets, {}};
   // Rates of 0 keep the share of clipped entries where it was put.
-  const OptimizerSettings settings{
-      .lowRankLearningRate = share > 0 ? 0 : 1e-3F, .scaleLearningRate = share > 0 ? 0 : 1e-5F, .gradientClip = 1.0};
+  const OptimizerSettings settings{.lowRankLearningRate = share > 0 ? 0 : 1e-3F,
+                                   .scaleLearningRate = share > 0 ? 0 : 1e-5F,
+                                   .weightLearningRate = 5e-5,
+                                   .normLearningRate = 5e-5,
+                                   .headLearningRate = 5e-5,
+                                   .embeddingLearningRate = 5e-5,
+                                   .gradientClip = 1.0};
   StepResult result = engine.trainStep(batch, settings);
   // A graph is recorded in the third step.
   for (int step = 0; step < 3; ++step) engine.trainStep(batch, settings);
