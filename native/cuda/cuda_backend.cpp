@@ -9,6 +9,7 @@
 #include "cuda/check.h"
 #include "cuda/kernels/attention.h"
 #include "cuda/kernels/convert.h"
+#include "cuda/kernels/distillation.h"
 #include "cuda/kernels/embed.h"
 #include "cuda/kernels/heads.h"
 #include "cuda/kernels/loss.h"
@@ -307,6 +308,17 @@ void CudaBackend::crossEntropy(Matrix logits, const int32_t* targets, float grad
                                double* lossSum) {
   Scratch memory = scratch();
   cuda::crossEntropy(logits, targets, gradientScale, gradient, lossSum, memory, current());
+}
+
+void CudaBackend::teacherRows(Matrix logits, float temperature, const TeacherRows& out) {
+  cuda::teacherRows(logits, temperature, out, current());
+}
+
+void CudaBackend::distillationLoss(Matrix logits, const int32_t* targets, const TeacherRows& teacher,
+                                   const Distillation& distillation, float gradientScale, Matrix gradient,
+                                   double* lossSums) {
+  Scratch memory = scratch();
+  cuda::distillationLoss(logits, targets, teacher, distillation, gradientScale, gradient, lossSums, memory, current());
 }
 
 void CudaBackend::rowLosses(Matrix logits, const int32_t* targets, float* losses) {

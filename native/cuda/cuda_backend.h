@@ -75,6 +75,10 @@ class CudaBackend final : public Backend {
                       const RawOutputGradient& dUp, Matrix h) override;
   void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                     double* lossSum) override;
+  void teacherRows(Matrix logits, float temperature, const TeacherRows& out) override;
+  void distillationLoss(Matrix logits, const int32_t* targets, const TeacherRows& teacher,
+                        const Distillation& distillation, float gradientScale, Matrix gradient,
+                        double* lossSums) override;
   void rowLosses(Matrix logits, const int32_t* targets, float* losses) override;
   void rmsNormWeightGradient(Matrix dy, Matrix x, const float* rstd, float* gradient) override;
   void headNormWeightGradient(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,

@@ -6,6 +6,7 @@
 #include "core/backend.h"
 #include "cuda/gemm.h"
 #include "cuda/kernels/attention.h"
+#include "cuda/kernels/distillation.h"
 #include "cuda/kernels/heads.h"
 #include "cuda/kernels/loss.h"
 #include "cuda/kernels/merge.h"
@@ -45,6 +46,7 @@ int64_t scratchBytes(const EngineShape& shape) {
   if (!shape.training) return Gemm::workspaceBytes + bytes;
   trained += static_cast<int64_t>(floatParameters(shape).size());
 
+  if (shape.distillation.classes > 0) bytes = std::max(bytes, distillationScratchBytes(logitRows(shape)));
   const AttentionShape attention{.batch = shape.microBatch,
                                  .length = shape.sequenceLength,
                                  .heads = model.heads,

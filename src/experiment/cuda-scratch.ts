@@ -70,6 +70,7 @@ export function cudaScratchBytes(plan: EngineLayout): number {
     rowTileSumsBytes(tokens, shape.heads * shape.headDim), // those of the weights of norms are no larger
     padded(1024 * 8), // squared norm
     padded(trained * 56), // table of the optimiser
+    plan.distillation ? padded(logitRows(plan) * 16) : 0, // losses and divergences of the rows
   );
   for (let layer = 0; layer < shape.layers; layer++) {
     for (const group of sharedInputs) {

@@ -214,6 +214,18 @@ void describe('RunFeed', () => {
     assert.deepEqual(rows['gpuMemory'], [NaN, 2 ** 33, 2 ** 33, 2 ** 33, NaN, NaN]);
   });
 
+  it('sends the parts of the loss only of a run with distillation', () => {
+    const feed = new RunFeed('run');
+    feed.add({ ...none, events: [startEvent(0), stepEvent(1, 100)] });
+    const [first] = feed.snapshot();
+    assert.ok(!('divergence' in first!.rows!.columns));
+    const receiver = new Receiver().apply(feed.snapshot());
+    feed.add({ ...none, events: [{ ...stepEvent(2, 200), crossEntropy: 3, divergence: 0.5 }] });
+    const { rows } = receiver.apply(feed.delta()).data;
+    assert.deepEqual(rows['crossEntropy'], [NaN, 3]);
+    assert.deepEqual(rows['divergence'], [NaN, 0.5]);
+  });
+
   it('starts again when a file was replaced', () => {
     const feed = new RunFeed('run');
     feed.add({ ...none, events: [startEvent(0), stepEvent(1, 1), stepEvent(2, 2)] });

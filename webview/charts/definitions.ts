@@ -18,6 +18,20 @@ export const CHARTS: readonly ChartDefinition[] = [
     fromZero: false,
     marks: true,
   }),
+  lineChart({
+    id: 'lossParts',
+    title: text.lossParts,
+    unit: text.natsPerToken,
+    quantity: 'nats',
+    tickUnit: 'decimal',
+    columns: [
+      { column: 'crossEntropy', label: text.crossEntropy, smooth: true },
+      { column: 'divergence', label: text.divergence, smooth: true },
+    ],
+    fromZero: true,
+    marks: false,
+    optional: true,
+  }),
   perplexityChart,
   lineChart({
     id: 'learningRate',

@@ -139,6 +139,8 @@ export class RunFeed {
           memoryEngine: value(line.memory?.engine),
           memoryResident: value(line.memory?.resident),
           skipped: line.skipped === true ? 1 : 0,
+          crossEntropy: value(line.crossEntropy),
+          divergence: value(line.divergence),
           gpuUtilization: value(gpu?.utilization),
           gpuWatts: value(gpu?.watts),
           gpuCelsius: value(gpu?.celsius),

@@ -107,6 +107,9 @@ export const ROW_COLUMNS = [
   'memoryResident',
   /** 1: nothing was changed, because loss or gradient were not finite. */
   'skipped',
+  /** Of runs with distillation: the means that the loss is mixed of. */
+  'crossEntropy',
+  'divergence',
   /** Of runs on a GPU, read at most once a second and held until the next reading. A share, W, °C, bytes of all processes. */
   'gpuUtilization',
   'gpuWatts',
@@ -115,6 +118,8 @@ export const ROW_COLUMNS = [
 ] as const;
 export type RowColumn = (typeof ROW_COLUMNS)[number];
 export const SPARSE_COLUMNS: ReadonlySet<RowColumn> = new Set([
+  'crossEntropy',
+  'divergence',
   'gpuUtilization',
   'gpuWatts',
   'gpuCelsius',

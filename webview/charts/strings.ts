@@ -53,6 +53,9 @@ export const text = {
 
   // Charts
   loss: () => t('Loss'),
+  lossParts: () => t('Loss by part'),
+  crossEntropy: () => t('cross-entropy'),
+  divergence: () => t('divergence from float'),
   perplexity: () => t('Perplexity'),
   learningRate: () => t('Learning rates'),
   gradientNorm: () => t('Gradient norm'),

@@ -13,6 +13,7 @@
 #include "core/backend.h"
 #include "cuda/check.h"
 #include "cuda/kernels/convert.h"
+#include "cuda/kernels/distillation.h"
 #include "cuda/kernels/embed.h"
 #include "cuda/kernels/heads.h"
 #include "cuda/kernels/loss.h"
@@ -298,6 +299,37 @@ int main(int argc, char** argv) {
                            return [=](cudaStream_t s) {
                              cuda::Scratch memory = scratch();
                              cuda::crossEntropy(logits, deviceIds, 0.5F, gradient, total, memory, s);
+                           };
+                         }});
+    }
+  }
+  // The loss above with what follows the float model, whose k classes are taken out of the row and put back.
+  constexpr int64_t k = 64;
+  std::vector<int32_t> likeliest(static_cast<size_t>(lossRows * k));
+  for (size_t i = 0; i < likeliest.size(); ++i) {
+    likeliest[i] = static_cast<int32_t>((i % k) * 499 + i / k % 499);
+  }
+  int32_t* deviceClasses = nullptr;
+  LRQAT_CUDA(cudaMalloc(reinterpret_cast<void**>(&deviceClasses), likeliest.size() * 4));
+  LRQAT_CUDA(cudaMemcpy(deviceClasses, likeliest.data(), likeliest.size() * 4, cudaMemcpyHostToDevice));
+  for (const int64_t v : {vocab, int64_t{128256}}) {
+    const double scale = static_cast<double>(v) / static_cast<double>(vocab);
+    benches.push_back({"teacherRows " + std::to_string(v), lv * scale * 4, [=](Arena& a) {
+                         const Matrix logits = a.matrix(full, lossRows, v);
+                         auto* classes = reinterpret_cast<int32_t*>(a.floats(lossRows * k));
+                         float* logs = a.floats(lossRows * (k + 1));
+                         return [=](cudaStream_t s) { cuda::teacherRows(logits, 1, {classes, logs, k}, s); };
+                       }});
+    for (const float temperature : {1.0F, 2.0F}) {
+      const std::string name = temperature == 1 ? " bf16 " : " bf16, T = 2, ";
+      benches.push_back({"distillationLoss" + name + std::to_string(v), lv * scale * 6, [=](Arena& a) {
+                           const Matrix logits = a.matrix(full, lossRows, v);
+                           const Matrix gradient = a.matrix(half, lossRows, v);
+                           float* logs = a.floats(lossRows * (k + 1));
+                           return [=](cudaStream_t s) {
+                             cuda::Scratch memory = scratch();
+                             cuda::distillationLoss(logits, deviceIds, {deviceClasses, logs, k}, {k, 0.5F, temperature},
+                                                    0.5F, gradient, total, memory, s);
                            };
                          }});
     }

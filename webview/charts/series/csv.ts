@@ -29,6 +29,7 @@ const NAMES: Partial<Record<RowColumn, string>> = {
   tokensPerSecond: 'tokens_per_second',
   memoryEngine: 'memory_engine_bytes',
   memoryResident: 'memory_resident_bytes',
+  crossEntropy: 'cross_entropy',
   gpuUtilization: 'gpu_utilization',
   gpuWatts: 'gpu_watts',
   gpuCelsius: 'gpu_celsius',
