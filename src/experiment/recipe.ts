@@ -212,6 +212,12 @@ const settings: readonly Setting[] = [
     recipe: () => [1],
     note: 'Global L2 norm.',
   },
+  {
+    path: ['training', 'distillation', 'weight'],
+    read: ({ training }) => training.distillation.weight,
+    recipe: () => [0],
+    note: 'Cross-entropy on the text alone.',
+  },
 ];
 
 /** Paths that the recipe says something about. */

@@ -44,6 +44,9 @@ test('where the paper leaves a choice each of its values is right', () => {
 });
 
 test('what does not change the result is no matter of it; rounding alone differs in the method', () => {
+  assert.deepEqual(differing('training.steps=10000', 'training.distillation.weight=0.5'), [
+    'training.distillation.weight',
+  ]);
   const neutral = ['training.microBatchSize=1', 'threads=1', 'compute=float32', 'evaluation.everySteps=7'];
   assert.deepEqual(differing('training.steps=10000', ...neutral), []);
   assert.deepEqual(differing('quantization.method=rtn', 'training.batchSize=4'), ['quantization.method']);
