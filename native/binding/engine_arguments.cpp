@@ -103,6 +103,11 @@ std::shared_ptr<OwnedBatch> parseBatch(const Napi::Value& value, int64_t length)
     batch->teacherClasses = int32s(teacher.get("classes"), "batch.teacher.classes");
     batch->teacherLogProbabilities = floats(teacher.get("logProbabilities"), "batch.teacher.logProbabilities");
   }
+  if (!r.isNull("hidden")) {
+    const Reader hidden = r.object("hidden");
+    batch->hiddenFrom = int32s(hidden.get("from"), "batch.hidden.from");
+    batch->hiddenTo = int32s(hidden.get("to"), "batch.hidden.to");
+  }
   if (batch->tokens.size() % static_cast<size_t>(length) != 0) {
     badValue("batch.tokens", "a whole number of sequences of " + std::to_string(length) + " tokens, not " +
                                  std::to_string(batch->tokens.size()) + " tokens");

@@ -21,6 +21,8 @@ struct OwnedBatch {
   std::vector<int32_t> firstKey;
   std::vector<int32_t> teacherClasses;
   std::vector<float> teacherLogProbabilities;
+  std::vector<int32_t> hiddenFrom;
+  std::vector<int32_t> hiddenTo;
 
   TokenBatch view() const {
     return {static_cast<int64_t>(tokens.size()) / length,
@@ -29,7 +31,9 @@ struct OwnedBatch {
             targets,
             firstKey,
             teacherClasses,
-            teacherLogProbabilities};
+            teacherLogProbabilities,
+            hiddenFrom,
+            hiddenTo};
   }
 };
 

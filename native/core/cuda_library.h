@@ -60,7 +60,7 @@ class CudaLibrary {
 /// What both sides of the C interface share.
 namespace cuda_interface {
 
-constexpr int number = 8;
+constexpr int number = 9;
 
 using boundary::Failure;
 

@@ -135,6 +135,7 @@ void Decoder::begin(const MicroBatch& batch, WeightForm form, bool activations) 
     backend_.upload(teacher.logProbabilities, batch.teacherLogProbabilities, batch.rows() * (teacher.k + 1) * 4);
   }
   uploadFirstKeys();
+  findPositions();
   embed();
 }
 
@@ -153,6 +154,17 @@ void Decoder::uploadFirstKeys() {
   backend_.upload(workspace_.firstKey, firstKey_.data(), batch.rows() * 4);
 }
 
+void Decoder::findPositions() {
+  const MicroBatch& batch = batch_;
+  position_.clear();
+  if (!batch.hiddenFrom) return;
+  position_.resize(static_cast<size_t>(batch.rows()));
+  for (int64_t row = 0; row < batch.rows(); ++row) {
+    const int64_t hidden = batch.hiddenTo[row] - batch.hiddenFrom[row];
+    position_[static_cast<size_t>(row)] = static_cast<int32_t>(row % batch.length - hidden);
+  }
+}
+
 void Decoder::checkCancelled() const {
   if (cancel_ && cancel_->load(std::memory_order_relaxed)) throw Error(ErrorCode::Cancelled, "cancelled");
 }
@@ -168,7 +180,9 @@ AttentionShape Decoder::attentionShape() const {
           .heads = shape_.model.heads,
           .kvHeads = shape_.model.kvHeads,
           .headDim = shape_.model.headDim,
-          .firstKey = firstKey_.empty() ? nullptr : workspace_.firstKey};
+          .firstKey = firstKey_.empty() ? nullptr : workspace_.firstKey,
+          .hiddenFrom = batch_.hiddenFrom,
+          .hiddenTo = batch_.hiddenTo};
 }
 
 HeadTransform Decoder::headTransform(int64_t layer, Linear which) const {
@@ -181,6 +195,7 @@ HeadTransform Decoder::headTransform(int64_t layer, Linear which) const {
   transform.normWeight = which == Linear::Q ? norms.queryNorm : norms.keyNorm;
   transform.cosine = embeddings_.cosine;
   transform.sine = embeddings_.sine;
+  transform.position = position_.empty() ? nullptr : position_.data();
   return transform;
 }
 

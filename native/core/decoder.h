@@ -39,6 +39,8 @@ struct MicroBatch {
   // What the float model gives, [sequences · length, k] and […, k + 1] (TeacherRows); null: not known.
   const int32_t* teacherClasses = nullptr;
   const float* teacherLogProbabilities = nullptr;
+  const int32_t* hiddenFrom = nullptr;  // [sequences, length] or null, as hiddenTo
+  const int32_t* hiddenTo = nullptr;
 
   int64_t rows() const { return sequences * length; }
 };
@@ -117,6 +119,7 @@ class Decoder {
   /// Brings the tokens and the first block's input to the device.
   void begin(const MicroBatch& batch, WeightForm form, bool activations = true);
   void uploadFirstKeys();
+  void findPositions();
   void embed();
   void checkCancelled() const;
   void forward();
@@ -211,6 +214,7 @@ class Decoder {
   /// Where the embedding table lies when its rows stay on the host.
   HostTensor hostTable_;
   std::vector<int32_t> firstKey_;
+  std::vector<int32_t> position_;  // of branches; empty: the place in the sequence
   std::vector<std::byte> gathered_;
   const std::atomic<bool>* cancel_ = nullptr;
   /// A linear that stays in float comes from the host each time.

@@ -143,6 +143,28 @@ void Engine::checkBatch(const TokenBatch& batch) const {
       throw Error(ErrorCode::InvalidArgument, "firstKey must not decrease within a sequence nor lie after its token");
     }
   }
+  checkHidden(batch);
+}
+
+void Engine::checkHidden(const TokenBatch& batch) const {
+  if (batch.hiddenFrom.empty() && batch.hiddenTo.empty()) return;
+  const int64_t window = config_.shape.model.slidingWindow;
+  if (config_.shape.device != Device::Cpu || (window > 0 && window < batch.length)) {
+    throw Error(ErrorCode::Unsupported, "hidden keys need the CPU and a model without a sliding window");
+  }
+  if (batch.hiddenFrom.size() != batch.tokens.size() || batch.hiddenTo.size() != batch.tokens.size()) {
+    throw Error(ErrorCode::InvalidArgument, "hidden.from and hidden.to must have as many elements as tokens");
+  }
+  for (size_t i = 0; i < batch.tokens.size(); ++i) {
+    const int32_t from = batch.hiddenFrom[i];
+    const int32_t to = batch.hiddenTo[i];
+    const int64_t position = static_cast<int64_t>(i) % batch.length;
+    if (from == to && from == 0) continue;
+    const int32_t first = batch.firstKey.empty() ? 0 : batch.firstKey[i];
+    if (from < first || to < from || to > position) {
+      throw Error(ErrorCode::InvalidArgument, "hidden keys must lie between a token's first key and the token");
+    }
+  }
 }
 
 void Engine::checkTeacher(const TokenBatch& batch) const {
@@ -185,6 +207,10 @@ MicroBatch Engine::microBatch(const TokenBatch& batch, int64_t first, int64_t co
     const int64_t k = config_.shape.distillation.classes;
     out.teacherClasses = batch.teacherClasses.data() + offset * k;
     out.teacherLogProbabilities = batch.teacherLogProbabilities.data() + offset * (k + 1);
+  }
+  if (!batch.hiddenFrom.empty()) {
+    out.hiddenFrom = batch.hiddenFrom.data() + offset;
+    out.hiddenTo = batch.hiddenTo.data() + offset;
   }
   return out;
 }
@@ -345,6 +371,7 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   if (!shape.training) throw Error(ErrorCode::InvalidArgument, "the engine was created for evaluation only");
   checkBatch(batch);
   checkTeacher(batch);
+  if (!batch.hiddenFrom.empty()) throw Error(ErrorCode::InvalidArgument, "hidden keys are for evaluation alone");
   if (batch.sequences % shape.microBatch != 0) {
     throw Error(ErrorCode::InvalidArgument, std::to_string(batch.sequences) +
                                                 " sequences are no multiple of the micro-batch of " +

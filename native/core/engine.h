@@ -58,6 +58,10 @@ struct TokenBatch {
   // Of training with distillation (TeacherRows), else empty.
   std::span<const int32_t> teacherClasses = {};
   std::span<const float> teacherLogProbabilities = {};
+  /// Branches of one beginning: a token does not see keys hiddenFrom ≤ key < hiddenTo of its sequence, and its position
+  /// is that much smaller. Both empty: none. Evaluation on the CPU only.
+  std::span<const int32_t> hiddenFrom = {};
+  std::span<const int32_t> hiddenTo = {};
 };
 
 struct StepResult {
@@ -227,6 +231,7 @@ class Engine {
   /// Throws InvalidArgument unless the batch brings a teacher exactly where the engine wants one, in order and within
   /// the vocabulary.
   void checkTeacher(const TokenBatch& batch) const;
+  void checkHidden(const TokenBatch& batch) const;
   MicroBatch microBatch(const TokenBatch& batch, int64_t first, int64_t count) const;
   int64_t sequencesPerMicroBatch(int64_t length) const;
   void requireLoaded() const;

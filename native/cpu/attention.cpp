@@ -67,6 +67,8 @@ AttentionInput inputOf(const AttentionShape& shape, const Matrix& q, const Matri
           .heads = shape.heads,
           .kvHeads = shape.kvHeads,
           .firstKey = shape.firstKey ? shape.firstKey + first : nullptr,
+          .hiddenFrom = shape.hiddenFrom ? shape.hiddenFrom + first : nullptr,
+          .hiddenTo = shape.hiddenTo ? shape.hiddenTo + first : nullptr,
           .bf16 = q.type == DType::BF16,
           .q = rowOf(q, first),
           .k = rowOf(k, first),
@@ -131,6 +133,7 @@ void CpuBackend::attention(const AttentionShape& shape, Matrix q, Matrix k, Matr
 void CpuBackend::attentionBackward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o,
                                    const float* lse, Matrix dO, Matrix dQ, Matrix dK, Matrix dV) {
   checkShape(shape, q, k);
+  LRQAT_CHECK(!shape.hiddenFrom);
   for (const Matrix& matrix : {k, v, o, dO, dQ, dK, dV}) LRQAT_CHECK(matrix.type == q.type);
   LRQAT_CHECK(v.elements() == k.elements() && dK.elements() == k.elements() && dV.elements() == k.elements());
   LRQAT_CHECK(o.elements() == q.elements() && dO.elements() == q.elements() && dQ.elements() == q.elements());

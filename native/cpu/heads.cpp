@@ -20,7 +20,8 @@ void checkHeads(const HeadTransform& transform, const Matrix& heads, const Matri
 HeadRow rowAt(const HeadTransform& transform, int64_t t) {
   HeadRow row{transform.heads, transform.headDim, transform.normWeight, transform.normEpsilon, nullptr, nullptr};
   if (transform.cosine) {
-    const int64_t start = t % transform.length * (transform.headDim / 2);
+    const int64_t position = transform.position ? transform.position[t] : t % transform.length;
+    const int64_t start = position * (transform.headDim / 2);
     row.cosine = transform.cosine + start;
     row.sine = transform.sine + start;
   }

@@ -6,7 +6,7 @@ using namespace lrqat::test;
 
 namespace {
 
-enum class Visible { Causal, Window, Documents };
+enum class Visible { Causal, Window, Documents, Branches };
 
 struct Setup {
   int64_t batch, length, heads, kvHeads, headDim;
@@ -28,6 +28,33 @@ std::vector<int32_t> firstKeys(const Setup& s, Random& random) {
   return first;
 }
 
+/// Groups of a beginning and some branches that see it and themselves: the first key is where a group begins, hidden is
+/// what lies between the beginning and the branch.
+struct Branches {
+  std::vector<int32_t> first, hiddenFrom, hiddenTo;
+};
+
+Branches branches(const Setup& s, Random& random) {
+  Branches out;
+  for (int64_t b = 0; b < s.batch; ++b) {
+    int64_t group = 0;
+    int64_t beginning = 0;
+    int64_t branch = 0;
+    for (int64_t i = 0; i < s.length; ++i) {
+      if (i == group + beginning || (i > group + beginning && random.below(12) == 0)) branch = i;
+      if (i > 0 && random.below(60) == 0) {
+        group = branch = i;
+        beginning = 1 + static_cast<int64_t>(random.below(40));
+      }
+      const bool inBranch = i >= group + beginning && branch > group + beginning;
+      out.first.push_back(static_cast<int32_t>(group));
+      out.hiddenFrom.push_back(static_cast<int32_t>(inBranch ? group + beginning : 0));
+      out.hiddenTo.push_back(static_cast<int32_t>(inBranch ? branch : 0));
+    }
+  }
+  return out;
+}
+
 using Doubles = std::vector<double>;
 
 struct Reference {
@@ -36,7 +63,7 @@ struct Reference {
   Doubles oSize, dQSize, dKSize, dVSize;
 };
 
-Reference reference(const Setup& s, const int32_t* firstKey, const Tensor& queries, const Tensor& keys,
+Reference reference(const Setup& s, const AttentionShape& shape, const Tensor& queries, const Tensor& keys,
                     const Tensor& values, const Tensor& gradients) {
   const int64_t d = s.headDim;
   const int64_t width = s.heads * d;
@@ -59,12 +86,16 @@ Reference reference(const Setup& s, const int32_t* firstKey, const Tensor& queri
       const auto depth = static_cast<size_t>(d);
       for (int64_t i = 0; i < s.length; ++i) {
         const int64_t t = b * s.length + i;
-        const int64_t from = firstKey ? firstKey[t] : 0;
+        const int64_t from = shape.firstKey ? shape.firstKey[t] : 0;
+        const auto hidden = [&](int64_t j) {
+          return shape.hiddenFrom && shape.hiddenFrom[t] <= j && j < shape.hiddenTo[t];
+        };
         const double* const query = &q[own(t)];
         const double* const gradient = &dO[own(t)];
         Doubles p(static_cast<size_t>(i + 1));
         double top = -INFINITY;
         for (int64_t j = from; j <= i; ++j) {
+          if (hidden(j)) continue;
           const double* const key = &k[shared(b * s.length + j)];
           double dot = 0;
           for (size_t c = 0; c < depth; ++c) dot += query[c] * key[c];
@@ -72,11 +103,14 @@ Reference reference(const Setup& s, const int32_t* firstKey, const Tensor& queri
           top = std::max(top, dot * scale);
         }
         double sum = 0;
-        for (int64_t j = from; j <= i; ++j) sum += std::exp(p[static_cast<size_t>(j)] - top);
+        for (int64_t j = from; j <= i; ++j) {
+          if (!hidden(j)) sum += std::exp(p[static_cast<size_t>(j)] - top);
+        }
         r.lse[static_cast<size_t>((b * s.heads + h) * s.length + i)] = top + std::log(sum);
         double* const o = &r.o[own(t)];
         double* const oSize = &r.oSize[own(t)];
         for (int64_t j = from; j <= i; ++j) {
+          if (hidden(j)) continue;
           p[static_cast<size_t>(j)] = std::exp(p[static_cast<size_t>(j)] - top) / sum;
           const double* const value = &v[shared(b * s.length + j)];
           for (size_t c = 0; c < depth; ++c) {
@@ -131,17 +165,26 @@ void check(const Setup& s, DType type, std::initializer_list<int> threadCounts, 
   Tensor v = Tensor::random(random, type, tokens, kvWidth);
   Tensor dO = Tensor::random(random, type, tokens, width);
   const std::vector<int32_t> first = firstKeys(s, random);
-  const int32_t* firstKey = first.empty() ? nullptr : first.data();
-  const AttentionShape shape{s.batch, s.length, s.heads, s.kvHeads, s.headDim, firstKey};
-  const Reference r = reference(s, firstKey, q, k, v, dO);
+  const Branches hiding = s.visible == Visible::Branches ? branches(s, random) : Branches{first, {}, {}};
+  const bool hides = !hiding.hiddenFrom.empty();
+  const AttentionShape shape{s.batch,
+                             s.length,
+                             s.heads,
+                             s.kvHeads,
+                             s.headDim,
+                             hiding.first.empty() ? nullptr : hiding.first.data(),
+                             hides ? hiding.hiddenFrom.data() : nullptr,
+                             hides ? hiding.hiddenTo.data() : nullptr};
+  const Reference r = reference(s, shape, q, k, v, dO);
 
   for (const int threads : threadCounts) {
     const std::string label = std::string(typeName(type)) + " batch " + std::to_string(s.batch) + " length " +
                               std::to_string(s.length) + " heads " + std::to_string(s.heads) + "/" +
                               std::to_string(s.kvHeads) + "x" + std::to_string(s.headDim) +
-                              (s.visible == Visible::Causal   ? ""
-                               : s.visible == Visible::Window ? " window"
-                                                              : " documents") +
+                              (s.visible == Visible::Causal      ? ""
+                               : s.visible == Visible::Window    ? " window"
+                               : s.visible == Visible::Documents ? " documents"
+                                                                 : " branches") +
                               ", " + std::to_string(threads) + " threads: ";
     Tensor o(type, tokens, width);
     Tensor lse(DType::F32, s.batch * s.heads, s.length);
@@ -150,8 +193,10 @@ void check(const Setup& s, DType type, std::initializer_list<int> threadCounts, 
     Tensor dV(type, tokens, kvWidth);
     const auto backend = makeBackend(threads, type, {}, cpu::CpuBackend::attentionScratchBytes(shape, type, threads));
     backend->attention(shape, q.matrix(), k.matrix(), v.matrix(), o.matrix(), lse.floats());
-    backend->attentionBackward(shape, q.matrix(), k.matrix(), v.matrix(), o.matrix(), lse.floats(), dO.matrix(),
-                               dQ.matrix(), dK.matrix(), dV.matrix());
+    if (!hides) {
+      backend->attentionBackward(shape, q.matrix(), k.matrix(), v.matrix(), o.matrix(), lse.floats(), dO.matrix(),
+                                 dQ.matrix(), dK.matrix(), dV.matrix());
+    }
 
     // float32: scores up to about 4·√headDim are off by some units, and e^x makes that relative. bf16: P and dS are
     // rounded to 8 bits before their products and the results after them; D comes from the rounded o. Tiles and pairs
@@ -161,6 +206,7 @@ void check(const Setup& s, DType type, std::initializer_list<int> threadCounts, 
       expectNear(lse.at(static_cast<int64_t>(i)), r.lse[i], 2e-6 * (1 + std::abs(r.lse[i])), label + "lse");
     }
     compare(o, r.o, r.oSize, unit, label + "o");
+    if (hides) continue;
     compare(dQ, r.dQ, r.dQSize, unit, label + "dQ");
     compare(dK, r.dK, r.dKSize, unit, label + "dK");
     compare(dV, r.dV, r.dVSize, unit, label + "dV");
@@ -193,6 +239,11 @@ void checkAll(DType type) {
                          {1, 290, 3, 1, 64, Visible::Documents}, {1, 257, 2, 2, 18, Visible::Window},
                          {2, 32, 2, 1, 14, Visible::Documents}};
   for (const Setup& setup : tiles) check(setup, type, {2}, ++seed);
+  const Setup hiding[] = {{2, 40, 2, 1, 8, Visible::Branches},
+                          {2, 300, 4, 2, 16, Visible::Branches},
+                          {1, 517, 2, 1, 64, Visible::Branches},
+                          {3, 161, 3, 3, 26, Visible::Branches}};
+  for (const Setup& setup : hiding) check(setup, type, {2}, ++seed);
 }
 
 }  // namespace

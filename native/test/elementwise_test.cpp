@@ -327,6 +327,21 @@ void heads() {
               }
             }
           }
+          // Rows whose place in the rotary table is not their place in the sequence.
+          const auto placeOf = [&](int64_t t) { return (t * 3 + 1) % length; };
+          std::vector<int32_t> position;
+          for (int64_t t = 0; t < rows; ++t) position.push_back(static_cast<int32_t>(placeOf(t)));
+          transform.position = position.data();
+          backend->projectHeads(raw.output(), transform, out.matrix());
+          for (int64_t t = 0; t < rows; ++t) {
+            Doubles y(static_cast<size_t>(headDim));
+            for (int64_t i = 0; i < headDim; ++i) y[static_cast<size_t>(i)] = raw.at(t, i);
+            const Doubles expected = head(y, transform, placeOf(t));
+            for (int64_t i = 0; i < headDim; ++i) {
+              const double value = expected[static_cast<size_t>(i)];
+              expectNear(out.at(t, i), value, allowed(type, value, 10), label + "placed");
+            }
+          }
           for (int64_t j = 0; j < cols; ++j) {
             double total = before.at(j);
             for (int64_t t = 0; t < rows; ++t) total += gradients[static_cast<size_t>(t * cols + j)] * raw.p.at(t, j);

@@ -75,6 +75,7 @@ export interface Subject {
   /** Tokens of a sequence, as the run was trained; of a model 2048 or all its positions. */
   readonly sequenceLength: number;
   readonly compute: ComputeType;
+  readonly device: 'cpu' | 'cuda';
   readonly threads: number;
   readonly cacheFolder: string;
   /** Makes an engine for sequences of this length, loads it, hands it over and closes it. The signal of the options cancels it.
@@ -179,7 +180,18 @@ export async function openSubject(options: SubjectOptions & SubjectOf): Promise<
   };
   const step = material.checkpoint?.state.progress.step ?? null;
   const { sequenceLength, cacheFolder } = material;
-  return { model, tokenizer, forms, step, sequenceLength, compute, threads, cacheFolder, withEngine };
+  return {
+    model,
+    tokenizer,
+    forms,
+    step,
+    sequenceLength,
+    compute,
+    device: device.type,
+    threads,
+    cacheFolder,
+    withEngine,
+  };
 }
 
 async function load(engine: Engine, material: Material, onProgress: SubjectOptions['onProgress']): Promise<void> {

@@ -51,20 +51,29 @@ void packOf(const AttentionInput& input, int64_t kvHead, float* packed) {
              packed + keysFloats(input.length, input.headDim));
 }
 
-/// Scores become probabilities relative to the running maximum; returns the factor for what was summed before.
 struct Row {
   float maximum;
   float sum;
 };
 
-inline float softmaxStep(float* scores, int64_t width, float scale, int64_t visibleFrom, int64_t visibleTo, bool masked,
-                         Row& row, Factor* probabilities) {
+/// Keys of a step that a query sees: first … last but those from hiddenFrom to before hiddenTo.
+struct Visible {
+  int64_t first, last;
+  int64_t hiddenFrom, hiddenTo;
+};
+
+/// Scores become probabilities relative to the running maximum; returns the factor for what was summed before.
+inline float softmaxStep(float* scores, int64_t width, float scale, const Visible& keys, bool masked, Row& row,
+                         Factor* probabilities) {
   Vec top = broadcast(none);
   if (masked) {
     const VecInt lane = laneNumbers();
     for (int64_t c = 0; c < width; c += lanes) {
       const VecInt key = lane + static_cast<int32_t>(c);
-      const VecInt visible = (key >= static_cast<int32_t>(visibleFrom)) & (key <= static_cast<int32_t>(visibleTo));
+      VecInt visible = (key >= static_cast<int32_t>(keys.first)) & (key <= static_cast<int32_t>(keys.last));
+      if (keys.hiddenFrom < keys.hiddenTo) {
+        visible &= (key < static_cast<int32_t>(keys.hiddenFrom)) | (key >= static_cast<int32_t>(keys.hiddenTo));
+      }
       const Vec score = visible ? load(scores + c) : broadcast(-INFINITY);
       store(scores + c, score);
       top = maximum(top, score);
@@ -116,18 +125,22 @@ void forwardOf(const AttentionInput& input, const AttentionOutput& output, int64
   const int64_t lastQuery = firstQuery + queries - 1;
   const int64_t lowest = input.firstKey ? input.firstKey[firstQuery] : 0;
   const int64_t highestFirst = input.firstKey ? input.firstKey[lastQuery] : 0;
+  const HiddenKeys hidden = hiddenKeys(input, firstQuery, lastQuery);
   const int64_t start = lowest / panelColumns * panelColumns;
   for (int64_t key = start; key <= lastQuery; key += keyStep) {
     const int64_t count = lastQuery + 1 - key < keyStep ? lastQuery + 1 - key : keyStep;
     const int64_t columns = roundUp(count, panelColumns);
     multiplyBlock(rows, columns, headUnits, q, headUnits, keys + key * headUnits, headUnits * panelColumns, scores,
                   keyStep, false);
-    const bool masked = key + columns - 1 > firstQuery || highestFirst > key;
+    const bool masked = key + columns - 1 > firstQuery || highestFirst > key || hidden.overlap(key, columns);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t query = firstQuery + r;
       const int64_t from = input.firstKey && r < queries ? input.firstKey[query] : lowest;
-      const float factor = softmaxStep(scores + r * keyStep, columns, scale, from - key, query - key, masked, state[r],
-                                       probabilities + r * keyStep);
+      const bool hides = input.hiddenFrom && r < queries;
+      const Visible visible{from - key, query - key, hides ? input.hiddenFrom[query] - key : 0,
+                            hides ? input.hiddenTo[query] - key : 0};
+      const float factor =
+          softmaxStep(scores + r * keyStep, columns, scale, visible, masked, state[r], probabilities + r * keyStep);
       if (key != start && factor != 1.0F) {
         for (int64_t c = 0; c < dPadded; c += lanes) {
           store(sums + r * dPadded + c, load(sums + r * dPadded + c) * factor);

@@ -15,8 +15,10 @@ struct AttentionInput {
   int64_t headDim;
   int64_t heads;  // query heads
   int64_t kvHeads;
-  const int32_t* firstKey;  // [length] of this sequence, or null
-  bool bf16;                // element type of all matrices, else float32
+  const int32_t* firstKey;    // [length] of this sequence, or null
+  const int32_t* hiddenFrom;  // [length] of this sequence, or null, as hiddenTo; forward only
+  const int32_t* hiddenTo;
+  bool bf16;  // element type of all matrices, else float32
   // First row of the sequence: [length, heads·headDim] or [length, kvHeads·headDim].
   const void* q;
   const void* k;

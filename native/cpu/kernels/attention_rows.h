@@ -23,6 +23,23 @@ class Parts {
   int64_t used_ = 0;
 };
 
+/// Keys that some of the queries first … last do not see: from … before to. None: from = to.
+struct HiddenKeys {
+  int64_t from, to;
+  bool overlap(int64_t first, int64_t count) const { return first < to && from < first + count; }
+};
+
+inline HiddenKeys hiddenKeys(const AttentionInput& input, int64_t first, int64_t last) {
+  HiddenKeys keys{input.length, 0};
+  if (!input.hiddenFrom) return {0, 0};
+  for (int64_t query = first; query <= last; ++query) {
+    if (input.hiddenFrom[query] >= input.hiddenTo[query]) continue;
+    if (input.hiddenFrom[query] < keys.from) keys.from = input.hiddenFrom[query];
+    if (input.hiddenTo[query] > keys.to) keys.to = input.hiddenTo[query];
+  }
+  return keys.from < keys.to ? keys : HiddenKeys{0, 0};
+}
+
 /// First element of a head in rows of heads.
 template <typename T>
 const T* column(const void* matrix, int64_t head, int64_t headDim) {

@@ -56,10 +56,13 @@ export async function evaluateTasks(options: TaskOptions): Promise<TaskEvaluatio
       return choices.map((choice) => scoreRequest(tokenizer, choice, { ...requestOptions, name }));
     }),
   );
+  const window = model.shape.slidingWindow;
+  // What the engine can do with branches: TokenBatch.hidden.
+  const shares = subject.device === 'cpu' && (window === null || window >= maxLength);
   const longest = requests.reduce((most, { tokens }) => Math.max(most, tokens.length), 1);
   const length = Math.max(longest, Math.min(ROW, maxLength));
   const microBatchSize = microBatchFor(length);
-  const batches = packRequests(requests, length, microBatchSize);
+  const batches = packRequests(requests, length, microBatchSize, shares ? familiesOf(sets) : undefined);
 
   const forms = await subject.withEngine({ sequenceLength: length, microBatchSize }, async (engine) => {
     const results: ScoredForm[] = [];
@@ -77,6 +80,12 @@ export async function evaluateTasks(options: TaskOptions): Promise<TaskEvaluatio
     return results;
   });
   return { modelFolder: model.folder, step, compute, threads, forms };
+}
+
+/** The choices of a question begin alike, as the requests of it lie in their list. */
+function familiesOf(sets: readonly QuestionSet[]): number[][] {
+  let next = 0;
+  return sets.flatMap(({ questions }) => questions.map(({ choices }) => choices.map(() => next++)));
 }
 
 /** Choices without a likelihood cannot be ranked. */

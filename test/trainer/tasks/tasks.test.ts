@@ -204,6 +204,43 @@ describe('packing', () => {
     );
   });
 
+  test('what a family begins with is there once; branches hide each other and nothing else', () => {
+    const beginning = [1, 2, 3, 4, 5];
+    const of = (rest: number[], scored: number): ScoreRequest => ({
+      tokens: Int32Array.from([...beginning, ...rest]),
+      targets: Int32Array.from({ length: scored }, (_, i) => 900 + rest.length * 10 + i),
+    });
+    // Nothing is scored at a shared position: of the last request's six tokens two are scored, four may be shared.
+    const requests = [of([6, 7], 2), of([6, 8, 9], 1), of([6], 2), request(3, 1)];
+    const [packed, ...others] = packRequests(requests, 16, 1, [[0, 1, 2], [3]]);
+    assert.ok(packed !== undefined && others.length === 0);
+    const { tokens, firstKey, hidden, targets } = packed.batch;
+    assert.deepEqual([...tokens], [1, 2, 3, 4, 5, 6, 7, 5, 6, 8, 9, 5, 6, 300, 301, 302]);
+    assert.deepEqual([...(firstKey ?? [])], [...Array<number>(13).fill(0), 13, 13, 13]);
+    assert.deepEqual([...(hidden?.from ?? [])], [...Array<number>(7).fill(0), 4, 4, 4, 4, 4, 4, 0, 0, 0]);
+    assert.deepEqual([...(hidden?.to ?? [])], [...Array<number>(7).fill(0), 7, 7, 7, 7, 11, 11, 0, 0, 0]);
+    for (const { request: index, begin, end } of packed.placed)
+      assert.deepEqual(targets.slice(begin, end), requests[index]!.targets);
+    assert.equal(targets.filter((target) => target !== -1).length, 6);
+  });
+
+  test('a family that no row holds is divided, each part with its beginning', () => {
+    const of = (i: number): ScoreRequest => ({
+      tokens: Int32Array.from([1, 2, 3, 4, 10 + i, 20 + i, 30 + i]),
+      targets: Int32Array.from([5, 6, 7]),
+    });
+    const requests = [0, 1, 2].map(of);
+    const batches = packRequests(requests, 10, 1, [[0, 1, 2]]);
+    assert.deepEqual(
+      batches.map(({ batch }) => [...batch.tokens.slice(0, 10)]),
+      [
+        [1, 2, 3, 4, 10, 20, 30, 11, 21, 31],
+        [1, 2, 3, 4, 12, 22, 32, 0, 0, 0],
+      ],
+    );
+    assert.equal(batches.flatMap(({ placed }) => placed).length, 3);
+  });
+
   test('thousands of rows that are nearly full', () => {
     const requests = Array.from({ length: 5000 }, (_, i) => request(9 + (i % 3), 1));
     const batches = packRequests(requests, 16, 4);
@@ -284,6 +321,14 @@ describe('on the sample model', () => {
       choices.map((choice) => scoreRequest(subject.tokenizer, choice, { ...NAMELESS, maxLength: 64 })),
     );
     const sums = await logLikelihoods(engine, 'float', requests, packRequests(requests, 64, 3), () => undefined);
+    const families = [
+      [0, 1, 2],
+      [3, 4],
+      [5, 6],
+    ];
+    const together = packRequests(requests, 64, 3, families);
+    assert.ok(together.some(({ batch }) => batch.hidden !== undefined));
+    const shared = await logLikelihoods(engine, 'float', requests, together, () => undefined);
     const vocabulary = subject.model.shape.vocabSize;
     for (const [index, { tokens, targets }] of requests.entries()) {
       const padded = new Int32Array(64);
@@ -297,8 +342,25 @@ describe('on the sample model', () => {
         sum += row[target]! - top - Math.log(row.reduce((all, logit) => all + Math.exp(logit - top), 0));
       }
       // Rotary angles of other positions: float32 rounding of logits near 20.
-      assert.ok(Math.abs(sums[index]! - sum) < 1e-4 * targets.length, `${String(sums[index])} for ${String(sum)}`);
+      for (const own of [sums[index]!, shared[index]!])
+        assert.ok(Math.abs(own - sum) < 1e-4 * targets.length, `${String(own)} for ${String(sum)}`);
     }
+  });
+
+  test('hidden keys are checked', async () => {
+    const tokens = new Int32Array(64).fill(5);
+    const zeros = new Int32Array(64);
+    const of = (from: number, to: number) => ({ from: zeros.with(20, from), to: zeros.with(20, to) });
+    const losses = (hidden: { from: Int32Array; to: Int32Array }) =>
+      engine.tokenLosses({ tokens, targets: zeros, hidden }, 'float');
+    assert.equal((await losses(of(3, 9))).length, 64);
+    for (const [from, to] of [
+      [9, 3],
+      [-1, 3],
+      [3, 21],
+    ] as const)
+      await assert.rejects(losses(of(from, to)), /hidden keys must lie between/);
+    await assert.rejects(losses({ from: zeros, to: zeros.subarray(1) }), /as many elements as tokens/);
   });
 
   test('evaluateTasks: the scores of those likelihoods', async () => {

@@ -22,9 +22,23 @@ struct SoftmaxState {
 /// Queries of one block against keys of one step.
 struct Visibility {
   int64_t query;
+  VecInt queries[2];
   VecInt from[2];
-  int64_t allSeeFrom;  // first key that every query sees, if it is not later than the query
-  bool masked(int64_t key) const { return key + blockEdge - 1 > query || allSeeFrom > key; }
+  VecInt hiddenFrom[2];
+  VecInt hiddenTo[2];
+  HiddenKeys hidden;   // of all queries together
+  int64_t allSeeFrom;  // first key that every query sees, if it is not later than the query nor hidden
+  bool masked(int64_t key) const {
+    return key + blockEdge - 1 > query || allSeeFrom > key || hidden.overlap(key, blockEdge);
+  }
+  /// Which of queries 16·half … see a key.
+  __mmask16 of(int64_t key, int half) const {
+    const __mmask16 seen = sees(queries[half], from[half], key);
+    if (hidden.from == hidden.to) return seen;
+    const __m512i k = _mm512_set1_epi32(static_cast<int32_t>(key));
+    const __mmask16 before = _mm512_mask_cmpgt_epi32_mask(seen, __builtin_bit_cast(__m512i, hiddenFrom[half]), k);
+    return before | _mm512_mask_cmple_epi32_mask(seen, __builtin_bit_cast(__m512i, hiddenTo[half]), k);
+  }
 };
 
 /// Sᵀ of 32 queries, block of 32 keys by block: a whole one at a time, or in pieces between other work.
@@ -52,8 +66,6 @@ struct Scores {
 inline bool softmaxStep(const Scores& scores, int64_t key, int64_t blocks, int64_t nextBlocks,
                         const Visibility& visible, float scale, SoftmaxState& state, uint16_t* probabilities,
                         Vec (&factor)[2]) {
-  const VecInt query[2] = {laneNumbers() + static_cast<int32_t>(visible.query),
-                           laneNumbers() + static_cast<int32_t>(visible.query + tileEdge)};
   Vec top[2] = {broadcast(noScore), broadcast(noScore)};
   for (int64_t b = 0; b < blocks; ++b) {
     const float* block = scores.block(b);
@@ -61,7 +73,7 @@ inline bool softmaxStep(const Scores& scores, int64_t key, int64_t blocks, int64
     if (visible.masked(firstKey)) {
       for (int64_t r = 0; r < blockEdge; ++r) {
         for (int h = 0; h < 2; ++h) {
-          top[h] = _mm512_mask_max_ps(top[h], sees(query[h], visible.from[h], firstKey + r), top[h],
+          top[h] = _mm512_mask_max_ps(top[h], visible.of(firstKey + r, h), top[h],
                                       load(block + r * blockEdge + h * tileEdge));
         }
       }
@@ -97,7 +109,7 @@ inline bool softmaxStep(const Scores& scores, int64_t key, int64_t blocks, int64
         for (int h = 0; h < 2; ++h) {
           Vec value = powerOfTwo(multiplyAdd(load(block + (r + odd) * blockEdge + h * tileEdge), scales, shift[h]));
           if constexpr (decltype(masked)::value) {
-            value = _mm512_maskz_mov_ps(sees(query[h], visible.from[h], firstKey + r + odd), value);
+            value = _mm512_maskz_mov_ps(visible.of(firstKey + r + odd, h), value);
           }
           sum[odd][h] += value;
           p[odd][h] = value;
@@ -172,8 +184,17 @@ inline void forwardBlock(const AttentionInput& input, const AttentionOutput& out
   packOperands(static_cast<const uint16_t*>(input.q) + firstQuery * width + head * d, width, queries, d,
                {.rightTransposed = q});
 
-  Visibility visible{.query = firstQuery, .from = {}, .allSeeFrom = input.firstKey ? input.firstKey[lastQuery] : 0};
+  Visibility visible{.query = firstQuery,
+                     .queries = {laneNumbers() + static_cast<int32_t>(firstQuery),
+                                 laneNumbers() + static_cast<int32_t>(firstQuery + tileEdge)},
+                     .from = {},
+                     .hiddenFrom = {},
+                     .hiddenTo = {},
+                     .hidden = hiddenKeys(input, firstQuery, lastQuery),
+                     .allSeeFrom = input.firstKey ? input.firstKey[lastQuery] : 0};
   firstKeysOf(input.firstKey, firstQuery, input.length, visible.from);
+  firstKeysOf(input.hiddenFrom, firstQuery, input.length, visible.hiddenFrom);
+  firstKeysOf(input.hiddenTo, firstQuery, input.length, visible.hiddenTo);
   SoftmaxState state{{broadcast(noScore), broadcast(noScore)}, {Vec{}, Vec{}}};
   const int64_t start = input.firstKey ? input.firstKey[firstQuery] / blockEdge * blockEdge : 0;
   const Scores scores{keys, q, depthTiles, scoreMemory};
