@@ -159,8 +159,17 @@ function shown(node: Node): number {
 
 function propertyOf(node: Node, key: string): Node | undefined {
   if (node.type !== 'object') return undefined;
-  return node.children?.findLast((property) => property.children?.[0]?.value === key);
+  let byKey = properties.get(node);
+  if (byKey === undefined) {
+    byKey = new Map();
+    for (const property of node.children ?? []) byKey.set(property.children?.[0]?.value, property);
+    properties.set(node, byKey);
+  }
+  return byKey.get(key);
 }
+
+/** Of objects that were asked before, by key, the last of each: an object with thousands of mistakes is asked for each of them. */
+const properties = new WeakMap<Node, Map<unknown, Node>>();
 
 /** The value of a tree; own properties only, so that a key `__proto__` is a key like any other. */
 export function valueOf(node: Node | undefined): unknown {

@@ -30,8 +30,10 @@ export interface Suggestion {
   readonly title: string;
   /** As `--set` takes them. */
   readonly set: readonly string[];
-  /** Engine memory with the change, bytes. */
+  /** Engine memory with the change, bytes: of the fastest plan under the limit. */
   readonly total: number;
+  /** The same of the smallest plan: with less of a limit it does not run. */
+  readonly least: number;
   readonly fits: boolean;
   readonly tokensPerSecond: number;
   /** false: the result of training stays the same, only memory and time change. */
@@ -279,6 +281,8 @@ function tried({ experiment, shape, machine, calibration }: EstimateInput, list:
     title: list.map(({ title }) => title).join(' + '),
     set: list.flatMap(({ set }) => set),
     total,
+    // What is "auto" becomes the smallest where nothing fits.
+    least: Math.min(total, peakOf(changed, planRun({ ...changed, memoryLimit: 1 }, shape, machine))),
     fits: total <= plan.memoryLimit,
     tokensPerSecond: cost.tokens / secondsOf(cost, calibration),
     changesResult: list.some(({ changesResult }) => changesResult),

@@ -93,9 +93,10 @@ export function formatEstimate(result: Estimate): string {
   }
   if (result.suggestions.length > 0) {
     lines.push('', 'what would help');
-    for (const { title, total, fits, tokensPerSecond, set } of result.suggestions) {
+    for (const { title, total, least, fits, tokensPerSecond, set } of result.suggestions) {
+      const sizes = least < total ? `${formatBytes(total)} (${formatBytes(least)} at least)` : formatBytes(total);
       lines.push(
-        `  ${title}: ${formatBytes(total)}, ${fits ? 'fits' : 'still too much'}, ${formatCount(tokensPerSecond)} tokens/s`,
+        `  ${title}: ${sizes}, ${fits ? 'fits' : 'still too much'}, ${formatCount(tokensPerSecond)} tokens/s`,
         `    ${set.map((assignment) => `--set ${assignment}`).join(' ')}`,
       );
     }

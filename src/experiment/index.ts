@@ -13,7 +13,7 @@ export { resolveLinears, matchesGlob } from './linears';
 export { activationName, resolveActivations } from './activations';
 export { memoryLimitBytes } from './memory-limit';
 export { usableMemory } from './usable-memory';
-export { deviceLayout, multipliesBf16, planMemory, planRun, planEvaluation } from './planner';
+export { deviceLayout, multipliesBf16, planMemory, planRun, planEvaluation, planStart } from './planner';
 export type { Machine, MemoryPlan, PlanChoices, PlanInput, RunPlan } from './planner';
 export { planDisk, type DiskPlan } from './disk';
 export { isTrained, startOf, type Start } from './start';

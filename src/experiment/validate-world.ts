@@ -296,7 +296,7 @@ async function resourceFindings(experiment: Experiment, shape: ModelShape, world
       message: `the run needs ${formatBytes(needed)} of memory, the limit is ${formatBytes(result.limit)}${experiment.memoryLimit === 'auto' ? ` (memoryLimit "auto" of ${formatBytes(machine.totalMemory)})` : ''}`,
       hint:
         help.length > 0
-          ? `it would fit with ${help.map(({ title, total }) => `${title} (${formatBytes(total)})`).join(', or ')}`
+          ? `it would fit with ${help.map(({ title, least }) => `${title} (${formatBytes(least)} at least)`).join(', or ')}`
           : 'none of the usual settings makes it fit; use a smaller model or a machine with more memory',
       suggestions: help,
     });

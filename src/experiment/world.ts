@@ -151,8 +151,9 @@ function textOf(pieces: readonly Uint8Array[]): string {
 async function freeBytes(folder: string): Promise<number | null> {
   for (let here = path.resolve(folder); ; here = path.dirname(here)) {
     try {
-      const { bavail, bsize } = await statfs(here);
-      return bavail * bsize;
+      const { bavail, blocks, bsize } = await statfs(here);
+      // File systems that are no storage, as /proc, have none: writing fails there for another reason than room.
+      return blocks === 0 ? null : bavail * bsize;
     } catch (error) {
       if (systemErrorCode(error) !== 'ENOENT' || path.dirname(here) === here) return null;
     }

@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { ComputeType, CpuInfo, DeviceConfig, MemoryParts } from '../../native/binding/addon';
 import { UserError } from '../errors';
-import { formatBytes, multipliesBf16, planRun, type Experiment, usableMemory } from '../experiment';
+import { formatBytes, multipliesBf16, planRun, planStart, type Experiment, usableMemory } from '../experiment';
 import { writeFileAtomic, type FileSystem } from '../formats/file-system';
 import type { ModelShape } from '../formats/model-shape';
 import { chooseGpu, type CudaProbe, type GpuChoice } from '../launch/gpu';
@@ -104,6 +104,15 @@ export function makeChoices({ experiment, shape, machine, data, queued }: Choice
       { hint: whatNeedsLess(experiment, (other) => planRun(other, shape, planned).memory.total) },
     );
   }
+  // The start of a run on a GPU is found in host memory, which memoryLimit does not bound.
+  const start = plan.device === 'cpu' ? planStart(experiment, plan) : null;
+  if (start !== null && start > plan.memoryLimit) {
+    throw new UserError(
+      'OutOfMemory',
+      `memoryLimit: finding the start of the run needs ${formatBytes(start)}, ${formatBytes(plan.memoryLimit)} are allowed`,
+      { hint: startThatNeedsLess(experiment) },
+    );
+  }
   return {
     schema: CHOICES_SCHEMA,
     device: plan.device,
@@ -124,6 +133,14 @@ export function makeChoices({ experiment, shape, machine, data, queued }: Choice
     plan: plan.memory.parts,
     data,
   };
+}
+
+function startThatNeedsLess({ quantization }: Experiment): string {
+  const { method, gptq, start } = quantization;
+  const calibrates = method === 'gptq' || start.integers === 'gptq';
+  const others = method === 'gptq' ? 'quantization.method "rtn"' : 'quantization.start with neither "gptq" nor "svd"';
+  const fewer = calibrates ? `Fewer quantization.gptq.sequences than ${String(gptq.sequences)}, a` : 'A';
+  return `${fewer} smaller training.microBatchSize, or ${others} needs less; see lrqat estimate.`;
 }
 
 function whatNeedsLess(experiment: Experiment, totalOf: (experiment: Experiment) => number): string {

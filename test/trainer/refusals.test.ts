@@ -125,6 +125,15 @@ describe('hostile input', () => {
     assert.match(message, /2(\.0+)? MiB are allowed/);
   });
 
+  test('memory that suffices for the run, but not for finding its start', async () => {
+    const quantization = { method: 'gptq' as const, gptq: { sequences: 4096 } };
+    const run = await runOf(shortExperiment({ ...short, memoryLimit: '64 MiB', quantization }));
+    const { code, message, hint } = await failureOf(run);
+    assert.equal(code, 'OutOfMemory');
+    assert.match(message, /finding the start of the run needs .*, 64(\.0+)? MiB are allowed/);
+    assert.match(hint ?? '', /Fewer quantization\.gptq\.sequences than 4096/);
+  });
+
   test('a loss that is never finite ends the run after five steps, and nothing of it is best', async (context) => {
     const model = copyOfModel(temporaryFolder(context));
     await poke(model, 'model.norm.weight', BF16_HUGE, 192);

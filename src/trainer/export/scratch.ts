@@ -158,8 +158,9 @@ export async function isWritable(folder: string): Promise<boolean> {
 
 async function freeBytes(folder: string): Promise<number | null> {
   try {
-    const { bavail, bsize } = await statfs(folder);
-    return bavail * bsize;
+    const { bavail, blocks, bsize } = await statfs(folder);
+    // What is no storage, as /proc, has no blocks at all.
+    return blocks === 0 ? null : bavail * bsize;
   } catch {
     return null;
   }
