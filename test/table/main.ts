@@ -4,6 +4,7 @@
 // runs that another machine made; with --finished nothing is trained, and cells without a run are dashes. --jobs: trainings at once, which
 // share the processors; --seconds: then what still runs is given up, and the table has what is done.
 
+import { setMaxListeners } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -62,6 +63,8 @@ async function table(): Promise<void> {
   const chosen = values.finished ? named : provide(named, runs, path.resolve(values.data));
 
   const ends = new AbortController();
+  // Every training that runs listens.
+  setMaxListeners(jobs, ends.signal);
   const limit = values.seconds === undefined ? null : wholeNumber('--seconds', values.seconds);
   const timer = limit === null ? null : setTimeout(() => ends.abort(), limit * 1000);
   const work = workOf(runs, jobs, ends.signal);
