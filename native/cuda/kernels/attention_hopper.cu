@@ -1,7 +1,5 @@
 #include "cuda/kernels/attention_hopper.h"
 
-#include <cudaTypedefs.h>
-
 #include <array>
 #include <type_traits>
 
@@ -9,47 +7,11 @@
 #include "cuda/kernels/attention_hopper_forward.cuh"
 #include "cuda/kernels/attention_hopper_keys.cuh"
 #include "cuda/kernels/attention_hopper_queries.cuh"
+#include "cuda/kernels/hopper.h"
 
 namespace lrqat::cuda::attention {
 
 namespace {
-
-/// The driver's function that describes tensors to the copy engine; null where the driver is too old.
-PFN_cuTensorMapEncodeTiled_v12000 encodeFunction() {
-  static const auto function = [] {
-    void* entry = nullptr;
-    cudaDriverEntryPointQueryResult found{};
-    const cudaError_t status =
-        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &found);
-    const bool usable = status == cudaSuccess && found == cudaDriverEntryPointSuccess;
-    return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(usable ? entry : nullptr);
-  }();
-  return function;
-}
-
-/// Whether the device has Hopper's own instructions and this object has code that uses them: built for other
-/// architectures the kernels are empty, without barriers in shared memory.
-template <typename K>
-bool usable(K* kernel, const Problem& problem) {
-  int device = 0;
-  int major = 0;
-  int minor = 0;
-  LRQAT_CUDA(cudaGetDevice(&device));
-  LRQAT_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-  LRQAT_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
-  if (major != 9 || minor != 0 || problem.headDim % 8 != 0 || encodeFunction() == nullptr) return false;
-  cudaFuncAttributes attributes{};
-  LRQAT_CUDA(cudaFuncGetAttributes(&attributes, kernel));
-  return attributes.sharedSizeBytes > 0;
-}
-
-int multiprocessors() {
-  int device = 0;
-  int count = 0;
-  LRQAT_CUDA(cudaGetDevice(&device));
-  LRQAT_CUDA(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
-  return count;
-}
 
 /// A tensor [batch, length, heads, headDim] in boxes of `rows` positions and 64 columns of one head.
 CUtensorMap panelMap(const Bf16* data, const Problem& problem, int heads, int rows) {
@@ -62,10 +24,10 @@ CUtensorMap panelMap(const Bf16* data, const Problem& problem, int heads, int ro
   const std::array<cuuint32_t, 4> box{64, 1, static_cast<cuuint32_t>(rows), 1};
   const std::array<cuuint32_t, 4> steps{1, 1, 1, 1};
   CUtensorMap map;
-  const CUresult result =
-      encodeFunction()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, const_cast<Bf16*>(data), sizes.data(), strides.data(),
-                       box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                       CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result = tensorMapEncoder()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, const_cast<Bf16*>(data),
+                                             sizes.data(), strides.data(), box.data(), steps.data(),
+                                             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   LRQAT_CHECK(result == CUDA_SUCCESS);
   return map;
 }
@@ -122,14 +84,14 @@ void dispatchPanels(int headDim, F&& f) {
 }  // namespace
 
 bool forwardHopper(const Forward<Bf16>& arguments, cudaStream_t stream) {
-  if (!usable(forwardHopperKernel<HopperForwardConfig<128>>, arguments.problem)) return false;
+  if (!usesHopper() || arguments.problem.headDim % 8 != 0) return false;
   dispatchPanels(arguments.problem.headDim,
                  [&](auto d) { launchForward<HopperForwardConfig<decltype(d)::value>>(arguments, stream); });
   return true;
 }
 
 bool backwardHopper(const Backward<Bf16>& arguments, cudaStream_t stream) {
-  if (!usable(keyGradientHopperKernel<HopperKeyGradientConfig<128>>, arguments.problem)) return false;
+  if (!usesHopper() || arguments.problem.headDim % 8 != 0) return false;
   const auto launch = [&](auto d) {
     constexpr int D = decltype(d)::value;
     launchQueryGradient<HopperQueryGradientConfig<D>>(arguments, stream);

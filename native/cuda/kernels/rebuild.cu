@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "cuda/check.h"
+#include "cuda/kernels/rebuild_hopper.h"
 #include "cuda/kernels/rebuild_sink.cuh"
 #include "cuda/kernels/rebuild_tiles.cuh"
 #include "cuda/kernels/source_rows.cuh"
@@ -70,6 +71,7 @@ WeightLayout layoutOf(const LinearWeight& weight, const Matrix& out) {
 template <typename E, bool kMask>
 void rebuildTrained(const LinearWeight& weight, const LowRank& lowRank, Matrix out, const ClippedSet* clipped,
                     const ClippedReport& report, bool exact, cudaStream_t stream) {
+  if (!exact && rebuildOnHopper(weight, lowRank, out, clipped, report, stream)) return;
   const RoundedSource source = trainedRows(weight, lowRank, 0, weight.m);
   const auto sink = [&]<WeightLayout kLayout>() {
     return weightSink<E, kMask, kLayout>(weight, lowRank, out, clipped, report, 0);

@@ -33,6 +33,22 @@ enum class RoundForm : uint8_t {
   Product,  // R = W_int + round(C), integer storage
 };
 
+/// Read once; the line that it is in comes into the second-level cache, where the row's next columns find it.
+template <typename T>
+__device__ __forceinline__ T loadPiece(const uint8_t* from) {
+  T piece;
+  if constexpr (sizeof(T) == 4) {
+    asm volatile("ld.global.nc.L2::128B.b32 %0, [%1];" : "=r"(reinterpret_cast<uint32_t&>(piece)) : "l"(from));
+  } else if constexpr (sizeof(T) == 8) {
+    asm volatile("ld.global.nc.L2::128B.v2.b32 {%0, %1}, [%2];" : "=r"(piece.x), "=r"(piece.y) : "l"(from));
+  } else {
+    asm volatile("ld.global.nc.L2::256B.v4.b32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(piece.x), "=r"(piece.y), "=r"(piece.z), "=r"(piece.w)
+                 : "l"(from));
+  }
+  return piece;
+}
+
 /// [rows] packed rows of offset codes of kWidth bits (0: `width`, for whom speed does not matter).
 template <int kWidth, RoundForm kForm>
 struct PackedCodes {
@@ -92,6 +108,36 @@ struct PackedCodes {
       }
       return raw;
     }
+  }
+
+  /// The octets at `column`, a multiple of 16, and at the next one.
+  __device__ __forceinline__ void loadTwo(uint32_t row, int column, Raw (&raw)[2]) const {
+    const Cursor cursor = this->column(column);
+    const uint8_t* from = codes + (row + cursor.first);
+    if constexpr (kWidth == 8) {
+      const uint4 words = loadPiece<uint4>(from);
+      raw[0] = {words.x, words.y};
+      raw[1] = {words.z, words.w};
+    } else if constexpr (kWidth == 4) {
+      const uint2 words = loadPiece<uint2>(from);
+      raw[0] = {words.x, 0U};
+      raw[1] = {words.y, 0U};
+    } else if constexpr (kWidth == 2) {
+      const uint32_t word = loadPiece<uint32_t>(from);
+      raw[0] = {word & 0xffffU, 0U};
+      raw[1] = {word >> 16, 0U};
+    } else {
+      raw[0] = load(row, cursor);
+      raw[1] = load(row, this->column(column + kOctet));
+    }
+  }
+
+  /// The same codes, counted from `zero` steps further down.
+  __device__ __forceinline__ PackedCodes around(float zero) const {
+    PackedCodes shifted = *this;
+    shifted.numbers.origin += zero;
+    shifted.numbers.integerOrigin += zero;
+    return shifted;
   }
 
   __device__ __forceinline__ void decode(const Raw& raw, float (&phi)[kOctet]) const {
@@ -195,6 +241,14 @@ struct FloatCodes {
       for (int i = 0; i < kOctet; ++i) raw.value[i] = values[min(offset + i, limit)];
     }
     return raw;
+  }
+
+  __device__ __forceinline__ void loadTwo(uint32_t row, int column, Raw (&raw)[2]) const {
+    raw[0] = load(row, static_cast<Cursor>(column));
+    raw[1] = load(row, static_cast<Cursor>(column + kOctet));
+  }
+  __device__ __forceinline__ FloatCodes around(float) const {
+    return *this;
   }
 
   __device__ __forceinline__ void decode(const Raw& raw, float (&phi)[kOctet]) const {

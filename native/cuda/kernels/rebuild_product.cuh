@@ -153,10 +153,16 @@ struct SplitRows {
   uint32_t high[kRowBlocks][2][4];  // [row block][k step][register]
   uint32_t low[kRowBlocks][2][4];
 
+  __device__ __forceinline__ void load(const Factors& factors, int firstRow, int chunk);
+};
+
+/// The same as loaded: conversions can wait until the loads have come.
+struct RawRows {
+  float value[kSlots][8];
+
   __device__ __forceinline__ void load(const Factors& factors, int firstRow, int chunk) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int first = chunk * kRankChunk + lane % 4 * 8;
-    float x[kSlots][8];
 #pragma unroll
     for (int i = 0; i < kSlots; ++i) {
       const int row = min(firstRow + i * 8 + lane / 4, factors.m - 1);
@@ -166,30 +172,39 @@ struct SplitRows {
         for (int k = 0; k < 8; k += 4) {
           const float4 four =
               first + k < factors.rank ? __ldg(reinterpret_cast<const float4*>(from + k)) : make_float4(0, 0, 0, 0);
-          x[i][k] = four.x;
-          x[i][k + 1] = four.y;
-          x[i][k + 2] = four.z;
-          x[i][k + 3] = four.w;
+          value[i][k] = four.x;
+          value[i][k + 1] = four.y;
+          value[i][k + 2] = four.z;
+          value[i][k + 3] = four.w;
         }
       } else {
 #pragma unroll
-        for (int k = 0; k < 8; ++k) x[i][k] = first + k < factors.rank ? __ldg(from + k) : 0.0F;
+        for (int k = 0; k < 8; ++k) value[i][k] = first + k < factors.rank ? __ldg(from + k) : 0.0F;
       }
     }
+  }
+
+  __device__ __forceinline__ void split(SplitRows& rows) const {
 #pragma unroll
     for (int i = 0; i < kSlots; ++i) {
 #pragma unroll
       for (int step = 0; step < 2; ++step) {
-        const SplitPair near = split(x[i][4 * step], x[i][4 * step + 1]);
-        const SplitPair far = split(x[i][4 * step + 2], x[i][4 * step + 3]);
-        high[i / 2][step][i % 2] = near.high;
-        high[i / 2][step][i % 2 + 2] = far.high;
-        low[i / 2][step][i % 2] = near.low;
-        low[i / 2][step][i % 2 + 2] = far.low;
+        const SplitPair near = cuda::split(value[i][4 * step], value[i][4 * step + 1]);
+        const SplitPair far = cuda::split(value[i][4 * step + 2], value[i][4 * step + 3]);
+        rows.high[i / 2][step][i % 2] = near.high;
+        rows.high[i / 2][step][i % 2 + 2] = far.high;
+        rows.low[i / 2][step][i % 2] = near.low;
+        rows.low[i / 2][step][i % 2 + 2] = far.low;
       }
     }
   }
 };
+
+__device__ __forceinline__ void SplitRows::load(const Factors& factors, int firstRow, int chunk) {
+  RawRows raw;
+  raw.load(factors, firstRow, chunk);
+  raw.split(*this);
+}
 
 /// tile += A·B over one chunk of ranks; `position`: of the group's first column in the panel, a multiple of 32.
 template <int kColumns>

@@ -11,23 +11,35 @@ using namespace lrqat::test;
 
 namespace {
 
-/// Median over rounds of the time of one call, in seconds; calls rotate through `sets` so that caches do not help.
+/// Median over rounds of the time of one call on a stream, as part of a graph, in seconds; calls rotate through `sets`
+/// so that caches do not help.
 template <typename Body>
 double secondsPerCall(Body body, int sets) {
   cudaEvent_t start, stop;
   LRQAT_CUDA(cudaEventCreate(&start));
   LRQAT_CUDA(cudaEventCreate(&stop));
-  std::vector<double> times;
+  cudaStream_t stream;
+  LRQAT_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   const int calls = 4 * sets;
-  for (int round = 0; round < 8; ++round) {
-    LRQAT_CUDA(cudaEventRecord(start));
-    for (int i = 0; i < calls; ++i) body(i % sets);
-    LRQAT_CUDA(cudaEventRecord(stop));
+  LRQAT_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  for (int i = 0; i < calls; ++i) body(i % sets, stream);
+  cudaGraph_t graph;
+  LRQAT_CUDA(cudaStreamEndCapture(stream, &graph));
+  cudaGraphExec_t ready;
+  LRQAT_CUDA(cudaGraphInstantiate(&ready, graph, 0));
+  std::vector<double> times;
+  for (int round = 0; round < 12; ++round) {
+    LRQAT_CUDA(cudaEventRecord(start, stream));
+    LRQAT_CUDA(cudaGraphLaunch(ready, stream));
+    LRQAT_CUDA(cudaEventRecord(stop, stream));
     LRQAT_CUDA(cudaEventSynchronize(stop));
     float milliseconds = 0;
     LRQAT_CUDA(cudaEventElapsedTime(&milliseconds, start, stop));
-    if (round > 0) times.push_back(static_cast<double>(milliseconds) * 1e-3 / calls);
+    if (round > 1) times.push_back(static_cast<double>(milliseconds) * 1e-3 / calls);
   }
+  LRQAT_CUDA(cudaGraphExecDestroy(ready));
+  LRQAT_CUDA(cudaGraphDestroy(graph));
+  LRQAT_CUDA(cudaStreamDestroy(stream));
   LRQAT_CUDA(cudaEventDestroy(start));
   LRQAT_CUDA(cudaEventDestroy(stop));
   std::sort(times.begin(), times.end());
@@ -39,9 +51,9 @@ double copyRate(size_t bytes) {
   const int sets = std::max<int>(1, static_cast<int>((size_t{512} << 20) / bytes));
   DeviceMemory from(bytes * static_cast<size_t>(sets)), to(bytes * static_cast<size_t>(sets));
   const double seconds = secondsPerCall(
-      [&](int set) {
+      [&](int set, cudaStream_t stream) {
         const size_t at = static_cast<size_t>(set) * bytes;
-        LRQAT_CUDA(cudaMemcpyAsync(to.data() + at, from.data() + at, bytes, cudaMemcpyDeviceToDevice));
+        LRQAT_CUDA(cudaMemcpyAsync(to.data() + at, from.data() + at, bytes, cudaMemcpyDeviceToDevice, stream));
       },
       sets);
   return 2 * static_cast<double>(bytes) / seconds;
@@ -55,6 +67,7 @@ struct BenchCase {
   int rank;
   int64_t group;  // 0: channel
   bool mask;
+  bool symmetric = true;
 };
 
 constexpr BenchCase kCases[] = {
@@ -73,6 +86,10 @@ constexpr BenchCase kCases[] = {
     {"fixed-point 3.2", Storage::FixedPoint, 3, 2, 32, 0, false},
     {"fixed-point 3.3", Storage::FixedPoint, 3, 3, 32, 0, false},
     {"fixed-point 4.3", Storage::FixedPoint, 4, 3, 32, 0, false},
+    {"integer 4, zero points", Storage::Integer, 4, 0, 32, 0, false, false},
+    {"integer 4, zero points, mask", Storage::Integer, 4, 0, 32, 0, true, false},
+    {"integer 4, group 128, zero points", Storage::Integer, 4, 0, 32, 128, false, false},
+    {"integer 8", Storage::Integer, 8, 0, 32, 0, false},
     {"bf16", Storage::BF16, 4, 0, 32, 0, false},
 };
 
@@ -82,6 +99,7 @@ void bench(const BenchCase& one, int64_t m, int64_t n, double copy) {
   spec.bits = one.bits;
   spec.fractionBits = one.fractionBits;
   spec.rank = one.rank;
+  spec.symmetric = one.symmetric;
   if (one.group > 0) {
     spec.granularity = Granularity::Group;
     spec.groupSize = one.group;
@@ -107,6 +125,7 @@ void bench(const BenchCase& one, int64_t m, int64_t n, double copy) {
   const DeviceArray<float> a(randomNormal(static_cast<size_t>(m * spec.rank), 2, 0.02F));
   const DeviceArray<float> b(randomNormal(static_cast<size_t>(spec.rank * n), 3, 0.02F));
   const DeviceArray<float> scale(std::vector<float>(static_cast<size_t>(spec.scaleCount(m, n)), 0.01F));
+  const DeviceArray<float> zero(std::vector<float>(static_cast<size_t>(spec.scaleCount(m, n)), 7.0F));
   const DeviceArray<uint32_t> counters(std::vector<uint32_t>{0, 0});
   uint64_t* published = nullptr;
   LRQAT_CUDA(cudaHostAlloc(reinterpret_cast<void**>(&published), 8, cudaHostAllocDefault));
@@ -117,20 +136,21 @@ void bench(const BenchCase& one, int64_t m, int64_t n, double copy) {
   weight.n = n;
   weight.spec = spec;
   weight.scale0 = scale.data();
+  weight.zero0 = spec.symmetric ? nullptr : zero.data();
   const double seconds = secondsPerCall(
-      [&](int set) {
+      [&](int set, cudaStream_t stream) {
         weight.phi0 = codes.data() + static_cast<size_t>(set) * codeBytes;
         const ClippedSet clipped{.mask = reinterpret_cast<uint32_t*>(mask.data()) + static_cast<size_t>(set) * words,
                                  .counters = counters.data()};
-        cuda::rebuildWeight(weight, {a.data(), b.data(), scale.data()}, WeightForm::Trained,
+        cuda::rebuildWeight(weight, {a.data(), b.data(), scale.data(), weight.zero0}, WeightForm::Trained,
                             {out.data() + static_cast<size_t>(set) * size * 2, DType::BF16, m, n},
-                            one.mask ? &clipped : nullptr, {published, 1}, false, staging, none, nullptr);
+                            one.mask ? &clipped : nullptr, {published, 1}, false, staging, none, stream);
       },
       sets);
   cudaFreeHost(published);
   const double bytes = static_cast<double>(codeBytes + size * 2 + (one.mask ? words * 4 : 0)) +
                        4.0 * static_cast<double>(spec.rank * (m + n));
-  std::printf("%6ldx%-6ld %-26s %8.1f us %8.0f GB/s %5.1f %% of copy\n", static_cast<long>(m), static_cast<long>(n),
+  std::printf("%6ldx%-6ld %-34s %8.1f us %8.0f GB/s %5.1f %% of copy\n", static_cast<long>(m), static_cast<long>(n),
               one.name, seconds * 1e6, bytes / seconds * 1e-9, 100 * bytes / seconds / copy);
 }
 

@@ -260,14 +260,29 @@ void groupScales() {
   }
 }
 
+QuantSpec aroundZeroPoints(QuantSpec spec) {
+  spec.symmetric = false;
+  return spec;
+}
+
+/// Every kernel of zero points once, small enough for a race checker.
+void fewZeroPoints() {
+  uint32_t seed = 900;
+  for (const Granularity granularity : {tensor, channel}) {
+    for (const double fraction : {0.02, 0.1}) {
+      check({{aroundZeroPoints(makeSpec(granularity, 0, 5)), 45}},
+            {.tokens = 20, .n = 72, .clipping = {.fraction = fraction}}, ++seed);
+    }
+  }
+  check({{aroundZeroPoints(makeSpec(Granularity::Group, 24, 5)), 45}},
+        {.tokens = 20, .n = 72, .clipping = {.fraction = 0.05}}, ++seed);
+}
+
 /// Gradients of zero points: sparse, dense and of groups; beside linears without; rank 0, which only the dense form
 /// takes.
 void zeroPoints() {
   uint32_t seed = 600;
-  const auto around = [](QuantSpec spec) {
-    spec.symmetric = false;
-    return spec;
-  };
+  const auto around = aroundZeroPoints;
   for (const DType type : bothTypes) {
     for (const Storage storage : {Storage::F32, Storage::FixedPoint}) {
       for (const Granularity granularity : {tensor, channel}) {
@@ -324,6 +339,7 @@ int main(int argc, char** argv) {
               {"dense and sparse agree", denseEqualsSparse},
               {"group scales", groupScales},
               {"zero points", zeroPoints},
+              {"a few zero points", fewZeroPoints},
               {"errors", report}},
              argc, argv);
 }

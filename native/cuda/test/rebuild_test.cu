@@ -2,7 +2,9 @@
 // bit; in split-bf16 form against formulas in double; and all of them against each other, to the bit.
 #include "cuda/kernels/rebuild.h"
 
+#include "cuda/kernels/hopper.h"
 #include "cuda/kernels/merge.h"
+#include "cuda/kernels/rebuild_hopper.cuh"
 #include "cuda/kernels/scales.h"
 #include "cuda/kernels/statistics.h"
 #include "cuda/test/device_linear.h"
@@ -12,8 +14,8 @@ using namespace lrqat::test;
 
 namespace {
 
-const std::vector<WeightShape> kShapes = {{7, 172, 43}, {9, 96, 4},     {130, 64, 32}, {3, 1032, 86},
-                                          {33, 40, 8},  {141, 300, 12}, {260, 520, 40}};
+const std::vector<WeightShape> kShapes = {{7, 172, 43},   {9, 96, 4},     {130, 64, 32}, {3, 1032, 86}, {33, 40, 8},
+                                          {141, 300, 12}, {260, 520, 40}, {70, 96, 48},  {150, 528, 16}};
 const std::vector<int> kRanks = {0, 3, 4, 32, 7, 16, 31, 33};
 
 /// Where a rebuild with a mask counts, and what it has told.
@@ -293,6 +295,84 @@ void otherForms(bool symmetric) {
   memory.check();
 }
 
+/// A·B [64, 256] of 32 ranks by mma.sync and by wgmma.
+__global__ void productsBothWays(cuda::Factors factors, float* portable, float* hopper) {
+#ifdef LRQAT_HOPPER_CODE
+  extern __shared__ uint4 memory[];
+  const auto start = static_cast<uint32_t>(__cvta_generic_to_shared(memory));
+  const uint32_t aligned = (start + 1023U) & ~1023U;
+  uint4* panelMemory = memory + (aligned - start) / 16;
+  const cuda::HopperPanel hopperPanel{panelMemory};
+  const cuda::SplitPanel<256> panel{panelMemory + 2048};
+  hopperPanel.fill<128>(factors, 0);
+  panel.fill<128>(factors, 0);
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  __syncthreads();
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int row = static_cast<int>(threadIdx.x) / 32 * 16;
+  cuda::SplitRows rows;
+  rows.load(factors, row, 0);
+  for (int step = 0; step < 4; ++step) {
+    cuda::HopperTile d;
+    cuda::multiplyStep(rows, aligned, step, d);
+    for (int i = 0; i < 32; ++i) {
+      const int column = step * 64 + lane % 4 * 16 + i / 4 * 2 + i % 2;
+      hopper[(row + lane / 4 + i / 2 % 2 * 8) * 256 + column] = d[i / 4][i % 4];
+    }
+  }
+  for (int group = 0; group < 8; ++group) {
+    cuda::ProductTile tile;
+    tile.clear();
+    cuda::multiplySplit(rows, panel, 0, group * 32, tile);
+    for (int i = 0; i < 16; ++i) {
+      const int column = group * 32 + lane % 4 * 8 + i / 4 * 2 + i % 2;
+      portable[(row + lane / 4 + i / 2 % 2 * 8) * 256 + column] = tile.value[0][i / 4][i % 4];
+    }
+  }
+#endif
+}
+
+/// The kernels of the training path and the others must round the same Z.
+void hopperProducts() {
+  if (!cuda::usesHopper()) return;
+  for (const int rank : {4, 16, 32}) {
+    for (uint32_t seed = 1; seed <= 20; ++seed) {
+      context = "rank " + std::to_string(rank) + ", seed " + std::to_string(seed);
+      std::vector<float> a = randomNormal(static_cast<size_t>(64 * rank), seed);
+      std::vector<float> b = randomNormal(static_cast<size_t>(rank * 256), 100 + seed);
+      // Of many sizes, so that sums lose bits.
+      for (size_t i = 0; i < b.size(); ++i) b[i] = std::ldexp(b[i], static_cast<int>(i * 7 % 13) - 6);
+      const DeviceArray<float> deviceA(a), deviceB(b), portable(64 * 256), hopper(64 * 256);
+      constexpr int bytes = 1024 + 2 * 32768;
+      LRQAT_CUDA(cudaFuncSetAttribute(productsBothWays, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+      productsBothWays<<<1, 128, bytes>>>({deviceA.data(), deviceB.data(), rank, 64, 256, true, true}, portable.data(),
+                                          hopper.data());
+      LRQAT_CUDA(cudaGetLastError());
+      const std::vector<float> first = portable.read();
+      const std::vector<float> second = hopper.read();
+      int different = 0;
+      double largest = 0;
+      for (int i = 0; i < 64; ++i) {
+        for (int j = 0; j < 256; ++j) {
+          double sum = 0;
+          double size = 0;
+          for (int k = 0; k < rank; ++k) {
+            const double product = static_cast<double>(a[static_cast<size_t>(i * rank + k)]) *
+                                   static_cast<double>(b[static_cast<size_t>(k * 256 + j)]);
+            sum += product;
+            size += std::abs(product);
+          }
+          const auto at = static_cast<size_t>(i * 256 + j);
+          different += std::memcmp(&first[at], &second[at], 4) != 0;
+          largest = std::max(largest, std::abs(static_cast<double>(second[at]) - sum) / size);
+        }
+      }
+      expect(largest < std::ldexp(1.0, -15), "products against double: " + std::to_string(largest));
+      expectEqual(different, 0, "products of wgmma that are not those of mma.sync");
+    }
+  }
+}
+
 /// Values that are not finite are clipped somewhere and masked; nothing else is touched by them.
 void notFiniteFactors() {
   cuda::HostStaging staging;
@@ -440,6 +520,7 @@ int main(int argc, char** argv) {
               {"split-bf16 rebuild against double, little clipped", [] { splitAgainstDouble(0.3F); }},
               {"split-bf16 rebuild against double, much clipped", [] { splitAgainstDouble(3.0F); }},
               {"ranks up to 256", highRanks},
+              {"products on Hopper are those of every GPU", hopperProducts},
               {"merged, round-to-nearest and float weights", [] { otherForms(true); }},
               {"exact rebuild around zero points equals the CPU, little clipped", [] { exactEqualsCpu(0.3F, false); }},
               {"exact rebuild around zero points equals the CPU, much clipped", [] { exactEqualsCpu(3.0F, false); }},
