@@ -131,7 +131,7 @@ export const METHODS: readonly Method[] = [
     seeded: true,
     rates: { of: 'lr-qat' },
     quantization: (subject) => ({ method: 'lr-qat', lowRank: lowRank(subject) }),
-    training: { distillation: { weight: 0.5 } },
+    training: { distillation: { weight: 0.75 } },
   },
 ];
 
