@@ -1,7 +1,7 @@
 // What a run will need before it starts: memory by part, time, disk, and what would make it fit.
 
 import type { MemoryParts } from '../../native/binding/addon';
-import type { ModelShape } from '../formats/model-shape';
+import { LINEAR_NAMES, linearSize, type ModelShape } from '../formats/model-shape';
 import { secondsOf, type Calibration } from './calibration';
 import { evaluationCost, sumOf, trainingStepCost, type StepCost } from './cost';
 import { planDisk, type DiskPlan } from './disk';
@@ -130,10 +130,21 @@ function longEvaluation(experiment: Experiment, plan: RunPlan): Estimate['evalua
   return { sequenceLength, total: planEvaluation(plan, sequenceLength).total };
 }
 
-function teacherSeconds({ experiment, calibration }: EstimateInput, plan: RunPlan): number {
+/** Bytes a second that a GPU gets of the float weights, which have no place in its memory and come anew for every micro-batch. A
+ *  guess on the slow side: one thread copies them to where the GPU fetches them. */
+const HOST_TO_GPU = 8e9;
+
+function teacherSeconds({ experiment, shape, calibration }: EstimateInput, plan: RunPlan): number {
   if (distillationOf(experiment) === null) return 0;
   const batches = Math.ceil(teacherSequences(experiment.training) / experiment.training.microBatchSize);
-  return batches * secondsOf(evaluationCost(layoutOf(plan.input)), calibration);
+  const weights =
+    shape.layers *
+    sumOf(
+      LINEAR_NAMES.map((name) => linearSize(shape, name)),
+      (l) => l.outputs * l.inputs,
+    );
+  const transfer = plan.device === 'cuda' ? (weights * 2) / HOST_TO_GPU : 0;
+  return batches * (secondsOf(evaluationCost(layoutOf(plan.input)), calibration) + transfer);
 }
 
 function evaluationSeconds({ experiment, calibration, validationTokens }: EstimateInput, plan: RunPlan): number | null {

@@ -55,5 +55,7 @@ test('memory, disk and time of distillation', () => {
   assert.equal(memory(experiment) - memory(without), 4096 * (64 + 65) * 4);
   const found = estimate({ experiment, shape: llama7B, machine, calibration });
   assert.ok(found.teacherSeconds > 0 && found.teacherSeconds < found.trainingSeconds);
+  const gpu = estimate({ experiment, shape: llama7B, machine: { ...machine, device: 'cuda' }, calibration });
+  assert.ok(gpu.teacherSeconds > found.teacherSeconds, 'a GPU fetches the float weights for each micro-batch');
   assert.match(formatEstimate(found), /float model +\S+ .* at most, once\n[^]*float model +121.3 MiB at most/);
 });
