@@ -97,12 +97,23 @@ export type ActivationSite =
   | 'mlpInput'
   | 'mlpProduct';
 
-/** Activations on grids of their own for each token, found from its values; of every form of the model but `float`. */
+/** Activations on grids of their own for each token, found from its values, or on one grid a tensor; of every form of the model but
+ *  `float`. */
 export interface ActivationQuantization {
   /** 2 to 8 bits by site; absent or null: the site is not quantized. */
   readonly bits: Readonly<Partial<Record<ActivationSite, number | null>>>;
-  /** `reference`: −min/δ, not rounded, as in the authors' code. */
+  /** `reference`: −min/δ, not rounded, as in the authors' code; not with static ranges. */
   readonly zeroPoint: 'integer' | 'reference';
+  /** One grid a tensor, from {@link Engine.calibrateActivations}; absent or null: one a token. */
+  readonly staticRanges?: StaticRanges | null;
+}
+
+export interface StaticRanges {
+  readonly symmetric: boolean;
+  /** Scales and zero points are trained. */
+  readonly learn: boolean;
+  /** Their gradients times 1/√(qmax · numbers of the tensor in a step). */
+  readonly gradientScaling: boolean;
 }
 
 /** Training on (1 − weight)·cross-entropy + weight·temperature²·divergence from the float model (Backend::distillationLoss). */
@@ -137,7 +148,7 @@ export interface EngineConfig {
   readonly device?: DeviceConfig;
   /** Absent or null: nothing beside the quantized linears. */
   readonly trainedFloats?: TrainedFloats | null;
-  /** Absent or null: activations stay in the compute type. On the CPU only. */
+  /** Absent or null: activations stay in the compute type. */
   readonly activations?: ActivationQuantization | null;
   /** Absent or null: training follows the text alone. */
   readonly distillation?: DistillationConfig | null;
@@ -188,7 +199,7 @@ export interface TokenBatch {
 }
 
 export interface OptimizerSettings {
-  /** `zeroPoints` absent or null: that of the scales. `weights` and the groups of {@link TrainedFloats} absent or null: 0. */
+  /** `zeroPoints` absent or null: that of the scales. `weights`, `activations` and the groups of {@link TrainedFloats} absent or null: 0. */
   readonly learningRate: {
     readonly lowRank: number;
     readonly scales: number;
@@ -197,6 +208,7 @@ export interface OptimizerSettings {
     readonly norms?: number | null;
     readonly head?: number | null;
     readonly embeddings?: number | null;
+    readonly activations?: number;
   };
   readonly beta1: number;
   readonly beta2: number;
@@ -248,7 +260,8 @@ export type ParameterKind = 'a' | 'b' | 'scale' | 'zeroPoint' | 'weight';
 export type StateKind = 'value' | 'moment1' | 'moment2' | 'gradient';
 
 export interface ParameterInfo {
-  /** Of a quantized linear, or of a tensor beside the linears (without `.weight`). */
+  /** Of a quantized linear, or of a tensor beside the linears (without `.weight`), or
+   *  `activations`: `scale` and `zeroPoint` of all quantized sites, block by block. */
   readonly linear: string;
   readonly kind: ParameterKind;
   /** Of a tensor beside the linears. */
@@ -299,6 +312,13 @@ export interface Engine {
    *  load again.
    *  @returns bytes it worked in beside the engine's own (src/experiment/start-memory.ts) */
   findStart(options: StartOptions): Promise<number>;
+  /** Static ranges of activations, found on these sequences one after the other with the weights as they are: the running mean of
+   *  each tensor's smallest and largest number. Trained scales and zero points start there. Needed before any form but `float`. */
+  calibrateActivations(batch: TokenBatch, sequenceLength?: number): Promise<void>;
+  /** [layers, quantized sites, 2] in the order of the forward: smallest and largest; empty where there are no static ranges. */
+  activationRanges(): Promise<Float32Array>;
+  /** Those of an earlier calibration. */
+  setActivationRanges(ranges: Float32Array): Promise<void>;
   /** One optimiser step: forward and backward of all micro-batches in `batch` (a multiple of microBatchSize sequences),
    *  loss weighted by tokens, clip, AdamW. Rejects with Cancelled (nothing changed) after {@link cancel}. */
   trainStep(batch: TokenBatch, settings: OptimizerSettings): Promise<StepResult>;

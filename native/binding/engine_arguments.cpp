@@ -125,6 +125,7 @@ OptimizerSettings parseSettings(const Napi::Value& value) {
                              .normLearningRate = rate.isNull("norms") ? 0 : rate.number("norms"),
                              .headLearningRate = rate.isNull("head") ? 0 : rate.number("head"),
                              .embeddingLearningRate = rate.isNull("embeddings") ? 0 : rate.number("embeddings"),
+                             .activationLearningRate = rate.isNull("activations") ? 0 : rate.number("activations"),
                              .beta1 = r.number("beta1"),
                              .beta2 = r.number("beta2"),
                              .epsilon = r.number("epsilon"),

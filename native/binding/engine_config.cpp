@@ -118,6 +118,14 @@ static ActivationSpec parseActivations(const Reader& r) {
   for (size_t i = 0; i < names.size(); ++i) {
     if (!bits.isNull(names[i])) spec.bits[i] = static_cast<int>(bits.integer(names[i], 2, 8));
   }
+  if (!r.isNull("staticRanges")) {
+    const Reader ranges = r.object("staticRanges");
+    spec.staticRanges = true;
+    spec.symmetric = ranges.boolean("symmetric");
+    spec.learnRanges = ranges.boolean("learn");
+    spec.gradientScaling = ranges.boolean("gradientScaling");
+    if (spec.fractionalZeroPoint) badValue(r.path("zeroPoint"), "integer where ranges are static");
+  }
   return spec;
 }
 

@@ -54,6 +54,9 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
     exports.Set("Engine", DefineClass(env, "Engine",
                                       {InstanceMethod<&EngineObject::load>("load"),
                                        InstanceMethod<&EngineObject::findStart>("findStart"),
+                                       InstanceMethod<&EngineObject::calibrateActivations>("calibrateActivations"),
+                                       InstanceMethod<&EngineObject::activationRanges>("activationRanges"),
+                                       InstanceMethod<&EngineObject::setActivationRanges>("setActivationRanges"),
                                        InstanceMethod<&EngineObject::trainStep>("trainStep"),
                                        InstanceMethod<&EngineObject::evaluate>("evaluate"),
                                        InstanceMethod<&EngineObject::tokenLosses>("tokenLosses"),
@@ -168,6 +171,34 @@ class EngineObject final : public Napi::ObjectWrap<EngineObject> {
             const int64_t bytes = engine.findStart(settings, batch->view(), progress);
             return [bytes](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, static_cast<double>(bytes)); };
           });
+    });
+  }
+
+  Napi::Value calibrateActivations(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      auto batch = parseBatch(info[0], parseLength(info[1]));
+      return queue(info.Env(), [batch](Engine& engine) -> WorkerThread::Finish {
+        engine.calibrateActivations(batch->view());
+        return [](Napi::Env env) -> Napi::Value { return env.Undefined(); };
+      });
+    });
+  }
+
+  Napi::Value activationRanges(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      return queue(info.Env(), [](Engine& engine) -> WorkerThread::Finish {
+        return [values = engine.activationRanges()](Napi::Env env) { return float32Array(env, values); };
+      });
+    });
+  }
+
+  Napi::Value setActivationRanges(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      auto values = std::make_shared<std::vector<float>>(floats(info[0], "ranges"));
+      return queue(info.Env(), [values](Engine& engine) -> WorkerThread::Finish {
+        engine.setActivationRanges(*values);
+        return [](Napi::Env env) -> Napi::Value { return env.Undefined(); };
+      });
     });
   }
 

@@ -7,6 +7,7 @@
 #include "binding/register.h"
 #include "binding/values.h"
 #include "binding/worker_thread.h"
+#include "core/activation_ranges.h"
 #include "core/grid.h"
 #include "core/half.h"
 #include "core/memory_plan.h"
@@ -353,6 +354,60 @@ Napi::Value quantizeActivations(const Napi::CallbackInfo& info) {
   });
 }
 
+/// The steps of a static grid, in the order in which the engine takes them.
+Napi::Value staticActivations(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Reader r(info[0], "request");
+    const int64_t rows = r.integer("rows", 1);
+    const int64_t cols = r.integer("columns", 1);
+    const auto bits = static_cast<int>(r.integer("bits", 2, 8));
+    const bool symmetric = r.boolean("symmetric");
+    const auto threads = static_cast<int>(r.integer("threads", 1, 256));
+    const auto backend = backendFor({.threads = threads, .computeType = DType::F32, .oneDnnPath = {}}, 64);
+    if (!r.get("batches").IsArray()) badValue(r.path("batches"), "an array");
+    const auto batches = r.get("batches").As<Napi::Array>();
+    std::vector<float> ranges;
+    ActivationRange range;
+    for (uint32_t i = 0; i < batches.Length(); ++i) {
+      std::vector<float> values = floats(batches.Get(i), "batches[" + std::to_string(i) + "]");
+      if (values.empty() || static_cast<int64_t>(values.size()) % cols != 0)
+        badValue(r.path("batches"), "of whole rows");
+      const auto batchRows = static_cast<int64_t>(values.size()) / cols;
+      const OwnedMatrix batch(DType::F32, batchRows, cols, std::move(values));
+      const ActivationRange found = backend->activationRange(batch.matrix);
+      range = i == 0 ? found : runningRange(range, found);
+      ranges.insert(ranges.end(), {range.low, range.high});
+    }
+    const GridStart start = gridStart(range, bits, symmetric);
+    const StaticGrid shared = staticGrid(start, range, bits, symmetric);
+    const ActivationGrid grid{bits, false, cols, &shared};
+    const OwnedMatrix x(DType::F32, rows, cols, floatsOf(r, "x", rows * cols));
+    const OwnedMatrix dX(DType::F32, rows, cols, floatsOf(r, "dY", rows * cols));
+    const OwnedMatrix learnedDX(DType::F32, rows, cols, floatsOf(r, "dY", rows * cols));
+    const OwnedMatrix y(DType::F32, rows, cols);
+    std::vector<uint32_t> inside(static_cast<size_t>(rows * markWords(cols)));
+    backend->quantizeActivations(x.matrix, grid, y.matrix, inside.data());
+    backend->maskGradient(dX.matrix, inside.data());
+    float dScale = 0;
+    float dZero = 0;
+    backend->learnGrid(x.matrix, grid, learnedDX.matrix, &dScale, &dZero);
+    const float factor = r.boolean("gradientScaling") ? gridGradientFactor(range, bits, symmetric, rows * cols) : 1.0F;
+    Napi::Object out = Napi::Object::New(info.Env());
+    out.Set("ranges", float32Array(info.Env(), ranges));
+    out.Set("scale", start.scale);
+    out.Set("zeroPointUnrounded", start.zero);
+    out.Set("zeroPoint", shared.zero);
+    out.Set("lowest", shared.low);
+    out.Set("highest", shared.high);
+    out.Set("y", float32Array(info.Env(), y.floats()));
+    out.Set("dX", float32Array(info.Env(), dX.floats()));
+    out.Set("learnedDX", float32Array(info.Env(), learnedDX.floats()));
+    out.Set("dScale", dScale * factor);
+    out.Set("dZeroPoint", zeroPointPasses(start.zero, (1 << bits) - 1) ? dZero * factor : 0.0F);
+    return out;
+  });
+}
+
 /// An operand of a product: its values, its shape as stored, whether it is transposed.
 struct Operand {
   std::vector<float> values;
@@ -395,6 +450,7 @@ void registerFormulas(Napi::Env env, Napi::Object exports) {
   formulas.Set("quantize", Napi::Function::New<quantize>(env, "quantize"));
   formulas.Set("linear", Napi::Function::New<linear>(env, "linear"));
   formulas.Set("quantizeActivations", Napi::Function::New<quantizeActivations>(env, "quantizeActivations"));
+  formulas.Set("staticActivations", Napi::Function::New<staticActivations>(env, "staticActivations"));
   formulas.Set("multiply", Napi::Function::New<multiply>(env, "multiply"));
   exports.Set("formulas", formulas);
 }

@@ -111,6 +111,36 @@ export interface ActivationResult {
   readonly mask: Uint8Array;
 }
 
+export interface StaticActivationRequest {
+  /** Calibration batches [any, columns], in order. */
+  readonly batches: readonly Float32Array[];
+  /** [rows, columns] */
+  readonly x: Float32Array;
+  readonly dY: Float32Array;
+  readonly rows: number;
+  readonly columns: number;
+  readonly bits: number;
+  readonly symmetric: boolean;
+  readonly gradientScaling: boolean;
+  readonly threads: number;
+}
+
+export interface StaticActivationResult {
+  /** After each batch: smallest, largest. */
+  readonly ranges: Float32Array;
+  readonly scale: number;
+  readonly zeroPointUnrounded: number;
+  readonly zeroPoint: number;
+  readonly lowest: number;
+  readonly highest: number;
+  readonly y: Float32Array;
+  /** By the marks of the forward, and as the learned grid makes it. */
+  readonly dX: Float32Array;
+  readonly learnedDX: Float32Array;
+  readonly dScale: number;
+  readonly dZeroPoint: number;
+}
+
 export interface ProductRequest {
   readonly a: Float32Array;
   /** Rows and columns as stored. */
@@ -131,6 +161,8 @@ export interface FormulasAddon {
   linear(request: LinearRequest): LinearResult;
   /** Activations on a grid of their own for each row and group of columns, and the gradient through it, in float32. */
   quantizeActivations(request: ActivationRequest): ActivationResult;
+  /** Activations on one grid a tensor, from the running range of batches, with the gradients of its numbers, in float32. */
+  staticActivations(request: StaticActivationRequest): StaticActivationResult;
   /** a·b in float32. */
   multiply(request: ProductRequest): Float32Array;
 }

@@ -276,14 +276,21 @@ class Backend {
   ///   R = round(x/δ) + z, y = δ·(clip(R, 0, L) − z),
   /// all in float32. `inside` [T, markWords(cols)]: bit j % 32 of word j / 32 of a row is set where 0 ≤ R ≤ L; null:
   /// not wanted. NaN and what shares a grid with infinity stay visible as NaN.
-  virtual void quantizeActivations(Matrix, const ActivationGrid&, Matrix, uint32_t*) {
-    throw Error(ErrorCode::Unsupported, "activations are not quantized on this device");
-  }
+  /// With `grid.shared` R = round(x/scale) + zero, y = scale·(clip(R, low, high) − zero), inside where low ≤ R ≤ high;
+  /// infinity is then clipped as any other number, NaN stays.
+  virtual void quantizeActivations(Matrix x, const ActivationGrid& grid, Matrix y, uint32_t* inside) = 0;
   /// The gradient through quantizeActivations, in place: what is not `inside` becomes 0. No gradient goes through δ and
   /// z.
-  virtual void maskGradient(Matrix, const uint32_t*) {
-    throw Error(ErrorCode::Unsupported, "activations are not quantized on this device");
-  }
+  virtual void maskGradient(Matrix gradient, const uint32_t* inside) = 0;
+  /// Smallest and largest number of x; both NaN where one is not finite. Waits for the device.
+  virtual ActivationRange activationRange(Matrix x) = 0;
+  /// The gradient through a shared grid that is learned. x [T, cols] as it was before, `gradient` of its values on the
+  /// grid (x's type or float32; in place that of x, as maskGradient makes it). With R and C = clip(R, low, high) of
+  /// quantizeActivations and M = 1 inside the grid:
+  ///   *scaleGradient += Σ dY·((C − zero) − M·x/scale),  *zeroGradient += −scale·Σ dY·(1 − M)  (null: unwanted),
+  /// summed in double in a fixed order, complete before they are added.
+  virtual void learnGrid(Matrix x, const ActivationGrid& grid, Matrix gradient, float* scaleGradient,
+                         float* zeroGradient) = 0;
   /// Softmax cross-entropy of logits [rows, vocab] float32 against targets [rows] (-1: ignored). Adds Σ loss to
   /// *lossSum, summed in fixed order in double. `gradient` [rows, vocab] becomes (softmax − onehot)·gradientScale, in
   /// the memory of the logits (float32) or its own (compute type), which may leave the logits overwritten; without

@@ -233,6 +233,13 @@ class GuardedBackend final : public Backend {
   void maskGradient(Matrix gradient, const uint32_t* inside) override {
     guard_([&] { inner_->maskGradient(gradient, inside); });
   }
+  ActivationRange activationRange(Matrix x) override {
+    return guard_([&] { return inner_->activationRange(x); });
+  }
+  void learnGrid(Matrix x, const ActivationGrid& grid, Matrix gradient, float* scaleGradient,
+                 float* zeroGradient) override {
+    guard_([&] { inner_->learnGrid(x, grid, gradient, scaleGradient, zeroGradient); });
+  }
   void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                     double* lossSum) override {
     guard_([&] { inner_->crossEntropy(logits, targets, gradientScale, gradient, lossSum); });

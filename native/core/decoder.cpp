@@ -11,7 +11,8 @@ namespace lrqat {
 
 Decoder::Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearLayer>& linears,
                  const EmbeddingBuffers& embeddings, FloatGradients floatGradients, HostTensor hostTable,
-                 const ActivationBuffers& activations, const WorkspaceBuffers& workspace)
+                 const ActivationBuffers& activations, const WorkspaceBuffers& workspace,
+                 ActivationRanges* ranges)
     : shape_(shape),
       backend_(backend),
       linears_(linears),
@@ -20,6 +21,7 @@ Decoder::Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearL
       blocks_(activations.blocks),
       activations_(activations),
       workspace_(workspace),
+      ranges_(ranges),
       rebuilt_(workspace.keptWeights.size()),
       hostTable_(hostTable),
       needsHost_(!std::all_of(linears.begin(), linears.end(), [](const LinearLayer& l) { return l.quantized; })) {}
@@ -112,9 +114,21 @@ void Decoder::passBlock(const MicroBatch& batch, int64_t layer, void* hidden) {
   const Matrix input = blockInput(layer);
   backend_.upload(input.data, hidden, input.bytes());
   normalize(layer);
-  const NextNorm next{rows(activations_.output), embeddings_.finalNorm, rows(activations_.normed), activations_.rstd};
+  const NextNorm next{
+      rows(activations_.output), embeddings_.finalNorm, rows(activations_.normed), activations_.rstd, {}};
   forwardBlock(layer, input, &next);
   backend_.download(hidden, activations_.output.data, input.bytes());
+}
+
+void Decoder::calibrate(const MicroBatch& batch) {
+  struct Calibrating {
+    bool& flag;
+    explicit Calibrating(bool& value) : flag(value) { flag = true; }
+    ~Calibrating() { flag = false; }
+  } calibrating(calibrating_);
+  begin(batch, WeightForm::Trained);
+  forward();
+  ranges_->endSequence();
 }
 
 void Decoder::begin(const MicroBatch& batch, WeightForm form, bool activations) {
@@ -241,59 +255,80 @@ Matrix Decoder::rebuildWeight(int64_t layer, Linear which, ClippedSet* clipped) 
   return w;
 }
 
-void Decoder::quantize(ActivationSite site, const BlockActivations& block, Matrix x, Matrix y) {
+void Decoder::quantize(ActivationSite site, int64_t layer, Matrix x, Matrix y) {
   if (!quantizes(site)) return;
-  const ActivationGrid grid{shape_.activations.bitsOf(site), shape_.activations.fractionalZeroPoint,
-                            shape_.activationGridWidth(site)};
-  backend_.quantizeActivations(x, grid, y, block.inside[static_cast<size_t>(site)]);
+  if (calibrating_) ranges_->observe(layer, site, x);
+  const ActivationSpec& spec = shape_.activations;
+  const ActivationGrid grid = spec.staticRanges ? ranges_->grid(layer, site)
+                                                : ActivationGrid{spec.bitsOf(site), spec.fractionalZeroPoint,
+                                                                 shape_.activationGridWidth(site), nullptr};
+  backend_.quantizeActivations(x, grid, y, block(layer).inside[static_cast<size_t>(site)]);
 }
 
-void Decoder::quantize(ActivationSite site, const BlockActivations& block, Matrix x) {
-  quantize(site, block, x, x);
+void Decoder::quantize(ActivationSite site, int64_t layer, Matrix x) {
+  quantize(site, layer, x, x);
 }
 
-void Decoder::maskGradient(ActivationSite site, const BlockActivations& block, Matrix gradient) {
-  if (quantizes(site)) backend_.maskGradient(gradient, block.inside[static_cast<size_t>(site)]);
+void Decoder::learnGrid(ActivationSite site, int64_t layer, Matrix x, Matrix gradient) {
+  backend_.learnGrid(x, ranges_->grid(layer, site), gradient, ranges_->scaleGradient(layer, site),
+                     ranges_->zeroGradient(layer, site));
 }
 
-void Decoder::projectPlainKeys(int64_t layer) {
-  BlockActivations& a = block(layer);
+void Decoder::projectPlainKeys(int64_t layer, Matrix out) {
   HeadTransform plain = headTransform(layer, Linear::K);
   plain.normWeight = plain.cosine = plain.sine = nullptr;
-  backend_.projectHeads(raw(layer, Linear::K, rows(a.rawK)), plain, rows(a.k));
-  quantize(ActivationSite::Keys, a, rows(a.k));
+  backend_.projectHeads(raw(layer, Linear::K, rows(block(layer).rawK)), plain, out);
 }
 
 void Decoder::projectHeads(int64_t layer) {
   BlockActivations& a = block(layer);
   backend_.projectHeads(raw(layer, Linear::Q, rows(a.rawQ)), headTransform(layer, Linear::Q), rows(a.q));
   if (quantizes(ActivationSite::Keys)) {
-    projectPlainKeys(layer);
+    projectPlainKeys(layer, rows(a.k));
+    quantize(ActivationSite::Keys, layer, rows(a.k));
     backend_.projectHeads({rows(a.k)}, headTransform(layer, Linear::K), rows(a.k));
   } else {
     backend_.projectHeads(raw(layer, Linear::K, rows(a.rawK)), headTransform(layer, Linear::K), rows(a.k));
   }
   backend_.projectHeads(raw(layer, Linear::V, rows(a.rawV)), headTransform(layer, Linear::V), rows(a.v));
-  quantize(ActivationSite::RotatedQueries, a, rows(a.q));
-  quantize(ActivationSite::RotatedKeys, a, rows(a.k));
-  quantize(ActivationSite::Values, a, rows(a.v));
+  quantize(ActivationSite::RotatedQueries, layer, rows(a.q));
+  quantize(ActivationSite::RotatedKeys, layer, rows(a.k));
+  quantize(ActivationSite::Values, layer, rows(a.v));
 }
 
 void Decoder::backpropagateKeys(int64_t layer, Matrix dK, const RawOutputGradient& gradient) {
   BlockActivations& a = block(layer);
   HeadTransform transform = headTransform(layer, Linear::K);
   float* const normGradient = floatGradients_.layers[static_cast<size_t>(layer)].keyNorm;
-  maskGradient(ActivationSite::RotatedKeys, a, dK);
-  if (quantizes(ActivationSite::Keys)) {
-    // Only the norm of heads reads what it was given, and attention has no more use for the rotated keys.
-    if (transform.normWeight) projectPlainKeys(layer);
-    addHeadNormGradient(normGradient, dK, {rows(a.k)}, transform);
-    backend_.projectHeadsBackward(dK, {rows(a.k)}, transform, {dK, nullptr});
-    maskGradient(ActivationSite::Keys, a, dK);
-    transform.normWeight = transform.cosine = transform.sine = nullptr;
-  } else {
+  const Matrix keys = rows(a.k);  // attention has no more use for the rotated ones
+  if (!quantizes(ActivationSite::Keys)) {
+    backpropagateGrid(ActivationSite::RotatedKeys, layer, dK, [&] {
+      const Matrix x = unquantized(dK);
+      backend_.projectHeads(raw(layer, Linear::K, rows(a.rawK)), transform, x);
+      return x;
+    });
     addHeadNormGradient(normGradient, dK, raw(layer, Linear::K, rows(a.rawK)), transform);
+    backend_.projectHeadsBackward(dK, raw(layer, Linear::K, rows(a.rawK)), transform, gradient);
+    return;
   }
+  // Only the norm of heads and a grid that is learned read what the rotation was given.
+  if (transform.normWeight || learns(ActivationSite::RotatedKeys)) {
+    projectPlainKeys(layer, keys);
+    quantize(ActivationSite::Keys, layer, keys);
+  }
+  backpropagateGrid(ActivationSite::RotatedKeys, layer, dK, [&] {
+    const Matrix x = unquantized(dK);
+    backend_.projectHeads({keys}, transform, x);
+    return x;
+  });
+  addHeadNormGradient(normGradient, dK, {keys}, transform);
+  backend_.projectHeadsBackward(dK, {keys}, transform, {dK, nullptr});
+  backpropagateGrid(ActivationSite::Keys, layer, dK, [&] {
+    const Matrix x = unquantized(dK);
+    projectPlainKeys(layer, x);
+    return x;
+  });
+  transform.normWeight = transform.cosine = transform.sine = nullptr;
   backend_.projectHeadsBackward(dK, raw(layer, Linear::K, rows(a.rawK)), transform, gradient);
 }
 
@@ -309,7 +344,7 @@ void Decoder::normalize(int64_t layer) {
   BlockActivations& a = block(layer);
   const auto& norms = embeddings_.layers[static_cast<size_t>(layer)];
   backend_.rmsNorm(blockInput(layer), norms.inputNorm, shape_.model.rmsNormEpsilon, rows(a.normed1), a.rstd1);
-  quantize(ActivationSite::AttentionInput, a, rows(a.normed1));
+  quantize(ActivationSite::AttentionInput, layer, rows(a.normed1));
 }
 
 void Decoder::forwardBlock(int64_t layer, Matrix input, const NextNorm* next) {
@@ -323,18 +358,18 @@ void Decoder::forwardBlock(int64_t layer, Matrix input, const NextNorm* next) {
   applyLinear(layer, Linear::V, rows(a.normed1), rows(a.rawV));
   projectHeads(layer);
   backend_.attention(attentionShape(), rows(a.q), rows(a.k), rows(a.v), rows(a.attention), a.lse);
-  quantize(ActivationSite::AttentionOutput, a, rows(a.attention), attentionOutput(a));
+  quantize(ActivationSite::AttentionOutput, layer, rows(a.attention), attentionOutput(a));
   if (stopAt_ == Linear::O) return;
   applyLinear(layer, Linear::O, attentionOutput(a), rows(a.rawO));
   backend_.addResidualNorm(input, raw(layer, Linear::O, rows(a.rawO)), rows(a.middle), norms.postNorm, epsilon,
                            rows(a.normed2), a.rstd2);
-  quantize(ActivationSite::MlpInput, a, rows(a.normed2));
+  quantize(ActivationSite::MlpInput, layer, rows(a.normed2));
 
   if (stopAt_ == Linear::Gate) return;
   applyLinear(layer, Linear::Gate, rows(a.normed2), rows(a.rawGate));
   applyLinear(layer, Linear::Up, rows(a.normed2), rows(a.rawUp));
   backend_.swiglu(raw(layer, Linear::Gate, rows(a.rawGate)), raw(layer, Linear::Up, rows(a.rawUp)), rows(a.gated));
-  quantize(ActivationSite::MlpProduct, a, rows(a.gated));
+  quantize(ActivationSite::MlpProduct, layer, rows(a.gated));
   if (stopAt_ == Linear::Down) return;
   applyLinear(layer, Linear::Down, rows(a.gated), rows(a.rawDown));
   if (!next) return;
@@ -360,12 +395,11 @@ void Decoder::forward() {
   const int64_t layers = shape_.model.layers;
   normalize(0);
   for (int64_t layer = 0; layer < layers; ++layer) {
-    NextNorm next{rows(activations_.output), embeddings_.finalNorm, rows(activations_.normed), activations_.rstd,
-                  nullptr};
+    NextNorm next{rows(activations_.output), embeddings_.finalNorm, rows(activations_.normed), activations_.rstd, {}};
     if (layer + 1 < layers) {
       BlockActivations& after = block(layer + 1);
       next = {blockInput(layer + 1), embeddings_.layers[static_cast<size_t>(layer) + 1].inputNorm, rows(after.normed1),
-              after.rstd1, &after};
+              after.rstd1, layer + 1};
     }
     forwardBlock(layer, blockInput(layer), &next);
   }
@@ -541,7 +575,7 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   const Matrix gradient = rows(workspace_.gradient);  // of the block's output, then of its middle
   const Matrix normedGradient = rows(workspace_.normedGradient);
   const FloatGradients::Layer& floatGradients = floatGradients_.layers[static_cast<size_t>(layer)];
-  const bool needInputGradient = needsInputGradient(layer);
+  const bool needInputGradient = needsInputGradient(layer) || learns(ActivationSite::AttentionInput);
   const bool again = makesElementwiseAgain(layer);
 
   // Feed-forward half.
@@ -552,21 +586,29 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
   const Matrix dRawUp = dRaw(workspace_.dRawUp, a.rawUp);
   const std::array down{LinearGradientInput{Linear::Down, dRawDown, 2}};
   backpropagateLinears(layer, down, dGated);
-  maskGradient(ActivationSite::MlpProduct, a, dGated);
+  backpropagateGrid(ActivationSite::MlpProduct, layer, dGated, [&] {
+    const Matrix x = unquantized(dGated);
+    backend_.swiglu(raw(layer, Linear::Gate, rows(a.rawGate)), raw(layer, Linear::Up, rows(a.rawUp)), x);
+    return x;
+  });
   backend_.swigluBackward(dGated, raw(layer, Linear::Gate, rows(a.rawGate)), raw(layer, Linear::Up, rows(a.rawUp)),
                           rawGradient(layer, Linear::Gate, dRawGate, 0), rawGradient(layer, Linear::Up, dRawUp, 1),
                           gatedAgain ? rows(a.gated) : Matrix{});
-  if (gatedAgain) quantize(ActivationSite::MlpProduct, a, rows(a.gated));
+  if (gatedAgain) quantize(ActivationSite::MlpProduct, layer, rows(a.gated));
   accumulateGradients(layer, rows(a.gated), down);
   if (again) {
     backend_.rmsNorm(rows(a.middle), norms.postNorm, epsilon, rows(a.normed2), a.rstd2);
-    quantize(ActivationSite::MlpInput, a, rows(a.normed2));
+    quantize(ActivationSite::MlpInput, layer, rows(a.normed2));
   }
   const std::array gateAndUp{LinearGradientInput{Linear::Gate, dRawGate, 0},
                              LinearGradientInput{Linear::Up, dRawUp, 1}};
   backpropagateLinears(layer, gateAndUp, normedGradient);
   accumulateGradients(layer, rows(a.normed2), gateAndUp);
-  maskGradient(ActivationSite::MlpInput, a, normedGradient);
+  backpropagateGrid(ActivationSite::MlpInput, layer, normedGradient, [&] {
+    const Matrix x = unquantized(rows(a.normed2));
+    backend_.rmsNorm(rows(a.middle), norms.postNorm, epsilon, x, a.rstd2);
+    return x;
+  });
   if (observer_) observer_->onNorm(layer, 1, normedGradient, rows(a.middle), a.rstd2);
   addNormGradient(floatGradients.postNorm, normedGradient, rows(a.middle), a.rstd2);
 
@@ -580,17 +622,25 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
                                    raw(layer, Linear::O, rows(a.rawO)), rawGradient(layer, Linear::O, dRawO, 0));
   const std::array output{LinearGradientInput{Linear::O, dRawO, 0}};
   backpropagateLinears(layer, output, dAttention);
-  quantize(ActivationSite::AttentionOutput, a, rows(a.attention), attentionOutput(a));
+  quantize(ActivationSite::AttentionOutput, layer, rows(a.attention), attentionOutput(a));
   accumulateGradients(layer, attentionOutput(a), output);
-  maskGradient(ActivationSite::AttentionOutput, a, dAttention);
+  backpropagateGrid(ActivationSite::AttentionOutput, layer, dAttention, [&] { return rows(a.attention); });
   if (again) {
     projectHeads(layer);
     normalize(layer);
   }
   backend_.attentionBackward(attentionShape(), rows(a.q), rows(a.k), rows(a.v), rows(a.attention), a.lse, dAttention,
                              dQ, dK, dV);
-  maskGradient(ActivationSite::RotatedQueries, a, dQ);
-  maskGradient(ActivationSite::Values, a, dV);
+  backpropagateGrid(ActivationSite::RotatedQueries, layer, dQ, [&] {
+    const Matrix x = unquantized(dQ);
+    backend_.projectHeads(raw(layer, Linear::Q, rows(a.rawQ)), headTransform(layer, Linear::Q), x);
+    return x;
+  });
+  backpropagateGrid(ActivationSite::Values, layer, dV, [&] {
+    const Matrix x = unquantized(dV);
+    backend_.projectHeads(raw(layer, Linear::V, rows(a.rawV)), headTransform(layer, Linear::V), x);
+    return x;
+  });
   addHeadNormGradient(floatGradients.queryNorm, dQ, raw(layer, Linear::Q, rows(a.rawQ)),
                       headTransform(layer, Linear::Q));
   backend_.projectHeadsBackward(dQ, raw(layer, Linear::Q, rows(a.rawQ)), headTransform(layer, Linear::Q),
@@ -602,7 +652,13 @@ void Decoder::backwardBlock(int64_t layer, Matrix input) {
                          LinearGradientInput{Linear::V, dRawV, 2}};
   backpropagateLinears(layer, heads, needInputGradient ? normedGradient : Matrix{});
   accumulateGradients(layer, rows(a.normed1), heads);
-  if (needInputGradient) maskGradient(ActivationSite::AttentionInput, a, normedGradient);
+  if (needInputGradient) {
+    backpropagateGrid(ActivationSite::AttentionInput, layer, normedGradient, [&] {
+      const Matrix x = unquantized(rows(a.normed1));
+      backend_.rmsNorm(input, norms.inputNorm, epsilon, x, a.rstd1);
+      return x;
+    });
+  }
   if (observer_) observer_->onNorm(layer, 0, normedGradient, input, a.rstd1);
   addNormGradient(floatGradients.inputNorm, normedGradient, input, a.rstd1);
 }

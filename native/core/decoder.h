@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "core/activation_ranges.h"
 #include "core/backend.h"
 #include "core/memory_plan.h"
 
@@ -60,7 +61,8 @@ class Decoder {
  public:
   Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearLayer>& linears,
           const EmbeddingBuffers& embeddings, FloatGradients floatGradients, HostTensor hostTable,
-          const ActivationBuffers& activations, const WorkspaceBuffers& workspace);
+          const ActivationBuffers& activations, const WorkspaceBuffers& workspace,
+          ActivationRanges* ranges);
 
   /// Adds Σ cross-entropy over the predicted tokens to the loss.
   /// `activations` false: none is quantized, whatever the form.
@@ -96,6 +98,9 @@ class Decoder {
   /// From what enters a block to what leaves it.
   void passBlock(const MicroBatch& batch, int64_t layer, void* hidden);
 
+  /// Forward in form Trained of one sequence, whose activations are included in the running ranges on their way.
+  void calibrate(const MicroBatch& batch);
+
   /// Checked between blocks; when it becomes true the running call throws Cancelled.
   void setCancelFlag(const std::atomic<bool>* flag) { cancel_ = flag; }
 
@@ -125,21 +130,34 @@ class Decoder {
   void forward();
   /// Activations at `site` are quantized: the float model's never are.
   bool quantizes(ActivationSite site) const {
-    return activationsQuantized_ && form_ != WeightForm::Float && shape_.activations.bitsOf(site) > 0;
+    return activationsQuantized_ && form_ != WeightForm::Float && shape_.activations.bitsOf(site) > 0 &&
+           (!shape_.activations.staticRanges || calibrating_ || ranges_->known());
   }
   /// `x` of a block onto its grid, in place.
-  void quantize(ActivationSite site, const BlockActivations& block, Matrix x);
-  void quantize(ActivationSite site, const BlockActivations& block, Matrix x, Matrix y);
-  /// The gradient of `x` on its grid becomes that of `x`.
-  void maskGradient(ActivationSite site, const BlockActivations& block, Matrix gradient);
+  void quantize(ActivationSite site, int64_t layer, Matrix x);
+  void quantize(ActivationSite site, int64_t layer, Matrix x, Matrix y);
+  bool learns(ActivationSite site) const { return quantizes(site) && shape_.activations.learnsRanges(); }
+  /// Memory for an activation as it was before its grid, of the shape of `like`.
+  Matrix unquantized(Matrix like) const { return {workspace_.unquantized, like.type, like.rows, like.cols}; }
+  /// The gradient of an activation on its grid becomes that of the activation. `remake` writes it as it was before, and
+  /// is called only where the grid is learned.
+  template <typename Remake>
+  void backpropagateGrid(ActivationSite site, int64_t layer, Matrix gradient, Remake remake) {
+    if (learns(site)) {
+      learnGrid(site, layer, remake(), gradient);
+    } else if (quantizes(site)) {
+      backend_.maskGradient(gradient, block(layer).inside[static_cast<size_t>(site)]);
+    }
+  }
+  void learnGrid(ActivationSite site, int64_t layer, Matrix x, Matrix gradient);
   /// What o_proj reads.
   Matrix attentionOutput(const BlockActivations& block) {
     return rows(quantizes(ActivationSite::AttentionOutput) ? activations_.quantizedAttention : block.attention);
   }
   /// q, k and v of a block from their raw products.
   void projectHeads(int64_t layer);
-  /// The keys as k_proj gives them, on their grid, in the place of the rotated ones.
-  void projectPlainKeys(int64_t layer);
+  /// The keys as k_proj gives them, before their grid.
+  void projectPlainKeys(int64_t layer, Matrix out);
   /// Of the weight of a norm, where it is trained.
   void addNormGradient(float* gradient, Matrix dy, Matrix x, const float* rstd);
   /// Of the weight of the norm of heads, where it is trained; dOut is left as it is.
@@ -158,7 +176,7 @@ class Decoder {
     const float* weight = nullptr;
     Matrix normed;
     float* rstd = nullptr;
-    const BlockActivations* block = nullptr;  // null: the final norm
+    std::optional<int64_t> block;  // none: the final norm
   };
   /// From the normalized input on, up to the input of `stopAt_`; `next` null: nothing after the last product.
   void forwardBlock(int64_t layer, Matrix input, const NextNorm* next);
@@ -205,6 +223,9 @@ class Decoder {
   MicroBatch batch_;
   WeightForm form_ = WeightForm::Trained;
   bool activationsQuantized_ = true;
+  /// Of static grids; null: there are none.
+  ActivationRanges* ranges_;
+  bool calibrating_ = false;
   GradientObserver* observer_ = nullptr;
   /// A backward of this micro-batch updates the gradients of the parameters.
   bool trains_ = false;

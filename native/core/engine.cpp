@@ -19,10 +19,6 @@ Engine::Engine(EngineConfig config, std::unique_ptr<Backend> backend)
   for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
     for (const Linear linear : allLinears) names_.push_back(layerPrefix(layer) + name(linear));
   }
-  if (shape.device == Device::Cuda && std::ranges::any_of(shape.activations.bits, [](int bits) { return bits > 0; })) {
-    throw Error(ErrorCode::Unsupported, "activations are not quantized on CUDA",
-                "use the CPU, or quantization.activations null");
-  }
   if (shape.model.tiedEmbeddings && shape.floatGroups.head) {
     throw Error(ErrorCode::InvalidArgument, "head and embedding table of this model are one tensor",
                 "train the group embeddings, which stands for both");
@@ -57,7 +53,8 @@ Engine::Engine(EngineConfig config, std::unique_ptr<Backend> backend)
   const ModelShape& model = shape.model;
   const HostTensor table = hostTensor("model.embed_tokens.weight", {model.vocabSize, model.hiddenSize});
   decoder_ = std::make_unique<Decoder>(config_.shape, *backend_, linears_, embeddings_,
-                                       floatGradients(config_.shape, floats_), table, activations_, workspace_);
+                                       floatGradients(config_.shape, floats_), table, activations_, workspace_,
+                                       ranges_.get());
   decoder_->setCancelFlag(&cancel_);
 }
 
@@ -108,6 +105,12 @@ void Engine::allocate() {
     parameters_.push_back({names_.size(), ParameterKind::Weight, p.rows, p.cols, p.group()});
     names_.push_back(p.name);
   }
+  grids_ = trained.activations;
+  if (grids_.grids) ranges_ = std::make_unique<ActivationRanges>(shape, *backend_, grids_);
+  if (!grids_.value.scale) return;
+  parameters_.push_back({names_.size(), ParameterKind::Scale, 1, ranges_->count()});
+  if (grids_.value.zero) parameters_.push_back({names_.size(), ParameterKind::ZeroPoint, 1, ranges_->count()});
+  names_.emplace_back("activations");
 }
 
 void Engine::requireLoaded() const {
@@ -310,6 +313,34 @@ void Engine::prepare(WeightForm form) {
   backend_->materializeScales(tasks);
 }
 
+void Engine::prepareGrids(WeightForm form) {
+  if (ranges_) ranges_->prepare(form);
+}
+
+void Engine::calibrateActivations(const TokenBatch& sequences) {
+  requireLoaded();
+  if (!ranges_) throw Error(ErrorCode::InvalidArgument, "the activations of this engine have no static ranges");
+  checkBatch(sequences);
+  prepare(WeightForm::Trained);
+  ranges_->beginCalibration();
+  for (int64_t first = 0; first < sequences.sequences; ++first) {
+    decoder_->calibrate(microBatch(sequences, first, 1));
+  }
+  ranges_->endCalibration();
+}
+
+std::vector<float> Engine::activationRanges() const {
+  if (!ranges_) return {};
+  if (!ranges_->known()) throw Error(ErrorCode::InvalidArgument, "the ranges of the activations are not known yet");
+  return ranges_->values();
+}
+
+void Engine::setActivationRanges(std::span<const float> values) {
+  requireLoaded();
+  if (!ranges_) throw Error(ErrorCode::InvalidArgument, "the activations of this engine have no static ranges");
+  ranges_->set(values);
+}
+
 void Engine::finishScaleGradients() {
   std::vector<ScaleGradientTask> tasks;
   for (const LinearLayer& l : linears_) {
@@ -382,6 +413,7 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   if (result.tokens == 0) throw Error(ErrorCode::InvalidArgument, "the batch predicts no token");
 
   prepare(WeightForm::Trained);
+  prepareGrids(WeightForm::Trained);
   const float gradientScale = 1.0F / static_cast<float>(result.tokens);
   const auto accumulate = [&] {
     if (gradientMemory_) backend_->zero(gradientMemory_, parts_.gradients);
@@ -396,6 +428,7 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   }
   finishScaleGradients();
   finishWeightGradients();
+  if (ranges_) ranges_->finishGradients(batch.sequences * batch.length);
   const Decoder::Losses losses = decoder_->losses();
   result.crossEntropy = losses.crossEntropy / static_cast<double>(result.tokens);
   result.divergence = losses.divergence / static_cast<double>(result.tokens);
@@ -436,7 +469,8 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
                        .moment1 = state(p.linear, p.kind, StateKind::Moment1).data(),
                        .moment2 = state(p.linear, p.kind, StateKind::Moment2).data(),
                        .count = p.count(),
-                       .learningRate = learningRate(p, settings)});
+                       .learningRate = p.linear == linears_.size() + floats_.size() ? settings.activationLearningRate
+                                                                                    : learningRate(p, settings)});
   }
   backend_->adamw(adam, tensors);
   floatsAt_ = FloatsAt::Unknown;
@@ -475,6 +509,7 @@ EvaluationResult Engine::evaluate(const TokenBatch& batch, WeightForm form,
     selection.emplace(linears_, indices);
   }
   prepare(form);
+  if (!only) prepareGrids(form);
   EvaluationResult result;
   result.tokens = predicted(batch.targets);
   const int64_t step = sequencesPerMicroBatch(batch.length);
@@ -490,6 +525,7 @@ std::vector<float> Engine::tokenLosses(const TokenBatch& batch, WeightForm form)
   requireLoaded();
   checkBatch(batch);
   prepare(form);
+  prepareGrids(form);
   std::vector<float> out(batch.tokens.size());
   const int64_t step = sequencesPerMicroBatch(batch.length);
   for (int64_t first = 0; first < batch.sequences; first += step) {
@@ -503,6 +539,7 @@ std::vector<float> Engine::logits(const TokenBatch& batch, WeightForm form) {
   requireLoaded();
   checkBatch(batch);
   prepare(form);
+  prepareGrids(form);
   const int64_t vocab = config_.shape.model.vocabSize;
   std::vector<float> out(static_cast<size_t>(batch.sequences * batch.length * vocab));
   const int64_t step = sequencesPerMicroBatch(batch.length);
@@ -544,11 +581,24 @@ size_t Engine::linearIndex(const std::string& name) const {
 
 size_t Engine::parameterIndex(const std::string& name) const {
   const auto found = std::ranges::find(floats_, name, &FloatParameter::name);
-  if (found == floats_.end()) return linearIndex(name);
+  if (found == floats_.end()) {
+    return grids_.value.scale && name == names_.back() ? names_.size() - 1 : linearIndex(name);
+  }
   return linears_.size() + static_cast<size_t>(found - floats_.begin());
 }
 
 std::span<float> Engine::state(size_t index, ParameterKind kind, StateKind which) const {
+  if (index == linears_.size() + floats_.size()) {
+    const ActivationGridBuffers::Numbers& numbers = which == StateKind::Value     ? grids_.value
+                                                    : which == StateKind::Moment1 ? grids_.moment1
+                                                    : which == StateKind::Moment2 ? grids_.moment2
+                                                                                  : grids_.gradient;
+    float* const values = kind == ParameterKind::Scale       ? numbers.scale
+                          : kind == ParameterKind::ZeroPoint ? numbers.zero
+                                                             : nullptr;
+    if (!values) throw Error(ErrorCode::InvalidArgument, "activations have no such state in this engine");
+    return {values, static_cast<size_t>(ranges_->count())};
+  }
   if (index >= linears_.size()) {
     const FloatParameter& p = floats_[index - linears_.size()];
     float* const data = which == StateKind::Value     ? p.value

@@ -41,6 +41,8 @@ struct OptimizerSettings {
   double normLearningRate = 0;
   double headLearningRate = 0;
   double embeddingLearningRate = 0;
+  /// Of scales and zero points of activations.
+  double activationLearningRate = 0;
   double beta1 = 0.9;
   double beta2 = 0.95;
   double epsilon = 1e-8;
@@ -96,7 +98,8 @@ enum class ParameterKind { A, B, Scale, ZeroPoint, Weight };
 enum class StateKind { Value, Moment1, Moment2, Gradient };
 
 struct ParameterInfo {
-  /// Of a linear, or, from the number of linears on, of a tensor beside them, whose kind is Weight.
+  /// Of a linear, or, from the number of linears on, of a tensor beside them, whose kind is Weight; the last one
+  /// stands for scales and zero points of all activations where these are trained.
   size_t linear = 0;
   ParameterKind kind = ParameterKind::A;
   int64_t rows = 0;
@@ -156,6 +159,16 @@ class Engine {
   /// Cancelled the engine must be loaded again.
   int64_t findStart(const StartSettings& settings, const TokenBatch& calibration, const Progress& progress);
 
+  /// Static grids of activations, found on these sequences one after the other with the weights as they are: each
+  /// tensor has the running mean of its smallest and largest number. What is trained of them starts there. Throws
+  /// NotFinite; after a failure or Cancelled no ranges are known.
+  void calibrateActivations(const TokenBatch& sequences);
+  /// [layers, quantized sites, 2] in the order of the forward: smallest and largest number. Empty where activations
+  /// have no static grids.
+  std::vector<float> activationRanges() const;
+  /// In place of a calibration.
+  void setActivationRanges(std::span<const float> values);
+
   StepResult trainStep(const TokenBatch& batch, const OptimizerSettings& settings);
   /// `only`: quantized linears that `form` is meant for, by name; the others are float, and so are all activations.
   /// Default: all.
@@ -174,7 +187,7 @@ class Engine {
   const std::vector<ParameterInfo>& parameters() const { return parameters_; }
   const std::string& linearName(size_t linear) const { return names_[linear]; }
   size_t linearIndex(const std::string& name) const;  // throws InvalidArgument when unknown or not quantized
-  /// Of a quantized linear or of a trained tensor beside the linears. Throws InvalidArgument.
+  /// Of a quantized linear of a trained tensor beside the linears, or `activations`. Throws InvalidArgument.
   size_t parameterIndex(const std::string& name) const;
   std::vector<float> readState(size_t linear, ParameterKind kind, StateKind state) const;
   void writeState(size_t linear, ParameterKind kind, StateKind state, std::span<const float> values);
@@ -241,6 +254,8 @@ class Engine {
   void prepareFloats(WeightForm form);
   /// The embedding buffer that the forward reads.
   Matrix floatTensor(const FloatParameter& parameter) const;
+  /// Puts the static grids of activations of a form on the device, where activations are quantized in what follows.
+  void prepareGrids(WeightForm form);
   /// The scale buffer of one linear alone.
   void materializeScales(const LinearLayer& l);
   /// Scale gradients of a step, in the domain of the trained numbers.
@@ -263,6 +278,8 @@ class Engine {
   ActivationBuffers activations_;
   WorkspaceBuffers workspace_;
   void* gradientMemory_ = nullptr;
+  std::unique_ptr<ActivationRanges> ranges_;  // null: no static grids
+  ActivationGridBuffers grids_;
   std::unique_ptr<Decoder> decoder_;
   std::vector<ParameterInfo> parameters_;
   std::map<std::string, MergedSource> merged_;

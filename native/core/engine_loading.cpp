@@ -177,6 +177,7 @@ void Engine::load(const StoredRanges& given, const Progress& progress) {
     if (progress) progress(names_[i], ++done, total);
   }
   initializeFloats();
+  if (ranges_) ranges_->forget();
   optimizerStep_ = 0;
   loaded_ = true;
   started_ = !given.phi0.empty();

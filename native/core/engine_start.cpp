@@ -170,6 +170,8 @@ int64_t Engine::findStart(const StartSettings& settings, const TokenBatch& calib
     return startWorkBytes(shape, {false, settings.lowRank}, 0);
   }
   prepare(WeightForm::Trained);
+  // Static grids that are not known yet come after the start: they are calibrated on what it gives.
+  if (ranges_ && ranges_->known()) prepareGrids(WeightForm::Trained);
   forMicroBatches([&](const MicroBatch& batch, void* hidden) { decoder_->embedInto(batch, hidden); });
   for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
     for (const auto& group : kInputs) {

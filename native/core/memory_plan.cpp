@@ -28,6 +28,13 @@ void layoutTrained(Layout& layout, const QuantSpec& spec, int64_t m, int64_t n, 
   if (spec.trainsZeroPoints()) out.zero = layout.floats(spec.scaleCount(m, n));
 }
 
+void layoutLearnedGrids(const EngineShape& shape, Layout& layout, ActivationGridBuffers::Numbers& out) {
+  if (!shape.activations.learnsRanges()) return;
+  const int64_t count = shape.model.layers * shape.activations.sites();
+  out.scale = layout.floats(count);
+  if (!shape.activations.symmetric) out.zero = layout.floats(count);
+}
+
 /// What element-wise operations make: kept by each block, or shared by all when it is made again in the backward.
 void layoutElementwise(const EngineShape& shape, Layout& layout, BlockActivations& out) {
   const ModelShape& model = shape.model;
@@ -62,7 +69,7 @@ void layoutBlock(const EngineShape& shape, bool ownsInput, Layout& layout, Block
   out.rawGate = layout.matrix(e, tokens, model.intermediateSize);
   out.rawUp = layout.matrix(e, tokens, model.intermediateSize);
   out.rawDown = layout.matrix(e, tokens, model.hiddenSize);
-  if (!shape.training) return;
+  if (!shape.training || shape.activations.learnsRanges()) return;  // learned grids find the marks anew
   for (size_t i = 0; i < activationSiteCount; ++i) {
     const auto site = static_cast<ActivationSite>(i);
     if (shape.activations.bits[i] > 0 && site != ActivationSite::AttentionOutput) {
@@ -117,6 +124,13 @@ int64_t layoutParameters(const EngineShape& shape, Layout& layout, TrainedBuffer
     if (spec.granularity != Granularity::Group) out[index].rowScale = layout.floats(m);
   });
   layoutFloats(layout, trained.floats, &FloatParameter::value);
+  const ActivationSpec& activations = shape.activations;
+  if (activations.staticRanges && activations.sites() > 0) {
+    const int64_t count = shape.model.layers * activations.sites();
+    trained.activations.grids =
+        static_cast<StaticGrid*>(layout.bytes(count * static_cast<int64_t>(sizeof(StaticGrid))));
+  }
+  layoutLearnedGrids(shape, layout, trained.activations.value);
   return layout.highest();
 }
 
@@ -126,6 +140,7 @@ int64_t layoutGradients(const EngineShape& shape, Layout& layout, TrainedBuffers
     layoutTrained(layout, spec, m, n, spec.learnScales, out.linears[index].gradient);
   });
   layoutFloats(layout, out.floats, &FloatParameter::gradient);
+  layoutLearnedGrids(shape, layout, out.activations.gradient);
   return layout.highest();
 }
 
@@ -137,6 +152,8 @@ int64_t layoutOptimizer(const EngineShape& shape, Layout& layout, TrainedBuffers
   });
   layoutFloats(layout, out.floats, &FloatParameter::moment1);
   layoutFloats(layout, out.floats, &FloatParameter::moment2);
+  layoutLearnedGrids(shape, layout, out.activations.moment1);
+  layoutLearnedGrids(shape, layout, out.activations.moment2);
   return layout.highest();
 }
 
@@ -196,7 +213,8 @@ int64_t layoutActivations(const EngineShape& shape, Layout& layout, ActivationBu
   out.rstd = layout.floats(tokens);
   if (shape.activations.bitsOf(ActivationSite::AttentionOutput) > 0) {
     out.quantizedAttention = layout.matrix(shape.computeType, tokens, shape.model.queryWidth());
-    uint32_t* marks = shape.training ? layoutMarks(shape, ActivationSite::AttentionOutput, layout) : nullptr;
+    const bool marked = shape.training && !shape.activations.learnsRanges();
+    uint32_t* marks = marked ? layoutMarks(shape, ActivationSite::AttentionOutput, layout) : nullptr;
     for (auto& block : out.blocks) block.inside[static_cast<size_t>(ActivationSite::AttentionOutput)] = marks;
   }
   return layout.highest();
@@ -273,6 +291,15 @@ int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& 
     out.teacher.k = k;
     out.teacher.classes = static_cast<int32_t*>(layout.bytes(tokens * k * 4));
     out.teacher.logProbabilities = layout.floats(tokens * (k + 1));
+  }
+  if (shape.activations.learnsRanges()) {
+    int64_t widest = 0;
+    for (size_t i = 0; i < activationSiteCount; ++i) {
+      if (shape.activations.bits[i] > 0) {
+        widest = std::max(widest, shape.activationCols(static_cast<ActivationSite>(i)));
+      }
+    }
+    out.unquantized = layout.bytes(tokens * widest * byteSize(e));
   }
   // At most three linears share an input (q, k, v); each set must hold the widest linear of its slot.
   constexpr Linear slots[3][3] = {{Linear::Q, Linear::O, Linear::Gate},

@@ -110,6 +110,20 @@ struct LinearBuffers {
   ParameterBuffers moment2;
 };
 
+/// Static grids of activations, each [layers · quantized sites]; no memory where there are none.
+struct ActivationGridBuffers {
+  /// Trained numbers, or what belongs to them; null unless learned.
+  struct Numbers {
+    float* scale = nullptr;
+    float* zero = nullptr;  // unrounded; asymmetric grids only
+  };
+  StaticGrid* grids = nullptr;  // of the form at hand
+  Numbers value;
+  Numbers gradient;
+  Numbers moment1;
+  Numbers moment2;
+};
+
 /// Float32 or compute-type copies of what is not quantized.
 struct EmbeddingBuffers {
   Matrix table;                // [vocab, hidden] compute type; no memory when the rows stay on the host
@@ -182,16 +196,19 @@ struct WorkspaceBuffers {
   // dGated: where the product itself lies; dAttention … dV: see attentionGradientsOverGate.
   Matrix dRawDown, dGated, dRawGate, dRawUp;
   Matrix dRawO, dAttention, dQ, dK, dV, dRawQ, dRawK, dRawV;
+  /// An activation as it was before its grid, where that is learned: [T, widest of the quantized sites] e.
+  void* unquantized = nullptr;
   void* scratch = nullptr;
   int64_t scratchBytes = 0;
 };
 
 int64_t layoutQuantizedWeights(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
-/// What is trained, by linear and beside the linears.
+/// What is trained, by linear and beside the linears, and the static grids of activations.
 struct TrainedBuffers {
   explicit TrainedBuffers(const EngineShape& shape) : linears(shape.linears.size()), floats(floatParameters(shape)) {}
   std::vector<LinearBuffers> linears;
   std::vector<FloatParameter> floats;
+  ActivationGridBuffers activations;
 };
 /// After layoutQuantizedWeights: kept scales are those of the range search.
 int64_t layoutParameters(const EngineShape& shape, Layout& layout, TrainedBuffers& out);

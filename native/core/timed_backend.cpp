@@ -145,6 +145,15 @@ void TimedBackend::maskGradient(Matrix gradient, const uint32_t* inside) {
   return timed("maskGradient", [&] { return inner_->maskGradient(gradient, inside); });
 }
 
+ActivationRange TimedBackend::activationRange(Matrix x) {
+  return timed("activationRange", [&] { return inner_->activationRange(x); });
+}
+
+void TimedBackend::learnGrid(Matrix x, const ActivationGrid& grid, Matrix gradient, float* scaleGradient,
+                             float* zeroGradient) {
+  return timed("learnGrid", [&] { return inner_->learnGrid(x, grid, gradient, scaleGradient, zeroGradient); });
+}
+
 void TimedBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                                 double* lossSum) {
   return timed("crossEntropy", [&] { return inner_->crossEntropy(logits, targets, gradientScale, gradient, lossSum); });

@@ -170,13 +170,43 @@ enum class ActivationSite : uint8_t {
 };
 inline constexpr size_t activationSiteCount = 8;
 
-/// Which activations are quantized, with how many bits; each token has grids of its own, found from its values.
+/// Which activations are quantized, with how many bits. Each token has grids of its own, found from its values, or each
+/// tensor has one, found on calibration sequences (`staticRanges`).
 struct ActivationSpec {
   std::array<int, activationSiteCount> bits{};  // by site; 0: float
-  /// ζ = −min/δ as it is, as in the authors' code; false: an integer zero point, on a range that holds 0.
+  /// ζ = −min/δ as it is, as in the authors' code; false: an integer zero point, on a range that holds 0. Of a token's
+  /// grids alone.
   bool fractionalZeroPoint = false;
+  bool staticRanges = false;
+  // Of static ranges:
+  bool symmetric = false;
+  /// Scales and zero points are trained.
+  bool learnRanges = false;
+  /// Their gradients are multiplied by 1/√(qmax·N), N numbers of the tensor in a step.
+  bool gradientScaling = false;
 
   int bitsOf(ActivationSite site) const { return bits[static_cast<size_t>(site)]; }
+  int sites() const {
+    int count = 0;
+    for (const int each : bits) count += each > 0 ? 1 : 0;
+    return count;
+  }
+  bool learnsRanges() const { return staticRanges && learnRanges && sites() > 0; }
+};
+
+/// Smallest and largest number of a tensor.
+struct ActivationRange {
+  float low = 0;
+  float high = 0;
+};
+
+/// A grid that all numbers of a tensor share: codes clip(round(x/scale) + zero, low, high) stand for
+/// scale·(code − zero).
+struct StaticGrid {
+  float scale = 1;
+  float zero = 0;
+  float low = 0;
+  float high = 0;
 };
 
 /// Grids of one tensor of activations.
@@ -184,6 +214,9 @@ struct ActivationGrid {
   int bits = 8;
   bool fractionalZeroPoint = false;
   int64_t width = 0;  // consecutive columns of a row that share a grid; divides the columns
+  /// Backend memory [1]; null: every row and group of columns has a grid of its own. The members above are then of no
+  /// concern.
+  const StaticGrid* shared = nullptr;
 };
 
 /// Words of 32 bits that mark the columns of a row.

@@ -69,6 +69,9 @@ class CpuBackend final : public Backend {
                       const RawOutputGradient& dUp, Matrix h) override;
   void quantizeActivations(Matrix x, const ActivationGrid& grid, Matrix y, uint32_t* inside) override;
   void maskGradient(Matrix gradient, const uint32_t* inside) override;
+  ActivationRange activationRange(Matrix x) override;
+  void learnGrid(Matrix x, const ActivationGrid& grid, Matrix gradient, float* scaleGradient,
+                 float* zeroGradient) override;
   void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                     double* lossSum) override;
   void teacherRows(Matrix logits, float temperature, const TeacherRows& out) override;

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 
 #include "core/error.h"
 #include "core/memory_plan.h"
 #include "cuda/check.h"
+#include "cuda/kernels/activations.h"
 #include "cuda/kernels/attention.h"
 #include "cuda/kernels/convert.h"
 #include "cuda/kernels/distillation.h"
@@ -304,6 +306,33 @@ void CudaBackend::swigluBackward(Matrix dH, const RawOutput& gate, const RawOutp
                                  const RawOutputGradient& dUp, Matrix h) {
   Scratch memory = scratch();
   cuda::swigluBackward(dH, gate, up, dGate, dUp, h, memory, current());
+}
+
+void CudaBackend::quantizeActivations(Matrix x, const ActivationGrid& grid, Matrix y, uint32_t* inside) {
+  cuda::quantizeActivations(x, grid, y, inside, current());
+}
+
+void CudaBackend::maskGradient(Matrix gradient, const uint32_t* inside) {
+  maskActivationGradient(gradient, inside, current());
+}
+
+ActivationRange CudaBackend::activationRange(Matrix x) {
+  Scratch memory = scratch();
+  const ActivationRangeParts device = activationRangeParts(x, memory, current());
+  std::vector<ActivationRange> parts(static_cast<size_t>(device.count));
+  download(parts.data(), device.parts, device.count * static_cast<int64_t>(sizeof(ActivationRange)));
+  ActivationRange range = parts.front();
+  for (const ActivationRange& part : parts) {
+    if (std::isnan(part.low)) return part;
+    range = {std::min(range.low, part.low), std::max(range.high, part.high)};
+  }
+  return range;
+}
+
+void CudaBackend::learnGrid(Matrix x, const ActivationGrid& grid, Matrix gradient, float* scaleGradient,
+                            float* zeroGradient) {
+  Scratch memory = scratch();
+  cuda::learnGrid(x, grid, gradient, scaleGradient, zeroGradient, memory, current());
 }
 
 void CudaBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,

@@ -73,6 +73,11 @@ class CudaBackend final : public Backend {
   void swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) override;
   void swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
                       const RawOutputGradient& dUp, Matrix h) override;
+  void quantizeActivations(Matrix x, const ActivationGrid& grid, Matrix y, uint32_t* inside) override;
+  void maskGradient(Matrix gradient, const uint32_t* inside) override;
+  ActivationRange activationRange(Matrix x) override;
+  void learnGrid(Matrix x, const ActivationGrid& grid, Matrix gradient, float* scaleGradient,
+                 float* zeroGradient) override;
   void crossEntropy(Matrix logits, const int32_t* targets, float gradientScale, Matrix gradient,
                     double* lossSum) override;
   void teacherRows(Matrix logits, float temperature, const TeacherRows& out) override;

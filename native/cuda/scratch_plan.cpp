@@ -5,6 +5,7 @@
 
 #include "core/backend.h"
 #include "cuda/gemm.h"
+#include "cuda/kernels/activations.h"
 #include "cuda/kernels/attention.h"
 #include "cuda/kernels/distillation.h"
 #include "cuda/kernels/heads.h"
@@ -42,6 +43,11 @@ int64_t scratchBytes(const EngineShape& shape) {
                    (spec->trainsWeights() ? 1 : 0);
       }
     }
+  }
+  if (shape.activations.staticRanges) bytes = std::max(bytes, activationRangeScratchBytes());
+  if (shape.activations.learnsRanges()) {
+    bytes = std::max(bytes, learnGridScratchBytes());
+    trained += shape.activations.symmetric ? 1 : 2;
   }
   if (!shape.training) return Gemm::workspaceBytes + bytes;
   trained += static_cast<int64_t>(floatParameters(shape).size());

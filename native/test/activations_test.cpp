@@ -177,8 +177,86 @@ void notFinite() {
   }
 }
 
+/// One grid for all: to the bit, and the sums of a learned grid against double.
+void sharedGrid() {
+  for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 1}, {15, 17}, {70, 48}, {300, 172}}) {
+    for (const DType type : {DType::F32, DType::BF16}) {
+      for (const StaticGrid& numbers :
+           {StaticGrid{0.013F, 117, 0, 255}, StaticGrid{0.21F, 0, -8, 7}, StaticGrid{0.017F, 0, 0, 15}}) {
+        context = std::to_string(rows) + " x " + std::to_string(cols) + ", high " + std::to_string(numbers.high);
+        const Numbers x(type, rows, cols, tokens(rows, cols, static_cast<uint32_t>(cols)));
+        const ActivationGrid grid{8, false, cols, &numbers};
+        Numbers y(type, rows, cols, {});
+        std::vector<uint32_t> inside(static_cast<size_t>(rows * markWords(cols)), ~0U);
+        backendOf(2).quantizeActivations(x.matrix, grid, y.matrix, inside.data());
+        const std::vector<float> stored = x.values();
+        std::vector<float> expected(stored.size());
+        std::vector<bool> passes(stored.size());
+        std::vector<double> terms(stored.size());
+        for (size_t i = 0; i < stored.size(); ++i) {
+          const float steps = stored[i] / numbers.scale;
+          const float code = std::nearbyintf(steps) + numbers.zero;
+          passes[i] = code >= numbers.low && code <= numbers.high;
+          const float kept = std::clamp(code, numbers.low, numbers.high) - numbers.zero;
+          expected[i] = numbers.scale * kept;
+          terms[i] = static_cast<double>(kept) - (passes[i] ? static_cast<double>(steps) : 0);
+          expect(marked(inside, cols, static_cast<int64_t>(i) / cols, static_cast<int64_t>(i) % cols) == passes[i],
+                 "mark");
+        }
+        expect(y.values() == Numbers(type, rows, cols, expected).values(), "values on the grid");
+
+        const ActivationRange range = backendOf(2).activationRange(x.matrix);
+        expect(range.low == *std::ranges::min_element(stored), "smallest");
+        expect(range.high == *std::ranges::max_element(stored), "largest");
+
+        for (const DType gradientType : {DType::F32, type}) {
+          float scaleSums[2];
+          for (const int threads : {1, 2}) {
+            Numbers gradient(gradientType, rows, cols, randomNormal(stored.size(), 9));
+            const std::vector<float> before = gradient.values();
+            float scaleGradient = 0.5F;
+            float zeroGradient = -0.25F;
+            backendOf(threads).learnGrid(x.matrix, grid, gradient.matrix, &scaleGradient, &zeroGradient);
+            const std::vector<float> after = gradient.values();
+            double scale = 0, outside = 0, size = 0;
+            for (size_t i = 0; i < stored.size(); ++i) {
+              const auto dY = static_cast<double>(before[i]);
+              expect(after[i] == (passes[i] ? before[i] : 0.0F), "gradient of a learned grid");
+              scale += dY * terms[i];
+              outside += passes[i] ? 0 : dY;
+              size += std::abs(dY) * (1 + std::abs(terms[i]));
+            }
+            // Sums of a row in float32, of rows in double.
+            expectNear(static_cast<double>(scaleGradient), 0.5 + scale, 1e-6 * (size + 1), "scale gradient");
+            expectNear(static_cast<double>(zeroGradient), -0.25 - static_cast<double>(numbers.scale) * outside,
+                       1e-6 * (size + 1), "zero point gradient");
+            scaleSums[threads - 1] = scaleGradient;
+          }
+          expect(scaleSums[0] == scaleSums[1], "the same bits with one thread");
+        }
+      }
+    }
+  }
+}
+
+void noRange() {
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                          -std::numeric_limits<float>::infinity()}) {
+    std::vector<float> values = randomNormal(80, 5);
+    values[57] = bad;
+    const Numbers x(DType::F32, 2, 40, values);
+    const ActivationRange range = backendOf(2).activationRange(x.matrix);
+    expect(std::isnan(range.low) && std::isnan(range.high), "a range out of what has none");
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  return run({{"quantizes", quantizes}, {"fits an integer", fitsAnInteger}, {"not finite", notFinite}}, argc, argv);
+  return run({{"quantizes", quantizes},
+              {"fits an integer", fitsAnInteger},
+              {"not finite", notFinite},
+              {"one grid for all", sharedGrid},
+              {"no range", noRange}},
+             argc, argv);
 }

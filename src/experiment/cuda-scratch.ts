@@ -4,7 +4,14 @@
 import type { LinearQuantization } from '../../native/binding/addon';
 import { linearSize, type LinearName } from '../formats/model-shape';
 import { floatParameters } from './float-parameters';
-import { logitRows, quantizedLinears, trainsWeights, trainsZeroPoints, type EngineLayout } from './memory-layout';
+import {
+  learnsRanges,
+  logitRows,
+  quantizedLinears,
+  trainsWeights,
+  trainsZeroPoints,
+  type EngineLayout,
+} from './memory-layout';
 
 const MIB = 2 ** 20;
 
@@ -51,8 +58,11 @@ export function cudaScratchBytes(plan: EngineLayout): number {
       .filter(({ spec }) => trainsWeights(spec))
       .map(({ spec, outputs }) => trainedWeightBytes(spec, outputs)),
   ];
+  if ((plan.activations?.staticRanges ?? null) !== null) needs.push(padded(256 * 8)); // ranges of parts of a tensor
+  if (learnsRanges(plan)) needs.push(padded(256 * 16)); // sums of parts of a tensor
   if (!plan.training) return GEMM_WORKSPACE + Math.max(...needs);
 
+  const learnedGrids = learnsRanges(plan) ? (plan.activations?.staticRanges?.symmetric === true ? 1 : 2) : 0;
   const trained = quantized.reduce(
     (count, { spec }) =>
       count +
@@ -60,7 +70,7 @@ export function cudaScratchBytes(plan: EngineLayout): number {
       (spec.learnScales ? 1 : 0) +
       (trainsZeroPoints(spec) ? 1 : 0) +
       (trainsWeights(spec) ? 1 : 0),
-    floatParameters(shape, plan.trainedFloats).length,
+    floatParameters(shape, plan.trainedFloats).length + learnedGrids,
   );
   needs.push(
     padded(microBatchSize * shape.heads * roundUp(sequenceLength, 128) * 8), // statistics of the softmax

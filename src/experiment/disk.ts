@@ -16,6 +16,7 @@ import {
   zeroPointCount,
 } from './memory-layout';
 import type { Experiment } from './schema';
+import { resolveActivations } from './activations';
 import { isTrained, startOf } from './start';
 
 /** Headers, trainer.json and the blocks of the file system, a checkpoint. */
@@ -44,7 +45,12 @@ export function planDisk(
 ): DiskPlan {
   const quantized = quantizedLinears({ shape, linears });
   const floats = trainedFloats(experiment, shape);
-  const trained = allTrainedNumbers({ shape, linears, trainedFloats: floats });
+  const trained = allTrainedNumbers({
+    shape,
+    linears,
+    trainedFloats: floats,
+    activations: resolveActivations(experiment),
+  });
   const training = isTrained(experiment);
   const checkpoint = training ? trained * 4 * 3 + CHECKPOINT_EXTRA : 0;
   const checkpoints = training ? experiment.checkpoint.keep + 2 : 0;

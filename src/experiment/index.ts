@@ -10,7 +10,7 @@ export { planRuns, type SweepPlan, type SweepRunPlan } from './sweep-plan';
 export { MAX_SWEEP_RUNS } from './sweep';
 export { resolvePaths, runsToCheck, isHubId, type PathVariables, type RunToCheck } from './paths';
 export { resolveLinears, matchesGlob } from './linears';
-export { activationName, resolveActivations } from './activations';
+export { activationName, resolveActivations, staticRangesOf } from './activations';
 export { memoryLimitBytes } from './memory-limit';
 export { usableMemory } from './usable-memory';
 export { deviceLayout, multipliesBf16, planMemory, planRun, planEvaluation, planStart } from './planner';

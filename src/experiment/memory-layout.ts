@@ -145,9 +145,14 @@ export function trainedNumbers(linear: QuantizedLinear): number {
 }
 
 /** Numbers that are trained of a whole model. */
-export function allTrainedNumbers(plan: Pick<EngineLayout, 'shape' | 'linears' | 'trainedFloats'>): number {
+export function allTrainedNumbers(
+  plan: Pick<EngineLayout, 'shape' | 'linears' | 'trainedFloats' | 'activations'>,
+): number {
   const beside = floatParameters(plan.shape, plan.trainedFloats).reduce((total, one) => total + elementsOf(one), 0);
-  return quantizedLinears(plan).reduce((total, linear) => total + trainedNumbers(linear), beside);
+  return (
+    quantizedLinears(plan).reduce((total, linear) => total + trainedNumbers(linear), beside) +
+    trainedActivationNumbers(plan)
+  );
 }
 
 /** The weight itself is trained (LSQ). */
@@ -219,6 +224,27 @@ function trainedBeside(sum: Sum, { shape, trainedFloats }: EngineLayout): void {
   for (const parameter of floatParameters(shape, trainedFloats)) sum.floats(elementsOf(parameter));
 }
 
+/** Tensors of activations, each with a grid of its own where ranges are static. */
+function staticGrids(plan: Pick<EngineLayout, 'shape' | 'activations'>): number {
+  return plan.shape.layers * quantizedSites(plan).length;
+}
+
+/** Grids of activations are trained. */
+export function learnsRanges({ activations }: Pick<EngineLayout, 'activations'>): boolean {
+  return activations?.staticRanges?.learn === true;
+}
+
+/** Numbers that are trained beside those of linears: scales and zero points of static grids. */
+function trainedActivationNumbers(plan: Pick<EngineLayout, 'shape' | 'activations'>): number {
+  if (!learnsRanges(plan)) return 0;
+  return staticGrids(plan) * (plan.activations?.staticRanges?.symmetric === true ? 1 : 2);
+}
+
+function learnedGrids(sum: Sum, plan: EngineLayout): void {
+  const each = staticGrids(plan);
+  for (let count = trainedActivationNumbers(plan); count > 0; count -= each) sum.floats(each);
+}
+
 function parameters(plan: EngineLayout): number {
   const sum = new Sum();
   for (const linear of quantizedLinears(plan)) {
@@ -229,6 +255,8 @@ function parameters(plan: EngineLayout): number {
     if (linear.spec.groupSize <= 0) sum.floats(linear.outputs); // one a row, for the epilogues
   }
   trainedBeside(sum, plan);
+  if ((plan.activations?.staticRanges ?? null) !== null) sum.bytes(staticGrids(plan) * 16);
+  learnedGrids(sum, plan);
   return sum.highest();
 }
 
@@ -237,6 +265,7 @@ function gradients(plan: EngineLayout): number {
   const sum = new Sum();
   for (const linear of quantizedLinears(plan)) trained(sum, linear, linear.spec.learnScales);
   trainedBeside(sum, plan);
+  learnedGrids(sum, plan);
   return sum.highest();
 }
 
@@ -317,7 +346,7 @@ function block(sum: Sum, plan: EngineLayout, ownsInput: boolean): void {
   sum.floats(tokens); // second norm's rstd
   for (let i = 0; i < 2; i++) sum.matrix(e, tokens, intermediate); // raw gate, raw up
   sum.matrix(e, tokens, hidden); // raw down
-  if (!plan.training) return;
+  if (!plan.training || learnsRanges(plan)) return;
   for (const site of quantizedSites(plan)) {
     if (site !== 'attentionOutput') marks(sum, plan, site);
   }
@@ -386,7 +415,7 @@ function activations(plan: EngineLayout): number {
   sum.floats(tokens);
   if (quantizedSites(plan).includes('attentionOutput')) {
     sum.matrix(plan.compute, tokens, widths(plan).query);
-    if (plan.training) marks(sum, plan, 'attentionOutput');
+    if (plan.training && !learnsRanges(plan)) marks(sum, plan, 'attentionOutput');
   }
   return sum.highest();
 }
@@ -448,6 +477,10 @@ function workspace(plan: EngineLayout): number {
   if (plan.distillation) {
     sum.bytes(tokens * plan.distillation.topK * 4);
     sum.floats(tokens * (plan.distillation.topK + 1));
+  }
+  if (learnsRanges(plan)) {
+    // An activation as it was before its grid.
+    sum.matrix(e, tokens, Math.max(...quantizedSites(plan).map((site) => activationColumns(site, plan))));
   }
   for (const slot of keep ? [] : clippedSlots) {
     const slotSizes = slot.map((linear) => linearSize(shape, linear));

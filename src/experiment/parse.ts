@@ -1,6 +1,5 @@
 // From the text of an experiment file to the resolved experiment, with all problems at once.
 
-import { resolveActivations } from './activations';
 import { withDefaults } from './defaults';
 import { ExperimentDocument, MAX_DEPTH, nestedTooDeep, valueOf } from './document';
 import { pathText, type Fix, type Problem } from './problem';
@@ -61,22 +60,16 @@ export function parseExperiment(text: string, file: string): ParsedExperiment {
     const sound = swept || syntax.length > 0 ? undefined : soundPart(written, found.wrong);
     if (sound === undefined) return { problems };
     const broken = [...sound.broken, ...ruled.flatMap((run) => run.problems.filter(isError).map(({ path }) => path))];
-    return { sound: { ...sound, experiment: onDevice(sound.experiment), broken }, problems };
+    return { sound: { ...sound, experiment: sound.experiment, broken }, problems };
   }
   if (sweep.axes.length === 0) {
-    return { experiment: { ...onDevice(first.experiment), name: first.experiment.name || nameOf(file) }, problems };
+    return { experiment: { ...first.experiment, name: first.experiment.name || nameOf(file) }, problems };
   }
-  const named = runs.map((run) => ({ ...run, experiment: { ...onDevice(run.experiment), name: nameInSweep(run) } }));
+  const named = runs.map((run) => ({ ...run, experiment: { ...run.experiment, name: nameInSweep(run) } }));
   return { experiment: named[0]?.experiment ?? first.experiment, sweep: named, problems };
 }
 
 const isError = ({ severity }: Problem): boolean => severity === 'error';
-
-/** "auto" means the CPU where nothing else computes what the experiment asks for. */
-function onDevice(experiment: Experiment): Experiment {
-  const needsCpu = resolveActivations(experiment) !== null;
-  return experiment.device === 'auto' && needsCpu ? { ...experiment, device: 'cpu' } : experiment;
-}
 
 /** Characters of a name that the schema takes. */
 const MAX_NAME = ExperimentSchema.properties.name.maxLength ?? 200;

@@ -2,7 +2,7 @@
 // in itself, so that one mistake gives one message.
 
 import { quoted } from './allowed';
-import { activationSettings, resolveActivations } from './activations';
+import { STATIC_KEYS, activationSettings, resolveActivations } from './activations';
 import { groupsWithRates } from './float-groups';
 import { FLOAT_GROUPS } from './float-parameters';
 import { hasZeroPoints } from './linears';
@@ -208,16 +208,42 @@ export const rules: readonly Rule[] = [
     },
   },
   {
-    reads: ['device', 'quantization.activations'],
+    reads: ['quantization.method', 'quantization.activations'],
     *check(experiment) {
-      const { device } = experiment;
-      if (!device.startsWith('cuda') || resolveActivations(experiment) === null) return;
-      yield {
-        path: ['device'],
-        value: device,
-        message: `device: ${quoted(device)} cannot quantize activations; use "cpu", or "auto", which then means the CPU, or quantization.activations null`,
-        replacements: ['cpu', 'auto'],
-      };
+      const { activations } = experiment.quantization;
+      if (activations === null || typeof activations === 'string') return;
+      const { range, zeroPoint, learn } = activationSettings(activations);
+      const path = (key: string) => ['quantization', 'activations', key];
+      if (range === 'static' && zeroPoint === 'reference') {
+        yield {
+          path: path('zeroPoint'),
+          value: zeroPoint,
+          message:
+            'quantization.activations.zeroPoint: "reference" belongs to the grids of tokens, static ones have integers; use "integer", or range "per-token"',
+          replacements: ['integer'],
+        };
+      }
+      const learns = range === 'static' && learn;
+      if (learns && !isTrained(experiment)) {
+        yield {
+          path: path('learn'),
+          value: learn,
+          severity: 'warning',
+          message: `quantization.activations.learn: true has no effect with method ${quoted(experiment.quantization.method)}, which trains nothing; use false`,
+          replacements: [false],
+        };
+      }
+      for (const key of STATIC_KEYS) {
+        const value = activations[key];
+        const ofLearning = key === 'learningRate' || key === 'gradientScaling';
+        if (value === undefined || (ofLearning ? learns : range === 'static')) continue;
+        yield {
+          path: path(key),
+          value,
+          severity: 'warning',
+          message: `quantization.activations.${key}: ${String(value)} has no effect without ${ofLearning && range === 'static' ? 'learn true' : 'range "static"'}; remove it${ofLearning && range === 'static' ? ', or learn the ranges' : ', or use static ranges'}`,
+        };
+      }
     },
   },
   {

@@ -218,11 +218,57 @@ const activations = Type.Union(
         ),
         range: Type.Optional(
           choice(
-            { 'per-token': 'Every token has a grid of its own, from its smallest to its largest value.' },
             {
-              description: 'Where the range comes from.',
-              hint: 'Static ranges, one a tensor found on calibration batches, are not computed: use "per-token".',
+              'per-token': 'Every token has a grid of its own, from its smallest to its largest value.',
+              static:
+                'Each tensor of each block has one grid, from the running mean (nine tenths of the old) of its smallest and largest value over calibration sequences.',
             },
+            { description: 'Where the range comes from; default "per-token".' },
+          ),
+        ),
+        sequences: Type.Optional(
+          Type.Integer({
+            minimum: 1,
+            maximum: 65_536,
+            ...prose({
+              description:
+                'Training sequences that static ranges are calibrated on, one after the other from the first on; default 32.',
+              unit: 'sequences',
+            }),
+          }),
+        ),
+        symmetric: Type.Optional(
+          Type.Boolean(
+            prose({
+              description:
+                'Static grids without a zero point; default false. A tensor with nothing below zero then has the codes 0 … 2^bits − 1.',
+            }),
+          ),
+        ),
+        learn: Type.Optional(
+          Type.Boolean(
+            prose({
+              description:
+                'Train the scales and zero points of static grids, as LSQ does those of weights; default false: they stay where calibration has put them.',
+            }),
+          ),
+        ),
+        learningRate: Type.Optional(
+          Type.Number({
+            minimum: 0,
+            maximum: 1,
+            ...prose({
+              description: 'Peak learning rate of trained scales and zero points of static grids; default 0.00001.',
+            }),
+          }),
+        ),
+        gradientScaling: Type.Optional(
+          Type.Boolean(
+            prose({
+              description:
+                'Multiply the gradients of a trained static grid by 1/√(qmax · N) with N numbers of its tensor in a step; default true.',
+              hint: 'Without it these gradients are sums over all tokens, and gradientClip leaves little of all others.',
+            }),
           ),
         ),
       },
@@ -232,7 +278,7 @@ const activations = Type.Union(
   ],
   prose({
     description:
-      'Activations that are quantized in every forward, in training and in every measurement but that of the float model: null (none), "a8", "a8-kv4", "a4", or an object with bits, kvBits, normOutputs, sites, zeroPoint. Each token has a grid of its own (of queries, keys and the attention’s output each head of a token). On the CPU only. Exports hold weights: quantizing activations is the business of what runs them.',
+      'Activations that are quantized in every forward, in training and in every measurement but that of the float model: null (none), "a8", "a8-kv4", "a4", or an object with bits, kvBits, normOutputs, sites, zeroPoint, range and what belongs to static ranges. Unless range is "static" each token has a grid of its own (of queries, keys and the attention’s output each head of a token). Exports hold weights: quantizing activations is the business of what runs them.',
     allowed: '"a8", "a8-kv4", "a4", an object such as { "bits": 8, "kvBits": 4 }, or null',
   }),
 );

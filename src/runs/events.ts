@@ -43,7 +43,8 @@ export interface StepEvent {
   /** Of runs with distillation: the means that the loss is mixed of, nats. */
   readonly crossEntropy?: number | null;
   readonly divergence?: number | null;
-  /** `zeroPoints`, `weights`, `norms`, `head`, `embeddings`: of runs that train them. */
+  /** `zeroPoints`, `weights`, `norms`, `head`, `embeddings`, `activations` (scales and zero points of
+   *  their grids): of runs that train them. */
   readonly learningRate: {
     readonly lowRank: number;
     readonly scales: number;
@@ -52,6 +53,7 @@ export interface StepEvent {
     readonly norms?: number;
     readonly head?: number;
     readonly embeddings?: number;
+    readonly activations?: number;
   };
   /** Global L2 norm before clipping. */
   readonly gradientNorm: number | null;

@@ -4,6 +4,7 @@ import type { Engine, EngineConfig } from '../../native/binding/addon';
 import { deviceLayout, distillationOf, isTrained, resolveActivations, startOf } from '../experiment';
 import { trainedFloats } from '../experiment/float-groups';
 import { START_ENGINE, startCompute } from '../experiment/planner';
+import { ensureActivationRanges } from './activation-ranges';
 import { hasStoredBase, loadBase } from './base';
 import { isCancelled, type PreparedRun } from './session';
 
@@ -88,6 +89,7 @@ export async function loadEngine(run: PreparedRun, engine: Engine): Promise<stri
       fileSystem: startOf(run.experiment) === null || hasStoredBase(directory) ? fileSystem : null,
       onProgress: (progress) => writer.update({ progress: { done: progress.done, total: progress.total } }),
     });
+    await ensureActivationRanges(run, engine);
     writer.update({ phase: null, progress: null });
     return digest;
   } catch (error) {

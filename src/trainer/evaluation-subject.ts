@@ -12,7 +12,15 @@ import type {
   WeightForm,
 } from '../../native/binding/addon';
 import { UserError } from '../errors';
-import { deviceLayout, isTrained, multipliesBf16, resolveActivations, resolveLinears, startOf } from '../experiment';
+import {
+  deviceLayout,
+  isTrained,
+  multipliesBf16,
+  resolveActivations,
+  resolveLinears,
+  startOf,
+  staticRangesOf,
+} from '../experiment';
 import { trainedFloats } from '../experiment/float-groups';
 import {
   linearNames,
@@ -26,12 +34,13 @@ import type { MergedModel } from '../formats/merged-model';
 import { openPackedModel } from '../formats/packed-model';
 import { openTokenizer, type TextTokenizer } from '../formats/tokenizer';
 import { askCuda, chooseGpu, findNative, loadAddon } from '../launch';
+import { hasActivationRanges, loadActivationRanges } from './activation-ranges';
 import { hasStoredBase, loadBase } from './base';
 import { newestCheckpoint, restoreCheckpoint, type ReadableCheckpoint } from './checkpoint';
 import { decodeLinears } from './decoded-model';
 import { removeAbandoned, Scratch } from './export/scratch';
 import { deviceConfig, readChoices, requestInstructionSet, thisMachine } from './choices';
-import { attachMerged, mergedFile } from './merge';
+import { attachActivations, attachMerged, mergedFile } from './merge';
 import { readExperiment, requireVocabulary, tokenCacheFolder } from './prepare';
 
 export interface SubjectOptions {
@@ -204,8 +213,12 @@ async function load(engine: Engine, material: Material, onProgress: SubjectOptio
   }
   // Only the owner of a run writes into it.
   await loadBase({ engine, runDirectory, linears, model, fileSystem: null, onProgress: report });
+  const isStatic = (material.activations?.staticRanges ?? null) !== null;
+  if (isStatic && hasActivationRanges(runDirectory)) await loadActivationRanges(engine, runDirectory);
   if (checkpoint !== null) await restoreCheckpoint(engine, checkpoint, 'values');
   if (material.available.includes('merged')) {
+    // With a checkpoint they are its own: form `trained` has them as well.
+    if (isStatic && checkpoint === null) await attachActivations(engine, mergedFile(runDirectory));
     await attachMerged(engine, mergedFile(runDirectory), { shape: model.shape, linears, floats: material.floats });
   }
 }
@@ -239,6 +252,8 @@ async function runMaterial(runDirectory: string): Promise<Material> {
   const model = await openModel(await resolveModelPath(experiment.model.path, runDirectory));
   // Where another start has been found, the run's scales are not those of round-to-nearest.
   const started = startOf(experiment) !== null && hasStoredBase(runDirectory);
+  // Before the ranges of static grids have been found there is only the float model.
+  const isCalibrated = staticRangesOf(experiment) === null || hasActivationRanges(runDirectory);
   const checkpoint = isTrained(experiment) ? await newestCheckpoint(runDirectory, () => undefined) : null;
   return {
     model,
@@ -248,7 +263,7 @@ async function runMaterial(runDirectory: string): Promise<Material> {
     floats: trainedFloats(experiment, model.shape),
     available: [
       'float',
-      ...(started ? [] : (['round-to-nearest'] as const)),
+      ...(started || !isCalibrated ? [] : (['round-to-nearest'] as const)),
       ...(checkpoint === null ? [] : (['trained'] as const)),
       ...(existsSync(mergedFile(runDirectory)) ? (['merged'] as const) : []),
     ],

@@ -2,7 +2,8 @@
 // outputs: `L.codes` U8 [m, bytes of a packed row] (offset codes Q + 2^(bits−1), little-endian bit stream, rows padded to 32
 // codes) and `L.scales` F32; Ŵ = s ∘ Q. A linear with an asymmetric grid has codes that are Q itself and `L.zeroPoints` U8 in
 // the shape of its scales; Ŵ = s ∘ (Q − z). What was trained beside the linears is there in float32 under its name in the model
-// folder, where everything else stays.
+// folder, where everything else stays. Where activations have static grids these are there too: `activations.ranges` F32
+// [layers · sites, 2] and, where they are trained, `activations.scale` and `activations.zeroPoint` (not rounded) F32 [layers · sites].
 
 import path from 'node:path';
 import type { Engine, LinearQuantization, TrainedFloats } from '../../native/binding/addon';
@@ -42,7 +43,7 @@ export function mergedFile(runDirectory: string): string {
 export async function writeMerged(
   fileSystem: FileSystem,
   file: string,
-  engine: Pick<Engine, 'merge' | 'scales' | 'zeroPoints' | 'readState'>,
+  engine: Pick<Engine, 'merge' | 'scales' | 'zeroPoints' | 'activationRanges' | 'parameters' | 'readState'>,
   model: QuantizedModel,
   metadata: Readonly<Record<string, string>>,
 ): Promise<void> {
@@ -71,7 +72,7 @@ export async function writeMerged(
     shape,
     data: () => engine.readState(withoutWeight(name), 'weight', 'value'),
   }));
-  await writeSafetensors(file, [...tensors, ...floats], {
+  await writeSafetensors(file, [...tensors, ...floats, ...(await activationGrids(engine))], {
     fileSystem,
     metadata: { format: 'lrqat-merged', ...metadata },
   });
@@ -82,13 +83,54 @@ function withoutWeight(name: string): string {
   return name.slice(0, -'.weight'.length);
 }
 
+/** Prefix of what belongs to activations; their owner among trained numbers. */
+const ACTIVATIONS = 'activations';
+const RANGES = `${ACTIVATIONS}.ranges`;
+
+async function activationGrids(
+  engine: Pick<Engine, 'activationRanges' | 'parameters' | 'readState'>,
+): Promise<TensorToWrite[]> {
+  const ranges = await engine.activationRanges();
+  if (ranges.length === 0) return [];
+  return [
+    { name: RANGES, dtype: 'F32', shape: [ranges.length / 2, 2], data: ranges },
+    ...engine
+      .parameters()
+      .filter(({ linear }) => linear === ACTIVATIONS)
+      .map(({ linear, kind, shape }): TensorToWrite => ({
+        name: `${linear}.${kind}`,
+        dtype: 'F32',
+        shape,
+        data: () => engine.readState(linear, kind, 'value'),
+      })),
+  ];
+}
+
+/** Gives the engine the grids of activations of the file, where it has any. */
+export async function attachActivations(
+  engine: Pick<Engine, 'setActivationRanges' | 'parameters' | 'writeState'>,
+  file: string,
+): Promise<void> {
+  const opened = await SafetensorsFile.open(file);
+  try {
+    if (!opened.tensors.has(RANGES)) return;
+    await engine.setActivationRanges(await opened.readTensorAs(RANGES, 'F32'));
+    for (const { linear, kind } of engine.parameters()) {
+      if (linear !== ACTIVATIONS) continue;
+      await engine.writeState(linear, kind, 'value', await opened.readTensorAs(`${linear}.${kind}`, 'F32'));
+    }
+  } finally {
+    await opened.close();
+  }
+}
+
 function scaleShape(linear: QuantizedLinear): number[] {
   const { spec, outputs } = linear;
   if (spec.groupSize === 0) return [1];
   return spec.groupSize < 0 ? [outputs] : [outputs, scaleCount(linear) / outputs];
 }
 
-/** Lets the engine evaluate form `merged` from the file. */
+/** Lets the engine evaluate form `merged` from the file; see also {@link attachActivations}. */
 export async function attachMerged(
   engine: Pick<Engine, 'attachMerged'>,
   file: string,

@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { UserError } from '../errors';
-import { isTrained, parseExperiment, resolveLinears, startOf, type Experiment } from '../experiment';
+import { isTrained, parseExperiment, resolveLinears, startOf, staticRangesOf, type Experiment } from '../experiment';
 import { openModel, resolveModelPath, type HuggingFaceModel } from '../formats';
 import { tokenizeCorpus } from '../formats/tokenize-corpus';
 import type { TokenStream } from '../formats/token-stream';
@@ -71,6 +71,7 @@ export async function prepare(owned: OwnedRun): Promise<Prepared> {
           });
     const data = trainingData(isTrained(experiment));
     const calibration = trainingData(startOf(experiment)?.gptq === true);
+    const isStatic = staticRangesOf(experiment) !== null;
     const fits = (text: EvaluationText): boolean => text.sequenceLength <= experiment.data.sequenceLength;
     const run: PreparedRun = {
       ...owned,
@@ -82,6 +83,13 @@ export async function prepare(owned: OwnedRun): Promise<Prepared> {
       addon,
       oneDnn: choices.gemm === null ? null : oneDnn,
       device: deviceOf(choices, machine),
+      calibrationSequences: isStatic
+        ? (count) => {
+            const first = trainingData(true);
+            if (first === null) throw new RangeError('static ranges without training text');
+            return first.next(Math.min(count, first.sequences));
+          }
+        : null,
       corpusFiles: [...new Set(Object.values(streams).flatMap((stream) => stream.files))],
       texts: texts.filter(fits),
       longTexts: texts.filter((text) => !fits(text)),
@@ -136,8 +144,8 @@ async function openStreams(
   };
   const streams: Streams = {};
   try {
-    if (isTrained(experiment) || startOf(experiment)?.gptq === true)
-      streams.train = await open('data.train', data.train, 'text');
+    const isCalibrated = startOf(experiment)?.gptq === true || staticRangesOf(experiment) !== null;
+    if (isTrained(experiment) || isCalibrated) streams.train = await open('data.train', data.train, 'text');
     if (evaluation.kinds.includes('validation') && data.validation.length > 0) {
       streams.validation = await open('data.validation', data.validation, 'text');
     }

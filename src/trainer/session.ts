@@ -1,6 +1,6 @@
 // What the parts of a running trainer share.
 
-import type { DeviceConfig, Engine, LinearQuantization, LrqatAddon } from '../../native/binding/addon';
+import type { DeviceConfig, Engine, LinearQuantization, LrqatAddon, TokenBatch } from '../../native/binding/addon';
 import type { Experiment } from '../experiment';
 import { totalBytes } from '../experiment/memory-layout';
 import type { HuggingFaceModel } from '../formats';
@@ -38,6 +38,8 @@ export interface PreparedRun extends OwnedRun {
   readonly oneDnn: string | null;
   /** Where the engines compute. */
   readonly device: DeviceConfig;
+  /** The first training sequences, so many or all; null: this run has no use for them. */
+  readonly calibrationSequences: ((count: number) => TokenBatch) | null;
   /** All files of text behind the tokens. */
   readonly corpusFiles: readonly string[];
   /** Texts whose sequences the training engine can take, and longer ones, which need an engine of their own. */

@@ -5,6 +5,7 @@
 
 import type { StepResult, TokenBatch } from '../../native/binding/addon';
 import { UserError } from '../errors';
+import { staticRangesOf } from '../experiment';
 import type { LayerEvent } from '../runs';
 import type { TrainingData } from './data/training-data';
 import { gpuMeter } from './gpu-meter';
@@ -33,6 +34,7 @@ export async function train(session: Session, data: TrainingData, teacher: Teach
   const weights = Object.values(session.linears).some((spec) => spec !== null && trainsWeights(spec));
   const floats = trainedFloats(experiment, session.model.shape);
   const groups = FLOAT_GROUPS.filter((group) => floats?.[group] === true);
+  const ranges = staticRangesOf(session.experiment);
   const readGpu = gpuMeter(session.addon, session.device);
   // Taken from the data but not trained on yet: an interrupted step is made again with the same tokens.
   let batch: TokenBatch | null = null;
@@ -54,6 +56,7 @@ export async function train(session: Session, data: TrainingData, teacher: Teach
         : {}),
       ...(weights ? { weights: training.learningRate.weights * factor } : {}),
       ...Object.fromEntries(groups.map((group) => [group, (training.learningRate[group] ?? 0) * factor])),
+      ...(ranges?.learn === true ? { activations: ranges.learningRate * factor } : {}),
     };
     const { beta1, beta2, epsilon, weightDecay, gradientClip } = training;
     pace.stepBegins();

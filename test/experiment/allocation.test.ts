@@ -8,7 +8,13 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import test, { after } from 'node:test';
 
-import type { ActivationQuantization, EngineFailure, LinearQuantization, LrqatAddon } from '../../native/binding/addon';
+import type {
+  ActivationQuantization,
+  EngineFailure,
+  LinearQuantization,
+  LrqatAddon,
+  StaticRanges,
+} from '../../native/binding/addon';
 import { planMemory, type PlanInput } from '../../src/experiment';
 import { modelParameters } from '../../src/formats/model-parameters';
 import { linearNames, type ModelShape, type TensorSource } from '../../src/formats/model-shape';
@@ -197,9 +203,24 @@ const cases: Readonly<Record<string, Partial<PlanInput>>> = {
     compute: 'bf16',
     activationCheckpointing: 'block',
   },
+  'static ranges, kept in bf16': {
+    activations: { bits: everySite(8), zeroPoint: 'integer', staticRanges: staticRanges(false, false) },
+    compute: 'bf16',
+  },
+  'static ranges, learned': {
+    activations: { bits: { mlpProduct: 8, keys: 4 }, zeroPoint: 'integer', staticRanges: staticRanges(false, true) },
+  },
+  'static ranges, symmetric and learned, evaluation only': {
+    training: false,
+    activations: { bits: everySite(8), zeroPoint: 'integer', staticRanges: staticRanges(true, true) },
+  },
   'activations, evaluation only': { training: false, activations: { bits: everySite(8), zeroPoint: 'integer' } },
   'heads wider than the hidden state': { shape: { ...tiny, headDim: 34 } },
 };
+
+function staticRanges(symmetric: boolean, learn: boolean): StaticRanges {
+  return { symmetric, learn, gradientScaling: true };
+}
 
 function everySite(bits: number): ActivationQuantization['bits'] {
   return Object.fromEntries(SITES.map((site) => [site, bits]));
@@ -268,6 +289,7 @@ test('property: plan equals allocation for random shapes and settings', async ()
       activations: pick(null, {
         bits: Object.fromEntries(SITES.map((site) => [site, pick(null, 4, 8)])),
         zeroPoint: 'integer',
+        staticRanges: pick(null, staticRanges(pick(true, false), pick(true, false))),
       }),
       rebuiltWeights: pick('rebuild', 'keep'),
     };

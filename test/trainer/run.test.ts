@@ -1,12 +1,13 @@
 // Whole runs with the real engine: what they write, and that stopping, pausing and resuming change nothing.
 
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readHeader } from '../../src/formats';
-import { readOwner, sendControl, type MetricsEvent } from '../../src/runs';
+import { SafetensorsFile } from '../../src/formats/safetensors-file';
+import { readOwner, runPaths, sendControl, type MetricsEvent } from '../../src/runs';
 import { runTrainer } from '../../src/trainer';
 import { evaluateModel } from '../../src/trainer/evaluate';
 import {
@@ -235,6 +236,48 @@ describe('stopping and resuming', () => {
     ] as const) {
       assert.ok(Math.abs(measured(form) / value! - 1) < 0.1, `${form}: ${String(measured(form))}, ${String(value)}`);
     }
+  });
+
+  test('static ranges: calibrated once, learned from there, the same bits after a stop and without checkpoints', async () => {
+    const experiment = shortExperiment({
+      quantization: {
+        activations: { bits: 6, range: 'static', sequences: 5, learn: true, learningRate: 1e-2 },
+        lowRank: { rank: 4 },
+      },
+      training: { steps: 4, batchSize: 2, microBatchSize: 1, activationCheckpointing: 'block', warmupRatio: 0 },
+      evaluation: { everySteps: 2, maxBatches: 40, kinds: ['validation'] },
+    });
+    const whole = await newRun(folder, experiment);
+    assert.equal(await runTrainer(whole), 'finished', JSON.stringify((await statusOf(whole)).error));
+    const run = await newRun(folder, experiment);
+    const stop = new AbortController();
+    assert.equal(await runTrainer(run, { signal: stop.signal, onEvent: atStep(2, () => stop.abort()) }), 'stopped');
+    assert.equal(await runTrainer(run), 'finished', JSON.stringify((await statusOf(run)).error));
+    await assertSameRun(run, whole);
+    const { perplexity } = await resultOf(run);
+    assert.equal(perplexity.merged, perplexity.trained);
+    assert.ok(perplexity.roundToNearest! > perplexity.float!);
+    const log = readFileSync(runPaths(run).log, 'utf8');
+    assert.equal(log.match(/ranges of activations from 5 sequences/g)?.length, 1, log);
+
+    const tensors = async (name: string): Promise<SafetensorsFile> => SafetensorsFile.open(path.join(run, name));
+    const base = await tensors('base/activations.safetensors');
+    const ranges = await base.readTensorAs('ranges', 'F32');
+    await base.close();
+    const merged = await tensors('merged.safetensors');
+    assert.deepEqual(await merged.readTensorAs('activations.ranges', 'F32'), ranges);
+    const scales = await merged.readTensorAs('activations.scale', 'F32');
+    await merged.close();
+    assert.equal(scales.length * 2, ranges.length);
+    const moved = scales.filter((scale, i) => scale !== Math.fround((ranges[2 * i + 1]! - ranges[2 * i]!) / 63));
+    assert.ok(moved.length > scales.length / 2, 'learned scales are not those of the calibration');
+
+    const { validation } = experiment.data;
+    const measure = async () =>
+      (await evaluateModel({ run, data: validation, forms: ['merged'] })).forms[0]?.perplexity;
+    const before = await measure();
+    rmSync(path.join(run, 'checkpoints'), { recursive: true });
+    assert.equal(await measure(), before, 'merged.safetensors has the grids as well');
   });
 
   test('trained weights, norms and embeddings, their scales, zero points and moments come back', async () => {
@@ -481,6 +524,13 @@ describe('every way to store and to quantize trains and merges without loss', ()
     'activations of 4 bits in bf16, without norms': {
       compute: 'bf16',
       quantization: { activations: { bits: 4, normOutputs: false, zeroPoint: 'reference' } },
+    },
+    'static ranges, symmetric, after GPTQ': {
+      quantization: {
+        start: { integers: 'gptq' },
+        gptq: { sequences: 4 },
+        activations: { bits: 8, kvBits: 4, range: 'static', symmetric: true, sequences: 3 },
+      },
     },
     'zero points in some layers, one a tensor': {
       quantization: {

@@ -47,6 +47,12 @@ test('what a key may hold decides its control', () => {
       ['normOutputs', 'boolean'],
       ['sites', 'choices'],
       ['zeroPoint', 'choice'],
+      ['range', 'choice'],
+      ['sequences', 'number'],
+      ['symmetric', 'boolean'],
+      ['learn', 'boolean'],
+      ['learningRate', 'number'],
+      ['gradientScaling', 'boolean'],
     ],
   );
   assert.ok(activations.settings.every(({ id, description }) => titled.has(id) && description !== ''));

@@ -61,13 +61,7 @@ Extent extentOf(const T* x, int64_t n) {
   return {-highest(-low), highest(high)};
 }
 
-struct Grid {
-  float delta;
-  float zero;
-  float levels;
-};
-
-Grid gridOf(Extent extent, int bits, bool fractionalZeroPoint) {
+SharedGrid gridOf(Extent extent, int bits, bool fractionalZeroPoint) {
   const auto levels = static_cast<float>((1 << bits) - 1);
   if (!fractionalZeroPoint) {
     extent.low = extent.low < 0 ? extent.low : 0;
@@ -80,7 +74,7 @@ Grid gridOf(Extent extent, int bits, bool fractionalZeroPoint) {
     zero = __builtin_rintf(zero);
     zero = zero > levels ? levels : zero;
   }
-  return {delta, zero, levels};
+  return {delta, zero, 0, levels};
 }
 
 /// Sets bits `offset` … of `words`, which were zero there.
@@ -91,32 +85,77 @@ inline void setBits(uint32_t* words, int64_t offset, uint32_t bits, int64_t coun
   if (shift + count > 32) words[word + 1] |= bits >> (32 - shift);
 }
 
+/// Columns `start` … `start` + `width` of a row, whose marks are still zero.
+template <typename T>
+inline void quantizeGroup(const T* x, const SharedGrid& grid, int64_t start, int64_t width, T* y, uint32_t* inside) {
+  const Vec scale = broadcast(grid.scale);
+  const Vec zero = broadcast(grid.zero);
+  const Vec low = broadcast(grid.low);
+  const Vec high = broadcast(grid.high);
+  forEachVector(width, [&](int64_t i, auto part) {
+    const Vec value = roundEven(load(x + start + i, part) / scale) + zero;
+    Vec code = value < low ? low : value;  // NaN stays
+    code = code > high ? high : code;
+    store(y + start + i, scale * (code - zero), part);
+    if (!inside) return;
+    const VecInt keep = (value >= low) & (value <= high);
+    int64_t count = lanes;
+    uint32_t marks = signBits(keep);
+    if constexpr (requires { part.count; }) {
+      count = part.count;
+      marks &= (1U << count) - 1U;
+    }
+    setBits(inside, start + i, marks, count);
+  });
+}
+
+inline void clearMarks(int64_t cols, uint32_t* inside) {
+  if (!inside) return;
+  for (int64_t word = 0; word < (cols + 31) / 32; ++word) inside[word] = 0;
+}
+
 template <typename T>
 void quantizeOf(const T* x, int bits, bool fractionalZeroPoint, int64_t cols, int64_t width, T* y, uint32_t* inside) {
-  if (inside) {
-    for (int64_t word = 0; word < (cols + 31) / 32; ++word) inside[word] = 0;
-  }
+  clearMarks(cols, inside);
   for (int64_t start = 0; start < cols; start += width) {
-    const Grid grid = gridOf(extentOf(x + start, width), bits, fractionalZeroPoint);
-    const Vec delta = broadcast(grid.delta);
-    const Vec zero = broadcast(grid.zero);
-    const Vec levels = broadcast(grid.levels);
-    forEachVector(width, [&](int64_t i, auto part) {
-      const Vec value = roundEven(load(x + start + i, part) / delta) + zero;
-      Vec code = value < Vec{} ? Vec{} : value;  // NaN stays
-      code = code > levels ? levels : code;
-      store(y + start + i, delta * (code - zero), part);
-      if (!inside) return;
-      const VecInt keep = (value >= Vec{}) & (value <= levels);
-      int64_t count = lanes;
-      uint32_t marks = signBits(keep);
-      if constexpr (requires { part.count; }) {
-        count = part.count;
-        marks &= (1U << count) - 1U;
-      }
-      setBits(inside, start + i, marks, count);
-    });
+    const SharedGrid grid = gridOf(extentOf(x + start, width), bits, fractionalZeroPoint);
+    quantizeGroup(x, grid, start, width, y, inside);
   }
+}
+
+template <typename T>
+void rangeOf(const T* x, int64_t cols, float* range) {
+  const Extent extent = extentOf(x, cols);
+  Vec rest = {};  // 0, or NaN where a number is not finite
+  forEachVector(cols, [&](int64_t i, auto part) { rest += load(x + i, part) * 0.0F; });
+  const float isFinite = sum(rest);
+  range[0] = extent.low + isFinite;
+  range[1] = extent.high + isFinite;
+}
+
+template <typename T, typename G>
+void learnOf(const T* x, const SharedGrid& grid, int64_t cols, G* gradient, double* sums) {
+  const Vec scale = broadcast(grid.scale);
+  const Vec zero = broadcast(grid.zero);
+  const Vec low = broadcast(grid.low);
+  const Vec high = broadcast(grid.high);
+  Vec scaleSum = {};
+  Vec outsideSum = {};
+  forEachVector(cols, [&](int64_t i, auto part) {
+    const Vec steps = load(x + i, part) / scale;
+    const Vec value = roundEven(steps) + zero;
+    Vec code = value < low ? low : value;
+    code = code > high ? high : code;
+    const VecInt keep = (value >= low) & (value <= high);
+    const Vec dY = load(gradient + i, part);  // 0 behind the end of the row
+    const Vec inside = __builtin_bit_cast(Vec, __builtin_bit_cast(VecInt, dY) & keep);
+    const Vec moved = keep ? steps : Vec{};
+    scaleSum += dY * ((code - zero) - moved);
+    outsideSum += dY - inside;
+    store(gradient + i, inside, part);
+  });
+  sums[0] += static_cast<double>(sum(scaleSum));
+  sums[1] += static_cast<double>(sum(outsideSum));
 }
 
 template <typename T>
@@ -147,8 +186,43 @@ void mask(void* gradient, bool isBf16, int64_t cols, const uint32_t* inside) {
   }
 }
 
+void quantizeShared(const void* x, bool isBf16, const SharedGrid& grid, int64_t cols, void* y, uint32_t* inside) {
+  clearMarks(cols, inside);
+  if (isBf16) {
+    quantizeGroup(static_cast<const bf16*>(x), grid, 0, cols, static_cast<bf16*>(y), inside);
+  } else {
+    quantizeGroup(static_cast<const float*>(x), grid, 0, cols, static_cast<float*>(y), inside);
+  }
+}
+
+void range(const void* x, bool isBf16, int64_t cols, float* range) {
+  if (isBf16) {
+    rangeOf(static_cast<const bf16*>(x), cols, range);
+  } else {
+    rangeOf(static_cast<const float*>(x), cols, range);
+  }
+}
+
+template <typename T>
+void learnFrom(const T* x, const SharedGrid& grid, int64_t cols, void* gradient, bool gradientBf16, double* sums) {
+  if (gradientBf16) {
+    learnOf(x, grid, cols, static_cast<bf16*>(gradient), sums);
+  } else {
+    learnOf(x, grid, cols, static_cast<float*>(gradient), sums);
+  }
+}
+
+void learn(const void* x, bool isBf16, const SharedGrid& grid, int64_t cols, void* gradient, bool gradientBf16,
+           double* sums) {
+  if (isBf16) {
+    learnFrom(static_cast<const bf16*>(x), grid, cols, gradient, gradientBf16, sums);
+  } else {
+    learnFrom(static_cast<const float*>(x), grid, cols, gradient, gradientBf16, sums);
+  }
+}
+
 }  // namespace
 
-extern const ActivationKernels activationKernels = {quantize, mask};
+extern const ActivationKernels activationKernels = {quantize, mask, quantizeShared, range, learn};
 
 }  // namespace lrqat::cpu::LRQAT_ISA

@@ -74,7 +74,25 @@ struct Case {
   bool documents = false;
   bool onHost = false;
   FloatGroups floats = {};
+  ActivationSpec activations = {};
 };
+
+ActivationSpec activationsOf(int bits, int kvBits) {
+  ActivationSpec spec;
+  spec.bits.fill(bits);
+  spec.bits[static_cast<size_t>(ActivationSite::Keys)] = kvBits;
+  spec.bits[static_cast<size_t>(ActivationSite::Values)] = kvBits;
+  return spec;
+}
+
+ActivationSpec staticRanges(int bits, bool symmetric, bool learn) {
+  ActivationSpec spec = activationsOf(bits, bits);
+  spec.staticRanges = true;
+  spec.symmetric = symmetric;
+  spec.learnRanges = learn;
+  spec.gradientScaling = symmetric;
+  return spec;
+}
 
 EngineConfig configure(const Case& c, const RandomCheckpoint& checkpoint, Device device, DType type) {
   EngineConfig config;
@@ -82,6 +100,7 @@ EngineConfig configure(const Case& c, const RandomCheckpoint& checkpoint, Device
   config.shape.linears.assign(static_cast<size_t>(c.model.layers * linearsPerLayer), c.spec);
   config.shape.linears[3] = std::nullopt;  // one linear stays in float
   config.shape.floatGroups = c.floats;
+  config.shape.activations = c.activations;
   config.shape.threads = 2;
   config.shape.microBatch = 2;
   config.shape.sequenceLength = c.length;
@@ -109,6 +128,15 @@ Engine open(const EngineConfig& config) {
               {.library = {}, .cublasLt = cublasLtPath(), .index = 0, .computeType = config.shape.computeType})};
 }
 
+/// Static ranges of an engine that has been loaded, where its activations have any.
+void calibrate(Engine& engine, const RandomTokens& tokens) {
+  if (engine.shape().activations.staticRanges) engine.calibrateActivations(tokens.batch());
+}
+
+bool ofLinear(const Engine& engine, const ParameterInfo& p) {
+  return p.linear < engine.shape().linears.size();
+}
+
 /// ‖a − b‖ / ‖b‖ over all trained tensors of a kind and group.
 double distance(const Engine& a, const Engine& b, ParameterKind kind, std::optional<FloatGroup> group,
                 StateKind state) {
@@ -130,7 +158,7 @@ double flippedShare(Engine& a, Engine& b) {
   int64_t bytes = 0;
   int64_t different = 0;
   for (const ParameterInfo& p : b.parameters()) {
-    if (p.kind != ParameterKind::Scale) continue;
+    if (p.kind != ParameterKind::Scale || !ofLinear(b, p)) continue;
     const auto x = a.merge(p.linear);
     const auto y = b.merge(p.linear);
     expectEqual(x.size(), y.size(), "merged bytes");
@@ -147,6 +175,7 @@ const OptimizerSettings optimizer{.lowRankLearningRate = 2e-3F,
                                   .normLearningRate = 1e-4F,
                                   .headLearningRate = 1e-4F,
                                   .embeddingLearningRate = 1e-4F,
+                                  .activationLearningRate = 1e-4F,
                                   .gradientClip = 1.0};
 
 struct Tolerance {
@@ -158,7 +187,16 @@ struct Tolerance {
 constexpr Tolerance float32{2e-5, 2e-3, 1e-3};
 constexpr Tolerance bfloat16{2e-2, 6e-2, 6e-2};
 
-void compare(const Case& c, DType type, const Tolerance& tolerance) {
+/// With quantized activations as many numbers again lie near ties, where a difference is worth a step of a grid.
+Tolerance toleranceOf(const Case& c, DType type) {
+  const Tolerance plain = type == DType::F32 ? float32 : bfloat16;
+  if (c.activations.sites() == 0) return plain;
+  const double slack = type == DType::F32 ? 10 : 3;
+  return {plain.loss * slack, plain.gradient * slack, plain.flipped * slack};
+}
+
+void compare(const Case& c, DType type) {
+  const Tolerance tolerance = toleranceOf(c, type);
   context = c.label + (type == DType::BF16 ? ", bf16" : ", float32");
   const RandomCheckpoint checkpoint(c.model);
   Engine host = open(configure(c, checkpoint, Device::Cpu, DType::F32));
@@ -166,7 +204,7 @@ void compare(const Case& c, DType type, const Tolerance& tolerance) {
   host.load({}, {});
   device.load({}, {});
   for (const ParameterInfo& p : host.parameters()) {
-    if (p.kind != ParameterKind::Scale) continue;
+    if (p.kind != ParameterKind::Scale || !ofLinear(host, p)) continue;
     const auto expected = host.initialScales(p.linear);
     const auto actual = device.initialScales(p.linear);
     expect(std::memcmp(expected.data(), actual.data(), expected.size() * 4) == 0, "s0 bit for bit");
@@ -175,6 +213,20 @@ void compare(const Case& c, DType type, const Tolerance& tolerance) {
   }
   const RandomTokens four(4, c.length, c.model.vocabSize, c.documents);
   const RandomTokens three(3, c.length, c.model.vocabSize, c.documents);
+  calibrate(host, three);
+  calibrate(device, three);
+  if (c.activations.staticRanges) {
+    const std::vector<float> expected = host.activationRanges();
+    const std::vector<float> actual = device.activationRanges();
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const float size = std::max(std::abs(expected[i / 2 * 2]), std::abs(expected[i / 2 * 2 + 1]));
+      // A step of a grid somewhere before, at most.
+      expectNear(static_cast<double>(actual[i]), static_cast<double>(expected[i]),
+                 (type == DType::F32 ? 1e-2 : 1e-1) * static_cast<double>(size), "range " + std::to_string(i));
+    }
+    // From here on with the same ones.
+    device.setActivationRanges(expected);
+  }
   for (const WeightForm form : {WeightForm::Float, WeightForm::RoundToNearest, WeightForm::Trained}) {
     const EvaluationResult expected = host.evaluate(three.batch(), form);
     const EvaluationResult actual = device.evaluate(three.batch(), form);
@@ -221,6 +273,7 @@ void repeated(const Case& c) {
   for (int repeat = 0; repeat < 2; ++repeat) {
     Engine engine = open(configure(c, checkpoint, Device::Cuda, DType::BF16));
     engine.load({}, {});
+    calibrate(engine, four);
     double loss = 0;
     for (int step = 0; step < 4; ++step) {
       const StepResult result = engine.trainStep(four.batch(), optimizer);
@@ -252,6 +305,7 @@ Trained trained(const Case& c, const RandomCheckpoint& checkpoint, DType type, b
   engine.load({}, {});
   const RandomTokens tokens(4, c.length, c.model.vocabSize, c.documents);
   const RandomTokens shorter(2, c.length / 2, c.model.vocabSize, false);
+  calibrate(engine, tokens);
   Trained out;
   OptimizerSettings settings = optimizer;
   for (int step = 0; step < 40; ++step) {
@@ -397,19 +451,55 @@ std::vector<Case> cases() {
       {.label = "odd widths", .model = oddModel(), .spec = specOf(3, Storage::FixedPoint, -1), .length = 23});
   list.push_back(
       {.label = "odd widths, groups", .model = oddModel(), .spec = specOf(3, Storage::F32, 2), .length = 23});
+  for (const auto& [label, activations] : {std::pair{"a8-kv4", activationsOf(8, 4)},
+                                           {"a4", activationsOf(4, 4)},
+                                           {"a8, static", staticRanges(8, false, false)},
+                                           {"a8, static, symmetric", staticRanges(8, true, false)},
+                                           {"a8, static, learned", staticRanges(8, false, true)},
+                                           {"a4, static, symmetric, learned", staticRanges(4, true, true)}}) {
+    Case c{.label = label, .model = wideModel(), .spec = specOf(4, Storage::Integer, -1)};
+    c.activations = activations;
+    list.push_back(c);
+    c.label += ", block checkpointing, head norms";
+    c.model.qkNorm = true;
+    c.checkpoint = true;
+    list.push_back(c);
+    c.label = std::string(label) + ", odd widths, everything kept";
+    c.model = oddModel();
+    c.length = 23;
+    c.checkpoint = false;
+    c.recompute = false;
+    list.push_back(c);
+  }
   return list;
 }
 
+/// The cases with quantized activations alone.
+void quantizedActivations() {
+  for (const Case& c : cases()) {
+    if (c.activations.sites() == 0) continue;
+    compare(c, DType::F32);
+    compare(c, DType::BF16);
+    repeated(c);
+  }
+}
+
 void inFloat32() {
-  for (const Case& c : cases()) compare(c, DType::F32, float32);
+  for (const Case& c : cases()) {
+    if (c.activations.sites() == 0) compare(c, DType::F32);
+  }
 }
 
 void inBf16() {
-  for (const Case& c : cases()) compare(c, DType::BF16, bfloat16);
+  for (const Case& c : cases()) {
+    if (c.activations.sites() == 0) compare(c, DType::BF16);
+  }
 }
 
 void sameBits() {
-  for (const Case& c : cases()) repeated(c);
+  for (const Case& c : cases()) {
+    if (c.activations.sites() == 0) repeated(c);
+  }
 }
 
 /// The choices of one engine serve another.
@@ -582,7 +672,8 @@ void outOfMemory() {
 int main(int argc, char** argv) {
   library = openLibrary();
   if (!library) return 0;
-  return run({{"float32 against the CPU", inFloat32},
+  return run({{"quantized activations", quantizedActivations},
+              {"float32 against the CPU", inFloat32},
               {"bf16 against the CPU in float32", inBf16},
               {"the same bits when repeated", sameBits},
               {"the same bits from graphs", recorded},

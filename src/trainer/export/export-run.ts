@@ -2,7 +2,7 @@
 import os from 'node:os';
 import path from 'node:path';
 import { UserError } from '../../errors';
-import { activationName } from '../../experiment';
+import { activationName, staticRangesOf } from '../../experiment';
 import { nodeFileSystem } from '../../formats';
 import type { FileSystem } from '../../formats/file-system';
 import { hashing, type HashingFiles } from '../../formats/hashing-files';
@@ -210,8 +210,10 @@ async function planFormat(
 function activationWarnings({ experiment }: ExportSource): string[] {
   const name = activationName(experiment);
   if (name === null) return [];
+  const weights = `activations were quantized in training (${name}); exports hold weights alone, quantizing activations is the business of what runs them`;
+  if (staticRangesOf(experiment) === null) return [weights];
   return [
-    `activations were quantized in training (${name}); exports hold weights alone, quantizing activations is the business of what runs them`,
+    `${weights}. No format here has a place for static ranges: those of this run are in its merged.safetensors ("activations.ranges" and, where they are learned, "activations.scale" and "activations.zeroPoint")`,
   ];
 }
 

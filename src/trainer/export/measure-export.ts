@@ -15,7 +15,7 @@ import { openTokenizer } from '../../formats/tokenizer';
 import { findNative } from '../../launch';
 import { evaluationText, type EvaluationText } from '../evaluation-text';
 import { measure } from '../measure';
-import { attachMerged } from '../merge';
+import { attachActivations, attachMerged } from '../merge';
 import { tokenCacheFolder } from '../prepare';
 import { perplexityOf, type Measurement } from '../progress';
 import { withExportEngine } from './export-engine';
@@ -103,7 +103,7 @@ interface DecodedWeights extends Weights {
 }
 
 async function perplexity(
-  { runDirectory, experiment, merged }: ExportSource,
+  { runDirectory, experiment, merged, mergedFile }: ExportSource,
   { tensors, linears, file }: Weights,
   text: EvaluationText,
   label: string,
@@ -132,6 +132,7 @@ async function perplexity(
       });
       // What was trained beside the linears is among the tensors.
       if (names.length > 0) await attachMerged(engine, file, { shape, linears, floats: null });
+      if ((activations?.staticRanges ?? null) !== null) await attachActivations(engine, mergedFile);
       return measure(engine, text, {
         // Also of a copy that is floats alone: in form "float" activations would not be quantized.
         form: 'merged',

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import type { LinearQuantization, TrainedFloats } from '../../../native/binding/addon';
 import { UserError } from '../../errors';
-import { resolveLinears, type Experiment } from '../../experiment';
+import { resolveActivations, resolveLinears, type Experiment } from '../../experiment';
 import { trainedFloats } from '../../experiment/float-groups';
 import { elementsOf, floatParameters } from '../../experiment/float-parameters';
 import { quantizedLinears } from '../../experiment/memory-layout';
@@ -52,7 +52,8 @@ export async function openSource(
   let file = own;
   if (checkpoint !== null) {
     file = await scratch.path('merged.safetensors', mergedBytes(model, linears, floats), 'the merged checkpoint');
-    await mergeCheckpoint({ ...options, runDirectory, model, linears, floats, checkpoint, file });
+    const activations = resolveActivations(experiment);
+    await mergeCheckpoint({ ...options, runDirectory, model, linears, floats, activations, checkpoint, file });
   }
   return {
     runDirectory,
