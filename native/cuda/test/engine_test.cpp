@@ -191,7 +191,7 @@ constexpr Tolerance bfloat16{2e-2, 6e-2, 6e-2};
 Tolerance toleranceOf(const Case& c, DType type) {
   const Tolerance plain = type == DType::F32 ? float32 : bfloat16;
   if (c.activations.sites() == 0) return plain;
-  const double slack = type == DType::F32 ? 10 : 3;
+  const double slack = type == DType::F32 ? 20 : 3;
   return {plain.loss * slack, plain.gradient * slack, plain.flipped * slack};
 }
 
@@ -343,7 +343,13 @@ void recordedBriefly() {
 /// The same bits with recorded micro-batches as without.
 void recorded() {
   int64_t repeats = 0;
-  for (const Case& c : cases()) {
+  std::vector<Case> list = cases();
+  for (const auto& [label, activations] :
+       {std::pair{"a4", activationsOf(4, 4)}, {"a8, static, learned", staticRanges(8, false, true)}}) {
+    list.push_back({.label = label, .model = wideModel(), .spec = specOf(4, Storage::Integer, -1)});
+    list.back().activations = activations;
+  }
+  for (const Case& c : list) {
     const RandomCheckpoint checkpoint(c.model);
     for (const DType type : {DType::BF16, DType::F32}) {
       context = c.label + (type == DType::BF16 ? ", bf16" : ", float32");
@@ -451,12 +457,22 @@ std::vector<Case> cases() {
       {.label = "odd widths", .model = oddModel(), .spec = specOf(3, Storage::FixedPoint, -1), .length = 23});
   list.push_back(
       {.label = "odd widths, groups", .model = oddModel(), .spec = specOf(3, Storage::F32, 2), .length = 23});
-  for (const auto& [label, activations] : {std::pair{"a8-kv4", activationsOf(8, 4)},
-                                           {"a4", activationsOf(4, 4)},
+  return list;
+}
+
+/// Every site and kind of grid. A number within an ulp of a tie goes the other way, which is worth a step of its grid
+/// and moves all behind it: with few bits nothing of two sums in different orders can be compared any more, hence 7
+/// and 8.
+std::vector<Case> activationCases() {
+  std::vector<Case> list;
+  ActivationSpec fractional = activationsOf(8, 8);
+  fractional.fractionalZeroPoint = true;
+  for (const auto& [label, activations] : {std::pair{"a8, 7 bits in the cache", activationsOf(8, 7)},
+                                           {"a8, fractional zero points", fractional},
                                            {"a8, static", staticRanges(8, false, false)},
                                            {"a8, static, symmetric", staticRanges(8, true, false)},
                                            {"a8, static, learned", staticRanges(8, false, true)},
-                                           {"a4, static, symmetric, learned", staticRanges(4, true, true)}}) {
+                                           {"a8, static, symmetric, learned", staticRanges(8, true, true)}}) {
     Case c{.label = label, .model = wideModel(), .spec = specOf(4, Storage::Integer, -1)};
     c.activations = activations;
     list.push_back(c);
@@ -474,10 +490,8 @@ std::vector<Case> cases() {
   return list;
 }
 
-/// The cases with quantized activations alone.
 void quantizedActivations() {
-  for (const Case& c : cases()) {
-    if (c.activations.sites() == 0) continue;
+  for (const Case& c : activationCases()) {
     compare(c, DType::F32);
     compare(c, DType::BF16);
     repeated(c);
@@ -485,21 +499,15 @@ void quantizedActivations() {
 }
 
 void inFloat32() {
-  for (const Case& c : cases()) {
-    if (c.activations.sites() == 0) compare(c, DType::F32);
-  }
+  for (const Case& c : cases()) compare(c, DType::F32);
 }
 
 void inBf16() {
-  for (const Case& c : cases()) {
-    if (c.activations.sites() == 0) compare(c, DType::BF16);
-  }
+  for (const Case& c : cases()) compare(c, DType::BF16);
 }
 
 void sameBits() {
-  for (const Case& c : cases()) {
-    if (c.activations.sites() == 0) repeated(c);
-  }
+  for (const Case& c : cases()) repeated(c);
 }
 
 /// The choices of one engine serve another.
