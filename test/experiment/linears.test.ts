@@ -134,6 +134,7 @@ test('a device is left to the machine with every method', () => {
   assert.equal(device(), 'auto');
   assert.equal(device('quantization.method=lsq'), 'auto');
   assert.equal(device('quantization.method=peqa'), 'auto');
+  assert.equal(device('quantization.activations="a8"'), 'auto');
 });
 
 test('granularities', () => {

@@ -191,8 +191,8 @@ constexpr Tolerance bfloat16{2e-2, 6e-2, 6e-2};
 Tolerance toleranceOf(const Case& c, DType type) {
   const Tolerance plain = type == DType::F32 ? float32 : bfloat16;
   if (c.activations.sites() == 0) return plain;
-  const double slack = type == DType::F32 ? 20 : 3;
-  return {plain.loss * slack, plain.gradient * slack, plain.flipped * slack};
+  if (type == DType::F32) return {2e-3, 0.1, 2e-2};
+  return {plain.loss * 4, plain.gradient * 4, plain.flipped * 4};
 }
 
 void compare(const Case& c, DType type) {
@@ -239,7 +239,8 @@ void compare(const Case& c, DType type) {
     expectNear(actual.loss, expected.loss, tolerance.loss * expected.loss, "loss of step " + std::to_string(step));
     expectNear(actual.gradientNorm, expected.gradientNorm, tolerance.gradient * expected.gradientNorm,
                "gradient norm of step " + std::to_string(step));
-    if (step > 0 && type == DType::BF16) continue;  // from there on the two have different integers
+    // From there on the two have different integers.
+    if (step > 0 && (type == DType::BF16 || c.activations.sites() > 0)) continue;
     // A is zero at first, and with it B's gradient.
     for (const ParameterKind kind :
          {ParameterKind::A, ParameterKind::B, ParameterKind::Scale, ParameterKind::ZeroPoint, ParameterKind::Weight}) {
@@ -344,8 +345,11 @@ void recordedBriefly() {
 void recorded() {
   int64_t repeats = 0;
   std::vector<Case> list = cases();
-  for (const auto& [label, activations] :
-       {std::pair{"a4", activationsOf(4, 4)}, {"a8, static, learned", staticRanges(8, false, true)}}) {
+  ActivationSpec fractional = activationsOf(8, 8);
+  fractional.fractionalZeroPoint = true;
+  for (const auto& [label, activations] : {std::pair{"a4", activationsOf(4, 4)},
+                                           {"a8, fractional zero points", fractional},
+                                           {"a8, static, learned", staticRanges(8, false, true)}}) {
     list.push_back({.label = label, .model = wideModel(), .spec = specOf(4, Storage::Integer, -1)});
     list.back().activations = activations;
   }
@@ -462,13 +466,11 @@ std::vector<Case> cases() {
 
 /// Every site and kind of grid. A number within an ulp of a tie goes the other way, which is worth a step of its grid
 /// and moves all behind it: with few bits nothing of two sums in different orders can be compared any more, hence 7
-/// and 8.
+/// and 8. Nor with fractional zero points, where an ulp decides whether the smallest or the largest number of a token
+/// has a gradient; their grids are compared to the bit in activations_test.cu.
 std::vector<Case> activationCases() {
   std::vector<Case> list;
-  ActivationSpec fractional = activationsOf(8, 8);
-  fractional.fractionalZeroPoint = true;
   for (const auto& [label, activations] : {std::pair{"a8, 7 bits in the cache", activationsOf(8, 7)},
-                                           {"a8, fractional zero points", fractional},
                                            {"a8, static", staticRanges(8, false, false)},
                                            {"a8, static, symmetric", staticRanges(8, true, false)},
                                            {"a8, static, learned", staticRanges(8, false, true)},
