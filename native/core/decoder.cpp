@@ -11,8 +11,7 @@ namespace lrqat {
 
 Decoder::Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearLayer>& linears,
                  const EmbeddingBuffers& embeddings, FloatGradients floatGradients, HostTensor hostTable,
-                 const ActivationBuffers& activations, const WorkspaceBuffers& workspace,
-                 ActivationRanges* ranges)
+                 const ActivationBuffers& activations, const WorkspaceBuffers& workspace, ActivationRanges* ranges)
     : shape_(shape),
       backend_(backend),
       linears_(linears),

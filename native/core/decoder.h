@@ -61,8 +61,7 @@ class Decoder {
  public:
   Decoder(const EngineShape& shape, Backend& backend, std::vector<LinearLayer>& linears,
           const EmbeddingBuffers& embeddings, FloatGradients floatGradients, HostTensor hostTable,
-          const ActivationBuffers& activations, const WorkspaceBuffers& workspace,
-          ActivationRanges* ranges);
+          const ActivationBuffers& activations, const WorkspaceBuffers& workspace, ActivationRanges* ranges);
 
   /// Adds Σ cross-entropy over the predicted tokens to the loss.
   /// `activations` false: none is quantized, whatever the form.
