@@ -52,9 +52,9 @@ Engine::Engine(EngineConfig config, std::unique_ptr<Backend> backend)
   loadEmbeddings();
   const ModelShape& model = shape.model;
   const HostTensor table = hostTensor("model.embed_tokens.weight", {model.vocabSize, model.hiddenSize});
-  decoder_ = std::make_unique<Decoder>(config_.shape, *backend_, linears_, embeddings_,
-                                       floatGradients(config_.shape, floats_), table, activations_, workspace_,
-                                       ranges_.get());
+  decoder_ =
+      std::make_unique<Decoder>(config_.shape, *backend_, linears_, embeddings_, floatGradients(config_.shape, floats_),
+                                table, activations_, workspace_, ranges_.get());
   decoder_->setCancelFlag(&cancel_);
 }
 
