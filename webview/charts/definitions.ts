@@ -42,6 +42,11 @@ export const CHARTS: readonly ChartDefinition[] = [
     columns: [
       { column: 'learningRateLowRank', label: text.lowRank, smooth: false },
       { column: 'learningRateScales', label: text.scales, smooth: false },
+      { column: 'learningRateZeroPoints', label: text.zeroPoints, smooth: false },
+      { column: 'learningRateWeights', label: text.weights, smooth: false },
+      { column: 'learningRateNorms', label: text.norms, smooth: false },
+      { column: 'learningRateHead', label: text.head, smooth: false },
+      { column: 'learningRateEmbeddings', label: text.embeddings, smooth: false },
     ],
     fromZero: true,
     marks: false,

@@ -1,4 +1,4 @@
-// Charts of the step rows: one or two columns a run, as measured and smoothed.
+// Charts of the step rows: some columns a run, as measured and smoothed.
 import { reading, tickLabel } from '../shared/format';
 import { Y_AXIS_WIDTH } from '../shared/plot';
 import { roomyAxis, union, type Axis, type Range } from '../shared/series/axis';
@@ -7,7 +7,7 @@ import { after, thinRows, type Thinned } from '../shared/series/thin';
 import { ticks } from '../shared/series/ticks';
 import { strokeLine, type Stroke } from '../shared/strokes';
 import { neighbourOf, readoutAt, tableOf } from './line-reading';
-import { linesOf, type Line, type LineChartSpec } from './lines';
+import { linesOf, withColumnsThere, type Line, type LineChartSpec } from './lines';
 import { drawMarks, drawSkipped, skippedIn } from './marks';
 import { pointedLast, presence } from './picture';
 import type { CardOptions, ChartDefinition, Picture, Scene } from './picture';
@@ -34,7 +34,8 @@ export function lineChart(spec: LineChartSpec): ChartDefinition {
   };
 }
 
-function linePicture(spec: LineChartSpec, scene: Scene, options: CardOptions): Picture {
+function linePicture(whole: LineChartSpec, scene: Scene, options: CardOptions): Picture {
+  const spec = withColumnsThere(whole, scene);
   const lines = linesOf(spec, scene, options.logY);
   const y = yAxis(spec, lines, scene.axis, options);
   const { width } = options;

@@ -2,12 +2,12 @@
 import type { Quantity } from '../shared/format';
 import type { TickUnit } from '../shared/series/ticks';
 import type { Scene, ShownRun, Sign } from './picture';
-import type { RowColumn } from './protocol';
+import { SPARSE_COLUMNS, type RowColumn } from './protocol';
 import type { Series } from './series/column-series';
 
 interface ColumnSpec {
   readonly column: RowColumn;
-  /** Told apart from the other column by it; null: the only one. */
+  /** Told apart from other columns by it; null: the only one. */
   readonly label: (() => string) | null;
   /** Draw the moving average, and what was measured faintly behind it. */
   readonly smooth: boolean;
@@ -28,8 +28,22 @@ export interface LineChartSpec {
   readonly optional?: boolean;
 }
 
-/** Of the second column. */
-const SECOND_DASH = [2, 3];
+/** Of the second column, the third and so on. */
+const DASHES = [
+  [2, 3],
+  [7, 3],
+  [7, 3, 2, 3],
+  [1, 5],
+  [10, 3, 2, 3, 2, 3],
+  [4, 2],
+];
+
+/** The chart with those columns alone of which a shown run has numbers, as far as there are runs without them. */
+export function withColumnsThere(spec: LineChartSpec, { runs }: Scene): LineChartSpec {
+  const isThere = (column: RowColumn): boolean =>
+    !SPARSE_COLUMNS.has(column) || runs.some(({ data }) => data.has(column));
+  return { ...spec, columns: spec.columns.filter(({ column }) => isThere(column)) };
+}
 
 /** One column of one run. */
 export interface Line {
@@ -55,7 +69,7 @@ export function linesOf(spec: LineChartSpec, scene: Scene, logY: boolean): Line[
         sign: {
           colour: run.colour,
           alpha: index === 0 ? 1 : 0.75,
-          dash: index === 0 ? run.style.dash : SECOND_DASH,
+          dash: index === 0 ? run.style.dash : (DASHES[(index - 1) % DASHES.length] ?? []),
           marker: scene.several ? run.style.marker : null,
         },
       };

@@ -110,6 +110,12 @@ export const ROW_COLUMNS = [
   /** Of runs with distillation: the means that the loss is mixed of. */
   'crossEntropy',
   'divergence',
+  /** Of runs that train them. */
+  'learningRateZeroPoints',
+  'learningRateWeights',
+  'learningRateNorms',
+  'learningRateHead',
+  'learningRateEmbeddings',
   /** Of runs on a GPU, read at most once a second and held until the next reading. A share, W, °C, bytes of all processes. */
   'gpuUtilization',
   'gpuWatts',
@@ -120,6 +126,11 @@ export type RowColumn = (typeof ROW_COLUMNS)[number];
 export const SPARSE_COLUMNS: ReadonlySet<RowColumn> = new Set([
   'crossEntropy',
   'divergence',
+  'learningRateZeroPoints',
+  'learningRateWeights',
+  'learningRateNorms',
+  'learningRateHead',
+  'learningRateEmbeddings',
   'gpuUtilization',
   'gpuWatts',
   'gpuCelsius',

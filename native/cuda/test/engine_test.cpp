@@ -611,7 +611,7 @@ void startsFoundOnTheCpu() {
       {"GPTQ and singular values, fixed point", {.gptq = true, .lowRank = true}, Storage::FixedPoint},
       {"GPTQ alone", {.gptq = true}, Storage::Integer, 0}};
   for (const Start& start : starts) {
-    for (const int64_t group : {int64_t{0}, int64_t{-1}, int64_t{32}}) {
+    for (const int64_t group : {int64_t{-1}, int64_t{32}}) {
       for (const bool symmetric : {true, false}) {
         Case c{.label = start.label + ", group " + std::to_string(group) + (symmetric ? "" : ", zero points"),
                .model = wideModel(),

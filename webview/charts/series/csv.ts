@@ -25,6 +25,11 @@ export interface CsvChoice {
 const NAMES: Partial<Record<RowColumn, string>> = {
   learningRateLowRank: 'learning_rate_low_rank',
   learningRateScales: 'learning_rate_scales',
+  learningRateZeroPoints: 'learning_rate_zero_points',
+  learningRateWeights: 'learning_rate_weights',
+  learningRateNorms: 'learning_rate_norms',
+  learningRateHead: 'learning_rate_head',
+  learningRateEmbeddings: 'learning_rate_embeddings',
   gradientNorm: 'gradient_norm',
   tokensPerSecond: 'tokens_per_second',
   memoryEngine: 'memory_engine_bytes',
