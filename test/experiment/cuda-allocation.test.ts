@@ -101,6 +101,7 @@ function plans(): PlanInput[] {
                   head: !shape.tiedEmbeddings && random() < 0.5,
                   embeddings: random() < 0.5,
                 },
+          activations: random() < 0.5 ? null : activations(random),
           optimizerState: random() < 0.5 ? 'device' : 'host',
           ...(random() < 0.7 ? {} : { distillation: { weight: 0.5, topK: pick(1, 20), temperature: 1 } }),
         },
@@ -115,6 +116,19 @@ function plans(): PlanInput[] {
     );
   }
   return plans;
+}
+
+function activations(random: () => number): PlanInput['activations'] {
+  const chance = (): boolean => random() < 0.5;
+  const bits = {
+    attentionInput: chance() ? 8 : null,
+    keys: chance() ? 4 : null,
+    rotatedQueries: chance() ? 8 : null,
+    attentionOutput: chance() ? 8 : null,
+    mlpProduct: 8,
+  };
+  const staticRanges = chance() ? { symmetric: chance(), learn: chance(), gradientScaling: true } : null;
+  return { bits, zeroPoint: 'integer', staticRanges };
 }
 
 test('memory on CUDA is planned as the engine places it', () => {
