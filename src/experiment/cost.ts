@@ -60,6 +60,35 @@ export function evaluationCost(plan: EngineLayout): StepCost {
   return microBatchCost(plan, 1, false);
 }
 
+/** Cost of GPTQ over `tokens` calibration tokens, on the engine that a start is found on. What the linears of a block read is
+ *  computed anew after each group of them, the block once more when all are rounded. */
+export function gptqCost(plan: EngineLayout, tokens: number): StepCost {
+  const { shape } = plan;
+  const once = scale(evaluationCost(plan), tokens / (plan.microBatchSize * plan.sequenceLength));
+  const widths = GPTQ_READERS.map((linear) => linearSize(shape, linear).inputs);
+  const grams = sumOf(widths, (n) => 2 * tokens * n * n) * shape.layers;
+  // The damped inverse's factor, in double; then every column's error goes into the columns after it.
+  const factors = sumOf(widths, (n) => n ** 3) * shape.layers;
+  const errors = sumOf(quantizedLinears(plan), ({ outputs, inputs }) => outputs * inputs * inputs);
+  return {
+    tokens,
+    flops: {
+      ...once.flops,
+      linears: once.flops.linears * GPTQ_PASSES + grams + DOUBLE * factors + errors,
+      attention: once.flops.attention * GPTQ_PASSES,
+      head: 0,
+    },
+    bytes: once.bytes,
+  };
+}
+
+/** One of the linears for each different input of a block. */
+const GPTQ_READERS: readonly LinearName[] = ['self_attn.q_proj', 'self_attn.o_proj', 'mlp.gate_proj', 'mlp.down_proj'];
+/** A whole block at the end; before, up to the attention, to the MLP and to its product. */
+const GPTQ_PASSES = 2.5;
+/** Work in double beside products in float32. */
+const DOUBLE = 4;
+
 function microBatchCost(plan: EngineLayout, forwards: number, backward: boolean): StepCost {
   const { shape, microBatchSize, sequenceLength } = plan;
   const tokens = microBatchSize * sequenceLength;

@@ -3,14 +3,23 @@
 import type { MemoryParts } from '../../native/binding/addon';
 import { LINEAR_NAMES, linearSize, type ModelShape } from '../formats/model-shape';
 import { secondsOf, type Calibration } from './calibration';
-import { evaluationCost, sumOf, trainingStepCost, type StepCost } from './cost';
+import { evaluationCost, gptqCost, sumOf, trainingStepCost, type StepCost } from './cost';
 import { planDisk, type DiskPlan } from './disk';
 import { distillationOf, teacherSequences } from './distillation';
 import { allTrainedNumbers, mergedBytes, quantizedLinears } from './memory-layout';
-import { layoutOf, planEvaluation, planRun, planStart, type Machine, type RunPlan } from './planner';
+import {
+  layoutOf,
+  planEvaluation,
+  planRun,
+  planStart,
+  START_ENGINE,
+  startCompute,
+  type Machine,
+  type RunPlan,
+} from './planner';
 import { divisors } from './rules';
 import type { Experiment } from './schema';
-import { isTrained } from './start';
+import { isTrained, startOf } from './start';
 
 export interface EstimateInput {
   readonly experiment: Experiment;
@@ -67,6 +76,9 @@ export interface Estimate {
   readonly trainingSeconds: number;
   /** Of the pass of the float model before the first step that distillation needs, at most; 0: there is none. */
   readonly teacherSeconds: number;
+  /** Of GPTQ, once before the first step; null: not known (A·B from singular values, or a run on a GPU, whose start the processor
+   *  finds). */
+  readonly startSeconds: number | null;
   /** null: the amount of validation data is not known. */
   readonly evaluationSeconds: number | null;
   readonly disk: DiskPlan & { readonly free: number | null; readonly fits: boolean };
@@ -106,6 +118,7 @@ export function estimate(input: EstimateInput): Estimate {
     tokensPerSecond: secondsPerStep > 0 ? cost.tokens / secondsPerStep : 0,
     trainingSeconds: secondsPerStep * (training ? experiment.training.steps : 0),
     teacherSeconds: teacherSeconds(input, plan),
+    startSeconds: startSeconds(input, plan),
     evaluationSeconds: evaluationSeconds(input, plan),
     disk: { ...disk, free: freeDisk ?? null, fits: freeDisk === undefined || disk.total <= freeDisk },
     suggestions: fits || !withSuggestions ? [] : suggestionsFor(input),
@@ -128,6 +141,17 @@ function longEvaluation(experiment: Experiment, plan: RunPlan): Estimate['evalua
   if (!kinds.includes('wikitext') || wikitext.sequenceLength <= experiment.data.sequenceLength) return null;
   const { sequenceLength } = wikitext;
   return { sequenceLength, total: planEvaluation(plan, sequenceLength).total };
+}
+
+function startSeconds({ experiment, calibration }: EstimateInput, plan: RunPlan): number | null {
+  const start = startOf(experiment);
+  if (start === null) return 0;
+  if (plan.device !== 'cpu' || start.lowRank !== null) return null;
+  const layout = layoutOf({ ...plan.input, ...START_ENGINE, compute: startCompute(plan) });
+  return secondsOf(
+    gptqCost(layout, experiment.quantization.gptq.sequences * experiment.data.sequenceLength),
+    calibration,
+  );
 }
 
 /** Bytes a second that a GPU gets of the float weights, which have no place in its memory and come anew for every micro-batch. A

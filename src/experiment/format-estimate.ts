@@ -59,7 +59,7 @@ export function formatEstimate(result: Estimate): string {
       ? `  fits: the limit is ${formatBytes(result.limit)}`
       : `  DOES NOT FIT: the limit is ${formatBytes(result.limit)}, ${formatBytes(result.peak - result.limit)} too much`,
   ];
-  if (result.secondsPerStep > 0 || result.evaluationSeconds !== 0) {
+  if (result.secondsPerStep > 0 || result.startSeconds !== 0 || result.evaluationSeconds !== 0) {
     lines.push(
       '',
       `time${result.calibrated ? '' : ' (rough: no rate was measured on this machine)'}`,
@@ -68,6 +68,14 @@ export function formatEstimate(result: Estimate): string {
         ...(result.teacherSeconds > 0
           ? [['float model', `${formatSeconds(result.teacherSeconds)} at most, once`] as [string, string]]
           : []),
+        ...(result.startSeconds === 0
+          ? []
+          : [
+              ['start', result.startSeconds === null ? 'not known' : formatSeconds(result.startSeconds)] as [
+                string,
+                string,
+              ],
+            ]),
         ['evaluation', result.evaluationSeconds === null ? 'not known' : formatSeconds(result.evaluationSeconds)],
       ]),
     );

@@ -52,7 +52,9 @@ export function planRuns(
       values: run.values,
       memory: found.peak,
       fits: found.fits,
-      seconds: isElsewhere ? null : found.trainingSeconds + found.teacherSeconds + (found.evaluationSeconds ?? 0),
+      seconds: isElsewhere
+        ? null
+        : found.trainingSeconds + found.teacherSeconds + (found.startSeconds ?? 0) + (found.evaluationSeconds ?? 0),
       disk: found.disk.total,
       bitsPerWeight: found.bitsPerWeight,
     };

@@ -49,6 +49,17 @@ function gpuTotal(shape: ModelShape, ...sets: string[]): number {
   return planRun(experimentWith(...w4, ...sets), shape, gpu).memory.total / GiB;
 }
 
+test('the time of the start: none to find, GPTQ by its calibration tokens, not known', () => {
+  const secondsOf = (machine: Machine, ...sets: string[]) =>
+    estimate({ experiment: experimentWith(...sets), shape: tiny, machine, calibration: smallCpu }).startSeconds;
+  assert.equal(secondsOf(cpu), 0);
+  const one = secondsOf(cpu, 'quantization.start.integers=gptq', 'quantization.gptq.sequences=128') ?? NaN;
+  const two = secondsOf(cpu, 'quantization.start.integers=gptq', 'quantization.gptq.sequences=256') ?? NaN;
+  assert.ok(one > 0 && two > one && two < 2 * one, `${String(one)} ${String(two)}`);
+  assert.equal(secondsOf(cpu, 'quantization.start.lowRank=svd'), null);
+  assert.equal(secondsOf({ ...gpu, totalMemory: 20 * GiB }, 'quantization.method=gptq'), null);
+});
+
 // engine.md counts the boundaries of the blocks, one block's activations and the workspace in round numbers; ours are what
 // the CPU's buffers would be in bf16, among them raw outputs of every linear and two float32 gradients of the residual
 // stream. That is 0.05 GiB more a sequence of the micro-batch at 7B: +2 to +6 %.
