@@ -118,7 +118,7 @@ function plans(): PlanInput[] {
   return plans;
 }
 
-function activations(random: () => number): PlanInput['activations'] {
+function activations(random: () => number): NonNullable<PlanInput['activations']> {
   const chance = (): boolean => random() < 0.5;
   const bits = {
     attentionInput: chance() ? 8 : null,
