@@ -228,12 +228,13 @@ void describe('RunFeed', () => {
 
   it('sends the learning rates of what a run trains beside factors and scales', () => {
     const feed = new RunFeed('run');
-    const learningRate = { lowRank: 1e-3, scales: 1e-5, weights: 2e-5, norms: 3e-5 };
+    const learningRate = { lowRank: 1e-3, scales: 1e-5, weights: 2e-5, norms: 3e-5, activations: 4e-5 };
     feed.add({ ...none, events: [startEvent(0), { ...stepEvent(1, 100), learningRate }] });
     const [first] = feed.snapshot();
     assert.ok(!('learningRateHead' in first!.rows!.columns));
     const { rows } = new Receiver().apply(feed.snapshot()).data;
     assert.deepEqual([rows['learningRateWeights'], rows['learningRateNorms']], [[2e-5], [3e-5]]);
+    assert.deepEqual(rows['learningRateActivations'], [4e-5]);
   });
 
   it('starts again when a file was replaced', () => {

@@ -47,6 +47,7 @@ export const CHARTS: readonly ChartDefinition[] = [
       { column: 'learningRateNorms', label: text.norms, smooth: false },
       { column: 'learningRateHead', label: text.head, smooth: false },
       { column: 'learningRateEmbeddings', label: text.embeddings, smooth: false },
+      { column: 'learningRateActivations', label: text.activations, smooth: false },
     ],
     fromZero: true,
     marks: false,

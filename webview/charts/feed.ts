@@ -146,6 +146,7 @@ export class RunFeed {
           learningRateNorms: value(line.learningRate?.norms),
           learningRateHead: value(line.learningRate?.head),
           learningRateEmbeddings: value(line.learningRate?.embeddings),
+          learningRateActivations: value(line.learningRate?.activations),
           gpuUtilization: value(gpu?.utilization),
           gpuWatts: value(gpu?.watts),
           gpuCelsius: value(gpu?.celsius),

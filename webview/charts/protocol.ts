@@ -116,6 +116,7 @@ export const ROW_COLUMNS = [
   'learningRateNorms',
   'learningRateHead',
   'learningRateEmbeddings',
+  'learningRateActivations',
   /** Of runs on a GPU, read at most once a second and held until the next reading. A share, W, °C, bytes of all processes. */
   'gpuUtilization',
   'gpuWatts',
@@ -131,6 +132,7 @@ export const SPARSE_COLUMNS: ReadonlySet<RowColumn> = new Set([
   'learningRateNorms',
   'learningRateHead',
   'learningRateEmbeddings',
+  'learningRateActivations',
   'gpuUtilization',
   'gpuWatts',
   'gpuCelsius',

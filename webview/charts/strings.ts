@@ -78,6 +78,7 @@ export const text = {
   norms: () => t('norms'),
   head: () => t('head'),
   embeddings: () => t('embeddings'),
+  activations: () => t('activations'),
   engine: () => t('engine'),
   resident: () => t('process'),
   float: () => t('float'),

@@ -245,6 +245,9 @@ void compare(const Case& c, DType type) {
     for (const ParameterKind kind :
          {ParameterKind::A, ParameterKind::B, ParameterKind::Scale, ParameterKind::ZeroPoint, ParameterKind::Weight}) {
       if (kind == ParameterKind::B && step == 0) continue;
+      // Zero points of calibrated activations learn from the few numbers beyond the calibrated range alone; which those
+      // are is another matter in bf16. The kernel’s sums are compared with double in activations_test.
+      if (kind == ParameterKind::ZeroPoint && type == DType::BF16 && c.activations.staticRanges) continue;
       expectNear(distance(device, host, kind, std::nullopt, StateKind::Gradient), 0, tolerance.gradient * (1 + step),
                  "gradient of kind " + std::to_string(static_cast<int>(kind)) + " in step " + std::to_string(step));
     }

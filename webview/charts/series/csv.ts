@@ -30,6 +30,7 @@ const NAMES: Partial<Record<RowColumn, string>> = {
   learningRateNorms: 'learning_rate_norms',
   learningRateHead: 'learning_rate_head',
   learningRateEmbeddings: 'learning_rate_embeddings',
+  learningRateActivations: 'learning_rate_activations',
   gradientNorm: 'gradient_norm',
   tokensPerSecond: 'tokens_per_second',
   memoryEngine: 'memory_engine_bytes',
