@@ -11,7 +11,6 @@
 #include "binding/values.h"
 #include "binding/worker_thread.h"
 #include "core/half.h"
-#include "core/memory_plan.h"
 #include "cpu/cpu_backend.h"
 
 namespace lrqat::binding {
@@ -95,8 +94,6 @@ Napi::Value gemmCeiling(const Napi::CallbackInfo& info) {
       const Matrix a = operand(backend, rows, inner, type);
       const Matrix b = operand(backend, transposeB ? columns : inner, transposeB ? inner : columns, type);
       const Matrix c = operand(backend, rows, columns, result);
-      // As the engine does with weights that stay as they are for a step.
-      backend.prepareWeight(b, backend.allocate(preparedBytes(b.rows, b.cols), "operand", MemoryPlace::Device));
       const double time = medianSeconds([&] { backend.gemm(a, false, b, transposeB, c, accumulate); });
       return [time](Napi::Env env) { return seconds(env, time); };
     });

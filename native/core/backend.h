@@ -222,10 +222,6 @@ class Backend {
   /// c [M, N] = a·b (+ c when accumulate). transposeA: a is [K, M]; transposeB: b is [N, K].
   virtual void gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) = 0;
 
-  /// `weight` [M, N] stays as it is until it is announced again: products with it as b may keep what they make of it
-  /// in `memory`, preparedBytes of memory_plan.h. The results are the same.
-  virtual void prepareWeight(Matrix /*weight*/, void* /*memory*/) {}
-
   /// c [M, N] float32 = Σ a·b: the same bits as one gemm after the other, each added to c.
   virtual void gemmSum(std::span<const GemmProduct> products, Matrix c) {
     bool add = false;

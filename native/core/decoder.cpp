@@ -249,7 +249,6 @@ Matrix Decoder::rebuildWeight(int64_t layer, Linear which, ClippedSet* clipped) 
   }
   backend_.rebuildWeight(l.weight, l.lowRank(), l.formIn(form_), w, clipped);
   if (keepsWeights()) rebuilt_[index] = true;
-  if (!workspace_.preparedWeights.empty()) backend_.prepareWeight(w, workspace_.preparedWeights[index]);
   return w;
 }
 

@@ -78,12 +78,11 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   prepare(WeightForm::Trained);
   prepareGrids(WeightForm::Trained);
   const float gradientScale = 1.0F / static_cast<float>(result.tokens);
-  const int64_t step = shape.sequencesPerPass();
   const auto accumulate = [&] {
     if (gradientMemory_) backend_->zero(gradientMemory_, parts_.gradients);
     decoder_->clearLosses();
-    for (int64_t first = 0; first < batch.sequences; first += step) {
-      if (!decoder_->trainMicroBatch(microBatch(batch, first, step), gradientScale)) return false;
+    for (int64_t first = 0; first < batch.sequences; first += shape.microBatch) {
+      if (!decoder_->trainMicroBatch(microBatch(batch, first, shape.microBatch), gradientScale)) return false;
     }
     return true;
   };

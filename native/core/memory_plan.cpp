@@ -240,34 +240,14 @@ bool attentionGradientsOverGate(const EngineShape& shape) {
   return gradients.highest() <= gate.highest();
 }
 
-int64_t EngineShape::sequencesPerPass() const {
-  constexpr int64_t cacheBytes = int64_t{2} << 20;  // second level of one core
-  constexpr int64_t fewestTokens = 512;             // below, what a pass costs whatever its length outweighs the gain
-  if (device != Device::Cpu || !keepWeights) return microBatch;
-  for (int64_t sequences = microBatch; sequences * sequenceLength >= fewestTokens; --sequences) {
-    const int64_t bytes = sequences * sequenceLength * 3 * model.intermediateSize * byteSize(computeType);
-    if (microBatch % sequences == 0 && bytes <= cacheBytes) return sequences;
-  }
-  return microBatch;
-}
-
-int64_t preparedBytes(int64_t m, int64_t n) {
-  const auto padded = [](int64_t count) { return (count + 31) / 32 * 32; };
-  return 2 * padded(m) * padded(n) * byteSize(DType::BF16);
-}
-
 static void layoutKeptWeights(const EngineShape& shape, Layout& layout, WorkspaceBuffers& out) {
   out.keptWeights.clear();
-  out.preparedWeights.clear();
   out.keptClipped.clear();
-  // In bf16 whether there are tiles or not: a plan does not depend on the machine.
-  const bool prepared = shape.training && shape.computeType == DType::BF16;
   for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
     for (const Linear linear : allLinears) {
       const int64_t m = outputs(shape.model, linear);
       const int64_t n = inputs(shape.model, linear);
       out.keptWeights.push_back(layout.bytes(m * n * byteSize(shape.computeType)));
-      if (prepared) out.preparedWeights.push_back(layout.bytes(preparedBytes(m, n)));
       ClippedSet& clipped = out.keptClipped.emplace_back();
       const auto& spec = shape.spec(layer, linear);
       if (!shape.training || !spec || (spec->rank == 0 && !spec->trainsZeroPoints())) continue;

@@ -39,7 +39,7 @@ struct EngineShape {
   /// kept for the backward but made again in it.
   bool recomputeElementwise = false;
   /// Every linear's rebuilt weight and clipped entries stay for all micro-batches of a step, forward and backward; on
-  /// the CPU alone. Results are the same but for the order of sums over passes, see sequencesPerPass.
+  /// the CPU alone. Results are the same.
   bool keepWeights = false;
   /// Embedding rows are gathered from the mapped checkpoint instead of a table in backend memory (not when tied, nor
   /// when they are trained).
@@ -50,10 +50,6 @@ struct EngineShape {
 
   int64_t tokens() const { return microBatch * sequenceLength; }
   bool ownsTable() const { return !embeddingsOnHost || model.tiedEmbeddings || floatGroups.embeddings; }
-  /// Sequences of a micro-batch that a training step takes at a time: on the CPU, where the feed-forward half of a
-  /// block is small enough, as many as let it stay in the caches from one operation to the next. All of them where
-  /// weights would have to be rebuilt for each pass.
-  int64_t sequencesPerPass() const;
   /// Blocks with activations of their own; the others share those of the first of these.
   int64_t ownActivations() const {
     if (!training) return 1;
@@ -187,8 +183,6 @@ struct WorkspaceBuffers {
   void* weight = nullptr;       // the one rebuilt weight, widest linear, e; null where each linear has its own
   /// [layers · 7] where rebuilt weights are kept, else empty; clipped entries of those linears alone that list them.
   std::vector<void*> keptWeights;
-  /// Where products keep them prepared, preparedBytes each; empty where nothing is prepared.
-  std::vector<void*> preparedWeights;
   std::vector<ClippedSet> keptClipped;
   Matrix logits;         // [logitRows, vocab] float32
   Matrix logitGradient;  // same memory in float32; own [logitRows, vocab] in bf16
@@ -223,8 +217,6 @@ int64_t layoutOptimizer(const EngineShape& shape, Layout& layout, TrainedBuffers
 /// Moments and scales of the range search in host memory.
 int64_t layoutHost(const EngineShape& shape, Layout& layout, TrainedBuffers& out);
 int64_t layoutEmbeddings(const EngineShape& shape, Layout& layout, EmbeddingBuffers& out);
-/// Of a bf16 weight [m, n] in the two forms that products on tiles read it in: with it and with its transpose.
-int64_t preparedBytes(int64_t m, int64_t n);
 int64_t layoutActivations(const EngineShape& shape, Layout& layout, ActivationBuffers& out);
 /// `scratchBytes`: what the backend's operations need for this shape (Backend::scratchBytes).
 int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& layout, WorkspaceBuffers& out);

@@ -46,7 +46,6 @@ class TimedBackend final : public Backend {
   void finishWeightGradients(std::span<const WeightGradientTask> tasks) override;
   void lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) override;
   void gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) override;
-  void prepareWeight(Matrix weight, void* memory) override { inner_->prepareWeight(weight, memory); }
   void gemmSum(std::span<const GemmProduct> products, Matrix c) override;
   void embed(Matrix table, const int32_t* ids, Matrix x) override;
   void rmsNorm(Matrix x, const float* weight, float epsilon, Matrix y, float* rstd) override;

@@ -47,7 +47,6 @@ class CpuBackend final : public Backend {
   void lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) override;
 
   void gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) override;
-  void prepareWeight(Matrix weight, void* memory) override;
   void gemmSum(std::span<const GemmProduct> products, Matrix c) override;
 
   void embed(Matrix table, const int32_t* ids, Matrix x) override;

@@ -83,21 +83,6 @@ bool Gemm::multiplyByOneDnn(Matrix a, bool transposeA, Matrix b, bool transposeB
   return oneDnn_->multiply(product, a.data, b.data, c.data, scratch_);
 }
 
-void Gemm::prepare(Matrix weight, void* memory) {
-  const GemmTileKernels* kernels = LRQAT_SELECT_TILE_KERNELS(gemmTileKernels);
-  if (!kernels || weight.type != DType::BF16 || (oneDnn_ && preferLibrary_)) return;
-  LRQAT_CHECK(memory != nullptr);
-  const int64_t elements = gemm_tiles::padded(weight.rows) * gemm_tiles::padded(weight.cols);
-  auto* const panels = static_cast<uint16_t*>(memory);
-  prepared_[weight.data] = {.rows = weight.rows, .cols = weight.cols, .panels = {panels, panels + elements}};
-}
-
-Gemm::Prepared* Gemm::preparedOf(const Matrix& b) {
-  const auto found = prepared_.find(b.data);
-  if (found == prepared_.end() || found->second.rows != b.rows || found->second.cols != b.cols) return nullptr;
-  return &found->second;
-}
-
 bool Gemm::multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) {
   const GemmTileKernels* kernels = LRQAT_SELECT_TILE_KERNELS(gemmTileKernels);
   if (!kernels || a.type != DType::BF16 || b.type != DType::BF16) return false;
@@ -107,7 +92,6 @@ bool Gemm::multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB,
   const bool cBf16 = c.type == DType::BF16;
   // Deep products add to C block by block, which only float32 can hold without rounding.
   const int64_t deepest = cBf16 ? deepestRounded : deepestTiles;
-  Prepared* const prepared = preparedOf(b);
   const int64_t blocks = depth <= deepest ? 1 : ceilDivide(depth, deepestTiles / 2);
   if (depth == 0 || (cBf16 && blocks > 1)) return false;
   const int64_t depthBlock = gemm_tiles::padded(ceilDivide(depth, blocks));
@@ -123,9 +107,8 @@ bool Gemm::multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB,
   const int64_t parts = rowBlocks >= enoughBlocks ? 1 : std::min<int64_t>(groupPanels, 2 * threads_);
   const int64_t partPanels = ceilDivide(groupPanels, parts);
   // A small B is packed by every thread for itself: that takes less than waiting for each other.
-  const bool apart = !prepared && panels * panelElements <= ownPanelElements && blocks == 1;
-  const bool packs = !prepared || !prepared->packed[transposeB];
-  auto* const shared = prepared ? prepared->panels[transposeB] : reinterpret_cast<uint16_t*>(scratch_.data());
+  const bool apart = panels * panelElements <= ownPanelElements && blocks == 1;
+  auto* const shared = reinterpret_cast<uint16_t*>(scratch_.data());
   float* const own = reinterpret_cast<float*>(scratch_.data()) + packedFloatsB;
   const auto* const left = static_cast<const uint16_t*>(a.data);
   const auto* const right = static_cast<const uint16_t*>(b.data);
@@ -134,22 +117,18 @@ bool Gemm::multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB,
   for (int64_t firstPanel = 0; firstPanel < panels; firstPanel += groupPanels) {
     const int64_t endPanel = std::min(panels, firstPanel + groupPanels);
     auto* const mine = reinterpret_cast<uint16_t*>(own + omp_get_thread_num() * packedFloatsA);
-    uint16_t* const packed = apart      ? mine + gemm_tiles::rowElements(depthBlock)
-                             : prepared ? shared + firstPanel * gemm_tiles::panelElements(depth)
-                                        : shared;
+    uint16_t* const packed = apart ? mine + gemm_tiles::rowElements(depthBlock) : shared;
     for (int64_t from = 0; from < depth; from += depthBlock) {
       const int64_t length = std::min(depthBlock, depth - from);
-      // Prepared panels have the whole depth and are packed before its first block.
-      const int64_t panelDepth = prepared ? depth : length;
       const auto pack = [&](int64_t panel) {
         const int64_t column = panel * kProductBlock;
         kernels->packPanel(right + (transposeB ? column * depth + from : from * n + column), transposeB, b.cols,
-                           std::min(kProductBlock, n - column), panelDepth,
-                           packed + (panel - firstPanel) * gemm_tiles::panelElements(panelDepth));
+                           std::min(kProductBlock, n - column), length,
+                           packed + (panel - firstPanel) * gemm_tiles::panelElements(length));
       };
       if (apart) {
         for (int64_t panel = firstPanel; panel < endPanel; ++panel) pack(panel);
-      } else if (packs && (!prepared || from == 0)) {
+      } else {
 #pragma omp for schedule(static)
         for (int64_t panel = firstPanel; panel < endPanel; ++panel) pack(panel);
       }
@@ -167,9 +146,7 @@ bool Gemm::multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB,
                            .aPacked = transposeA,
                            .rows = rows,
                            .depth = length,
-                           .panels = packed + (panel - firstPanel) * gemm_tiles::panelElements(panelDepth) +
-                                     (prepared ? gemm_tiles::depthOffset(from) : 0),
-                           .panelDepth = panelDepth,
+                           .panels = packed + (panel - firstPanel) * gemm_tiles::panelElements(length),
                            .c = static_cast<std::byte*>(c.data) + (row * n + column) * byteSize(c.type),
                            .cStride = n,
                            .columns = end - column,
@@ -179,13 +156,11 @@ bool Gemm::multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB,
       }
       // Whoever packs next must not take the panels from under the others.
       const bool last = endPanel == panels && from + length == depth;
-      // Nor add the next block of the depth to what others have not written yet.
-      if (!last && (!prepared || blocks > 1)) {
+      if (!last) {
 #pragma omp barrier
       }
     }
   }
-  if (prepared) prepared->packed[transposeB] = true;
   return true;
 }
 
@@ -195,13 +170,9 @@ bool Gemm::multiplySumByTiles(std::span<const GemmProduct> products, Matrix c) {
   if (!kernels || (oneDnn_ && preferLibrary_) || products.size() > most || c.type != DType::F32) return false;
   int64_t totalDepth = 0;
   std::array<int64_t, most> place{};  // of a product's rows or columns, in those of all
-  std::array<Prepared*, most> prepared{};
-  bool packs = false;
   for (size_t i = 0; i < products.size(); ++i) {
     const auto& [a, b] = products[i];
     if (a.type != DType::BF16 || b.type != DType::BF16 || a.cols == 0 || a.cols > deepestTiles) return false;
-    prepared[i] = preparedOf(b);
-    packs = packs || !prepared[i] || !prepared[i]->packed[0];
     place[i] = totalDepth;
     totalDepth += gemm_tiles::padded(a.cols);
   }
@@ -221,13 +192,9 @@ bool Gemm::multiplySumByTiles(std::span<const GemmProduct> products, Matrix c) {
     const int64_t endPanel = std::min(panels, firstPanel + groupPanels);
     const int64_t column = firstPanel * kProductBlock;
     // The panels of a group lie product by product.
-    const auto panelsOf = [&](size_t i) {
-      return prepared[i] ? prepared[i]->panels[0] + firstPanel * gemm_tiles::panelElements(products[i].b.rows)
-                         : packed + place[i] * kProductBlock * groupPanels;
-    };
+    const auto panelsOf = [&](size_t i) { return packed + place[i] * kProductBlock * groupPanels; };
     for (size_t i = 0; i < products.size(); ++i) {
       const Matrix& b = products[i].b;
-      if (prepared[i] && prepared[i]->packed[0]) continue;
 #pragma omp for schedule(static) nowait
       for (int64_t panel = firstPanel; panel < endPanel; ++panel) {
         const int64_t first = panel * kProductBlock;
@@ -235,9 +202,7 @@ bool Gemm::multiplySumByTiles(std::span<const GemmProduct> products, Matrix c) {
                            b.rows, panelsOf(i) + (panel - firstPanel) * gemm_tiles::panelElements(b.rows));
       }
     }
-    if (packs) {
 #pragma omp barrier
-    }
     auto* const mine = reinterpret_cast<uint16_t*>(own + omp_get_thread_num() * packedFloatsA);
 #pragma omp for schedule(dynamic)
     for (int64_t block = 0; block < rowBlocks; ++block) {
@@ -250,7 +215,6 @@ bool Gemm::multiplySumByTiles(std::span<const GemmProduct> products, Matrix c) {
                     .rows = std::min(kProductBlock, m - row),
                     .depth = a.cols,
                     .panels = panelsOf(i),
-                    .panelDepth = a.cols,
                     .c = static_cast<float*>(c.data) + row * n + column,
                     .cStride = n,
                     .columns = std::min(n, endPanel * kProductBlock) - column,
@@ -259,9 +223,6 @@ bool Gemm::multiplySumByTiles(std::span<const GemmProduct> products, Matrix c) {
       }
       kernels->multiplySum(parts.data(), static_cast<int64_t>(products.size()));
     }
-  }
-  for (size_t i = 0; i < products.size(); ++i) {
-    if (prepared[i]) prepared[i]->packed[0] = true;
   }
   return true;
 }
@@ -345,10 +306,6 @@ void Gemm::multiplyBuiltIn(Matrix a, bool transposeA, Matrix b, bool transposeB,
 
 void CpuBackend::gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) {
   gemm_->multiply(a, transposeA, b, transposeB, c, accumulate);
-}
-
-void CpuBackend::prepareWeight(Matrix weight, void* memory) {
-  gemm_->prepare(weight, memory);
 }
 
 void CpuBackend::gemmSum(std::span<const GemmProduct> products, Matrix c) {

@@ -5,7 +5,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <unordered_map>
 
 #include "core/backend.h"
 #include "cpu/onednn_library.h"
@@ -28,8 +27,6 @@ class Gemm {
 
   /// c [M, N] = a·b (+ c when accumulate), float32 or bf16, accumulated in float32; see Backend::gemm.
   void multiply(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
-  /// See Backend::prepareWeight.
-  void prepare(Matrix weight, void* memory);
   /// c [M, N] float32 = Σ a·b, see Backend::gemmSum.
   void multiplySum(std::span<const GemmProduct> products, Matrix c);
   /// "oneDNN 2.6.3" or "built-in".
@@ -41,19 +38,8 @@ class Gemm {
   bool multiplyByOneDnn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
   void multiplyBuiltIn(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate);
 
-  /// Panels of a weight as it is (0) and of its transpose (1), packed by the first product that wants them.
-  struct Prepared {
-    int64_t rows = 0;
-    int64_t cols = 0;
-    uint16_t* panels[2] = {};
-    bool packed[2] = {};
-  };
-  /// Null: `b` has not been announced.
-  Prepared* preparedOf(const Matrix& b);
-
   int threads_;
   bool preferLibrary_;
-  std::unordered_map<const void*, Prepared> prepared_;
   std::unique_ptr<OneDnnLibrary> oneDnn_;
   std::span<std::byte> scratch_;
 };

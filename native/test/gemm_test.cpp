@@ -3,7 +3,6 @@
 #include <array>
 
 #include "core/error.h"
-#include "core/memory_plan.h"
 #include "test/dense.h"
 
 using namespace lrqat;
@@ -133,57 +132,6 @@ void checkSums(const std::string& library) {
   }
 }
 
-/// Weights that are announced to stay as they are change no bit, whichever form is asked for first, and are read anew
-/// once they are announced again.
-void checkPrepared() {
-  struct Size {
-    int64_t rows, outputs, inputs;
-  };
-  // Whole blocks; remainders everywhere; several groups of panels; depths that float32 sums take in blocks.
-  const Size sizes[] = {{64, 96, 64}, {70, 50, 40}, {33, 2080, 160}, {96, 5000, 96}, {40, 64, 2500}, {1, 1, 1}};
-  uint64_t seed = 300;
-  for (const int threads : {1, 2}) {
-    for (const auto& [rows, outputs, inputs] : sizes) {
-      for (const DType type : {DType::BF16, DType::F32}) {
-        const auto plain = makeBackend(threads, type, "", 64, true);
-        const auto prepared = makeBackend(threads, type, "", 64, true);
-        Random random(++seed);
-        Tensor w(type, outputs, inputs);
-        Tensor x = Tensor::random(random, type, rows, inputs);
-        Tensor dY = Tensor::random(random, type, rows, outputs);
-        void* memory = prepared->allocate(preparedBytes(outputs, inputs), "prepared", MemoryPlace::Device);
-        const std::string name = std::to_string(rows) + ", weight " + std::to_string(outputs) + "x" +
-                                 std::to_string(inputs) + " " + typeName(type);
-        for (int round = 0; round < 2; ++round) {
-          Tensor next = Tensor::random(random, type, outputs, inputs);
-          prepared->copy(w.matrix().data, next.matrix().data, w.matrix().bytes());
-          prepared->prepareWeight(w.matrix(), memory);
-          for (int again = 0; again < 2; ++again) {
-            for (const DType result : {type, DType::F32}) {
-              const auto product = [&](cpu::CpuBackend& backend, bool transposed) {
-                Random start(seed);
-                Tensor c = Tensor::random(start, result, rows, transposed ? outputs : inputs);
-                backend.gemm(transposed ? x.matrix() : dY.matrix(), false, w.matrix(), transposed, c.matrix(), true);
-                return c;
-              };
-              for (const bool transposed : {round == 0, round != 0}) {
-                expect(product(*prepared, transposed) == product(*plain, transposed), "prepared product of " + name);
-              }
-            }
-            const auto sum = [&](cpu::CpuBackend& backend) {
-              Tensor c(DType::F32, rows, inputs);
-              const GemmProduct products[] = {{dY.matrix(), w.matrix()}, {dY.matrix(), next.matrix()}};
-              backend.gemmSum(products, c.matrix());
-              return c;
-            };
-            expect(sum(*prepared) == sum(*plain), "sum with a prepared product of " + name);
-          }
-        }
-      }
-    }
-  }
-}
-
 void missingLibrary() {
   const std::string message =
       expectThrows<Error>([] { makeBackend(1, DType::F32, "/nonexistent/liblrqat_onednn.so"); }, "missing library");
@@ -196,7 +144,6 @@ void missingLibrary() {
 int main(int argc, char** argv) {
   std::vector<Case> cases{{"built-in product", [] { checkLibrary(""); }},
                           {"sum of products", [] { checkSums(""); }},
-                          {"prepared weights", checkPrepared},
                           {"missing oneDNN library", missingLibrary}};
   if (!oneDnnPath().empty()) {
     cases.push_back({"oneDNN product", [] { checkLibrary(oneDnnPath()); }});

@@ -439,21 +439,13 @@ const clippedSlots: readonly (readonly LinearName[])[] = [
   ['self_attn.v_proj', 'mlp.down_proj'],
 ];
 
-/** Of a bf16 weight in the two forms that products on tiles read it in. */
-function preparedBytes(outputs: number, inputs: number): number {
-  const padded = (count: number) => Math.ceil(count / 32) * 32;
-  return 2 * padded(outputs) * padded(inputs) * byteSize('bf16');
-}
-
-/** Of every linear its weight, as it is and prepared for products, and its list of clipped entries where training has use for one. */
+/** Of every linear its weight, and its list of clipped entries where training has use for one. */
 function keptWeights(sum: Sum, plan: EngineLayout): void {
   const { shape, linears, training, compute } = plan;
-  const prepared = training && compute === 'bf16';
   for (let layer = 0; layer < shape.layers; layer++) {
     for (const linear of LINEAR_NAMES) {
       const { outputs, inputs } = linearSize(shape, linear);
       sum.bytes(outputs * inputs * byteSize(compute));
-      if (prepared) sum.bytes(preparedBytes(outputs, inputs));
       const spec = linears[`model.layers.${String(layer)}.${linear}`];
       if (!training || !spec || (spec.rank === 0 && !trainsZeroPoints(spec))) continue;
       sum.bytes((outputs + 1) * 8);

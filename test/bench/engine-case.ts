@@ -16,7 +16,7 @@ import { trainingStepCost, type FlopParts } from '../../src/experiment/cost';
 import { layoutOf } from '../../src/experiment/planner';
 import { openModel } from '../../src/formats';
 import { LINEAR_NAMES, linearSize } from '../../src/formats/model-shape';
-import { gemmFlops, gemmShapes, sequencesPerPass, type GemmShape } from './gemm-shapes';
+import { gemmFlops, gemmShapes } from './gemm-shapes';
 
 export interface NativeBuild {
   readonly addon: LrqatAddon;
@@ -97,12 +97,9 @@ async function report(
   const tokens = batchSize * sequenceLength;
   const layout = layoutOf(plan.input);
   const { flops } = trainingStepCost({ ...layout, activationCheckpointing: 'none' }, batchSize);
-  // The products of a micro-batch as the experiment has it, and of the passes that the engine takes it in.
-  const whole = gemmShapes(layout);
-  const sequences = sequencesPerPass(layout);
-  const passes = sequences === layout.microBatchSize ? null : gemmShapes({ ...layout, microBatchSize: sequences });
+  const shapes = gemmShapes(layout);
   const { compute, threads } = plan;
-  const rateOf = async (shapes: readonly GemmShape[], libraryAlone: boolean): Promise<number> => {
+  const rateOf = async (libraryAlone: boolean): Promise<number> => {
     let time = 0;
     for (const { count, ...shape } of shapes) {
       const result = await addon.gemmCeiling({ ...shape, compute, threads, oneDnn, libraryAlone });
@@ -123,14 +120,10 @@ async function report(
   // The first step touches all memory for the first time; it is not counted.
   await engine.trainStep(batch, settings);
   await engine.takeTimings();
-  await rateOf(whole, true);
+  await rateOf(true);
   const steps: number[] = [];
-  const rates: Record<'library' | 'own' | 'libraryPasses' | 'ownPasses', number[]> = {
-    library: [],
-    own: [],
-    libraryPasses: [],
-    ownPasses: [],
-  };
+  const ceilings: number[] = [];
+  const ownRates: number[] = [];
   const end = performance.now() + 1000 * seconds;
   const rounds: number[] = [];
   while (rounds.length < 3 || performance.now() < end) {
@@ -142,21 +135,16 @@ async function report(
     }
     steps.push(...round);
     rounds.push(median(round));
-    rates.library.push(await rateOf(whole, true));
-    rates.own.push(await rateOf(whole, false));
-    if (passes === null) continue;
-    rates.libraryPasses.push(await rateOf(passes, true));
-    rates.ownPasses.push(await rateOf(passes, false));
+    ceilings.push(await rateOf(true));
+    ownRates.push(await rateOf(false));
   }
 
   const stepSeconds = median(steps);
+  const ceiling = median(ceilings);
   const rate = totalOf(flops) / stepSeconds;
-  const shareOf = (productRates: readonly number[]) =>
-    median(productRates.map((productRate, i) => totalOf(flops) / (rounds[i] ?? stepSeconds) / productRate));
-  const share = shareOf(rates.library);
-  const describeCeilings = (library: readonly number[], own: readonly number[]) =>
-    `library ${giga(median(library))}, share ${percent(shareOf(library))}; ` +
-    `the engine's products ${giga(median(own))}, share ${percent(shareOf(own))}`;
+  const shareOf = (rates: readonly number[]) =>
+    median(rates.map((productRate, i) => totalOf(flops) / (rounds[i] ?? stepSeconds) / productRate));
+  const share = shareOf(ceilings);
   const allocated = totalOf(engine.memory());
   line(
     'training',
@@ -166,14 +154,9 @@ async function report(
   line('operations a token', `${mega(totalOf(flops) / tokens)} million: ${describeFlops(flops, tokens)}`);
   line(
     'rate',
-    `${giga(rate)}; GEMM ceiling at the micro-batch's shapes: ${describeCeilings(rates.library, rates.own)}`,
+    `${giga(rate)}; GEMM ceiling at the step's shapes: library ${giga(ceiling)}, share ${percent(share)}; ` +
+      `the engine's products ${giga(median(ownRates))}, share ${percent(shareOf(ownRates))}`,
   );
-  if (passes !== null) {
-    line(
-      '',
-      `taken ${String(sequences)} sequences at a time; ceiling at those shapes: ${describeCeilings(rates.libraryPasses, rates.ownPasses)}`,
-    );
-  }
   line('time by operation', describeTimings(await engine.takeTimings(), steps));
   const statistics = await engine.layerStatistics();
   const clipped = statistics.reduce((sum, layer) => sum + layer.clippedShare * layer.weights, 0);

@@ -60,15 +60,4 @@ export function gemmShapes(layout: EngineLayout): GemmShape[] {
   return [...linears, ...head];
 }
 
-/** Sequences of a micro-batch that the engine takes at a time on the CPU; as EngineShape::sequencesPerPass has it. */
-export function sequencesPerPass(layout: EngineLayout): number {
-  const { shape, microBatchSize, sequenceLength, compute } = layout;
-  if (layout.device !== 'cpu' || layout.rebuiltWeights !== 'keep') return microBatchSize;
-  for (let sequences = microBatchSize; sequences * sequenceLength >= 512; sequences--) {
-    const bytes = sequences * sequenceLength * 3 * shape.intermediateSize * (compute === 'bf16' ? 2 : 4);
-    if (microBatchSize % sequences === 0 && bytes <= 2 ** 21) return sequences;
-  }
-  return microBatchSize;
-}
-
 export const gemmFlops = (shape: GemmShape): number => 2 * shape.rows * shape.columns * shape.inner * shape.count;

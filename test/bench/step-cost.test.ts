@@ -7,7 +7,7 @@ import type { LinearQuantization } from '../../native/binding/addon';
 import { trainingStepCost } from '../../src/experiment/cost';
 import { layoutOf } from '../../src/experiment/planner';
 import { linearNames, type ModelShape } from '../../src/formats/model-shape';
-import { gemmFlops, gemmShapes, sequencesPerPass } from './gemm-shapes';
+import { gemmFlops, gemmShapes } from './gemm-shapes';
 
 const shape: ModelShape = {
   architecture: 'llama',
@@ -71,21 +71,6 @@ test("the ceiling's products are the linears and the head of the step", () => {
   const { flops } = trainingStepCost(layout, sequences);
   const products = gemmShapes(layout).reduce((sum, product) => sum + gemmFlops(product), 0);
   assert.equal(products, flops.linears + flops.head);
-});
-
-test('passes: as many sequences as the caches take, of 512 tokens or more', () => {
-  const wide = (intermediateSize: number, sequenceLength = 256) =>
-    sequencesPerPass({
-      ...layout,
-      ...{ compute: 'bf16', microBatchSize: 8, sequenceLength, rebuiltWeights: 'keep' },
-      shape: { ...shape, intermediateSize },
-    });
-  assert.equal(wide(512), 2);
-  assert.equal(wide(256), 4);
-  assert.equal(wide(128), 8);
-  assert.equal(wide(1408), 8);
-  assert.equal(wide(512, 128), 4);
-  assert.equal(sequencesPerPass({ ...layout, microBatchSize: 8, sequenceLength: 256 }), 8);
 });
 
 test('two micro-batches cost twice one', () => {

@@ -140,40 +140,6 @@ test('kept weights change no bit, whatever is quantized and whatever else is kep
   }
 });
 
-test('a micro-batch that is too large for the caches is taken in passes, as if it were smaller', async () => {
-  if (testDevice().device !== undefined) return;
-  const [length, intermediateSize] = [256, 320];
-  const run = async (config: Partial<EngineConfig>) => {
-    using folder = new TemporaryFolder();
-    const shape = { ...SMALL_SHAPE, intermediateSize, maxPositions: length };
-    const tensors = writeCheckpoint(folder.path, randomCheckpoint(shape, 7));
-    const engine = new (openAddon().Engine)(
-      goldenConfig(shape, tensors, { sequences: 4, length }, QUANTIZATION, config),
-    );
-    await engine.load();
-    const steps = [];
-    for (const seed of [1, 2]) {
-      const { loss, gradientNorm } = await engine.trainStep(randomBatch(shape, 4, length, seed), OPTIMIZER);
-      steps.push(loss, gradientNorm);
-    }
-    const values = await allState(engine, 'value');
-    await engine.close();
-    return { steps, values };
-  };
-  const passes = await run({ rebuiltWeights: 'keep' });
-  // 1,024 tokens take 3.9 MB of the feed-forward half in float32, 512 half of that.
-  assert.deepEqual(passes, await run({ rebuiltWeights: 'keep', microBatchSize: 2 }));
-  const whole = await run({ rebuiltWeights: 'rebuild' });
-  assert.notDeepEqual(passes.values, whole.values);
-  // Sums of float32 in another order.
-  for (const [i, value] of whole.steps.entries()) {
-    assert.ok(
-      Math.abs((passes.steps[i] ?? NaN) - value) < 1e-4 * Math.abs(value),
-      `${String(passes.steps[i])} for ${String(value)}`,
-    );
-  }
-});
-
 test('a number of kept blocks that the model does not have is refused by name', () => {
   using folder = new TemporaryFolder();
   const tensors = writeCheckpoint(folder.path, randomCheckpoint(SMALL_SHAPE, 7));

@@ -18,9 +18,8 @@ struct TileProduct {
   bool aPacked = false;  // by packColumns
   int64_t rows = 0;
   int64_t depth = 0;
-  const uint16_t* panels = nullptr;  // each of panelElements(panelDepth), from the first of its `depth` rows on
-  int64_t panelDepth = 0;
-  void* c = nullptr;  // float32 or bf16
+  const uint16_t* panels = nullptr;  // each of panelElements(depth)
+  void* c = nullptr;                 // float32 or bf16
   int64_t cStride = 0;
   int64_t columns = 0;
   bool cBf16 = false;
@@ -47,10 +46,6 @@ constexpr int64_t padded(int64_t count) {
 }
 constexpr int64_t panelElements(int64_t depth) {
   return padded(depth) * kProductBlock;
-}
-/// Where row `from`, a multiple of kProductBlock, begins in a panel.
-constexpr int64_t depthOffset(int64_t from) {
-  return from * kProductBlock / 2;
 }
 constexpr int64_t rowElements(int64_t depth) {
   return padded(depth) * kProductBlock;

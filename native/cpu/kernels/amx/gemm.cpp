@@ -72,8 +72,6 @@ void multiply(const TileProduct& p) {
   const TileRegisters registers;
   const int64_t width = gemm_tiles::padded(p.depth);
   const int64_t depthTiles = width / tileDepth;
-  const int64_t panelWidth = gemm_tiles::padded(p.panelDepth);
-  const int64_t panelTiles = panelWidth / tileDepth;
   const bool whole = p.rows == blockEdge && p.depth == width;
   const LeftRows a = p.aPacked ? packedRows(p.a, depthTiles)
                      : whole   ? plainRows(p.a, p.aStride)
@@ -82,7 +80,7 @@ void multiply(const TileProduct& p) {
   FinishedBlock finished;  // is rounded and written while the next block is multiplied
   for (int64_t first = 0; first < p.columns; first += blockEdge) {
     const int64_t columns = p.columns - first < blockEdge ? p.columns - first : blockEdge;
-    const uint16_t* panel = p.panels + first * panelWidth;
+    const uint16_t* panel = p.panels + first * width;
     if (!p.cBf16 && p.rows == blockEdge && columns == blockEdge) {
       float* c = static_cast<float*>(p.c) + first;
       if (p.add) {
@@ -90,12 +88,12 @@ void multiply(const TileProduct& p) {
       } else {
         clearResult();
       }
-      addRowProducts(a, panel, panelTiles, depthTiles, [](int64_t) {});
+      addRowProducts(a, panel, depthTiles, [](int64_t) {});
       storeResult(blockAt(c, p.cStride));
       continue;
     }
     clearResult();
-    addRowProducts(a, panel, panelTiles, depthTiles, [&](int64_t k) {
+    addRowProducts(a, panel, depthTiles, [&](int64_t k) {
       finishRows(p, finished, k * blockEdge / depthTiles, (k + 1) * blockEdge / depthTiles);
     });
     float* place = sums[first / blockEdge % 2];
@@ -126,8 +124,7 @@ void multiplySum(const TileProduct* products, int64_t count) {
       }
       for (int64_t i = 0; i < count; ++i) {
         const TileProduct& p = products[i];
-        const int64_t depthTiles = p.depth / tileDepth;
-        addRowProducts(plainRows(p.a, p.aStride), p.panels + first * p.depth, depthTiles, depthTiles, [](int64_t) {});
+        addRowProducts(plainRows(p.a, p.aStride), p.panels + first * p.depth, p.depth / tileDepth, [](int64_t) {});
       }
       storeResult(c);
     }

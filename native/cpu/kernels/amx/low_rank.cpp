@@ -71,7 +71,7 @@ void project(const uint16_t* x, int64_t n, int64_t tokens, int64_t first, const 
     const Result result = blockAt(products, kThinBlock);
     if (whole) {
       clearResult();
-      addRowProducts(plainRows(x + first * n, n), right.tiles, depthTiles, depthTiles, [](int64_t) {});
+      addRowProducts(plainRows(x + first * n, n), right.tiles, depthTiles, [](int64_t) {});
       storeResult(result);
     } else {
       multiplyTiles({rows, depthTiles}, right, depthTiles, result, false);

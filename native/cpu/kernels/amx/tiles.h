@@ -160,14 +160,13 @@ inline LeftRows packedRows(const uint16_t* tiles, int64_t depthTiles) {
   return {tiles, tiles + depthTiles * operandTile, 64, operandTile};
 }
 
-/// The block += rows times a panel whose two columns of tiles lie `panelTiles` tiles apart. between(k) runs once for
+/// The block += rows times a panel whose two columns of tiles lie `depthTiles` tiles apart. between(k) runs once for
 /// each tile of the depth, while the tiles multiply.
 template <typename Between>
-inline void addRowProducts(const LeftRows& a, const uint16_t* panel, int64_t panelTiles, int64_t depthTiles,
-                           Between between) {
+inline void addRowProducts(const LeftRows& a, const uint16_t* panel, int64_t depthTiles, Between between) {
   for (int64_t k = 0; k < depthTiles; ++k) {
     const uint16_t* right = panel + k * operandTile;
-    addBlockProduct(a.upper + k * a.step, a.lower + k * a.step, a.rowBytes, right, right + panelTiles * operandTile);
+    addBlockProduct(a.upper + k * a.step, a.lower + k * a.step, a.rowBytes, right, right + depthTiles * operandTile);
     between(k);
   }
 }
