@@ -6,6 +6,7 @@ import { secondsOf, type Calibration } from './calibration';
 import { evaluationCost, gptqCost, sumOf, trainingStepCost, type StepCost } from './cost';
 import { planDisk, type DiskPlan } from './disk';
 import { distillationOf, teacherSequences } from './distillation';
+import { divisors } from './divisors';
 import { allTrainedNumbers, mergedBytes, quantizedLinears } from './memory-layout';
 import {
   layoutOf,
@@ -17,7 +18,6 @@ import {
   type Machine,
   type RunPlan,
 } from './planner';
-import { divisors } from './rules';
 import type { Experiment } from './schema';
 import { isTrained, startOf } from './start';
 

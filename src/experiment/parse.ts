@@ -3,7 +3,8 @@
 import { withDefaults } from './defaults';
 import { ExperimentDocument, MAX_DEPTH, nestedTooDeep, valueOf } from './document';
 import { pathText, type Fix, type Problem } from './problem';
-import { rules, type Finding } from './rules';
+import type { Finding } from './rule';
+import { rules } from './rules';
 import { ExperimentSchema, type Experiment } from './schema';
 import { schemaProblems, type SchemaFindings, type WrongKey } from './schema-problems';
 import { soundPart, touches, type SoundPart } from './sound-part';

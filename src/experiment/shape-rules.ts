@@ -3,11 +3,12 @@
 import { LINEAR_NAMES, linearNames, type LinearName, type ModelShape } from '../formats/model-shape';
 import { quoted } from './allowed';
 import { distillationOf } from './distillation';
+import { divisors } from './divisors';
 import { matchesGlob, resolveLinears } from './linears';
 import { quantizedLinears, type QuantizedLinear } from './memory-layout';
 import { nearest } from './nearest';
 import { pathText, type KeyPath } from './problem';
-import { divisors, type Finding } from './rules';
+import type { Finding } from './rule';
 import type { Experiment, LayerOverride } from './schema';
 import { isTrained } from './start';
 

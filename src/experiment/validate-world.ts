@@ -13,7 +13,7 @@ import { inFileOrder, locate } from './parse';
 import type { RunToCheck } from './paths';
 import type { Machine } from './planner';
 import { pathText, type KeyPath, type Problem } from './problem';
-import type { Finding } from './rules';
+import type { Finding } from './rule';
 import type { Experiment } from './schema';
 import { shapeFindings } from './shape-rules';
 import { touches } from './sound-part';

@@ -1,8 +1,8 @@
 // The fields of the form, derived from the experiment's schema: what a key may hold decides which control it gets. Only where a
 // field stands, and which values are worth a stop of its slider, is said here.
 import { allowed, view, type SchemaView } from '../../src/experiment/allowed';
+import { divisors } from '../../src/experiment/divisors';
 import { pathText } from '../../src/experiment/problem';
-import { divisors } from '../../src/experiment/rules';
 import { ExperimentSchema, LayerOverrideSchema, type Experiment } from '../../src/experiment/schema';
 
 export const GROUPS = [
