@@ -1,12 +1,13 @@
 // The world of validation over the real file system: models and texts through src/formats, the free disk, the machine.
 
-import { readdir, stat, statfs } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 
-import { systemErrorCode, UserError } from '../errors';
+import { UserError } from '../errors';
 import { documentParts, type DocumentOptions } from '../formats/corpus-documents';
 import { corpusFiles, type CorpusFile } from '../formats/corpus-files';
+import { freeSpace } from '../formats/free-space';
 import { openModel } from '../formats/hugging-face-model';
 import { resolveModelPath } from '../formats/model-path';
 import { openTokenCorpus } from '../formats/token-corpus';
@@ -76,7 +77,7 @@ export function openWorld({ machine, gpuProblem = null, baseFolder, runsFolder, 
     async countTokens(request, enough) {
       return countTokens(request, enough, baseFolder, () => tokenizerOf(request.model));
     },
-    freeDisk: () => freeBytes(runsFolder),
+    freeDisk: () => freeSpace(runsFolder),
   };
 }
 
@@ -145,17 +146,4 @@ async function firstTexts(
 
 function textOf(pieces: readonly Uint8Array[]): string {
   return Buffer.concat(pieces).toString('utf8');
-}
-
-/** Free bytes for this user where `folder` is or will be; null where the system does not say. */
-async function freeBytes(folder: string): Promise<number | null> {
-  for (let here = path.resolve(folder); ; here = path.dirname(here)) {
-    try {
-      const { bavail, blocks, bsize } = await statfs(here);
-      // File systems that are no storage, as /proc, have none: writing fails there for another reason than room.
-      return blocks === 0 ? null : bavail * bsize;
-    } catch (error) {
-      if (systemErrorCode(error) !== 'ENOENT' || path.dirname(here) === here) return null;
-    }
-  }
 }

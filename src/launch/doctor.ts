@@ -103,7 +103,10 @@ function memoryFact(): Fact {
 
 async function diskFact(folder: string): Promise<Fact> {
   try {
-    const { bavail, bsize } = await statfs(folder);
+    const { bavail, blocks, bsize } = await statfs(folder);
+    // File systems such as /proc have none.
+    if (blocks === 0)
+      return { name: 'Disk', ok: 'warning', value: `${folder}: no storage`, hint: 'Choose another place with --runs.' };
     const free = bavail * bsize;
     const value = `${gib(free)} free at ${folder}`;
     if (free >= FEW_BYTES) return fact('Disk', value);

@@ -1,10 +1,10 @@
 // Distillation: the float model is asked once, before the first step, about every sequence that training will see, and its answers
 // lie in the run directory until the run is finished (teacher-file.ts).
 
-import { statfs } from 'node:fs/promises';
 import type { DistillationConfig, TeacherRows } from '../../native/binding/addon';
 import { UserError } from '../errors';
 import { distillationOf, formatBytes, teacherSequences } from '../experiment';
+import { freeSpace } from '../formats/free-space';
 import type { DrawnSequence, TrainingData } from './data/training-data';
 import { isCancelled, type Session } from './session';
 import { missingBytes, teacherFile, TeacherReader, TeacherWriter, type TeacherDescription } from './teacher-file';
@@ -122,11 +122,11 @@ async function ask(session: Session, data: TrainingData, description: TeacherDes
 /** @throws UserError DiskFull */
 async function requireSpace(directory: string, description: TeacherDescription): Promise<void> {
   const needed = await missingBytes(directory, description);
-  const { bavail, bsize } = await statfs(directory);
-  if (needed <= bavail * bsize) return;
+  const free = await freeSpace(directory);
+  if (free === null || needed <= free) return;
   throw new UserError(
     'DiskFull',
-    `training.distillation: what it keeps of the float model takes ${formatBytes(needed)} in ${directory}, ${formatBytes(bavail * bsize)} are free`,
+    `training.distillation: what it keeps of the float model takes ${formatBytes(needed)} in ${directory}, ${formatBytes(free)} are free`,
     { hint: `A smaller training.distillation.topK than ${String(description.topK)} needs less; so do fewer steps.` },
   );
 }

@@ -1,10 +1,11 @@
 // Where an export works before anything has its final name: a hidden folder beside the output, on the same disk. What a killed
 // export has left there goes away with the next one to the same place.
-import { access, constants, readdir, readFile, stat, statfs } from 'node:fs/promises';
+import { access, constants, readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { systemErrorCode, UserError } from '../../errors';
 import { formatBytes } from '../../experiment';
 import { temporaryName, writeFile, type FileSystem } from '../../formats/file-system';
+import { freeSpace } from '../../formats/free-space';
 import { isObject } from '../../formats/show-value';
 import { currentProcess, livenessOf, type ProcessIdentity } from '../../runs/process-identity';
 
@@ -32,7 +33,7 @@ export class Scratch {
    *  @throws UserError DiskFull */
   async path(name: string, bytes: number, what: string): Promise<string> {
     const folder = await this.folder();
-    const free = await (this.options.freeBytes ?? freeBytes)(folder);
+    const free = await (this.options.freeBytes ?? freeSpace)(folder);
     if (free !== null && free < bytes) {
       throw new UserError(
         'DiskFull',
@@ -153,15 +154,5 @@ export async function isWritable(folder: string): Promise<boolean> {
   } catch (error) {
     const parent = path.dirname(folder);
     return systemErrorCode(error) === 'ENOENT' && parent !== folder && (await isWritable(parent));
-  }
-}
-
-async function freeBytes(folder: string): Promise<number | null> {
-  try {
-    const { bavail, blocks, bsize } = await statfs(folder);
-    // What is no storage, as /proc, has no blocks at all.
-    return blocks === 0 ? null : bavail * bsize;
-  } catch {
-    return null;
   }
 }
