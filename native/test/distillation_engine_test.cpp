@@ -5,64 +5,30 @@
 #include <memory>
 #include <numeric>
 
-#include "core/engine.h"
 #include "core/error.h"
-#include "cpu/cpu_backend.h"
-#include "test/small_model.h"
+#include "test/small_engine.h"
 
 using namespace lrqat;
 using namespace lrqat::test;
 
 namespace {
 
-constexpr int64_t kLength = 12;
-
-ModelShape smallModel() {
-  ModelShape m;
-  m.hiddenSize = 24;
-  m.intermediateSize = 40;
-  m.layers = 2;
-  m.heads = 4;
-  m.kvHeads = 2;
-  m.headDim = 6;
-  m.vocabSize = 37;
-  return m;
-}
-
 EngineConfig configure(const RandomCheckpoint& checkpoint, const Distillation& distillation) {
-  EngineConfig config;
-  config.shape.model = smallModel();
   QuantSpec spec;
   spec.bits = 2;
   spec.fractionBits = 6;
   spec.rank = 4;
   spec.alpha = 4;
-  config.shape.linears.assign(static_cast<size_t>(config.shape.model.layers * linearsPerLayer), spec);
-  config.shape.threads = 2;
-  config.shape.microBatch = 2;
-  config.shape.sequenceLength = kLength;
+  EngineConfig config = configure(checkpoint, smallModel(), spec);
   config.shape.distillation = distillation;
-  config.tensors = checkpoint.tensors;
-  config.seed = 3;
   return config;
 }
 
-std::unique_ptr<Engine> open(const EngineConfig& config) {
-  cpu::CpuOptions options;
-  options.threads = config.shape.threads;
-  options.computeType = config.shape.computeType;
-  auto engine = std::make_unique<Engine>(config, std::make_unique<cpu::CpuBackend>(options));
+std::unique_ptr<Engine> loaded(const EngineConfig& config) {
+  std::unique_ptr<Engine> engine(new Engine(open(config)));
   engine->load({}, {});
   return engine;
 }
-
-TokenBatch withTeacher(TokenBatch batch, const TeacherKnowledge& teacher) {
-  batch.teacherClasses = teacher.classes;
-  batch.teacherLogProbabilities = teacher.logProbabilities;
-  return batch;
-}
-
-const OptimizerSettings optimizer{.lowRankLearningRate = 1e-2, .scaleLearningRate = 1e-3, .gradientClip = 1.0};
 
 void teaches() {
   const RandomCheckpoint checkpoint(smallModel());
@@ -70,7 +36,7 @@ void teaches() {
   for (const DType compute : {DType::F32, DType::BF16}) {
     EngineConfig config = configure(checkpoint, {.classes = k, .weight = 0.5F, .temperature = 2});
     config.shape.computeType = compute;
-    const auto engine = open(config);
+    const auto engine = loaded(config);
     // Three sequences: the last micro-batch is partial.
     const RandomTokens tokens(3, kLength, config.shape.model.vocabSize, true);
     const TeacherKnowledge known = engine->teach(tokens.batch());
@@ -106,10 +72,10 @@ void steps() {
     for (const DType compute : {DType::F32, DType::BF16}) {
       EngineConfig config = configure(checkpoint, {.classes = 8, .weight = weight, .temperature = 1.5F});
       config.shape.computeType = compute;
-      const auto engine = open(config);
+      const auto engine = loaded(config);
       EngineConfig without = config;
       without.shape.distillation = {};
-      const auto plain = open(without);
+      const auto plain = loaded(without);
       const TeacherKnowledge known = engine->teach(tokens.batch());
       const double before = engine->evaluate(tokens.batch(), WeightForm::Trained).lossSum;
       const StepResult first = engine->trainStep(withTeacher(tokens.batch(), known), optimizer);
@@ -139,17 +105,17 @@ void microBatches() {
   const RandomCheckpoint checkpoint(smallModel());
   const RandomTokens tokens(4, kLength, smallModel().vocabSize, true);
   EngineConfig config = configure(checkpoint, {.classes = 3, .weight = 0.7F});
-  const auto engine = open(config);
+  const auto engine = loaded(config);
   const TeacherKnowledge known = engine->teach(tokens.batch());
   const StepResult one = engine->trainStep(withTeacher(tokens.batch(), known), optimizer);
   config.shape.keepWeights = true;
-  const auto keeping = open(config);
+  const auto keeping = loaded(config);
   expect(keeping->teach(tokens.batch()).logProbabilities == known.logProbabilities, "teacher with kept weights");
   const StepResult kept = keeping->trainStep(withTeacher(tokens.batch(), known), optimizer);
   expectEqual(kept.loss, one.loss, "loss with kept weights");
   expectEqual(kept.gradientNorm, one.gradientNorm, "gradient with kept weights");
   config.shape.microBatch = 4;
-  const auto wide = open(config);
+  const auto wide = loaded(config);
   const StepResult four = wide->trainStep(withTeacher(tokens.batch(), known), optimizer);
   expectNear(four.loss, one.loss, 1e-6, "loss of one micro-batch");
   expectNear(four.gradientNorm, one.gradientNorm, 1e-5 * one.gradientNorm, "gradient of one micro-batch");
@@ -158,8 +124,8 @@ void microBatches() {
 void badInput() {
   const RandomCheckpoint checkpoint(smallModel());
   const RandomTokens tokens(2, kLength, smallModel().vocabSize);
-  const auto engine = open(configure(checkpoint, {.classes = 4, .weight = 0.5F}));
-  const auto plain = open(configure(checkpoint, {}));
+  const auto engine = loaded(configure(checkpoint, {.classes = 4, .weight = 0.5F}));
+  const auto plain = loaded(configure(checkpoint, {}));
   const TeacherKnowledge known = engine->teach(tokens.batch());
   const auto refuses = [&](const char* what, const std::function<void()>& call) {
     (void)expectThrows<Error>(call, what);

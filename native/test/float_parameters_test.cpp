@@ -1,8 +1,7 @@
 // What is trained beside the linears: gradients against float64 on random shapes and against differences of the loss,
 // the forms that evaluate without training, and state that is written back.
 #include "core/error.h"
-#include "cpu/cpu_backend.h"
-#include "test/small_model.h"
+#include "test/small_engine.h"
 
 using namespace lrqat;
 using namespace lrqat::test;
@@ -72,14 +71,7 @@ void embeddingRows() {
 }
 
 ModelShape modelOf(bool tied, bool qkNorm) {
-  ModelShape m;
-  m.hiddenSize = 24;
-  m.intermediateSize = 40;
-  m.layers = 2;
-  m.heads = 4;
-  m.kvHeads = 2;
-  m.headDim = 6;
-  m.vocabSize = 37;
+  ModelShape m = smallModel();
   m.tiedEmbeddings = tied;
   m.qkNorm = qkNorm;
   m.qkvBias = qkNorm;
@@ -88,22 +80,11 @@ ModelShape modelOf(bool tied, bool qkNorm) {
 
 EngineConfig configure(const RandomCheckpoint& checkpoint, const ModelShape& model,
                        const std::optional<QuantSpec>& spec, int64_t length) {
-  EngineConfig config;
-  config.shape.model = model;
-  config.shape.linears.assign(static_cast<size_t>(model.layers * linearsPerLayer), spec);
+  EngineConfig config = configure(checkpoint, model, spec.value_or(QuantSpec{}));
+  if (!spec) config.shape.linears.assign(config.shape.linears.size(), std::nullopt);
   config.shape.floatGroups = {.norms = true, .head = !model.tiedEmbeddings, .embeddings = true};
-  config.shape.threads = 2;
-  config.shape.microBatch = 2;
   config.shape.sequenceLength = length;
-  config.tensors = checkpoint.tensors;
   return config;
-}
-
-Engine open(const EngineConfig& config) {
-  cpu::CpuOptions options;
-  options.threads = config.shape.threads;
-  options.computeType = config.shape.computeType;
-  return {config, std::make_unique<cpu::CpuBackend>(options)};
 }
 
 /// With all linears in float a step's gradients are those of the float model, which parameterGradients sums in float64.

@@ -11,6 +11,18 @@
 
 namespace lrqat::test {
 
+inline ModelShape smallModel() {
+  ModelShape m;
+  m.hiddenSize = 24;
+  m.intermediateSize = 40;
+  m.layers = 2;
+  m.heads = 4;
+  m.kvHeads = 2;
+  m.headDim = 6;
+  m.vocabSize = 37;
+  return m;
+}
+
 /// A checkpoint in one raw float32 file of the temporary folder, removed at the end.
 class RandomCheckpoint {
  public:
@@ -82,5 +94,12 @@ struct RandomTokens {
   }
   TokenBatch batch() const { return {static_cast<int64_t>(tokens.size()) / length, length, tokens, targets, firstKey}; }
 };
+
+/// The batch with what the float model knows of it.
+inline TokenBatch withTeacher(TokenBatch batch, const TeacherKnowledge& teacher) {
+  batch.teacherClasses = teacher.classes;
+  batch.teacherLogProbabilities = teacher.logProbabilities;
+  return batch;
+}
 
 }  // namespace lrqat::test

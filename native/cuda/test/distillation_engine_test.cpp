@@ -2,93 +2,38 @@
 // steps; the same bits from recorded micro-batches as without.
 #include <cmath>
 #include <memory>
-#include <optional>
 #include <utility>
 
-#include "core/cuda_library.h"
-#include "core/engine.h"
-#include "core/error.h"
-#include "cpu/cpu_backend.h"
-#include "cuda/test/library_path.h"
-#include "test/check.h"
-#include "test/small_model.h"
+#include "cuda/test/engines.h"
 
 using namespace lrqat;
 using namespace lrqat::test;
 
 namespace {
 
-std::optional<CudaLibrary> library;
+constexpr int64_t kLength = 70;
 
-ModelShape model(int64_t vocab) {
-  ModelShape m;
-  m.hiddenSize = 256;
-  m.intermediateSize = 384;
-  m.layers = 2;
-  m.heads = 4;
-  m.kvHeads = 2;
-  m.headDim = 64;
-  m.vocabSize = vocab;
-  return m;
-}
-
-constexpr int64_t length = 70;
-
-EngineConfig configure(const RandomCheckpoint& checkpoint, const ModelShape& shape, const Distillation& distillation,
-                       Device device, DType type) {
-  EngineConfig config;
-  config.shape.model = shape;
-  QuantSpec spec;
-  spec.bits = 2;
-  spec.fractionBits = 6;
-  spec.rank = 8;
-  spec.alpha = 8;
-  config.shape.linears.assign(static_cast<size_t>(shape.layers * linearsPerLayer), spec);
-  config.shape.threads = 2;
-  config.shape.microBatch = 2;
-  config.shape.sequenceLength = length;
+std::unique_ptr<Engine> open(const RandomCheckpoint& checkpoint, const ModelShape& model,
+                             const Distillation& distillation, Device device, DType type, bool graphs = true) {
+  EngineCase c{.label = {}, .model = model, .spec = specOf(2, Storage::FixedPoint, -1)};
+  c.spec.range = RangeMethod::MinMax;
+  EngineConfig config = configure(c, checkpoint, device, type);
+  config.shape.linears[3] = c.spec;
   config.shape.distillation = distillation;
-  config.shape.device = device;
-  config.shape.computeType = type;
-  if (device == Device::Cuda) {
-    config.shape.residualType = type;
-    config.shape.recomputeElementwise = true;
-  }
-  config.tensors = checkpoint.tensors;
-  config.seed = 3;
-  return config;
-}
-
-std::unique_ptr<Engine> open(const EngineConfig& config, bool graphs = true) {
-  std::unique_ptr<Backend> backend;
-  const DType type = config.shape.computeType;
-  if (config.shape.device == Device::Cpu) {
-    backend = std::make_unique<cpu::CpuBackend>(cpu::CpuOptions{.threads = 2, .computeType = type, .oneDnnPath = {}});
-  } else {
-    backend = library->createBackend(
-        {.library = {}, .cublasLt = cublasLtPath(), .index = 0, .computeType = type, .graphs = graphs});
-  }
-  auto engine = std::make_unique<Engine>(config, std::move(backend));
+  auto engine = std::make_unique<Engine>(config, backendOf(config, graphs));
   engine->load({}, {});
   return engine;
 }
 
-TokenBatch withTeacher(TokenBatch batch, const TeacherKnowledge& teacher) {
-  batch.teacherClasses = teacher.classes;
-  batch.teacherLogProbabilities = teacher.logProbabilities;
-  return batch;
-}
-
-const OptimizerSettings optimizer{.lowRankLearningRate = 2e-3, .scaleLearningRate = 1e-4, .gradientClip = 1.0};
-
 void compare() {
   for (const auto& [vocab, distillation] :
        {std::pair<int64_t, Distillation>{515, {16, 0.5F, 1}}, {1024, {64, 1, 2}}, {37, {37, 0.3F, 0.7F}}}) {
-    const ModelShape shape = model(vocab);
+    ModelShape shape = wideModel();
+    shape.vocabSize = vocab;
     const RandomCheckpoint checkpoint(shape);
-    const RandomTokens four(4, length, vocab, true);
-    const RandomTokens three(3, length, vocab, true);
-    const auto host = open(configure(checkpoint, shape, distillation, Device::Cpu, DType::F32));
+    const RandomTokens four(4, kLength, vocab, true);
+    const RandomTokens three(3, kLength, vocab, true);
+    const auto host = open(checkpoint, shape, distillation, Device::Cpu, DType::F32);
     const TeacherKnowledge expected = host->teach(three.batch());
     const TeacherKnowledge known = host->teach(four.batch());
     const StepResult first = host->trainStep(withTeacher(four.batch(), known), optimizer);
@@ -96,7 +41,7 @@ void compare() {
       context = std::to_string(vocab) + (type == DType::BF16 ? ", bf16" : ", float32");
       // float32: sums in another order. bf16: every activation is rounded to 2^-9.
       const double tolerance = type == DType::F32 ? 1e-4 : 5e-2;
-      const auto device = open(configure(checkpoint, shape, distillation, Device::Cuda, type));
+      const auto device = open(checkpoint, shape, distillation, Device::Cuda, type);
       const TeacherKnowledge actual = device->teach(three.batch());
       int64_t others = 0;
       for (size_t i = 0; i < expected.classes.size(); ++i) others += actual.classes[i] != expected.classes[i] ? 1 : 0;
@@ -125,16 +70,16 @@ void compare() {
 }
 
 void repeated() {
-  const ModelShape shape = model(515);
+  const ModelShape shape = wideModel();
   const RandomCheckpoint checkpoint(shape);
-  const RandomTokens four(4, length, shape.vocabSize);
+  const RandomTokens four(4, kLength, shape.vocabSize);
   const Distillation distillation{16, 0.5F, 2};
   for (const DType type : {DType::F32, DType::BF16}) {
     context = type == DType::BF16 ? "repeated, bf16" : "repeated, float32";
     std::vector<double> losses[3];
     std::vector<float> taught[3];
     for (const int run : {0, 1, 2}) {
-      const auto engine = open(configure(checkpoint, shape, distillation, Device::Cuda, type), run < 2);
+      const auto engine = open(checkpoint, shape, distillation, Device::Cuda, type, run < 2);
       const TeacherKnowledge known = engine->teach(four.batch());
       taught[run] = known.logProbabilities;
       for (int step = 0; step < 8; ++step) {
