@@ -105,4 +105,8 @@ inline Napi::Value uint8Array(Napi::Env env, const std::vector<std::byte>& value
   return array;
 }
 
+inline Napi::Value stringValue(Napi::Env env, const std::string& text) {
+  return Napi::String::New(env, text);
+}
+
 }  // namespace lrqat::binding
