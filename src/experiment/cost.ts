@@ -2,16 +2,9 @@
 
 import type { LinearQuantization } from '../../native/binding/addon';
 import { LINEAR_NAMES, linearSize, type LinearName, type ModelShape } from '../formats/model-shape';
-import {
-  allTrainedNumbers,
-  byteSize,
-  codeBits,
-  ownActivations,
-  packedRowBytes,
-  quantizedLinears,
-  trainsWeights,
-  type EngineLayout,
-} from './memory-layout';
+import { byteSize, ownActivations, type EngineLayout } from './engine-layout';
+import { allTrainedNumbers } from './memory-layout';
+import { codeBits, packedRowBytes, quantizedLinears, trainsWeights } from './quantized-linears';
 
 /** What reads the input of a block. */
 export const FIRST_INPUT_LINEARS: readonly LinearName[] = ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'];

@@ -4,14 +4,9 @@
 import type { LinearQuantization } from '../../native/binding/addon';
 import { linearSize, type LinearName } from '../formats/model-shape';
 import { floatParameters } from './float-parameters';
-import {
-  learnsRanges,
-  logitRows,
-  quantizedLinears,
-  trainsWeights,
-  trainsZeroPoints,
-  type EngineLayout,
-} from './memory-layout';
+import { learnsRanges } from './activation-grids';
+import { logitRows, type EngineLayout } from './engine-layout';
+import { quantizedLinears, trainsWeights, trainsZeroPoints } from './quantized-linears';
 
 const MIB = 2 ** 20;
 

@@ -6,15 +6,15 @@ import { sumOf } from './cost';
 import { teacherBytes } from './distillation';
 import { trainedFloats } from './float-groups';
 import { elementsOf, floatParameters } from './float-parameters';
+import { allTrainedNumbers } from './memory-layout';
 import {
-  allTrainedNumbers,
   codeBits,
   mergedBytes,
   packedRowBytes,
   quantizedLinears,
   scaleCount,
   zeroPointCount,
-} from './memory-layout';
+} from './quantized-linears';
 import type { Experiment } from './schema';
 import { resolveActivations } from './activations';
 import { isTrained, startOf } from './start';

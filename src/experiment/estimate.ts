@@ -7,7 +7,8 @@ import { evaluationCost, gptqCost, sumOf, trainingStepCost, type StepCost } from
 import { planDisk, type DiskPlan } from './disk';
 import { distillationOf, teacherSequences } from './distillation';
 import { divisors } from './divisors';
-import { allTrainedNumbers, mergedBytes, quantizedLinears } from './memory-layout';
+import { allTrainedNumbers } from './memory-layout';
+import { mergedBytes, quantizedLinears } from './quantized-linears';
 import {
   layoutOf,
   planEvaluation,

@@ -1,71 +1,31 @@
 // The engine's allocations, buffer by buffer: the mirror of native/core/memory_plan.cpp, which holds the same lists in the
 // same order. The engine compares its own sums with these to the byte and refuses to start when they differ.
 
-import type {
-  ActivationQuantization,
-  ActivationSite,
-  ComputeType,
-  DistillationConfig,
-  LinearQuantization,
-  MemoryParts,
-  TrainedFloats,
-} from '../../native/binding/addon';
+import type { ActivationSite, ComputeType, LinearQuantization, MemoryParts } from '../../native/binding/addon';
 import { hasBias } from '../formats/model-parameters';
-import { LINEAR_NAMES, linearSize, type LinearName, type ModelShape } from '../formats/model-shape';
+import { LINEAR_NAMES, linearSize, type LinearName } from '../formats/model-shape';
+import {
+  activationColumns,
+  learnsRanges,
+  quantizedSites,
+  staticGrids,
+  trainedActivationNumbers,
+} from './activation-grids';
 import { cudaScratchBytes } from './cuda-scratch';
+import { byteSize, clippedCapacity, logitRows, ownActivations, widths, type EngineLayout } from './engine-layout';
 import { elementsOf, floatParameters } from './float-parameters';
+import {
+  codeBits,
+  packedRowBytes,
+  quantizedLinears,
+  scaleCount,
+  trainedNumbers,
+  trainsWeights,
+  trainsZeroPoints,
+  zeroPointCount,
+  type QuantizedLinear,
+} from './quantized-linears';
 import { scratchBytes } from './scratch';
-
-/** Everything that decides the engine's memory. */
-export interface EngineLayout {
-  readonly shape: ModelShape;
-  /** By full linear name; null: kept in float. */
-  readonly linears: Readonly<Record<string, LinearQuantization | null>>;
-  /** Absent or null: none is quantized. */
-  readonly activations?: ActivationQuantization | null;
-  /** Absent or null: training follows the text alone. */
-  readonly distillation?: DistillationConfig | null;
-  /** What is trained beside the linears; absent or null: nothing. */
-  readonly trainedFloats?: TrainedFloats | null;
-  readonly device: 'cpu' | 'cuda';
-  readonly compute: ComputeType;
-  readonly threads: number;
-  /** false: evaluation only. */
-  readonly training: boolean;
-  readonly microBatchSize: number;
-  readonly sequenceLength: number;
-  readonly activationCheckpointing: 'none' | 'block';
-  /** With block checkpointing, of the last blocks: those whose activations are kept all the same; default 1. */
-  readonly keptBlocks?: number;
-  /** Type of the residual stream and of the saved block inputs. */
-  readonly residual: ComputeType;
-  /** Outputs of element-wise operations are kept for the backward, or made again in it. */
-  readonly elementwise: 'keep' | 'recompute';
-  /** Every linear's rebuilt weight stays for all micro-batches of a step, or there is room for one; default: for one. */
-  readonly rebuiltWeights?: 'rebuild' | 'keep';
-  readonly embeddings: 'device' | 'host';
-  readonly optimizerState: 'device' | 'host';
-}
-
-/** A linear that is quantized, with its place and size. */
-export interface QuantizedLinear {
-  readonly name: string;
-  readonly layer: number;
-  readonly linear: LinearName;
-  readonly spec: LinearQuantization;
-  readonly outputs: number;
-  readonly inputs: number;
-}
-
-export function quantizedLinears({ shape, linears }: Pick<EngineLayout, 'shape' | 'linears'>): QuantizedLinear[] {
-  return Array.from({ length: shape.layers }, (_, layer) =>
-    LINEAR_NAMES.flatMap((linear): QuantizedLinear[] => {
-      const name = `model.layers.${String(layer)}.${linear}`;
-      const spec = linears[name];
-      return spec ? [{ name, layer, linear, spec, ...linearSize(shape, linear) }] : [];
-    }),
-  ).flat();
-}
 
 /** Sums buffers as the engine places them: each starts at a multiple of 256 bytes, as libraries for GPUs want it (native/core/layout.h). */
 class Sum {
@@ -94,56 +54,6 @@ class Sum {
   }
 }
 
-export function byteSize(type: ComputeType): number {
-  return type === 'float32' ? 4 : 2;
-}
-
-/** Bits of one stored code of Φ0; 0 where the weight itself is trained and there is none. */
-export function codeBits({ storage, bits, fractionBits }: LinearQuantization): number {
-  switch (storage) {
-    case 'fp32':
-      return 32;
-    case 'bf16':
-    case 'fp16':
-      return 16;
-    case 'fixed-point':
-      return bits + fractionBits;
-    case 'integer':
-      return bits;
-    case 'trained':
-      return 0;
-  }
-}
-
-/** Bytes of one packed row of `inputs` codes: whole groups of 32 codes; float storages are plain arrays. */
-export function packedRowBytes(width: number, inputs: number): number {
-  return width >= 16 ? inputs * (width / 8) : Math.ceil(inputs / 32) * 4 * width;
-}
-
-/** Of a scale as it is stored beside the integers. */
-export const SCALE_BITS = 32;
-/** Of a zero point, likewise: a byte at every bit-width. */
-export const ZERO_POINT_BITS = 8;
-
-/** Scales of a linear: one, one an output, or one a group. */
-export function scaleCount({ spec, outputs, inputs }: Pick<QuantizedLinear, 'spec' | 'outputs' | 'inputs'>): number {
-  if (spec.groupSize === 0) return 1;
-  return spec.groupSize < 0 ? outputs : outputs * (inputs / spec.groupSize);
-}
-
-/** Zero points of a linear: as many as scales where its grid is asymmetric. */
-export function zeroPointCount(linear: QuantizedLinear): number {
-  return linear.spec.symmetric === false ? scaleCount(linear) : 0;
-}
-
-/** Numbers that training changes: A, B or the weight itself, scales and zero points. */
-export function trainedNumbers(linear: QuantizedLinear): number {
-  const { spec, outputs, inputs } = linear;
-  const scales = spec.learnScales ? scaleCount(linear) : 0;
-  const weights = trainsWeights(spec) ? outputs * inputs : spec.rank * (outputs + inputs);
-  return weights + scales + (trainsZeroPoints(spec) ? zeroPointCount(linear) : 0);
-}
-
 /** Numbers that are trained of a whole model. */
 export function allTrainedNumbers(
   plan: Pick<EngineLayout, 'shape' | 'linears' | 'trainedFloats' | 'activations'>,
@@ -153,21 +63,6 @@ export function allTrainedNumbers(
     quantizedLinears(plan).reduce((total, linear) => total + trainedNumbers(linear), beside) +
     trainedActivationNumbers(plan)
   );
-}
-
-/** The weight itself is trained (LSQ). */
-export function trainsWeights({ storage }: LinearQuantization): boolean {
-  return storage === 'trained';
-}
-
-export function trainsZeroPoints({ symmetric, learnZeroPoints }: LinearQuantization): boolean {
-  return symmetric === false && learnZeroPoints === true;
-}
-
-/** Bytes of a merged linear: codes, float32 scales, and a byte a zero point. */
-export function mergedBytes(linear: QuantizedLinear): number {
-  const codes = linear.outputs * packedRowBytes(linear.spec.bits, linear.inputs);
-  return codes + (scaleCount(linear) * SCALE_BITS + zeroPointCount(linear) * ZERO_POINT_BITS) / 8;
 }
 
 /** Scales that are not learned: those of the range search serve as trained and as current ones too. */
@@ -222,22 +117,6 @@ function trained(sum: Sum, linear: QuantizedLinear, scales: boolean): void {
 /** What is trained beside the linears. */
 function trainedBeside(sum: Sum, { shape, trainedFloats }: EngineLayout): void {
   for (const parameter of floatParameters(shape, trainedFloats)) sum.floats(elementsOf(parameter));
-}
-
-/** Tensors of activations, each with a grid of its own where ranges are static. */
-function staticGrids(plan: Pick<EngineLayout, 'shape' | 'activations'>): number {
-  return plan.shape.layers * quantizedSites(plan).length;
-}
-
-/** Grids of activations are trained. */
-export function learnsRanges({ activations }: Pick<EngineLayout, 'activations'>): boolean {
-  return activations?.staticRanges?.learn === true;
-}
-
-/** Numbers that are trained beside those of linears: scales and zero points of static grids. */
-function trainedActivationNumbers(plan: Pick<EngineLayout, 'shape' | 'activations'>): number {
-  if (!learnsRanges(plan)) return 0;
-  return staticGrids(plan) * (plan.activations?.staticRanges?.symmetric === true ? 1 : 2);
 }
 
 function learnedGrids(sum: Sum, plan: EngineLayout): void {
@@ -305,24 +184,6 @@ function embeddings({ shape, compute, sequenceLength, embeddings: place, trained
   return sum.highest();
 }
 
-interface Widths {
-  readonly tokens: number;
-  readonly hidden: number;
-  readonly query: number;
-  readonly keyValue: number;
-  readonly intermediate: number;
-}
-
-function widths({ shape, microBatchSize, sequenceLength }: EngineLayout): Widths {
-  return {
-    tokens: microBatchSize * sequenceLength,
-    hidden: shape.hiddenSize,
-    query: shape.heads * shape.headDim,
-    keyValue: shape.kvHeads * shape.headDim,
-    intermediate: shape.intermediateSize,
-  };
-}
-
 /** What element-wise operations make. */
 function elementwise(sum: Sum, plan: EngineLayout): void {
   const { tokens, hidden, query, keyValue, intermediate } = widths(plan);
@@ -352,50 +213,9 @@ function block(sum: Sum, plan: EngineLayout, ownsInput: boolean): void {
   }
 }
 
-/** In the order of the engine's list. */
-const ACTIVATION_SITES: readonly ActivationSite[] = [
-  'attentionInput',
-  'keys',
-  'values',
-  'rotatedQueries',
-  'rotatedKeys',
-  'attentionOutput',
-  'mlpInput',
-  'mlpProduct',
-];
-
-export function quantizedSites({ activations }: Pick<EngineLayout, 'activations'>): ActivationSite[] {
-  return ACTIVATION_SITES.filter((site) => (activations?.bits[site] ?? null) !== null);
-}
-
-/** Columns of the tensor at a site. */
-export function activationColumns(site: ActivationSite, plan: EngineLayout): number {
-  const { hidden, query, keyValue, intermediate } = widths(plan);
-  switch (site) {
-    case 'attentionInput':
-    case 'mlpInput':
-      return hidden;
-    case 'keys':
-    case 'values':
-    case 'rotatedKeys':
-      return keyValue;
-    case 'rotatedQueries':
-    case 'attentionOutput':
-      return query;
-    case 'mlpProduct':
-      return intermediate;
-  }
-}
-
 /** A bit a number: whether the gradient passes its quantizer. */
 function marks(sum: Sum, plan: EngineLayout, site: ActivationSite): void {
   sum.bytes(widths(plan).tokens * Math.ceil(activationColumns(site, plan) / 32) * 4);
-}
-
-/** Blocks with activations of their own: the last ones, as the backward begins with them. */
-export function ownActivations({ shape, training, activationCheckpointing, keptBlocks = 1 }: EngineLayout): number {
-  if (!training) return 1;
-  return activationCheckpointing === 'none' ? shape.layers : Math.min(Math.max(keptBlocks, 1), shape.layers);
 }
 
 function activations(plan: EngineLayout): number {
@@ -418,18 +238,6 @@ function activations(plan: EngineLayout): number {
     if (plan.training && !learnsRanges(plan)) marks(sum, plan, 'attentionOutput');
   }
   return sum.highest();
-}
-
-/** Rows of logits in memory at once: 2^24 numbers, at least 32 rows; on a GPU no more than a quarter of all where that is 256. */
-export function logitRows({ device, shape, microBatchSize, sequenceLength }: EngineLayout): number {
-  const tokens = microBatchSize * sequenceLength;
-  const quarter = device === 'cuda' ? Math.max(256, Math.ceil(tokens / 4)) : tokens;
-  return Math.min(tokens, Math.max(32, Math.floor(2 ** 24 / shape.vocabSize)), quarter);
-}
-
-/** Clipped entries of a weight that are listed before the dense gradient takes over. */
-export function clippedCapacity(outputs: number, inputs: number): number {
-  return Math.max(1024, Math.floor((outputs * inputs) / 32));
 }
 
 /** Linears that use the same list of clipped entries, one after the other. */

@@ -5,14 +5,8 @@
 
 import { applyTextEdits, ExperimentDocument } from './document';
 import { matchesGlob, overridesFor } from './linears';
-import {
-  quantizedLinears,
-  SCALE_BITS,
-  scaleCount,
-  ZERO_POINT_BITS,
-  zeroPointCount,
-  type EngineLayout,
-} from './memory-layout';
+import type { EngineLayout } from './engine-layout';
+import { quantizedLinears, SCALE_BITS, scaleCount, ZERO_POINT_BITS, zeroPointCount } from './quantized-linears';
 import type { TextEdit } from './problem';
 import type { Experiment, LayerOverride } from './schema';
 import { spaced } from './spaced';

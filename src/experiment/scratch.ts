@@ -2,7 +2,8 @@
 // (native/cpu: cpu_backend.cpp, weights.cpp, low_rank.cpp, residual.cpp, attention.cpp).
 
 import { linearSize, type LinearName } from '../formats/model-shape';
-import { byteSize, clippedCapacity, quantizedLinears, type EngineLayout } from './memory-layout';
+import { byteSize, clippedCapacity, type EngineLayout } from './engine-layout';
+import { quantizedLinears } from './quantized-linears';
 
 /** Columns of a tile of B while a weight is rebuilt. */
 const TILE_COLUMNS = 32;

@@ -5,7 +5,7 @@ import { quoted } from './allowed';
 import { distillationOf } from './distillation';
 import { divisors } from './divisors';
 import { matchesGlob, resolveLinears } from './linears';
-import { quantizedLinears, type QuantizedLinear } from './memory-layout';
+import { quantizedLinears, type QuantizedLinear } from './quantized-linears';
 import { nearest } from './nearest';
 import { pathText, type KeyPath } from './problem';
 import type { Finding } from './rule';

@@ -1,7 +1,7 @@
 // What training starts from, and what of it has to be found before the first step.
 
-import type { EngineLayout } from './memory-layout';
-import { packedRowBytes, codeBits, quantizedLinears, byteSize, type QuantizedLinear } from './memory-layout';
+import { byteSize, type EngineLayout } from './engine-layout';
+import { packedRowBytes, codeBits, quantizedLinears, type QuantizedLinear } from './quantized-linears';
 import type { Experiment } from './schema';
 
 /** The method changes numbers step by step; the others only round. */

@@ -8,7 +8,7 @@
 import path from 'node:path';
 import type { Engine, LinearQuantization, TrainedFloats } from '../../native/binding/addon';
 import { floatParameters } from '../experiment/float-parameters';
-import { packedRowBytes, quantizedLinears, scaleCount, type QuantizedLinear } from '../experiment/memory-layout';
+import { packedRowBytes, quantizedLinears, scaleCount, type QuantizedLinear } from '../experiment/quantized-linears';
 import type { FileSystem } from '../formats/file-system';
 import type { ModelShape, TensorSource } from '../formats/model-shape';
 import { SafetensorsFile } from '../formats/safetensors-file';

@@ -9,7 +9,7 @@ import {
   scaleCount,
   ZERO_POINT_BITS,
   zeroPointCount,
-} from '../experiment/memory-layout';
+} from '../experiment/quantized-linears';
 import { elementsOf, floatParameters } from '../experiment/float-parameters';
 import type { QuantizedModel } from './merge';
 

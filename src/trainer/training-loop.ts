@@ -14,7 +14,7 @@ import { better, finiteOrNull, perplexityOf, type Measurement, type Progress } f
 import { saveCheckpoint } from './save-checkpoint';
 import { trainedFloats } from '../experiment/float-groups';
 import { FLOAT_GROUPS } from '../experiment/float-parameters';
-import { trainsWeights, trainsZeroPoints } from '../experiment/memory-layout';
+import { trainsWeights, trainsZeroPoints } from '../experiment/quantized-linears';
 import { learningRateFactor } from './schedule';
 import { isCancelled, memoryNow, residentPeak, type Session } from './session';
 import type { Teacher } from './teacher';

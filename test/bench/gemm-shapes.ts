@@ -3,7 +3,7 @@
 
 import type { ComputeType, GemmProduct } from '../../native/binding/addon';
 import { FIRST_INPUT_LINEARS } from '../../src/experiment/cost';
-import { logitRows, type EngineLayout } from '../../src/experiment/memory-layout';
+import { logitRows, type EngineLayout } from '../../src/experiment/engine-layout';
 import { LINEAR_NAMES, linearSize, type LinearName } from '../../src/formats/model-shape';
 
 /** C [rows, columns] = A [rows, inner] · B [inner, columns], `count` times a micro-batch. */

@@ -24,7 +24,7 @@ import {
   type RunPlan,
 } from '../../src/experiment';
 import { averageVisibleKeys, trainingStepCost } from '../../src/experiment/cost';
-import { packedRowBytes } from '../../src/experiment/memory-layout';
+import { packedRowBytes } from '../../src/experiment/quantized-linears';
 import { layoutOf, planMemory } from '../../src/experiment/planner';
 import type { ModelShape } from '../../src/formats/model-shape';
 import { assertGolden } from './golden';

@@ -2,7 +2,7 @@
 import { withDefaults } from '../../src/experiment/defaults';
 import { estimate, suggestionsFor, type Estimate, type Suggestion } from '../../src/experiment/estimate';
 import { resolveLinears } from '../../src/experiment/linears';
-import { quantizedLinears } from '../../src/experiment/memory-layout';
+import { quantizedLinears } from '../../src/experiment/quantized-linears';
 import type { Experiment } from '../../src/experiment/schema';
 import type { Bounds } from './fields';
 import type { Json, Path, PlanningFacts } from './protocol';

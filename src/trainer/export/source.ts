@@ -6,7 +6,7 @@ import { UserError } from '../../errors';
 import { resolveActivations, resolveLinears, type Experiment } from '../../experiment';
 import { trainedFloats } from '../../experiment/float-groups';
 import { elementsOf, floatParameters } from '../../experiment/float-parameters';
-import { quantizedLinears } from '../../experiment/memory-layout';
+import { quantizedLinears } from '../../experiment/quantized-linears';
 import { openModel, resolveModelPath, SafetensorsFile, type HuggingFaceModel } from '../../formats';
 import type { MergedModel } from '../../formats/merged-model';
 import { packedLinear } from '../../formats/packed-linear';

@@ -1,0 +1,81 @@
+// Everything that decides the engine's memory, and the sizes that its buffers have in common.
+
+import type {
+  ActivationQuantization,
+  ComputeType,
+  DistillationConfig,
+  LinearQuantization,
+  TrainedFloats,
+} from '../../native/binding/addon';
+import type { ModelShape } from '../formats/model-shape';
+
+/** Everything that decides the engine's memory. */
+export interface EngineLayout {
+  readonly shape: ModelShape;
+  /** By full linear name; null: kept in float. */
+  readonly linears: Readonly<Record<string, LinearQuantization | null>>;
+  /** Absent or null: none is quantized. */
+  readonly activations?: ActivationQuantization | null;
+  /** Absent or null: training follows the text alone. */
+  readonly distillation?: DistillationConfig | null;
+  /** What is trained beside the linears; absent or null: nothing. */
+  readonly trainedFloats?: TrainedFloats | null;
+  readonly device: 'cpu' | 'cuda';
+  readonly compute: ComputeType;
+  readonly threads: number;
+  /** false: evaluation only. */
+  readonly training: boolean;
+  readonly microBatchSize: number;
+  readonly sequenceLength: number;
+  readonly activationCheckpointing: 'none' | 'block';
+  /** With block checkpointing, of the last blocks: those whose activations are kept all the same; default 1. */
+  readonly keptBlocks?: number;
+  /** Type of the residual stream and of the saved block inputs. */
+  readonly residual: ComputeType;
+  /** Outputs of element-wise operations are kept for the backward, or made again in it. */
+  readonly elementwise: 'keep' | 'recompute';
+  /** Every linear's rebuilt weight stays for all micro-batches of a step, or there is room for one; default: for one. */
+  readonly rebuiltWeights?: 'rebuild' | 'keep';
+  readonly embeddings: 'device' | 'host';
+  readonly optimizerState: 'device' | 'host';
+}
+
+export function byteSize(type: ComputeType): number {
+  return type === 'float32' ? 4 : 2;
+}
+
+export interface Widths {
+  readonly tokens: number;
+  readonly hidden: number;
+  readonly query: number;
+  readonly keyValue: number;
+  readonly intermediate: number;
+}
+
+export function widths({ shape, microBatchSize, sequenceLength }: EngineLayout): Widths {
+  return {
+    tokens: microBatchSize * sequenceLength,
+    hidden: shape.hiddenSize,
+    query: shape.heads * shape.headDim,
+    keyValue: shape.kvHeads * shape.headDim,
+    intermediate: shape.intermediateSize,
+  };
+}
+
+/** Blocks with activations of their own: the last ones, as the backward begins with them. */
+export function ownActivations({ shape, training, activationCheckpointing, keptBlocks = 1 }: EngineLayout): number {
+  if (!training) return 1;
+  return activationCheckpointing === 'none' ? shape.layers : Math.min(Math.max(keptBlocks, 1), shape.layers);
+}
+
+/** Rows of logits in memory at once: 2^24 numbers, at least 32 rows; on a GPU no more than a quarter of all where that is 256. */
+export function logitRows({ device, shape, microBatchSize, sequenceLength }: EngineLayout): number {
+  const tokens = microBatchSize * sequenceLength;
+  const quarter = device === 'cuda' ? Math.max(256, Math.ceil(tokens / 4)) : tokens;
+  return Math.min(tokens, Math.max(32, Math.floor(2 ** 24 / shape.vocabSize)), quarter);
+}
+
+/** Clipped entries of a weight that are listed before the dense gradient takes over. */
+export function clippedCapacity(outputs: number, inputs: number): number {
+  return Math.max(1024, Math.floor((outputs * inputs) / 32));
+}
