@@ -194,7 +194,7 @@ export interface TokenBatch {
   /** For trainStep of an engine with distillation, and for nothing else. */
   readonly teacher?: TeacherRows;
   /** Branches of one beginning: each token does not see from ≤ key < to of its sequence, and its rotary position is that
-   *  much smaller; 0 and 0 where nothing is hidden. Not for training, on the CPU alone, for models without a sliding window. */
+   *  much smaller; 0 and 0 where nothing is hidden. For evaluation engines and models without a sliding window. */
   readonly hidden?: { readonly from: Int32Array; readonly to: Int32Array };
 }
 

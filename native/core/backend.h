@@ -44,7 +44,7 @@ struct AttentionShape {
   /// [T]: for the token at (b, i) the first visible key position of its sequence (sliding window and document
   /// boundaries); keys first..i are visible. Null: 0 everywhere (plain causal). Non-decreasing within a sequence.
   const int32_t* firstKey = nullptr;
-  /// [T] each, host memory, or null; forward on the CPU only: keys hiddenFrom ≤ key < hiddenTo are not visible either.
+  /// [T] each, or null; of the forward alone: keys hiddenFrom ≤ key < hiddenTo are not visible either.
   const int32_t* hiddenFrom = nullptr;
   const int32_t* hiddenTo = nullptr;
 };
@@ -58,7 +58,7 @@ struct HeadTransform {
   const float* cosine = nullptr;  // [length, headDim/2] rotary table; null: no rotation (values)
   const float* sine = nullptr;
   int64_t length = 0;  // position of row t is t % length
-  /// [T], host memory: positions that differ from that; null: none does. Forward on the CPU only.
+  /// [T]: positions that differ from that; null: none does. Of the forward alone.
   const int32_t* position = nullptr;
 };
 

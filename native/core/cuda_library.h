@@ -60,7 +60,7 @@ class CudaLibrary {
 /// What both sides of the C interface share.
 namespace cuda_interface {
 
-constexpr int number = 9;
+constexpr int number = 10;
 
 using boundary::Failure;
 

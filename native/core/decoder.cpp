@@ -146,7 +146,7 @@ void Decoder::begin(const MicroBatch& batch, WeightForm form, bool activations) 
     backend_.upload(teacher.logProbabilities, batch.teacherLogProbabilities, batch.rows() * (teacher.k + 1) * 4);
   }
   uploadFirstKeys();
-  findPositions();
+  uploadBranches();
   embed();
 }
 
@@ -165,15 +165,18 @@ void Decoder::uploadFirstKeys() {
   backend_.upload(workspace_.firstKey, firstKey_.data(), batch.rows() * 4);
 }
 
-void Decoder::findPositions() {
+void Decoder::uploadBranches() {
   const MicroBatch& batch = batch_;
-  position_.clear();
   if (!batch.hiddenFrom) return;
+  LRQAT_CHECK(workspace_.position);
   position_.resize(static_cast<size_t>(batch.rows()));
   for (int64_t row = 0; row < batch.rows(); ++row) {
     const int64_t hidden = batch.hiddenTo[row] - batch.hiddenFrom[row];
     position_[static_cast<size_t>(row)] = static_cast<int32_t>(row % batch.length - hidden);
   }
+  backend_.upload(workspace_.hiddenFrom, batch.hiddenFrom, batch.rows() * 4);
+  backend_.upload(workspace_.hiddenTo, batch.hiddenTo, batch.rows() * 4);
+  backend_.upload(workspace_.position, position_.data(), batch.rows() * 4);
 }
 
 void Decoder::checkCancelled() const {
@@ -192,8 +195,8 @@ AttentionShape Decoder::attentionShape() const {
           .kvHeads = shape_.model.kvHeads,
           .headDim = shape_.model.headDim,
           .firstKey = firstKey_.empty() ? nullptr : workspace_.firstKey,
-          .hiddenFrom = batch_.hiddenFrom,
-          .hiddenTo = batch_.hiddenTo};
+          .hiddenFrom = batch_.hiddenFrom ? workspace_.hiddenFrom : nullptr,
+          .hiddenTo = batch_.hiddenTo ? workspace_.hiddenTo : nullptr};
 }
 
 HeadTransform Decoder::headTransform(int64_t layer, Linear which) const {
@@ -206,7 +209,7 @@ HeadTransform Decoder::headTransform(int64_t layer, Linear which) const {
   transform.normWeight = which == Linear::Q ? norms.queryNorm : norms.keyNorm;
   transform.cosine = embeddings_.cosine;
   transform.sine = embeddings_.sine;
-  transform.position = position_.empty() ? nullptr : position_.data();
+  transform.position = batch_.hiddenFrom ? workspace_.position : nullptr;
   return transform;
 }
 

@@ -123,7 +123,7 @@ class Decoder {
   /// Brings the tokens and the first block's input to the device.
   void begin(const MicroBatch& batch, WeightForm form, bool activations = true);
   void uploadFirstKeys();
-  void findPositions();
+  void uploadBranches();
   void embed();
   void checkCancelled() const;
   void forward();
@@ -234,7 +234,7 @@ class Decoder {
   /// Where the embedding table lies when its rows stay on the host.
   HostTensor hostTable_;
   std::vector<int32_t> firstKey_;
-  std::vector<int32_t> position_;  // of branches; empty: the place in the sequence
+  std::vector<int32_t> position_;
   std::vector<std::byte> gathered_;
   const std::atomic<bool>* cancel_ = nullptr;
   /// A linear that stays in float comes from the host each time.

@@ -61,7 +61,7 @@ struct TokenBatch {
   std::span<const int32_t> teacherClasses = {};
   std::span<const float> teacherLogProbabilities = {};
   /// Branches of one beginning: a token does not see keys hiddenFrom ≤ key < hiddenTo of its sequence, and its position
-  /// is that much smaller. Both empty: none. Evaluation on the CPU only.
+  /// is that much smaller. Both empty: none. Evaluation engines only.
   std::span<const int32_t> hiddenFrom = {};
   std::span<const int32_t> hiddenTo = {};
 };

@@ -44,8 +44,9 @@ void Engine::checkBatch(const TokenBatch& batch) const {
 void Engine::checkHidden(const TokenBatch& batch) const {
   if (batch.hiddenFrom.empty() && batch.hiddenTo.empty()) return;
   const int64_t window = config_.shape.model.slidingWindow;
-  if (config_.shape.device != Device::Cpu || (window > 0 && window < batch.length)) {
-    throw Error(ErrorCode::Unsupported, "hidden keys need the CPU and a model without a sliding window");
+  if (config_.shape.training || (window > 0 && window < batch.length)) {
+    throw Error(ErrorCode::Unsupported,
+                "hidden keys need an engine for evaluation and a model without a sliding window");
   }
   if (batch.hiddenFrom.size() != batch.tokens.size() || batch.hiddenTo.size() != batch.tokens.size()) {
     throw Error(ErrorCode::InvalidArgument, "hidden.from and hidden.to must have as many elements as tokens");

@@ -280,6 +280,9 @@ int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& 
   out.scratchBytes = scratchBytes;
   out.scratch = layout.bytes(scratchBytes);
   if (!shape.training) {
+    for (int32_t** each : {&out.hiddenFrom, &out.hiddenTo, &out.position}) {
+      *each = static_cast<int32_t*>(layout.bytes(tokens * 4));
+    }
     out.logits = layout.matrix(DType::F32, logitRows(shape), model.vocabSize);
     return layout.highest();
   }

@@ -184,8 +184,12 @@ struct WorkspaceBuffers {
   /// [layers · 7] where rebuilt weights are kept, else empty; clipped entries of those linears alone that list them.
   std::vector<void*> keptWeights;
   std::vector<ClippedSet> keptClipped;
-  Matrix logits;         // [logitRows, vocab] float32
-  Matrix logitGradient;  // same memory in float32; own [logitRows, vocab] in bf16
+  // Evaluation only, of branches of one beginning (AttentionShape, HeadTransform):
+  int32_t* hiddenFrom = nullptr;  // [T]
+  int32_t* hiddenTo = nullptr;    // [T]
+  int32_t* position = nullptr;    // [T]
+  Matrix logits;                  // [logitRows, vocab] float32
+  Matrix logitGradient;           // same memory in float32; own [logitRows, vocab] in bf16
   // Training only:
   Matrix gradient;                  // [T, hidden] float32: of the residual stream
   Matrix normedGradient;            // [T, hidden] float32: of a norm's output

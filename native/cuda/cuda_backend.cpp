@@ -257,7 +257,6 @@ void CudaBackend::rmsNormBackward(Matrix dy, Matrix x, const float* weight, cons
 }
 
 void CudaBackend::projectHeads(const RawOutput& raw, const HeadTransform& transform, Matrix out) {
-  LRQAT_CHECK(!transform.position);
   cuda::projectHeads(raw, transform, out, current());
 }
 
@@ -268,7 +267,6 @@ void CudaBackend::projectHeadsBackward(Matrix dOut, const RawOutput& raw, const 
 }
 
 void CudaBackend::attention(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, float* lse) {
-  LRQAT_CHECK(!shape.hiddenFrom);
   attentionForward(shape, q, k, v, o, lse, current());
 }
 

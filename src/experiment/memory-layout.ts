@@ -275,6 +275,7 @@ function workspace(plan: EngineLayout): number {
   else sum.bytes(Math.max(...sizes.map(({ outputs, inputs }) => outputs * inputs)) * byteSize(e));
   sum.bytes(plan.device === 'cpu' ? scratchBytes(plan) : cudaScratchBytes(plan));
   if (!plan.training) {
+    for (let i = 0; i < 3; i++) sum.bytes(tokens * 4); // hidden keys (from, to), positions
     sum.matrix('float32', logitRows(plan), shape.vocabSize);
     return sum.highest();
   }

@@ -84,7 +84,6 @@ export interface Subject {
   /** Tokens of a sequence, as the run was trained; of a model 2048 or all its positions. */
   readonly sequenceLength: number;
   readonly compute: ComputeType;
-  readonly device: 'cpu' | 'cuda';
   readonly threads: number;
   readonly cacheFolder: string;
   /** Makes an engine for sequences of this length, loads it, hands it over and closes it. The signal of the options cancels it.
@@ -196,7 +195,6 @@ export async function openSubject(options: SubjectOptions & SubjectOf): Promise<
     step,
     sequenceLength,
     compute,
-    device: device.type,
     threads,
     cacheFolder,
     withEngine,

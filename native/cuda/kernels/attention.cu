@@ -62,13 +62,16 @@ Problem problemOf(const AttentionShape& shape, DType type, const Matrix& q, cons
   LRQAT_CHECK(q.rows == shape.batch * shape.length && q.cols == shape.heads * shape.headDim);
   LRQAT_CHECK(k.rows == q.rows && k.cols == shape.kvHeads * shape.headDim);
   LRQAT_CHECK(q.type == type && k.type == type);
+  LRQAT_CHECK((shape.hiddenFrom == nullptr) == (shape.hiddenTo == nullptr));
   return {.batch = static_cast<int>(shape.batch),
           .length = static_cast<int>(shape.length),
           .heads = static_cast<int>(shape.heads),
           .kvHeads = static_cast<int>(shape.kvHeads),
           .headDim = static_cast<int>(shape.headDim),
           .scale = 1.0F / std::sqrt(static_cast<float>(shape.headDim)),
-          .firstKey = shape.firstKey};
+          .firstKey = shape.firstKey,
+          .hiddenFrom = shape.hiddenFrom,
+          .hiddenTo = shape.hiddenTo};
 }
 
 void checkAlike(const Matrix& a, const Matrix& b) {
@@ -119,6 +122,7 @@ void attentionBackward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v
   checkAlike(k, v);
   checkAlike(k, dK);
   checkAlike(k, dV);
+  LRQAT_CHECK(!shape.hiddenFrom);
   const Problem problem = problemOf(shape, q.type, q, k);
   const int64_t rows = shape.batch * shape.heads * attention::paddedLength(shape.length);
   auto* statistics = scratch.take<RowStatistics>(rows);

@@ -19,7 +19,8 @@ enum class AttentionPath : uint8_t {
 };
 
 /// Backend::attention on the device. q, o [T, heads·headDim], k, v [T, kvHeads·headDim], all F32 or all BF16, headDim
-/// at most 256; lse [batch, heads, length]; shape.firstKey is device memory.
+/// at most 256; lse [batch, heads, length]; firstKey, hiddenFrom and
+/// hiddenTo of the shape are device memory.
 void attentionForward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, float* lse,
                       AttentionPath path, cudaStream_t stream);
 inline void attentionForward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, float* lse,

@@ -16,6 +16,9 @@ struct Problem {
   int headDim;
   float scale;              // 1/√headDim
   const int32_t* firstKey;  // [batch, length]; null: 0 everywhere
+  // Forward alone, [batch, length] each or null: keys hiddenFrom ≤ key < hiddenTo are not visible either.
+  const int32_t* hiddenFrom;
+  const int32_t* hiddenTo;
 };
 
 /// What the backward needs of a query's softmax, prepared once: P = e^(scale·Q·Kᵀ − lse), dS = P∘(dP − delta).

@@ -19,7 +19,8 @@ struct ForwardConfig {
   static constexpr int sharedBytes = Tile<D>::bytes(queries + 2 * keys);
 };
 
-template <typename C>
+/// Hides: some queries do not see some of the keys in between.
+template <typename C, bool Hides>
 __global__ __launch_bounds__(C::threads) void forwardKernel(const Forward<Bf16> arguments, const BlockOrder order) {
   constexpr int D = C::D;
   constexpr int MT = C::rowTiles;
@@ -52,12 +53,17 @@ __global__ __launch_bounds__(C::threads) void forwardKernel(const Forward<Bf16> 
   const int highestFirst = firstKey == nullptr ? 0 : firstKey[lastQuery];
   // Of this lane's rows: m·16 + half·8 + lane/4 of the warp's.
   int visibleFrom[MT][2];
+  HiddenKeys hidden[Hides ? MT : 1];
 #pragma unroll
   for (int m = 0; m < MT; ++m) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int query = firstQuery + warpRow + m * 16 + half * 8 + lane / 4;
       visibleFrom[m][half] = firstKey == nullptr ? 0 : firstKey[min(query, lastQuery)];
+    }
+    if constexpr (Hides) {
+      const int query = firstQuery + warpRow + m * 16 + lane / 4;
+      hidden[m] = HiddenKeys::of(problem, firstRow + min(query, lastQuery), firstRow + min(query + 8, lastQuery));
     }
   }
   RowState state[MT];
@@ -97,6 +103,7 @@ __global__ __launch_bounds__(C::threads) void forwardKernel(const Forward<Bf16> 
         hideKeys<NT>(scores[m], firstQuery + warpRow + m * 16 + lane / 4, key + lane % 4 * 2, visibleFrom[m],
                      -INFINITY);
       }
+      if constexpr (Hides) hideBranches<NT>(scores[m], key + lane % 4 * 2, hidden[m]);
       float factor[2];
       softmaxStep<NT>(scores[m], state[m], scale2, factor);
       scaleRows<D / 8>(sums[m], factor);
@@ -126,10 +133,11 @@ __global__ __launch_bounds__(C::threads) void forwardKernel(const Forward<Bf16> 
 
 template <typename C>
 void launchForward(const Forward<Bf16>& arguments, cudaStream_t stream) {
-  LRQAT_CUDA(cudaFuncSetAttribute(forwardKernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::sharedBytes));
   const Problem& problem = arguments.problem;
+  const auto kernel = problem.hiddenFrom == nullptr ? forwardKernel<C, false> : forwardKernel<C, true>;
+  LRQAT_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, C::sharedBytes));
   const BlockOrder order = orderOf(problem, problem.heads, C::queries, keyValueBytes(problem));
-  forwardKernel<C><<<order.gridSize(), C::threads, C::sharedBytes, stream>>>(arguments, order);
+  kernel<<<order.gridSize(), C::threads, C::sharedBytes, stream>>>(arguments, order);
   LRQAT_CUDA(cudaGetLastError());
 }
 

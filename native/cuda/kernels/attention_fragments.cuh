@@ -106,6 +106,30 @@ __device__ __forceinline__ void hideQueries(float (&scores)[NT][4], int key, int
   }
 }
 
+/// Keys that a row of its half does not see beyond what hideKeys says: from ≤ key < to.
+struct HiddenKeys {
+  int from[2];
+  int to[2];
+  /// Of the queries `first` and `second`, places in [batch, length].
+  __device__ __forceinline__ static HiddenKeys of(const Problem& problem, int64_t first, int64_t second) {
+    return {{problem.hiddenFrom[first], problem.hiddenFrom[second]},
+            {problem.hiddenTo[first], problem.hiddenTo[second]}};
+  }
+};
+
+/// Scores of keys (columns from `key` on) that are hidden from a row become −∞.
+template <int NT>
+__device__ __forceinline__ void hideBranches(float (&scores)[NT][4], int key, const HiddenKeys& hidden) {
+#pragma unroll
+  for (int n = 0; n < NT; ++n) {
+#pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      const int column = key + n * 8 + c % 2;
+      if (column >= hidden.from[c / 2] && column < hidden.to[c / 2]) scores[n][c] = -INFINITY;
+    }
+  }
+}
+
 /// Running softmax of a lane's two rows; `sum` is of the lane's own columns.
 struct RowState {
   float maximum[2] = {-INFINITY, -INFINITY};

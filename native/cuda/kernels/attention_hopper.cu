@@ -38,9 +38,10 @@ void launchForward(const Forward<Bf16>& arguments, cudaStream_t stream) {
   const ForwardMaps maps{panelMap(arguments.q, problem, problem.heads, C::queries),
                          panelMap(arguments.k, problem, problem.kvHeads, C::keys),
                          panelMap(arguments.v, problem, problem.kvHeads, C::keys)};
-  LRQAT_CUDA(cudaFuncSetAttribute(forwardHopperKernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::sharedBytes));
+  const auto kernel = problem.hiddenFrom == nullptr ? forwardHopperKernel<C, false> : forwardHopperKernel<C, true>;
+  LRQAT_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, C::sharedBytes));
   const Schedule schedule = scheduleOf(problem, problem.heads, C::queries, multiprocessors());
-  forwardHopperKernel<C><<<multiprocessors(), C::threads, C::sharedBytes, stream>>>(arguments, maps, schedule);
+  kernel<<<multiprocessors(), C::threads, C::sharedBytes, stream>>>(arguments, maps, schedule);
   LRQAT_CUDA(cudaGetLastError());
 }
 

@@ -26,7 +26,8 @@ struct ForwardMaps {
   CUtensorMap q, k, v;
 };
 
-template <typename C>
+/// Hides: some queries do not see some of the keys in between.
+template <typename C, bool Hides>
 __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __grid_constant__ Forward<Bf16> arguments,
                                                                      const __grid_constant__ ForwardMaps maps,
                                                                      const __grid_constant__ Schedule schedule) {
@@ -135,6 +136,11 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
     for (int half = 0; half < 2; ++half) {
       visibleFrom[half] = block.firstKey == nullptr ? 0 : block.firstKey[min(query + half * 8, block.lastQuery)];
     }
+    HiddenKeys hidden;
+    if constexpr (Hides) {
+      const int64_t row = static_cast<int64_t>(block.sequence) * problem.length;
+      hidden = HiddenKeys::of(problem, row + min(query, block.lastQuery), row + min(query + 8, block.lastQuery));
+    }
     RowState state;
     float factor[2];
     float sums[D / 8][4] = {};
@@ -143,6 +149,7 @@ __global__ __launch_bounds__(C::threads, 1) void forwardHopperKernel(const __gri
       if (key + C::keys - 1 > groupQuery || highestFirst > key) {
         hideKeys<NT>(scores, query, key + lane % 4 * 2, visibleFrom, -INFINITY);
       }
+      if constexpr (Hides) hideBranches<NT>(scores, key + lane % 4 * 2, hidden);
       softmaxStep<NT>(scores, state, scale2, factor);
     };
 

@@ -81,7 +81,9 @@ struct QueryBlock {
         kvPlace(firstRow * kvWidth + static_cast<int64_t>(head / (p.heads / p.kvHeads)) * p.headDim),
         headRow(static_cast<int64_t>(blockIdx.z) * p.heads + head),
         start(p.firstKey == nullptr ? 0 : p.firstKey[firstRow + firstQuery]),
-        visibleFrom(p.firstKey == nullptr ? 0 : p.firstKey[firstRow + query]) {}
+        visibleFrom(p.firstKey == nullptr ? 0 : p.firstKey[firstRow + query]),
+        hiddenFrom(p.hiddenFrom == nullptr ? 0 : p.hiddenFrom[firstRow + query]),
+        hiddenTo(p.hiddenTo == nullptr ? 0 : p.hiddenTo[firstRow + query]) {}
   int warp, lane, head;
   int64_t firstRow;  // of the sequence
   int firstQuery, queries, lastQuery;
@@ -92,6 +94,8 @@ struct QueryBlock {
   int64_t headRow;  // sequence·heads + head
   int start;        // first key that a query of the block sees
   int visibleFrom;  // first key that this warp's query sees
+  int hiddenFrom;   // from here to before hiddenTo it sees none
+  int hiddenTo;
 };
 
 template <typename E>
@@ -116,7 +120,8 @@ __global__ __launch_bounds__(threads) void forwardKernel(const Forward<E> argume
     loadRows(valueTile, pitch, arguments.v + from, block.kvWidth, rows, tileRows, p.headDim);
     __syncthreads();
     const int column = key + block.lane;
-    const bool visible = column <= block.query && column >= block.visibleFrom;
+    const bool visible =
+        column <= block.query && column >= block.visibleFrom && (column < block.hiddenFrom || column >= block.hiddenTo);
     const float score =
         visible ? dot(queryTile + block.warp * pitch, keyTile + block.lane * pitch, p.headDim) * p.scale : -INFINITY;
     const float top = fmaxf(maximum, warpMaximum(score));

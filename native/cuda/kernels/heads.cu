@@ -28,6 +28,7 @@ struct HeadShape {
   const float* cosine;      // [length, headDim/2]
   const float* sine;
   uint32_t length;
+  const int32_t* position;  // [rows], of the forward alone; null: row % length
 };
 
 /// Which elements of a row the thread holds.
@@ -175,8 +176,9 @@ __device__ __forceinline__ void stageAngles(const HeadShape& shape, int64_t firs
   const int half = shape.headDim / 2;
   const auto start = static_cast<uint32_t>(first);
   for (int i = static_cast<int>(threadIdx.x) * N; i < rows * half; i += static_cast<int>(blockDim.x) * N) {
-    const int64_t from =
-        static_cast<int64_t>((start + static_cast<uint32_t>(i / half)) % shape.length) * half + i % half;
+    const uint32_t row = start + static_cast<uint32_t>(i / half);
+    const uint32_t position = shape.position ? static_cast<uint32_t>(shape.position[row]) : row % shape.length;
+    const int64_t from = static_cast<int64_t>(position) * half + i % half;
     float v[N];
     loadParameters(shape.cosine + from, v);
     storeFloats(angles.cosine + i, v);
@@ -353,7 +355,8 @@ HeadShape shapeOf(const HeadTransform& transform, int width) {
           .normWeight = transform.normWeight,
           .cosine = transform.cosine,
           .sine = transform.sine,
-          .length = static_cast<uint32_t>(transform.length)};
+          .length = static_cast<uint32_t>(transform.length),
+          .position = transform.position};
 }
 
 void check(const HeadTransform& transform, const Matrix& heads, const Matrix& p) {
@@ -425,6 +428,7 @@ int64_t projectHeadsBackwardScratchBytes(int64_t tokens, int64_t columns) {
 void projectHeadsBackward(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
                           const RawOutputGradient& gradient, Scratch& scratch, cudaStream_t stream) {
   check(transform, dOut, raw.p);
+  LRQAT_CHECK(!transform.position);
   const Matrix& dYs = gradient.dYs;
   LRQAT_CHECK(dYs.type == dOut.type && dYs.rows == dOut.rows && dYs.cols == dOut.cols);
   if (dOut.rows == 0) return;

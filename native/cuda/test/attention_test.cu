@@ -1,10 +1,11 @@
-// Attention and its gradients against double: all head sizes' kernels, grouped heads, sliding windows, documents, odd
-// lengths, outputs poisoned and fenced. argv[1]: only cases whose name contains it.
+// Attention and its gradients against double: all head sizes' kernels, grouped heads, sliding windows, documents,
+// branches, odd lengths, outputs poisoned and fenced. argv[1]: only cases whose name contains it.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
 #include <cstring>
 #include <deque>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -111,7 +112,8 @@ enum class Visible { Causal, Window, Documents };
 struct Setup {
   int64_t batch, length, heads, kvHeads, headDim;
   Visible visible;
-  double scale = 2;  // of queries and keys
+  double scale = 2;    // of queries and keys
+  bool hides = false;  // the forward alone, with keys in between that are not seen
 };
 
 std::vector<int32_t> firstKeys(const Setup& s, Random& random) {
@@ -130,6 +132,34 @@ std::vector<int32_t> firstKeys(const Setup& s, Random& random) {
   return first;
 }
 
+/// What each query does not see besides: of groups of a beginning and some branches behind it, for a query in a branch
+/// what lies between the beginning and the branch. Groups see each other where `first` lets them.
+struct Hidden {
+  std::vector<int32_t> from, to;
+  bool contains(int64_t t, int64_t key) const {
+    const auto i = static_cast<size_t>(t);
+    return !from.empty() && from[i] <= key && key < to[i];
+  }
+};
+
+Hidden hiddenKeys(const Setup& s, const std::vector<int32_t>& first, Random& random) {
+  Hidden hidden;
+  const int64_t groupLength = 20 + random.below(s.length);
+  for (int64_t t = 0, group = 0, beginning = 0, branch = 0; t < s.batch * s.length; ++t) {
+    const int64_t i = t % s.length;
+    if (i == 0 || random.below(groupLength) == 0) {
+      group = i;
+      beginning = branch = i + 1 + random.below(groupLength);
+    }
+    if (i > beginning && random.below(12) == 0) branch = i;
+    const int64_t from = std::max<int64_t>(beginning, first.empty() ? 0 : first[static_cast<size_t>(t)]);
+    const bool hides = i >= beginning && branch > from;
+    hidden.from.push_back(static_cast<int32_t>(hides ? from : group));
+    hidden.to.push_back(static_cast<int32_t>(hides ? branch : group));
+  }
+  return hidden;
+}
+
 using Doubles = std::vector<double>;
 
 struct Reference {
@@ -138,8 +168,8 @@ struct Reference {
   Doubles oSize, dQSize, dKSize, dVSize;
 };
 
-Reference reference(const Setup& s, const int32_t* firstKey, const Doubles& q, const Doubles& k, const Doubles& v,
-                    const Doubles& dO) {
+Reference reference(const Setup& s, const int32_t* firstKey, const Hidden& hidden, const Doubles& q, const Doubles& k,
+                    const Doubles& v, const Doubles& dO) {
   const int64_t d = s.headDim;
   const int64_t width = s.heads * d;
   const int64_t kvWidth = s.kvHeads * d;
@@ -161,6 +191,8 @@ Reference reference(const Setup& s, const int32_t* firstKey, const Doubles& q, c
         const auto keyRow = [&](int64_t j) { return (b * s.length + j) * kvWidth + kvColumn; };
         double top = -INFINITY;
         for (int64_t j = from; j <= i; ++j) {
+          p[j] = -INFINITY;
+          if (hidden.contains(t, j)) continue;
           double dot = 0;
           for (int64_t c = 0; c < d; ++c) dot += q[row + c] * k[keyRow(j) + c];
           p[j] = dot * scale;
@@ -260,13 +292,13 @@ void compare(DType type, double scale, const Doubles& actual, const Doubles& exp
 void check(const Setup& s, Kernels kernels, uint64_t seed) {
   const auto [type, path] = kernels;
   char text[160];
-  std::snprintf(text, sizeof text, "%s batch %d length %d heads %d/%d x %d %s seed %d", nameOf(kernels),
+  std::snprintf(text, sizeof text, "%s batch %d length %d heads %d/%d x %d %s%s seed %d", nameOf(kernels),
                 static_cast<int>(s.batch), static_cast<int>(s.length), static_cast<int>(s.heads),
                 static_cast<int>(s.kvHeads), static_cast<int>(s.headDim),
                 s.visible == Visible::Causal   ? "causal"
                 : s.visible == Visible::Window ? "window"
                                                : "documents",
-                static_cast<int>(seed));
+                s.hides ? ", branches" : "", static_cast<int>(seed));
   context = text;
   Random random(seed);
   const int64_t tokens = s.batch * s.length;
@@ -280,15 +312,27 @@ void check(const Setup& s, Kernels kernels, uint64_t seed) {
   const Doubles vValues = v.fill(random, 1);
   const Doubles dOValues = dO.fill(random, 1);
   const std::vector<int32_t> first = firstKeys(s, random);
-  DeviceBytes firstDevice(static_cast<int64_t>(first.size() * sizeof(int32_t)));
-  if (!first.empty()) firstDevice.upload(first.data());
+  const Hidden hidden = s.hides ? hiddenKeys(s, first, random) : Hidden{};
+  const auto onDevice = [](const std::vector<int32_t>& values) {
+    auto memory = std::make_unique<DeviceBytes>(static_cast<int64_t>(values.size() * sizeof(int32_t)));
+    if (!values.empty()) memory->upload(values.data());
+    return memory;
+  };
+  const auto firstDevice = onDevice(first);
+  const auto fromDevice = onDevice(hidden.from);
+  const auto toDevice = onDevice(hidden.to);
+  const auto pointer = [](const std::vector<int32_t>& values, const DeviceBytes& memory) {
+    return values.empty() ? nullptr : static_cast<const int32_t*>(memory.data());
+  };
   const AttentionShape shape{
       .batch = s.batch,
       .length = s.length,
       .heads = s.heads,
       .kvHeads = s.kvHeads,
       .headDim = s.headDim,
-      .firstKey = first.empty() ? nullptr : static_cast<const int32_t*>(firstDevice.data()),
+      .firstKey = pointer(first, *firstDevice),
+      .hiddenFrom = pointer(hidden.from, *fromDevice),
+      .hiddenTo = pointer(hidden.to, *toDevice),
   };
   const int64_t scratchBytes = cuda::attentionBackwardScratchBytes(shape);
   DeviceBytes scratchMemory(scratchBytes);
@@ -296,21 +340,26 @@ void check(const Setup& s, Kernels kernels, uint64_t seed) {
     cuda::Scratch scratch(scratchMemory.data(), scratchBytes);
     auto* lseData = static_cast<float*>(lse.shape.data);
     cuda::attentionForward(shape, q.shape, k.shape, v.shape, o.shape, lseData, path, nullptr);
-    cuda::attentionBackward(shape, q.shape, k.shape, v.shape, o.shape, lseData, dO.shape, dQ.shape, dK.shape, dV.shape,
-                            scratch, path, nullptr);
+    if (!s.hides) {
+      cuda::attentionBackward(shape, q.shape, k.shape, v.shape, o.shape, lseData, dO.shape, dQ.shape, dK.shape,
+                              dV.shape, scratch, path, nullptr);
+    }
     LRQAT_CUDA(cudaDeviceSynchronize());
+    if (s.hides) return std::vector<Doubles>{lse.values(), o.values()};
     scratchMemory.download();
     return std::vector<Doubles>{lse.values(), o.values(), dQ.values(), dK.values(), dV.values()};
   };
   const std::vector<Doubles> actual = once();
-  const Reference r = reference(s, first.empty() ? nullptr : first.data(), qValues, kValues, vValues, dOValues);
+  const Reference r = reference(s, first.empty() ? nullptr : first.data(), hidden, qValues, kValues, vValues, dOValues);
   for (size_t i = 0; i < r.lse.size(); ++i) {
     expectNear(actual[0][i], r.lse[i], 2e-6 * (1 + std::abs(r.lse[i])) + 3e-7 * s.scale * s.scale * s.headDim, "lse");
   }
   compare(type, s.scale, actual[1], r.o, r.oSize, "o");
-  compare(type, s.scale, actual[2], r.dQ, r.dQSize, "dQ");
-  compare(type, s.scale, actual[3], r.dK, r.dKSize, "dK");
-  compare(type, s.scale, actual[4], r.dV, r.dVSize, "dV");
+  if (!s.hides) {
+    compare(type, s.scale, actual[2], r.dQ, r.dQSize, "dQ");
+    compare(type, s.scale, actual[3], r.dK, r.dKSize, "dK");
+    compare(type, s.scale, actual[4], r.dV, r.dVSize, "dV");
+  }
 
   for (DeviceMatrix* output : {&o, &dQ, &dK, &dV, &lse}) output->memory.poison();
   scratchMemory.poison();
@@ -357,6 +406,19 @@ void largeScores(Kernels kernels) {
   check({1, 260, 2, 1, 64, Visible::Window, 6}, kernels, 501);
 }
 
+void branches(Kernels kernels) {
+  uint64_t seed = 700;
+  for (const int64_t headDim : {2, 26, 40, 64, 80, 96, 128, 172, 192, 256}) {
+    check({2, 150, 4, 2, headDim, Visible::Causal, 2, true}, kernels, ++seed);
+    check({1, 333, 2, 1, headDim, Visible::Documents, 2, true}, kernels, ++seed);
+    check({1, 301, 3, 3, headDim, Visible::Window, 2, true}, kernels, ++seed);
+  }
+  for (const int64_t length : {1, 63, 64, 65, 127, 128, 129, 1024}) {
+    check({2, length, 2, 1, 128, Visible::Causal, 2, true}, kernels, ++seed);
+    check({2, length, 2, 1, 64, Visible::Documents, 2, true}, kernels, ++seed);
+  }
+}
+
 void randomShapes(Kernels kernels) {
   Random random(600);
   for (uint64_t i = 0; i < 30; ++i) {
@@ -392,6 +454,7 @@ int main(int argc, char** argv) {
     add(kernels, "longer sequences", longer);
     add(kernels, "large scores", largeScores);
     add(kernels, "random shapes", randomShapes);
+    add(kernels, "branches", branches);
   }
   const int status = run(cases, argc, argv);
   std::printf("largest relative error of an output (norms): float32 %.2e, bf16 %.2e\n", worst.f32, worst.bf16);

@@ -57,7 +57,8 @@ struct Setup {
 };
 
 /// out, and for the gradient dOut that of s∘P + bias.
-Reference referenceOf(const HeadCase& c, const Setup& setup, const Raw& raw, const std::vector<double>& dOut) {
+Reference referenceOf(const HeadCase& c, const Setup& setup, const Raw& raw, const std::vector<double>& dOut,
+                      const std::vector<int32_t>& position = {}) {
   const std::vector<double> w = setup.weight.values();
   const std::vector<double> cosine = setup.cosine.values();
   const std::vector<double> sine = setup.sine.values();
@@ -68,7 +69,8 @@ Reference referenceOf(const HeadCase& c, const Setup& setup, const Raw& raw, con
   std::vector<double> turned(d);
   std::vector<double> dy(d);
   for (size_t t = 0; t < static_cast<size_t>(c.rows); ++t) {
-    const size_t angles = t % static_cast<size_t>(c.length) * half;
+    const size_t angles =
+        (position.empty() ? t % static_cast<size_t>(c.length) : static_cast<size_t>(position[t])) * half;
     for (size_t head = 0; head < static_cast<size_t>(c.heads); ++head) {
       const size_t start = (t * static_cast<size_t>(c.heads) + head) * d;
       double squares = 0;
@@ -178,6 +180,37 @@ void heads() {
   }
 }
 
+/// Rows whose place in the rotary table is not their place in the sequence.
+void positions() {
+  for (const DType type : {DType::F32, DType::BF16}) {
+    for (const HeadCase& c : cases) {
+      for (const int flags : {16, 24, 20}) {
+        const int64_t cols = c.heads * c.headDim;
+        context = describe(type, c.rows, cols, flags) + " head " + std::to_string(c.headDim);
+        Random random(static_cast<uint64_t>(c.rows * 1000 + cols * 32 + flags));
+        Raw raw(random, type, c.rows, cols, flags);
+        Setup setup(random, c, flags);
+        std::vector<int32_t> position;
+        for (int64_t t = 0; t < c.rows; ++t) position.push_back(static_cast<int32_t>((t * 3 + 1) % c.length));
+        int32_t* memory = nullptr;
+        const auto bytes = position.size() * sizeof(int32_t);
+        LRQAT_CUDA(cudaMalloc(&memory, bytes));
+        LRQAT_CUDA(cudaMemcpy(memory, position.data(), bytes, cudaMemcpyHostToDevice));
+        setup.transform.position = memory;
+        Tensor out(type, c.rows, cols);
+        const std::vector<double> unused(static_cast<size_t>(c.rows * cols));
+        const Reference expected = referenceOf(c, setup, raw, unused, position);
+        cuda::projectHeads(raw.output(), setup.transform, out.matrix(), nullptr);
+        const std::vector<double> values = out.values();
+        LRQAT_CUDA(cudaFree(memory));
+        for (size_t i = 0; i < values.size(); ++i) {
+          expectNear(values[i], expected.out[i], allowed(type, expected.out[i], expected.outSize + 7), "out");
+        }
+      }
+    }
+  }
+}
+
 void tooWide() {
   const Tensor p(DType::F32, 1, 1024);
   const Tensor out(DType::F32, 1, 1024);
@@ -190,5 +223,8 @@ void tooWide() {
 
 int main(int argc, char** argv) {
   if (skippedWithoutGpu()) return 0;
-  return run({{"head projection", heads}, {"head projection of too wide heads", tooWide}}, argc, argv);
+  return run({{"head projection", heads},
+              {"head projection, rows placed", positions},
+              {"head projection of too wide heads", tooWide}},
+             argc, argv);
 }

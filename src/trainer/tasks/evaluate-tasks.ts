@@ -58,7 +58,7 @@ export async function evaluateTasks(options: TaskOptions): Promise<TaskEvaluatio
   );
   const window = model.shape.slidingWindow;
   // What the engine can do with branches: TokenBatch.hidden.
-  const shares = subject.device === 'cpu' && (window === null || window >= maxLength);
+  const shares = window === null || window >= maxLength;
   const longest = requests.reduce((most, { tokens }) => Math.max(most, tokens.length), 1);
   const length = Math.max(longest, Math.min(ROW, maxLength));
   const microBatchSize = microBatchFor(length);
