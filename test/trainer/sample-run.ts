@@ -5,6 +5,7 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, wri
 import os from 'node:os';
 import path from 'node:path';
 import { after, type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseExperiment, resolvePaths, type Experiment, type ExperimentInput } from '../../src/experiment';
 import { readHeader } from '../../src/formats';
 import {
@@ -128,6 +129,26 @@ export function courseOf(run: string): unknown[] {
 
 export function stepsOf(run: string): number[] {
   return effectiveEvents(metricsOf(run)).flatMap((event) => (event.type === 'step' ? [event.step] : []));
+}
+
+/** Calls `action` once, when training has done `step` steps. */
+export function atStep(step: number, action: () => void): (event: MetricsEvent) => void {
+  let done = false;
+  return (event) => {
+    if (done || event.type !== 'step' || event.step !== step) return;
+    done = true;
+    action();
+  };
+}
+
+/** Waits for a condition that another process or the trainer brings about. */
+export async function until(condition: () => Promise<boolean> | boolean, what: string): Promise<void> {
+  const end = Date.now() + 120_000;
+  while (Date.now() < end) {
+    if (await condition()) return;
+    await sleep(10);
+  }
+  assert.fail(`timed out: ${what}`);
 }
 
 /** Names of complete checkpoints. */
