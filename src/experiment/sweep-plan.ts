@@ -4,6 +4,7 @@ import type { Calibration } from './calibration';
 import { estimate } from './estimate';
 import type { SweepRun } from './parse';
 import type { Machine } from './planner';
+import { runSeconds } from './run-seconds';
 
 export interface SweepRunPlan {
   readonly name: string;
@@ -52,9 +53,7 @@ export function planRuns(
       values: run.values,
       memory: found.peak,
       fits: found.fits,
-      seconds: isElsewhere
-        ? null
-        : found.trainingSeconds + found.teacherSeconds + (found.startSeconds ?? 0) + (found.evaluationSeconds ?? 0),
+      seconds: isElsewhere ? null : runSeconds(found),
       disk: found.disk.total,
       bitsPerWeight: found.bitsPerWeight,
     };

@@ -153,7 +153,11 @@ test('what does not fit names settings that do, as fixes', async () => {
   const memory = problems.find((problem) => problem.path === 'memoryLimit');
   assert.match(memory?.message ?? '', /needs .* of memory/);
   assert.ok(estimate !== null && !estimate.fits);
-  assert.match(lensTitles(estimate).join(' · '), /^\$\(warning\) needs .* are there/);
+  const [needs, fits] = lensTitles(estimate);
+  assert.match(needs ?? '', /^\$\(warning\) needs .* are there/);
+  // The same settings with the same size as in the problem's hint, which is what the terminal says.
+  const [, help] = /^fits with (.* at least\))$/.exec(fits ?? '') ?? [];
+  assert.ok(help !== undefined && memory?.hint?.includes(help) === true, `${String(fits)} of: ${String(memory?.hint)}`);
 });
 
 test('an unknown variable in a path is a problem, not an exception', async () => {
@@ -168,6 +172,8 @@ test('code lens titles', () => {
     total: 5.3 * 2 ** 30,
     limit: 8 * 2 ** 30,
     fits: true,
+    startSeconds: null,
+    teacherSeconds: 0,
     trainingSeconds: 170,
     evaluationSeconds: 13,
     tokensPerSecond: 100,
@@ -177,12 +183,17 @@ test('code lens titles', () => {
     sweep: null,
   };
   assert.deepEqual(lensTitles(estimate), ['≈ 5.30 GiB, fits', '≈ 3 min']);
+  assert.deepEqual(
+    lensTitles({ ...estimate, startSeconds: 60, teacherSeconds: 57 }),
+    ['≈ 5.30 GiB, fits', '≈ 5 min'],
+    'all that a run does counts',
+  );
   assert.deepEqual(lensTitles(undefined), ['checking …']);
   assert.deepEqual(lensTitles(null), []);
-  const suggestions = [{ title: 'micro-batch 1', set: ['training.microBatchSize=1'], total: 3 * 2 ** 30, fits: true }];
+  const suggestions = [{ title: 'micro-batch 1', least: 3 * 2 ** 30, fits: true }];
   assert.deepEqual(lensTitles({ ...estimate, fits: false, limit: 4 * 2 ** 30, suggestions }), [
     '$(warning) needs 5.30 GiB, 4.00 GiB are there',
-    'fits with micro-batch 1 (3.00 GiB)',
+    'fits with micro-batch 1 (3.00 GiB at least)',
   ]);
   const sweep = {
     count: 6,

@@ -1,6 +1,7 @@
 // One control for each kind of content. A control shows what the text says, however wrong, and tells what the user wants; it
 // keeps no value of its own.
-import { activationSettings } from '../../src/experiment/activations';
+import type { FloatGroup } from '../../native/binding/addon';
+import { formatBytes, formatCount } from '../../src/experiment/format-numbers';
 import type { Experiment } from '../../src/experiment/schema';
 import { element, setAttributes, setText } from '../shared/dom';
 import { icon } from '../shared/icons';
@@ -16,10 +17,10 @@ import {
   valueOf,
   type Choice,
 } from '../shared/toolkit';
-import { nearestStop, sliderStops, type Bounds, type Content, type Field } from './fields';
+import { nearestStop, numberAt, sliderStops, type Bounds, type Content, type Field } from './fields';
 import type { Json } from './protocol';
 import { Slider } from './slider';
-import { text, titleOf } from './strings';
+import { nullMeans, text, titleOf } from './strings';
 import { numberOf, shownValue } from './values';
 
 /** What a control may ask for. Paths are below the field's. */
@@ -47,16 +48,20 @@ export interface Shown {
 
 export interface Control {
   readonly root: HTMLElement;
+  /** Of what is inside: it stands below the help of the whole. */
+  readonly below?: HTMLElement;
   show(shown: Shown): void;
 }
 
-type ContentOf<Kind extends Content['kind']> = Extract<Content, { kind: Kind }>;
+export type ContentOf<Kind extends Content['kind']> = Extract<Content, { kind: Kind }>;
 
 export function controlOf(field: Field, host: ControlHost): Control {
   const { content } = field;
   switch (content.kind) {
     case 'number':
       return numberControl(field, content, host);
+    case 'switched':
+      return switchedControl(field, content, host);
     case 'choice':
       return choiceControl(field, content, host);
     case 'choices':
@@ -74,8 +79,8 @@ export function controlOf(field: Field, host: ControlHost): Control {
       return filesControl(field, host);
     case 'granularity':
       return granularityControl(field, content, host);
+    // Two that need a host of their own for what is inside (form.ts).
     case 'activations':
-      return activationsControl(field, content, host);
     case 'layers':
     case 'unknown':
       return unknownControl(host);
@@ -90,11 +95,16 @@ function showTyped(box: HTMLElement, value: string): void {
   setValue(box, value);
 }
 
-function numberControl(field: Field, { integer, instead }: ContentOf<'number'>, host: ControlHost): Control {
-  const title = titleOf(field.id);
+function numberControl(
+  field: Field,
+  { integer, instead }: ContentOf<'number'>,
+  host: ControlHost,
+  title = titleOf(field.id),
+): Control {
+  const word = instead === null ? nullMeans(field.id) : instead;
   const box = textField(title, '', (typed) => {
-    const word = typed.trim().toLowerCase();
-    if (instead !== undefined && (word === '' || word === String(instead))) {
+    const said = typed.trim().toLowerCase();
+    if (instead !== undefined && ['', String(instead), word].includes(said)) {
       host.refuse(null);
       host.commit(instead);
       return;
@@ -119,12 +129,61 @@ function numberControl(field: Field, { integer, instead }: ContentOf<'number'>, 
       const wanted = sliderStops(field.id, experiment, bounds);
       slider.root.hidden = wanted === null || wanted.length < 2;
       stops = wanted ?? [];
-      if (wanted !== null) slider.show(nearestStop(stops, Number(value)), stops.length, disabled);
+      if (wanted !== null)
+        slider.show(nearestStop(stops, numberAt(field.id, value, experiment)), stops.length, disabled);
       showTyped(box, instead === null && value === null ? '' : shownValue(value));
-      setAttributes(box, { placeholder: instead === undefined ? null : String(instead) });
+      setAttributes(box, { placeholder: word ?? null });
       setDisabled(box, disabled);
     },
   };
+}
+
+/** A check box, and the number while it is on. The number that was switched off comes back when it is switched on again. */
+function switchedControl(field: Field, { off, on }: ContentOf<'switched'>, host: ControlHost): Control {
+  const title = titleOf(field.id);
+  const words = text.switchedNumber(field.id);
+  let isOn = false;
+  let last: Json = on;
+  const box = checkbox({
+    label: title,
+    title,
+    checked: false,
+    onChange(checked) {
+      if (checked !== isOn) host.commit(checked ? last : off);
+    },
+  });
+  const number = numberControl(
+    { ...field, unit: words.unit },
+    { kind: 'number', integer: false, instead: undefined },
+    host,
+    words.label,
+  );
+  const about = element('span', { class: 'unit' });
+  return {
+    root: element('div', { class: 'control' }, box, number.root, about),
+    show(shown) {
+      const { value, disabled, bounds } = shown;
+      // The trainer takes null and 0 alike.
+      isOn = value !== null && value !== 0;
+      if (isOn && typeof value === 'number') last = value;
+      setChecked(box, isOn);
+      setDisabled(box, disabled);
+      number.root.hidden = !isOn;
+      if (isOn) number.show(shown);
+      const count = bounds.floats?.[groupOf(field)];
+      about.hidden = count === undefined;
+      if (count !== undefined)
+        setText(about, text.trainedNumbers(formatCount(count), formatBytes(count * TRAINED_BYTES)));
+    },
+  };
+}
+
+/** Of a number that is trained: itself, its gradient and two moments, float32. */
+const TRAINED_BYTES = 16;
+
+/** Keys of the groups are their names; of other switches nothing is counted. */
+function groupOf({ path }: Field): FloatGroup {
+  return path.at(-1) as FloatGroup;
 }
 
 function choiceControl(field: Field, { options }: ContentOf<'choice'>, host: ControlHost): Control {
@@ -139,10 +198,10 @@ function choiceControl(field: Field, { options }: ContentOf<'choice'>, host: Con
   };
 }
 
-const plain = ({ value }: { readonly value: string }): Choice => ({ value, label: value });
+export const plain = ({ value }: { readonly value: string }): Choice => ({ value, label: value });
 
 /** A drop-down that also shows a value which is none of its choices. */
-class ChoiceBox {
+export class ChoiceBox {
   readonly root = element('span', { class: 'choice' });
   private box: HTMLElement | null = null;
   private key = '';
@@ -187,7 +246,18 @@ function choicesControl({ options }: ContentOf<'choices'>, host: ControlHost): C
     }),
   }));
   return {
-    root: element('div', { class: 'control' }, ...boxes.map(({ box }) => box)),
+    root: element(
+      'div',
+      { class: 'control column' },
+      ...options.map(({ description }, at) =>
+        element(
+          'div',
+          { class: 'choice-line' },
+          boxes[at]?.box ?? null,
+          element('span', { class: 'help' }, description),
+        ),
+      ),
+    ),
     show({ value, disabled }) {
       shown = Array.isArray(value) ? value : [];
       for (const { value: each, box } of boxes) {
@@ -329,55 +399,6 @@ function granularityControl(
     },
   };
 }
-
-const NONE = 'none';
-const CUSTOM = 'custom';
-
-function activationsControl(field: Field, { presets, settings }: ContentOf<'activations'>, host: ControlHost): Control {
-  const choices: Choice[] = [
-    { value: NONE, label: text.notQuantized() },
-    ...presets.map(plain),
-    { value: CUSTOM, label: text.customActivations() },
-  ];
-  let custom: Readonly<Record<string, Json>> = {};
-  const kind = new ChoiceBox(titleOf(field.id), choices, (value) =>
-    host.commit(value === NONE ? null : value === CUSTOM ? { bits: 8 } : value),
-  );
-  const about = element('p', { class: 'help about' });
-  const rows = settings.map((setting) => {
-    const key = setting.path.at(-1) ?? '';
-    const control = controlOf(setting, {
-      ...host,
-      preview: (value) => host.preview({ ...custom, [key]: value }),
-      commit: (value) => host.commit({ ...custom, [key]: value }),
-    });
-    const help = element('p', { class: 'help' }, [setting.description, setting.hint ?? ''].join(' ').trim());
-    const title = element('h4', {}, titleOf(setting.id));
-    return { key, control, root: element('div', { class: 'setting' }, title, control.root, help) };
-  });
-  const details = element('div', { class: 'settings' }, ...rows.map(({ root }) => root));
-  return {
-    root: element('div', { class: 'control column' }, kind.root, about, details),
-    show(shown) {
-      const { value } = shown;
-      const isCustom = typeof value === 'object' && value !== null && !Array.isArray(value);
-      custom = isCustom ? (value as Readonly<Record<string, Json>>) : {};
-      kind.show(isCustom ? CUSTOM : value === null || value === undefined ? NONE : shownValue(value), shown.disabled);
-      setText(about, presets.find((preset) => preset.value === value)?.description ?? '');
-      details.hidden = !isCustom;
-      for (const { key, control } of rows) {
-        control.show({ ...shown, value: key in custom ? custom[key] : CUSTOM_DEFAULTS[key] });
-      }
-    },
-  };
-}
-
-/** What holds where an object of activations does not say: those of its schema, which has them in words only. */
-const CUSTOM_DEFAULTS: Readonly<Record<string, Json>> = {
-  ...activationSettings({}),
-  kvBits: null,
-  sites: [...activationSettings({}).sites],
-};
 
 function unknownControl(host: ControlHost): Control {
   const value = element('code', {});

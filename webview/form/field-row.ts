@@ -1,11 +1,12 @@
 // A field with everything around its control: title, help, default, whether the file sets it, problems with their fixes.
-import { element, setAttributes } from '../shared/dom';
+import { element, setAttributes, setText } from '../shared/dom';
 import { icon } from '../shared/icons';
 import { button, setDisabled } from '../shared/toolkit';
 import { controlOf, type Control, type ControlHost, type Shown } from './controls';
+import type { NoEffect } from './effects';
 import type { Field } from './fields';
 import type { FormProblem } from './protocol';
-import { text, titleOf } from './strings';
+import { nullMeans, text, titleOf } from './strings';
 import { shownValue } from './values';
 
 export interface RowHost extends ControlHost {
@@ -17,6 +18,8 @@ export interface RowShown extends Shown {
   /** The key stands in the text. */
   readonly written: boolean;
   readonly problems: readonly FormProblem[];
+  /** Nothing comes of the setting; null: it does something. */
+  readonly noEffect: NoEffect | null;
 }
 
 interface RowOptions {
@@ -31,6 +34,7 @@ export class FieldRow {
   private readonly control: Control;
   private readonly reset: HTMLElement;
   private readonly mark: HTMLElement;
+  private readonly why = element('p', { class: 'why', hidden: true });
   private readonly problems = element('ul', { class: 'problems', hidden: true });
   private refused: string | null = null;
   private shownProblems = '';
@@ -44,6 +48,7 @@ export class FieldRow {
     const inner: ControlHost = { ...host, refuse: (message) => this.refuse(message) };
     this.control = control?.(inner) ?? controlOf(field, inner);
     const title = titleOf(field.id);
+    this.why.id = `why-${field.id}`;
     this.reset = button({
       look: 'icon',
       label: text.reset(title),
@@ -57,15 +62,28 @@ export class FieldRow {
       'div',
       { class: 'row', role: 'group', 'aria-label': title, 'data-field': field.id },
       element('div', { class: 'row-head' }, element('h3', {}, title), this.mark, this.reset),
+      this.why,
       this.control.root,
       element('p', { class: 'help' }, help, ' ', element('span', { class: 'default' }, standing)),
       this.problems,
+      this.control.below ?? null,
     );
   }
 
   show(shown: RowShown): void {
     this.last = shown;
-    this.control.show(shown);
+    const { noEffect } = shown;
+    // What stands in the file stays in sight, to be taken out or mended.
+    this.root.hidden = noEffect !== null && !shown.written && shown.problems.length === 0;
+    const isWrong = shown.problems.some(({ severity }) => severity === 'error');
+    this.control.show({ ...shown, disabled: shown.disabled || (noEffect !== null && !isWrong) });
+    // A warning of the file's own check says the same.
+    this.why.hidden = noEffect === null || shown.problems.length > 0;
+    if (noEffect !== null) setText(this.why, text.noEffect(noEffect.reason));
+    setAttributes(this.root, {
+      'data-no-effect': noEffect === null ? null : '',
+      'aria-describedby': this.why.hidden ? null : this.why.id,
+    });
     const canReset = shown.written && this.field.defaultValue !== undefined;
     this.mark.hidden = !shown.written;
     this.reset.hidden = !canReset;
@@ -116,13 +134,14 @@ function line(severity: 'error' | 'warning', message: string): HTMLElement {
   return element('p', { class: 'problem' }, icon(severity), element('span', {}, message));
 }
 
-function standingOf({ content, defaultValue }: Field): string {
+function standingOf({ content, defaultValue, id }: Field): string {
   if (content.kind === 'unknown') return '';
   if (defaultValue === undefined) return text.required();
-  return content.kind === 'layers' ? '' : text.defaultIs(shownDefault(defaultValue));
+  return content.kind === 'layers' ? '' : text.defaultIs(shownDefault(defaultValue, id));
 }
 
-function shownDefault(value: unknown): string {
+function shownDefault(value: unknown, id: string): string {
   if (value === '') return '–';
+  if (value === null) return nullMeans(id);
   return Array.isArray(value) && value.length === 0 ? text.noFiles() : shownValue(value);
 }

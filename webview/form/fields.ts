@@ -1,15 +1,20 @@
 // The fields of the form, derived from the experiment's schema: what a key may hold decides which control it gets. Only where a
 // field stands, and which values are worth a stop of its slider, is said here.
+import { activationSettings } from '../../src/experiment/activations';
 import { allowed, view, type SchemaView } from '../../src/experiment/allowed';
 import { divisors } from '../../src/experiment/divisors';
 import { pathText } from '../../src/experiment/problem';
 import { ExperimentSchema, LayerOverrideSchema, type Experiment } from '../../src/experiment/schema';
+import type { FloatGroup } from '../../native/binding/addon';
 
 export const GROUPS = [
   'model',
   'quantization',
-  'lowRank',
+  'activations',
+  'start',
+  'trained',
   'training',
+  'distillation',
   'evaluation',
   'checkpoint',
   'engine',
@@ -30,6 +35,8 @@ export type Content =
       /** A word or null that stands in place of a number. */
       readonly instead: 'auto' | null | undefined;
     }
+  /** A number that `off` switches off; `on` is where it begins when it is switched on. */
+  | { readonly kind: 'switched'; readonly off: null | 0; readonly on: number }
   | { readonly kind: 'choice'; readonly options: readonly Option[] }
   | { readonly kind: 'choices'; readonly options: readonly Option[] }
   | { readonly kind: 'boolean' }
@@ -67,10 +74,18 @@ const PLACES: readonly (readonly [beginning: string, group: GroupId])[] = [
   ['model', 'model'],
   ['data', 'model'],
   ['quantization', 'quantization'],
-  ['quantization.lowRank', 'lowRank'],
-  ['quantization.learnScales', 'lowRank'],
-  ['quantization.learnZeroPoints', 'lowRank'],
+  ['quantization.activations', 'activations'],
+  ['quantization.start', 'start'],
+  ['quantization.gptq', 'start'],
+  ['quantization.lowRank', 'trained'],
+  ['quantization.lsq', 'trained'],
+  ['quantization.learnScales', 'trained'],
+  ['quantization.learnZeroPoints', 'trained'],
   ['training', 'training'],
+  ['training.learningRate.norms', 'trained'],
+  ['training.learningRate.head', 'trained'],
+  ['training.learningRate.embeddings', 'trained'],
+  ['training.distillation', 'distillation'],
   ['training.activationCheckpointing', 'engine'],
   ['evaluation', 'evaluation'],
   ['checkpoint', 'checkpoint'],
@@ -87,17 +102,6 @@ const ADVANCED: ReadonlySet<string> = new Set([
   'data.packing',
   'quantization.weights.scaleDomain',
   'quantization.weights.scaleFormat',
-  'quantization.activations',
-  'quantization.start.iterations',
-  'quantization.gptq.sequences',
-  'quantization.gptq.damping',
-  'quantization.gptq.activationOrder',
-  'quantization.learnZeroPoints',
-  'training.learningRate.zeroPoints',
-  'training.learningRate.weights',
-  'training.learningRate.norms',
-  'training.learningRate.head',
-  'training.learningRate.embeddings',
   'quantization.lsq.gradientScaling',
   'quantization.fractionBits',
   'quantization.encoding',
@@ -108,9 +112,6 @@ const ADVANCED: ReadonlySet<string> = new Set([
   'training.weightDecay',
   'training.gradientClip',
   'training.seed',
-  'training.distillation.weight',
-  'training.distillation.topK',
-  'training.distillation.temperature',
   'evaluation.kinds',
   'evaluation.wikitext.files',
   'evaluation.wikitext.sequenceLength',
@@ -118,6 +119,15 @@ const ADVANCED: ReadonlySet<string> = new Set([
   'offload',
   'threads',
 ]);
+
+/** Numbers of which one value means "not at all". Groups of float parameters begin at the default rate of trained weights, distillation
+ *  at the share that docs/measurements chose for the sample. */
+const SWITCHED: Readonly<Record<string, Extract<Content, { kind: 'switched' }>>> = {
+  'training.learningRate.norms': { kind: 'switched', off: null, on: 5e-5 },
+  'training.learningRate.head': { kind: 'switched', off: null, on: 5e-5 },
+  'training.learningRate.embeddings': { kind: 'switched', off: null, on: 5e-5 },
+  'training.distillation.weight': { kind: 'switched', off: 0, on: 0.75 },
+};
 
 /** All fields, in the order of the schema. */
 export function fieldsOf(schema: SchemaView = view(ExperimentSchema), path: readonly string[] = []): Field[] {
@@ -171,6 +181,8 @@ function groupOf(id: string): GroupId {
 function contentOf(schema: SchemaView, id: string): Content {
   if (id === 'model.path') return { kind: 'model' };
   if (id === 'quantization.activations') return activationsContent(schema);
+  const switched = SWITCHED[id];
+  if (switched !== undefined) return switched;
   if (schema.anyOf !== undefined) return contentOfUnion(schema.anyOf);
   if (schema.enum !== undefined) return { kind: 'choice', options: optionsOf(schema) };
   switch (schema.type) {
@@ -194,10 +206,12 @@ function activationsContent({ anyOf = [] }: SchemaView): Content {
   const presets = anyOf.find((part) => part.enum !== undefined);
   const object = anyOf.find(({ properties }) => properties !== undefined);
   if (presets === undefined || object === undefined) return { kind: 'unknown' };
-  // Of a choice of one there is nothing to choose.
-  const settings = fieldsOf(object, ['quantization', 'activations']).filter(
-    ({ content }) => content.kind !== 'choice' || content.options.length > 1,
-  );
+  const defaults: Readonly<Record<string, unknown>> = { ...activationSettings({}), kvBits: null };
+  const settings = fieldsOf(object, ['quantization', 'activations'])
+    // Of a choice of one there is nothing to choose.
+    .filter(({ content }) => content.kind !== 'choice' || content.options.length > 1)
+    // The schema says in words alone what holds where a key is not written.
+    .map((setting) => ({ ...setting, defaultValue: defaults[setting.path.at(-1) ?? ''] }));
   return { kind: 'activations', presets: optionsOf(presets), settings };
 }
 
@@ -219,17 +233,21 @@ function optionsOf({ enum: values = [], enumDescriptions = [] }: SchemaView): Op
   return values.map((value, at) => ({ value, description: enumDescriptions[at] ?? '' }));
 }
 
-/** What bounds a slider beside the schema. */
+/** What is known of the model beside the schema. */
 export interface Bounds {
   /** Smaller side of the smallest quantized linear; Infinity: not known. */
   readonly largestRank: number;
   readonly maxPositions: number;
+  /** How many numbers training a group would train; null: not known. */
+  readonly floats: Readonly<Record<FloatGroup, number>> | null;
 }
 
 /** Values at which the slider of a field stops, ascending; null: the field has no slider. */
 export function sliderStops(id: string, experiment: Experiment, bounds: Bounds): readonly number[] | null {
   switch (id) {
     case 'quantization.weights.bits':
+    case 'quantization.activations.bits':
+    case 'quantization.activations.kvBits':
       return [2, 3, 4, 5, 6, 7, 8];
     case 'quantization.lowRank.rank':
       return [0, 1, 2, 4, 8, 16, 32, 64, 128, 256].filter((rank) => rank <= bounds.largestRank);
@@ -243,6 +261,12 @@ export function sliderStops(id: string, experiment: Experiment, bounds: Bounds):
     }
     case 'training.steps':
       return [50, 100, 150, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 7500, 10_000, 20_000, 50_000, 100_000];
+    case 'training.distillation.weight':
+      return Array.from({ length: 20 }, (_, index) => (index + 1) / 20);
+    case 'training.distillation.topK':
+      return powers(4, 1024);
+    case 'training.distillation.temperature':
+      return [0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 8, 10];
     case 'training.warmupRatio':
       return Array.from({ length: 51 }, (_, index) => index / 100);
     default:
@@ -254,6 +278,13 @@ function powers(from: number, to: number): number[] {
   const values: number[] = [];
   for (let value = from; value <= to; value *= 2) values.push(value);
   return values.length > 1 ? values : [from, from * 2];
+}
+
+/** The number that a slider stands at: of null the one that it stands for. */
+export function numberAt(id: string, value: unknown, experiment: Experiment): number {
+  if (value !== null || id !== 'quantization.activations.kvBits') return Number(value);
+  const { activations } = experiment.quantization;
+  return activations === null ? Number.NaN : activationSettings(activations).bits;
 }
 
 /** The stop nearest to a value. */

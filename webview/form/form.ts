@@ -1,7 +1,6 @@
 // The form: fields on one side, what they mean on the other. Everything shown follows from the last state of the text, the facts
 // about model and machine, and the value that a slider stands at.
 import { linearNames, resolveLinear } from '../../src/experiment/linears';
-import { pathText } from '../../src/experiment/problem';
 import type { Experiment } from '../../src/experiment/schema';
 import type { WeightSample } from '../../src/experiment/weight-grid';
 import type { Bridge } from '../shared/bridge';
@@ -10,12 +9,14 @@ import { icon } from '../shared/icons';
 import { on } from '../shared/messages';
 import { onThemeChange, readTheme, type Theme } from '../shared/theme';
 import { button } from '../shared/toolkit';
+import { activationsControl } from './activations';
 import type { Control } from './controls';
+import { noEffect, type NoEffect } from './effects';
 import { FieldRow, problemItem, type RowHost } from './field-row';
 import { fieldsOf, GROUPS, SWEEP, type Field, type GroupId } from './fields';
 import { GridView } from './grid-view';
 import { layersControl } from './layers';
-import { boundsOf, filled, helpFor, planOf, valueAt, withValue } from './live';
+import { belongs, boundsOf, filled, helpFor, planOf, valueAt, withValue } from './live';
 import { Needs, summaryOf } from './needs';
 import {
   Append,
@@ -41,7 +42,7 @@ import {
   type PlanningFacts,
 } from './protocol';
 import { RecipeView } from './recipe-view';
-import { groupTitle, text } from './strings';
+import { groupTitle, text, titleOf } from './strings';
 
 const FRESH: PageState = { version: '1', open: [], linear: null, scroll: 0 };
 /** Milliseconds without a movement before what would help is looked for. */
@@ -51,7 +52,10 @@ const LAYERS: Path = ['quantization', 'layers'];
 interface Group {
   readonly id: GroupId;
   readonly rows: readonly FieldRow[];
-  readonly details: HTMLDetailsElement | null;
+  /** Of rare settings; null: it has none. */
+  readonly details: { readonly root: HTMLDetailsElement; readonly summary: HTMLElement } | null;
+  /** Says what is not shown because it has no effect. */
+  readonly leftOut: HTMLElement;
 }
 
 interface Preview {
@@ -110,24 +114,38 @@ export class Form {
   private groupOf(id: GroupId, fields: readonly Field[]): Group {
     const rows = fields.map((field) => this.rowOf(field));
     const advanced = rows.filter(({ field }) => field.advanced);
-    if (advanced.length === 0) return { id, rows, details: null };
-    const details = element(
-      'details',
-      { class: 'more' },
-      element('summary', {}, text.advanced(advanced.length)),
-      ...advanced.map((row) => row.root),
-    );
+    const leftOut = element('div', { class: 'left-out', hidden: true });
+    if (advanced.length === 0) return { id, rows, details: null, leftOut };
+    const summary = element('summary', {});
+    const details = element('details', { class: 'more' }, summary, ...advanced.map((row) => row.root));
     details.open = this.page.open.includes(id);
     details.addEventListener('toggle', () => {
       const others = this.page.open.filter((each) => each !== id);
       this.keep({ open: details.open ? [...others, id] : others });
     });
-    return { id, rows, details };
+    return { id, rows, details: { root: details, summary }, leftOut };
   }
 
   private rowOf(field: Field): FieldRow {
-    const { path } = field;
-    const host: RowHost = {
+    const host = this.hostOf(field);
+    const { content } = field;
+    switch (content.kind) {
+      case 'layers':
+        return new FieldRow(field, host, { control: () => this.layers() });
+      case 'activations': {
+        const inner = {
+          hostOf: (setting: Field) => this.hostOf(setting),
+          problems: () => this.state?.problems ?? [],
+        };
+        return new FieldRow(field, host, { control: (own) => activationsControl(field, content, own, inner) });
+      }
+      default:
+        return new FieldRow(field, host);
+    }
+  }
+
+  private hostOf({ path }: Field): RowHost {
+    return {
       preview: (value) => {
         this.preview = { path, value };
         this.renderLive();
@@ -146,18 +164,18 @@ export class Form {
       reset: () => this.bridge.send(Remove, { path }),
       fix: (problem, fix) => this.fix(problem, fix),
     };
-    if (field.content.kind !== 'layers') return new FieldRow(field, host);
-    const control = (): Control =>
-      layersControl({
-        set: (below, value) => this.bridge.send(SetValue, { path: [...LAYERS, ...below], value }),
-        remove: (below) => this.bridge.send(Remove, { path: [...LAYERS, ...below] }),
-        append: (value) => this.bridge.send(Append, { path: LAYERS, value }),
-        fix: (problem, fix) => this.fix(problem, fix),
-        showText: (below) => this.bridge.send(ShowText, { path: [...LAYERS, ...below], position: null }),
-        problemsAt: (id) => this.state?.problems.filter((problem) => problem.path === id) ?? [],
-        linears: () => this.linears(),
-      });
-    return new FieldRow(field, host, { control });
+  }
+
+  private layers(): Control {
+    return layersControl({
+      set: (below, value) => this.bridge.send(SetValue, { path: [...LAYERS, ...below], value }),
+      remove: (below) => this.bridge.send(Remove, { path: [...LAYERS, ...below] }),
+      append: (value) => this.bridge.send(Append, { path: LAYERS, value }),
+      fix: (problem, fix) => this.fix(problem, fix),
+      showText: (below) => this.bridge.send(ShowText, { path: [...LAYERS, ...below], position: null }),
+      problemsAt: (id) => this.state?.problems.filter((problem) => problem.path === id) ?? [],
+      linears: () => this.linears(),
+    });
   }
 
   private build(): void {
@@ -174,13 +192,14 @@ export class Form {
       icon: icon('play'),
       onClick: () => this.bridge.send(StartTraining, {}),
     });
-    const sections = this.groups.map(({ id, rows, details }) =>
+    const sections = this.groups.map(({ id, rows, details, leftOut }) =>
       element(
         'section',
         { class: 'group', 'data-group': id, 'aria-label': groupTitle(id) },
         element('h2', {}, groupTitle(id)),
         ...rows.filter(({ field }) => !field.advanced).map((row) => row.root),
-        details,
+        details?.root ?? null,
+        leftOut,
       ),
     );
     this.root.append(
@@ -315,28 +334,31 @@ export class Form {
     const experiment = this.experiment(state);
     const bounds = boundsOf(experiment, this.facts);
     const placed = new Set<FormProblem>();
-    for (const { rows, details } of this.groups) {
-      for (const row of rows) {
+    for (const group of this.groups) {
+      const leftOut: [FieldRow, NoEffect][] = [];
+      for (const row of group.rows) {
         const { path, id } = row.field;
         const problems = state.problems.filter((problem) => belongs(problem.path, row.field));
         for (const problem of problems) placed.add(problem);
-        // Problems of an entry stand in its card.
-        const shown =
-          row.field.content.kind === 'layers' ? problems.filter((problem) => problem.path === id) : problems;
+        const written = valueAt(state.written, path) !== undefined;
+        const nothing = noEffect(id, experiment, bounds);
         row.show({
           value: valueAt(experiment, path),
-          written: valueAt(state.written, path) !== undefined,
+          written,
           disabled,
           experiment,
           bounds,
-          problems: shown,
+          // Those of what is inside stand there.
+          problems: problems.filter((problem) => standsAt(problem, row.field)),
+          noEffect: nothing,
         });
+        if (nothing !== null && row.root.hidden) leftOut.push([row, nothing]);
         // There is nothing to set where there is none.
-        if (row.field === SWEEP)
-          row.root.closest('section')?.toggleAttribute('hidden', valueAt(state.written, path) === undefined);
+        if (row.field === SWEEP) row.root.closest('section')?.toggleAttribute('hidden', !written);
         const isHiddenError = row.field.advanced && problems.some(({ severity }) => severity === 'error');
-        if (details !== null && isHiddenError) details.open = true;
+        if (group.details !== null && isHiddenError) group.details.root.open = true;
       }
+      showGroup(group, leftOut);
     }
     this.renderFileProblems(
       state.problems.filter((problem) => !placed.has(problem)),
@@ -433,8 +455,35 @@ function specOf(experiment: Experiment, linear: string): ReturnType<typeof resol
   }
 }
 
-/** A problem stands at the field whose key it names, or at the list that it lies in. */
-function belongs(problem: string, { path }: Field): boolean {
-  const id = pathText(path);
-  return problem === id || problem.startsWith(`${id}[`) || problem.startsWith(`${id}.`);
+/** Whether a problem of a field is said at the field itself, and not at one of those inside it. */
+function standsAt({ path: problem }: FormProblem, { id, content }: Field): boolean {
+  switch (content.kind) {
+    case 'layers':
+      return problem === id;
+    case 'activations':
+      return !content.settings.some((setting) => belongs(problem, setting));
+    default:
+      return true;
+  }
+}
+
+/** More names than these are a number. */
+const NAMED = 4;
+
+/** How many rare settings there are, and which of all are left out and why. */
+function showGroup({ rows, details, leftOut: note }: Group, leftOut: readonly (readonly [FieldRow, NoEffect])[]): void {
+  if (details !== null) {
+    const rare = rows.filter(({ field, root }) => field.advanced && !root.hidden).length;
+    details.root.hidden = rare === 0;
+    setText(details.summary, text.advanced(rare));
+  }
+  const byReason = new Map<string, string[]>();
+  for (const [{ field }, { reason, noted }] of leftOut) {
+    if (noted) byReason.set(reason, [...(byReason.get(reason) ?? []), titleOf(field.id)]);
+  }
+  note.hidden = byReason.size === 0;
+  const lines = [...byReason].map(([reason, titles]) =>
+    text.leftOut(titles.length > NAMED ? text.manySettings(titles.length) : titles.join(', '), reason),
+  );
+  setText(note, lines.join(' '));
 }

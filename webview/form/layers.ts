@@ -108,7 +108,7 @@ function cardOf(index: number, entry: Readonly<Record<string, unknown>>, keys: s
       for (const row of rows) {
         const { id } = row.field;
         const problems = host.problemsAt(`quantization.layers[${String(index)}].${id}`);
-        row.show({ ...shown, value: now[id], written: id !== 'match', problems });
+        row.show({ ...shown, value: now[id], written: id !== 'match', problems, noEffect: null });
       }
     },
   };

@@ -1,10 +1,13 @@
 // What the settings mean, worked out anew for every movement of a slider: pure, and quick enough for it.
+import type { FloatGroup } from '../../native/binding/addon';
 import { withDefaults } from '../../src/experiment/defaults';
 import { estimate, suggestionsFor, type Estimate, type Suggestion } from '../../src/experiment/estimate';
+import { elementsOf, floatParameters } from '../../src/experiment/float-parameters';
 import { resolveLinears } from '../../src/experiment/linears';
+import { pathText } from '../../src/experiment/problem';
 import { quantizedLinears } from '../../src/experiment/quantized-linears';
 import type { Experiment } from '../../src/experiment/schema';
-import type { Bounds } from './fields';
+import type { Bounds, Field } from './fields';
 import type { Json, Path, PlanningFacts } from './protocol';
 
 /** Value at a path; undefined: the key is not there. */
@@ -57,16 +60,41 @@ export function helpFor(experiment: Experiment, { shape, machine, calibration }:
   return suggestionsFor({ experiment, shape, machine, calibration });
 }
 
+/** A problem stands at the field whose key it names, or at the list or section that it lies in. */
+export function belongs(problem: string, { path }: Field): boolean {
+  const id = pathText(path);
+  return problem === id || problem.startsWith(`${id}[`) || problem.startsWith(`${id}.`);
+}
+
 export function boundsOf(experiment: Experiment, facts: PlanningFacts | null): Bounds {
-  const free = { largestRank: Number.POSITIVE_INFINITY, maxPositions: Number.POSITIVE_INFINITY };
+  const free = { largestRank: Number.POSITIVE_INFINITY, maxPositions: Number.POSITIVE_INFINITY, floats: null };
   if (facts === null) return free;
   const { shape } = facts;
+  const known = { ...free, maxPositions: shape.maxPositions, floats: floatsOf(shape) };
   try {
     const quantized = quantizedLinears({ shape, linears: resolveLinears(experiment, shape) });
     const sides = quantized.map(({ outputs, inputs }) => Math.min(outputs, inputs));
-    return { largestRank: Math.min(...sides), maxPositions: shape.maxPositions };
+    return { ...known, largestRank: Math.min(...sides) };
   } catch (error) {
-    if (error instanceof TypeError) return { ...free, maxPositions: shape.maxPositions };
+    if (error instanceof TypeError) return known;
     throw error;
   }
+}
+
+const sizes = new WeakMap<PlanningFacts['shape'], Bounds['floats']>();
+
+/** How many numbers each group has; 0: a head that is the embedding table. */
+function floatsOf(shape: PlanningFacts['shape']): Bounds['floats'] {
+  const known = sizes.get(shape);
+  if (known !== undefined) return known;
+  const none = { norms: false, head: false, embeddings: false };
+  const count = (group: FloatGroup): number =>
+    floatParameters(shape, { ...none, [group]: true }).reduce((sum, each) => sum + elementsOf(each), 0);
+  const counted = {
+    norms: count('norms'),
+    head: shape.tiedEmbeddings ? 0 : count('head'),
+    embeddings: count('embeddings'),
+  };
+  sizes.set(shape, counted);
+  return counted;
 }

@@ -1,6 +1,7 @@
 // What the settings need: memory by part against the limit, size, bits a weight, time, and what would help where it does not fit.
 import type { Estimate, Suggestion } from '../../src/experiment/estimate';
 import { formatBytes, formatCount, formatSeconds } from '../../src/experiment/format-numbers';
+import { runSeconds } from '../../src/experiment/run-seconds';
 import { element, setAttributes, setText } from '../shared/dom';
 import { button, setDisabled } from '../shared/toolkit';
 import { partName, PARTS, text } from './strings';
@@ -23,7 +24,7 @@ export class Needs {
   );
   private readonly cells = new Map(PARTS.map((part) => [part, element('td', { class: 'numeric' })]));
   private readonly rows = new Map<string, HTMLElement>();
-  private readonly facts: Readonly<Record<'size' | 'bits' | 'trained' | 'time', Fact>>;
+  private readonly facts: Readonly<Record<'size' | 'bits' | 'trained' | 'start' | 'teacher' | 'time' | 'disk', Fact>>;
   private readonly help = element('div', { class: 'helps', hidden: true });
   private readonly end = element('span', { class: 'bar-end', 'aria-hidden': 'true' });
   private helpKey = '';
@@ -45,7 +46,10 @@ export class Needs {
       size: new Fact(text.linearsSize()),
       bits: new Fact(text.bitsPerWeight()),
       trained: new Fact(text.trained()),
+      start: new Fact(text.start()),
+      teacher: new Fact(text.floatModel()),
       time: new Fact(text.time()),
+      disk: new Fact(text.disk()),
     };
     this.body = element(
       'div',
@@ -95,6 +99,7 @@ export class Needs {
     if (estimate === null) return;
     this.showMemory(estimate);
     this.showFacts(estimate);
+    this.showAround(estimate);
   }
 
   private showMemory({ parts, peak, limit, evaluationPeak, startPeak, fits }: Estimate): void {
@@ -155,13 +160,29 @@ export class Needs {
     }
   }
 
+  /** What comes before the first step, and what is written. */
+  private showAround({ startSeconds, teacherSeconds, disk }: Estimate): void {
+    const { start, teacher } = this.facts;
+    start.toggle(startSeconds !== 0);
+    start.show(startSeconds === null ? text.unknownTime() : `≈ ${formatSeconds(startSeconds)}`, text.onceBefore());
+    teacher.toggle(disk.teacher > 0);
+    teacher.show(
+      `≈ ${formatSeconds(teacherSeconds)}`,
+      `${text.onceBefore()}; ${text.teacherFile(formatBytes(disk.teacher))}`,
+    );
+    this.facts.disk.show(
+      formatBytes(disk.total),
+      text.diskParts(disk.checkpoints, formatBytes(disk.checkpoint), formatBytes(disk.merged)),
+    );
+  }
+
   /** What would make it fit. */
   showHelp(suggestions: readonly Suggestion[], disabled: boolean): void {
-    const key = JSON.stringify([suggestions.map(({ title, total }) => [title, total]), disabled]);
+    const key = JSON.stringify([suggestions.map(({ title, least }) => [title, least]), disabled]);
     if (key === this.helpKey) return;
     this.helpKey = key;
     this.help.hidden = suggestions.length === 0;
-    const items = suggestions.slice(0, 5).map(({ title, total, fits, set }) => {
+    const items = suggestions.slice(0, 5).map(({ title, least, fits, set }) => {
       const use = button({
         look: 'secondary',
         label: text.useSuggestion(title),
@@ -169,29 +190,20 @@ export class Needs {
         onClick: () => this.host.use(set),
       });
       setDisabled(use, disabled);
-      return element('li', {}, element('span', {}, text.suggestion(title, formatBytes(total), fits)), use);
+      return element('li', {}, element('span', {}, text.suggestion(title, formatBytes(least), fits)), use);
     });
     this.help.replaceChildren(element('h3', {}, text.helps()), element('ul', {}, ...items));
   }
 }
 
 /** On one line. */
-export function summaryOf({
-  total,
-  evaluationPeak,
-  limit,
-  fits,
-  bitsPerWeight,
-  trainingSeconds,
-  plan,
-}: Estimate): string {
-  const peak = Math.max(total, evaluationPeak?.total ?? 0);
+export function summaryOf({ peak, limit, fits, bitsPerWeight, ...times }: Estimate): string {
+  const seconds = runSeconds(times);
   const verdict = fits ? text.fits() : text.tooMuch(formatBytes(peak - limit));
-  const hasTime = plan.device === 'cpu' && trainingSeconds > 0;
   return text.summary(
     `${formatBytes(peak)}, ${verdict}`,
     bitsPerWeight.toFixed(2),
-    hasTime ? `≈ ${formatSeconds(trainingSeconds)}` : '',
+    seconds > 0 ? `≈ ${formatSeconds(seconds)}` : '',
   );
 }
 
@@ -199,6 +211,10 @@ class Fact {
   private readonly value = element('span', { class: 'fact-value' });
   private readonly about = element('span', { class: 'help' });
   readonly nodes: readonly HTMLElement[];
+
+  toggle(isShown: boolean): void {
+    for (const node of this.nodes) node.hidden = !isShown;
+  }
 
   constructor(title: string) {
     this.nodes = [element('dt', {}, title), element('dd', {}, this.value, ' ', this.about)];

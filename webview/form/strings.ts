@@ -6,29 +6,57 @@ export const text = {
   formLabel: () => t('Experiment'),
   showText: () => t('Show Text'),
   startTraining: () => t('Start Training'),
-  advanced: (count: number) => t('{0} more settings', count),
+  advanced: (count: number) => (count === 1 ? t('1 more setting') : t('{0} more settings', count)),
   reset: (field: string) => t('{0}: back to the default, out of the file', field),
-  resetShort: () => t('Reset'),
   inFile: () => t('set in the file'),
   defaultIs: (value: string) => t('Default: {0}', value),
   required: () => t('Required'),
-  takes: (allowed: string) => t('Takes {0}.', allowed),
   notThis: (value: string, allowed: string) => t('{0} is not {1}', value, allowed),
-  useNumber: () => t('a number'),
-  noLimit: () => t('none'),
-  automatic: () => t('auto'),
   groupSize: () => t('Weights in a group'),
   byGroup: () => t('per group'),
   notQuantized: () => t('not quantized'),
   customActivations: () => t('custom'),
-  browse: () => t('Browse…'),
   pickModel: () => t('Choose Model…'),
   addFiles: () => t('Add Files…'),
   addPath: () => t('Add a path or pattern'),
   removeItem: (item: string) => t('Remove {0}', item),
   noFiles: () => t('none'),
   editInText: () => t('Edit in Text'),
-  ifNull: (field: string) => t('{0}: automatic', field),
+
+  // What has no effect
+  trainsNothing: (method: string) => t('Method “{0}” trains nothing.', method),
+  trainsWeights: (method: string) => t('Method “{0}” trains the weights themselves, in float32.', method),
+  trainsScales: (method: string) => t('Method “{0}” keeps the integers and trains the scales alone.', method),
+  startsFromCheckpoint: (method: string) => t('Method “{0}” starts from the checkpoint’s weights.', method),
+  findsIntegers: (method: string) => t('Method “{0}” finds the integers itself.', method),
+  onlyRounds: (method: string) => t('Method “{0}” only rounds to nearest.', method),
+  rankZero: () => t('With rank 0 there is no low-rank term.'),
+  scalesStay: () => t('The scales are not trained.'),
+  noZeroPoints: () => t('Symmetric weights have no zero points.'),
+  zeroPointsStay: () => t('The zero points are not trained.'),
+  notFixedPoint: (storage: string) => t('Storage “{0}” has no fraction bits.', storage),
+  onlyWithSvd: () => t('Only where A and B start from singular values.'),
+  onlyWithGptq: () => t('Only where GPTQ rounds.'),
+  onlyWithLsq: () => t('Only of method “lsq”.'),
+  tiedHead: () => t('The head of this model is its embedding table, and is trained with it.'),
+  noDistillation: () => t('Training does not follow the float model.'),
+  constantRate: () => t('A constant schedule stays at the peak.'),
+  noWikitext: () => t('WikiText is not measured.'),
+  notStatic: () => t('Only of static ranges.'),
+  rangesStay: () => t('The ranges are not trained.'),
+  staticIntegers: () => t('The zero points of static ranges are integers.'),
+  noCacheSites: () => t('Neither keys nor values are quantized.'),
+  noEffect: (reason: string) => t('No effect: {0}', reason),
+  leftOut: (settings: string, reason: string) => t('Not shown: {0}. {1}', settings, reason),
+  manySettings: (count: number) => t('{0} settings', count),
+
+  // Switches and activations
+  switchedNumber: (id: string): { readonly label: string; readonly unit: string } =>
+    id === 'training.distillation.weight'
+      ? { label: t('Share of the loss'), unit: t('of the loss') }
+      : { label: t('{0}: peak learning rate', titleOf(id)), unit: t('peak learning rate') },
+  trainedNumbers: (count: string, bytes: string) => t('{0} numbers, {1} to train them', count, bytes),
+  activationsAre: (name: string, about: string) => (about === '' ? name : t('{0}: {1}', name, about)),
 
   // Layers
   layersEmpty: () => t('All linears are treated alike.'),
@@ -71,12 +99,22 @@ export const text = {
   time: () => t('Training'),
   perStep: (seconds: string, speed: string) => t('{0} a step, {1} tokens/s', seconds, speed),
   guessed: () => t('guessed from the processor'),
+  start: () => t('Finding the start'),
+  floatModel: () => t('Float model'),
+  unknownTime: () => t('not known'),
+  onceBefore: () => t('once, before the first step'),
+  teacherFile: (bytes: string) => t('a file of at most {0}, while it trains', bytes),
+  disk: () => t('Disk'),
+  diskParts: (checkpoints: number, each: string, merged: string) =>
+    checkpoints === 0
+      ? t('merged weights {0}', merged)
+      : t('at most; {0} checkpoints of {1}, merged weights {2}', checkpoints, each, merged),
   measured: () => t('from speeds measured here'),
   noTraining: () => t('no training'),
   helps: () => t('What would help'),
   use: () => t('Use'),
-  suggestion: (title: string, total: string, fits: boolean) =>
-    fits ? t('{0}: {1}, fits', title, total) : t('{0}: {1}, still too much', title, total),
+  suggestion: (title: string, least: string, fits: boolean) =>
+    fits ? t('{0}: {1} at least, fits', title, least) : t('{0}: {1} at least, still too much', title, least),
   useSuggestion: (title: string) => t('Use {0}', title),
 
   // Weight grid
@@ -120,10 +158,16 @@ export function groupTitle(group: GroupId): string {
       return t('Model and data');
     case 'quantization':
       return t('Quantization');
-    case 'lowRank':
-      return t('Low rank');
+    case 'activations':
+      return t('Activations');
+    case 'start':
+      return t('Start and calibration');
+    case 'trained':
+      return t('What is trained');
     case 'training':
       return t('Training');
+    case 'distillation':
+      return t('Distillation');
     case 'evaluation':
       return t('Evaluation');
     case 'checkpoint':
@@ -185,9 +229,9 @@ const TITLES: Readonly<Record<string, () => string>> = {
   'training.learningRate.scales': () => t('Learning rate of the scales'),
   'training.learningRate.zeroPoints': () => t('Learning rate of the zero points'),
   'training.learningRate.weights': () => t('Learning rate of the weights'),
-  'training.learningRate.norms': () => t('Learning rate of the norms'),
-  'training.learningRate.head': () => t('Learning rate of the head'),
-  'training.learningRate.embeddings': () => t('Learning rate of the embeddings'),
+  'training.learningRate.norms': () => t('Train the norms'),
+  'training.learningRate.head': () => t('Train the head'),
+  'training.learningRate.embeddings': () => t('Train the embeddings'),
   'training.schedule': () => t('Schedule'),
   'training.warmupRatio': () => t('Warm-up'),
   'training.finalLearningRateRatio': () => t('Final learning rate'),
@@ -197,7 +241,7 @@ const TITLES: Readonly<Record<string, () => string>> = {
   'training.weightDecay': () => t('Weight decay'),
   'training.gradientClip': () => t('Gradient clip'),
   'training.seed': () => t('Seed'),
-  'training.distillation.weight': () => t('Distillation'),
+  'training.distillation.weight': () => t('Follow the float model'),
   'training.distillation.topK': () => t('Tokens of the float model'),
   'training.distillation.temperature': () => t('Temperature'),
   'training.activationCheckpointing': () => t('Activation checkpointing'),
@@ -235,6 +279,30 @@ export function titleOf(id: string): string {
   return TITLES[id]?.() ?? id;
 }
 
+/** What null stands for where a number could be; a word alone where nothing better is known. */
+export function nullMeans(id: string): string {
+  switch (id) {
+    case 'quantization.fractionBits':
+    case 'fractionBits':
+      return t('8 less the bits');
+    case 'quantization.activations.kvBits':
+      return t('as the others');
+    case 'training.learningRate.zeroPoints':
+      return t('as the scales');
+    case 'training.gradientClip':
+    case 'training.learningRate.norms':
+    case 'training.learningRate.head':
+    case 'training.learningRate.embeddings':
+      return t('none');
+    case 'quantization.activations':
+      return t('not quantized');
+    case 'evaluation.maxBatches':
+      return t('all');
+    default:
+      return 'null';
+  }
+}
+
 export const titled: ReadonlySet<string> = new Set(Object.keys(TITLES));
 
 /** Parts of the engine's memory, in the order in which the bar shows them. */
@@ -261,7 +329,7 @@ export function partName(part: Part): string {
     case 'workspace':
       return t('Workspace');
     case 'parameters':
-      return t('A, B and scales');
+      return t('Scales and what is trained');
     case 'gradients':
       return t('Gradients');
     case 'optimizer':

@@ -115,17 +115,15 @@ async function estimateOf(experiment: Experiment, world: World, question: WorldQ
     const request: RateRequest = { products: stepProducts(experiment, shape), compute, threads };
     const calibration = await calibrationIn(world, request, question);
     const result = estimate({ experiment, shape, machine: world.machine, calibration });
-    const { limit, fits, trainingSeconds, evaluationSeconds, tokensPerSecond, calibrated, bitsPerWeight } = result;
-    const suggestions = result.suggestions.map(({ title, set, total: needed, fits: enough }) => ({
-      title,
-      set,
-      total: needed,
-      fits: enough,
-    }));
+    const { limit, fits, startSeconds, teacherSeconds, trainingSeconds, evaluationSeconds } = result;
+    const { tokensPerSecond, calibrated, bitsPerWeight } = result;
+    const suggestions = result.suggestions.map(({ title, least, fits: enough }) => ({ title, least, fits: enough }));
     const summary = {
       total: result.peak,
       limit,
       fits,
+      startSeconds,
+      teacherSeconds,
       trainingSeconds,
       evaluationSeconds,
       tokensPerSecond,

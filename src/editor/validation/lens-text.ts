@@ -1,5 +1,6 @@
 // What the code lens above an experiment says. Pure.
 import { formatBytes, formatSeconds } from '../../experiment/format-numbers';
+import { runSeconds } from '../../experiment/run-seconds';
 import { l10n } from '../l10n';
 import type { EstimateSummary, SweepSummary } from './world-protocol';
 
@@ -12,7 +13,9 @@ export function lensTitles(estimate: EstimateSummary | null | undefined): readon
   if (!fits) {
     const needs = l10n.t('$(warning) needs {0}, {1} are there', formatBytes(total), formatBytes(limit));
     const [help] = suggestions.filter((suggestion) => suggestion.fits);
-    return help === undefined ? [needs] : [needs, l10n.t('fits with {0} ({1})', help.title, formatBytes(help.total))];
+    return help === undefined
+      ? [needs]
+      : [needs, l10n.t('fits with {0} ({1} at least)', help.title, formatBytes(help.least))];
   }
   return [l10n.t('≈ {0}, fits', formatBytes(total)), ...timeTitle(estimate)];
 }
@@ -34,8 +37,8 @@ function sweepTitles(
   ];
 }
 
-function timeTitle({ trainingSeconds, evaluationSeconds }: EstimateSummary): string[] {
-  const seconds = trainingSeconds + (evaluationSeconds ?? 0);
+function timeTitle(estimate: EstimateSummary): string[] {
+  const seconds = runSeconds(estimate);
   return seconds > 0 ? [l10n.t('≈ {0}', formatSeconds(rounded(seconds)))] : [];
 }
 

@@ -1,5 +1,14 @@
 // Between the extension host and the thread that looks at models and texts for it.
-import type { Calibration, Estimate, Experiment, Machine, Problem, SweepPlan, SweepRun } from '../../experiment';
+import type {
+  Calibration,
+  Estimate,
+  Experiment,
+  Machine,
+  Problem,
+  Suggestion,
+  SweepPlan,
+  SweepRun,
+} from '../../experiment';
 import type { WeightSample } from '../../experiment/weight-grid';
 import type { ModelShape } from '../../formats/model-shape';
 import type { MeasuredRates, RateRequest } from '../../launch/calibrate';
@@ -85,18 +94,15 @@ export interface EstimateSummary extends Pick<
   | 'total'
   | 'limit'
   | 'fits'
+  | 'startSeconds'
+  | 'teacherSeconds'
   | 'trainingSeconds'
   | 'evaluationSeconds'
   | 'tokensPerSecond'
   | 'calibrated'
   | 'bitsPerWeight'
 > {
-  readonly suggestions: readonly {
-    readonly title: string;
-    readonly set: readonly string[];
-    readonly total: number;
-    readonly fits: boolean;
-  }[];
+  readonly suggestions: readonly Pick<Suggestion, 'title' | 'least' | 'fits'>[];
   /** Of a file with a sweep, of whose first run the rest is; null: it has none. */
   readonly sweep: SweepSummary | null;
 }

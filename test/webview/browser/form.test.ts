@@ -127,28 +127,120 @@ void describe('the form in a browser', { skip }, () => {
       const activations = 'quantization.activations';
       const withActivations = (value: string): string =>
         sampleText.replace('"learnScales": true', `"learnScales": true, "activations": ${value}`);
-      await form.page.evaluate(() => document.querySelectorAll('details').forEach((details) => (details.open = true)));
       const settings = form.field(activations).locator('.settings');
       await becomes(() => settings.isVisible(), false);
       const without = await form.planned();
       await form.show(withActivations('{ "bits": 8 }'));
       await becomes(() => settings.isVisible(), true);
       await eventually(async () => assert.ok((await form.memory()) > without, 'gradients need marks'));
-      const bits = settings.locator('vscode-text-field input');
-      await becomes(() => bits.first().inputValue(), '8');
-      await bits.nth(1).fill('4');
-      await bits.nth(1).press('Enter');
+      await becomes(() => form.box(`${activations}.bits`).inputValue(), '8');
+      // What belongs to static ranges comes with them.
+      await becomes(() => form.field(`${activations}.sequences`).isVisible(), false);
+      await form.show(withActivations('{ "bits": 8, /* as in the paper */ "range": "static" }'));
+      await becomes(() => form.field(`${activations}.sequences`).isVisible(), true);
+      await becomes(() => form.field(`${activations}.learningRate`).isVisible(), false);
+      await form.field(`${activations}.learn`).getByRole('checkbox').click();
       assert.deepEqual(await form.apply(), [
-        { kind: 'set', path: ['quantization', 'activations'], value: { bits: 8, kvBits: 4 } },
+        { kind: 'set', path: ['quantization', 'activations', 'learn'], value: true },
       ]);
-      await form.show(withActivations('{ "bits": 9 }'));
+      await becomes(() => form.field(`${activations}.learningRate`).isVisible(), true);
+      await form.slider(`${activations}.kvBits`).focus();
+      await form.page.keyboard.press('ArrowLeft');
+      await form.apply();
+      assert.match(form.text, /"bits": 8, \/\* as in the paper \*\/ "range": "static"/, 'comments stay');
+      assert.deepEqual(parseExperiment(form.text, 'x').experiment?.quantization.activations, {
+        bits: 8,
+        range: 'static',
+        learn: true,
+        kvBits: 7,
+      });
+      await form.field(activations).getByText('A8KV7, static ranges, learned').waitFor();
+      await form.show(withActivations('{ "bits": 9, "bit": 4 }'));
       await form
-        .field(activations)
+        .field(`${activations}.bits`)
         .getByText(/9 is too large/)
         .waitFor();
+      await form.field(activations).getByText(/bit/).and(form.page.locator('.problem span')).first().waitFor();
       await form.show(withActivations('"a4"'));
       await becomes(() => settings.isVisible(), false);
       await isAccessible(form.page);
+    }));
+
+  void it('switches groups of parameters and distillation, each with its number', () =>
+    withForm({}, async (form) => {
+      const norms = 'training.learningRate.norms';
+      const weight = 'training.distillation.weight';
+      const { text } = form;
+      await becomes(() => form.box(norms).isVisible(), false);
+      await form
+        .field(norms)
+        .getByText(/numbers, .* to train them/)
+        .waitFor();
+      const before = await form.planned();
+      await form.field(norms).getByRole('checkbox').click();
+      assert.deepEqual(await form.apply(), [{ kind: 'set', path: norms.split('.'), value: 5e-5 }]);
+      await eventually(async () => assert.ok((await form.memory()) > before, 'gradients and moments'));
+      await form.box(norms).fill('1e-4');
+      await form.box(norms).press('Enter');
+      await form.apply();
+      await form.field(norms).getByRole('checkbox').click();
+      await form.apply();
+      await form.field(norms).getByRole('checkbox').click();
+      assert.deepEqual(await form.apply(), [{ kind: 'set', path: norms.split('.'), value: 1e-4 }], 'as it was');
+
+      await form.show(text);
+      await becomes(() => form.field('training.distillation.topK').isVisible(), false);
+      const teacher = form.page.locator('.needs dt', { hasText: 'Float model' });
+      await becomes(() => teacher.isVisible(), false);
+      await form.field(weight).getByRole('checkbox').click();
+      assert.deepEqual(await form.apply(), [{ kind: 'set', path: weight.split('.'), value: 0.75 }]);
+      await becomes(() => form.field('training.distillation.topK').isVisible(), true);
+      await becomes(() => teacher.isVisible(), true);
+      const file = async (): Promise<string> =>
+        await form.page.locator('.needs dd', { hasText: 'a file of' }).innerText();
+      const first = await file();
+      await form.slider('training.distillation.topK').press('ArrowRight');
+      await eventually(async () => assert.notEqual(await file(), first, 'the file grows with the tokens'));
+      await form.slider(weight).focus();
+      await becomes(() => form.slider(weight).getAttribute('aria-valuetext'), '0.75 of the loss');
+    }));
+
+  void it('hides what a method does not use, and says why; what the file sets stays, without effect', () =>
+    withForm({}, async (form) => {
+      const method = (name: string, more = ''): string =>
+        sampleText.replace(/"method": "[^"]*",/, `"method": "${name}",${more}`);
+      const start = form.page.locator('[data-group="start"]');
+      await becomes(() => form.field('quantization.gptq.sequences').isVisible(), false);
+      await form.show(method('lr-qat', ' "start": { "integers": "gptq" },'));
+      await becomes(() => form.field('quantization.gptq.sequences').isVisible(), true);
+      await form.page.locator('.needs dt', { hasText: 'Finding the start' }).waitFor();
+
+      await form.show(method('peqa'));
+      await start.getByText(/^Not shown: Start of A and B\. Method “peqa” keeps the integers/).waitFor();
+      const rank = form.field(RANK);
+      await rank.getByText('No effect: Method “peqa” keeps the integers and trains the scales alone.').waitFor();
+      await becomes(() => form.box(RANK).isDisabled(), true);
+      await becomes(() => form.slider(RANK).isDisabled(), true);
+      const why = await rank.getAttribute('aria-describedby');
+      assert.equal(await form.page.locator(`[id="${String(why)}"]`).count(), 1);
+      await rank.getByRole('button', { name: /back to the default/ }).click();
+      await form.apply();
+      await becomes(() => rank.isVisible(), false);
+      await form.page
+        .locator('[data-group="trained"]')
+        .getByText(/Not shown: Rank/)
+        .waitFor();
+
+      await form.show(method('gptq'));
+      await becomes(() => form.field('quantization.gptq.damping').isVisible(), true);
+      await becomes(() => form.field('quantization.start.integers').isVisible(), false);
+      await form.page.locator('[data-group="training"]').getByText('Method “gptq” trains nothing.').first().waitFor();
+      // Not where a sweep goes through methods.
+      await form.show(
+        method('gptq').replace('"name":', '"sweep": { "quantization.method": ["gptq", "lr-qat"] },\n  "name":'),
+      );
+      await becomes(() => form.field('quantization.start.lowRank').isVisible(), true);
+      await becomes(() => form.box(RANK).isDisabled(), false);
     }));
 
   void it('shows problems at their fields and those of rare settings too', () =>
@@ -293,14 +385,22 @@ void describe('the form in a browser', { skip }, () => {
     void it(`axe finds nothing in the ${theme} theme, wide and narrow, whole and broken`, () =>
       withForm({ theme }, async (form) => {
         await form.showWeights();
-        for (const more of await form.page.locator('details summary').all()) await more.click();
+        for (const more of await form.page.locator('details summary:visible').all()) await more.click();
         const wrong = sampleText
           .replace(
             '"learnScales": true',
-            '"learnScales": true, "layers": [{ "match": "*.down_proj", "bits": 4, "skip": false }]',
+            '"learnScales": true, "layers": [{ "match": "*.down_proj", "bits": 4, "skip": false }], "activations": { "bits": 8, "range": "static", "learn": true }',
           )
+          .replace('"schedule"', '"distillation": { "weight": 0.5 }, "schedule"')
+          .replace('"lowRank": 4e-3', '"lowRank": 4e-3, "norms": 1e-4')
           .replace('"microBatchSize": 8', '"microBatchSize": 3');
         await form.show(wrong);
+        await isAccessible(form.page);
+        await form.show(wrong.replace('"method": "lr-qat"', '"method": "lsq"'));
+        await form
+          .field(RANK)
+          .getByText(/^No effect/)
+          .waitFor();
         await isAccessible(form.page);
         await form.page.setViewportSize({ width: 380, height: 800 });
         await eventually(async () => {
