@@ -86,11 +86,11 @@ inline float softmaxStep(float* scores, int64_t width, float scale, const Visibl
   row.maximum = scaled > previous ? scaled : previous;
   Vec total = {};
   for (int64_t c = 0; c < width; c += lanes) {
-    const Vec p = exponential(multiplyAdd(load(scores + c), broadcast(scale), broadcast(-row.maximum)));
+    const Vec p = probability(multiplyAdd(load(scores + c), broadcast(scale), broadcast(-row.maximum)));
     total += p;
     store(probabilities + c, p);
   }
-  const float factor = previous == row.maximum ? 1.0F : exponential(broadcast(previous - row.maximum))[0];
+  const float factor = previous == row.maximum ? 1.0F : probability(broadcast(previous - row.maximum))[0];
   row.sum = row.sum * factor + sum(total);
   return factor;
 }
@@ -222,7 +222,7 @@ inline void probabilityGradients(const BackwardBuffers& w, int64_t firstKey, int
     }
     const auto one = [&](int64_t row) {
       const int64_t place = row * attentionBlock + q;
-      Vec p = exponential(multiplyAdd(load(w.scores + place), broadcast(scale), -lse));
+      Vec p = probability(multiplyAdd(load(w.scores + place), broadcast(scale), -lse));
       if (masked) {
         const auto key = static_cast<int32_t>(firstKey + row);
         p = ((query >= key) & (from <= key)) ? p : Vec{};

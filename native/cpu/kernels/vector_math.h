@@ -217,8 +217,20 @@ inline Vec exponential(Vec x) {
 #endif
 }
 
+/// Binary exponent below which a probability of a softmax is 0. Beside the largest, which is at least 1 / (number of
+/// keys), such a one is lost in float32 anyway; as a subnormal number, or times a small one, it would cost processors a
+/// hundred times what another does, and peaked attention is full of them.
+constexpr float leastExponent = -100;
+
+/// e^x as {@link exponential}, 0 below 2^leastExponent.
+inline Vec probability(Vec x) {
+  const Vec bottom = broadcast(leastExponent * 0.693147181F);
+  const Vec value = exponential(x < bottom ? bottom : x);
+  return x < bottom ? Vec{} : value;
+}
+
 #if defined(__AVX512F__)
-/// 2^x for x up to 127, within 3·2^-24 of the value; exact at 0; 0 for all that is far below.
+/// 2^x for x up to 127, within 3·2^-24 of the value; exact at 0; 0 below 2^leastExponent; NaN stays NaN.
 inline Vec powerOfTwo(Vec x) {
   const Vec whole = (x + broadcast(12582912.0F)) - broadcast(12582912.0F);  // 1.5·2^23 rounds to an integer
   const Vec r = x - whole;
@@ -229,7 +241,8 @@ inline Vec powerOfTwo(Vec x) {
   p = multiplyAdd(p, r, broadcast(0.24022242F));
   p = multiplyAdd(p, r, broadcast(0.693147F));
   p = multiplyAdd(p, r, broadcast(1.0F));
-  return _mm512_scalef_ps(p, whole);
+  const __mmask16 seen = _mm512_cmp_ps_mask(whole, broadcast(leastExponent), _CMP_NLT_UQ);
+  return _mm512_maskz_scalef_ps(seen, p, whole);
 }
 #endif
 
