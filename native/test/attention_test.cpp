@@ -207,7 +207,8 @@ void check(const Setup& s, DType type, std::initializer_list<int> threadCounts, 
 
     // float32: scores up to about 4·√headDim are off by some units, and e^x makes that relative. bf16: P and dS are
     // rounded to 8 bits before their products and the results after them; D comes from the rounded o. Tiles and pairs
-    // of bf16 round at the same places and add in float32. Steep scores reach 512, where half a unit of float32 is 3e-5.
+    // of bf16 round at the same places and add in float32. Steep scores reach 512, where half a unit of float32 is
+    // 3e-5.
     const double unit = type == DType::BF16 ? 3 * 0x1p-8 : s.steep ? 4e-5 : 4e-6;
     for (size_t i = 0; i < r.lse.size(); ++i) {
       expectNear(lse.at(static_cast<int64_t>(i)), r.lse[i], 2e-6 * (1 + std::abs(r.lse[i])), label + "lse");
