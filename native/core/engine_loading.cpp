@@ -1,6 +1,7 @@
 // The engine's way from files to memory: tensors found and checked, embeddings and norms uploaded, weights quantized.
 #include <algorithm>
 #include <cmath>
+#include <future>
 #include <limits>
 
 #include "core/engine.h"
@@ -28,6 +29,19 @@ int64_t bytesOf(const std::vector<int64_t>& shape, DType type) {
     bytes *= extent;
   }
   return bytes;
+}
+
+/// f(row) for all rows, a thread a part of so many; of several failures that of the first part is thrown.
+void inParts(int64_t rows, int64_t rowsPerPart, const std::function<void(int64_t row)>& f) {
+  const auto part = [&](int64_t first) {
+    for (int64_t row = first; row < std::min(first + rowsPerPart, rows); ++row) f(row);
+  };
+  std::vector<std::future<void>> others;
+  for (int64_t first = rowsPerPart; first < rows; first += rowsPerPart) {
+    others.push_back(std::async(std::launch::async, part, first));
+  }
+  part(0);
+  for (std::future<void>& other : others) other.get();
 }
 
 }  // namespace
@@ -84,15 +98,18 @@ void Engine::uploadMatrix(const std::string& name, Matrix target) {
 
 void Engine::uploadRows(const HostTensor& tensor, Matrix target, const std::function<void(int64_t row)>& checkRow) {
   // Few transfers, little host memory.
-  const int64_t rowsPerUpload = std::max<int64_t>(1, (int64_t{4} << 20) / (target.cols * byteSize(target.type)));
+  constexpr int64_t partBytes = int64_t{4} << 20;
+  const int64_t rowBytes = target.cols * byteSize(target.type);
+  const int64_t threads = std::clamp<int64_t>(config_.shape.threads, 1, 8);
+  const int64_t rowsPerPart = std::max<int64_t>(1, partBytes / rowBytes);
   std::vector<std::byte> staged;
-  for (int64_t first = 0; first < target.rows; first += rowsPerUpload) {
-    const Matrix slice = target.slice(first, std::min(rowsPerUpload, target.rows - first));
+  for (int64_t first = 0; first < target.rows; first += threads * rowsPerPart) {
+    const Matrix slice = target.slice(first, std::min(threads * rowsPerPart, target.rows - first));
     staged.resize(static_cast<size_t>(slice.bytes()));
-    for (int64_t row = 0; row < slice.rows; ++row) {
+    inParts(slice.rows, rowsPerPart, [&](int64_t row) {
       if (checkRow) checkRow(first + row);
-      copyHostRow(tensor, first + row, target.type, staged.data() + row * target.cols * byteSize(target.type));
-    }
+      copyHostRow(tensor, first + row, target.type, staged.data() + row * rowBytes);
+    });
     backend_->upload(slice.data, staged.data(), slice.bytes());
   }
 }
@@ -106,11 +123,10 @@ void Engine::uploadTensor(const std::string& name, Matrix target) {
 }
 
 void Engine::checkFinite(const std::string& name, const HostTensor& tensor, int64_t row) const {
-  for (int64_t col = 0; col < tensor.cols; ++col) {
-    if (std::isfinite(hostValue(tensor, row * tensor.cols + col))) continue;
+  if (const auto col = firstNotFinite(tensor, row)) {
     throw Error(ErrorCode::InputFile, tensors_.at(name).file + ": tensor " + name +
                                           " holds a value that is not finite at [" + std::to_string(row) + ", " +
-                                          std::to_string(col) + "]");
+                                          std::to_string(*col) + "]");
   }
 }
 
