@@ -356,10 +356,15 @@ int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& 
 
 int64_t logitRows(const EngineShape& shape) {
   const int64_t tokens = shape.tokens();
-  const int64_t most = std::max<int64_t>(32, (int64_t{1} << 24) / shape.model.vocabSize);
-  // Where memory is short, no more than a quarter of the logits at a time.
-  const int64_t quarter = shape.device == Device::Cuda ? std::max<int64_t>(256, (tokens + 3) / 4) : tokens;
-  return std::min({tokens, most, quarter});
+  const int64_t most = (int64_t{1} << 24) / shape.model.vocabSize;
+  if (shape.device == Device::Cpu) return std::min(tokens, std::max<int64_t>(32, most));
+  // Every chunk reads the head's weights, and the float32 gradient of a trained head is read and written as well:
+  // below so many rows a product waits for memory.
+  const bool trainsHead =
+      shape.training && (shape.model.tiedEmbeddings ? shape.floatGroups.embeddings : shape.floatGroups.head);
+  const int64_t least = trainsHead ? 1024 : 256;
+  constexpr int64_t tile = 128;  // rows of a product
+  return std::min({tokens, std::max(least, most / tile * tile), std::max(least, (tokens + 3) / 4)});
 }
 
 int64_t clippedCapacity(int64_t m, int64_t n) {

@@ -231,8 +231,8 @@ void layoutAttentionGradients(const EngineShape& shape, Layout& layout, Workspac
 /// CUDA, where there is room.
 bool attentionGradientsOverGate(const EngineShape& shape);
 
-/// Rows of the logits chunk: 2^24 elements of logits, at least 32 rows, at most T; on CUDA at most T/4 where that is
-/// 256 or more.
+/// Rows of the logits chunk, at most T: on the CPU 2^24 elements of logits, at least 32 rows; on CUDA so many of them
+/// in whole tiles of 128 rows, but no more than a quarter of T, and at least 256 rows, 1024 where the head is trained.
 int64_t logitRows(const EngineShape& shape);
 
 /// Entries a clipped set can hold before the dense form takes over: 1/32 of the weights (engine.md: the sparse form

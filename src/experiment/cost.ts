@@ -2,7 +2,7 @@
 
 import type { LinearQuantization } from '../../native/binding/addon';
 import { LINEAR_NAMES, linearSize, type LinearName, type ModelShape } from '../formats/model-shape';
-import { byteSize, ownActivations, type EngineLayout } from './engine-layout';
+import { byteSize, ownActivations, trainsHead, type EngineLayout } from './engine-layout';
 import { allTrainedNumbers } from './memory-layout';
 import { codeBits, packedRowBytes, quantizedLinears, trainsWeights } from './quantized-linears';
 
@@ -126,11 +126,6 @@ function microBatchCost(plan: EngineLayout, forwards: number, backward: boolean)
       optimizer: 0,
     },
   };
-}
-
-/** Its gradient is one more product. */
-function trainsHead({ shape, trainedFloats }: EngineLayout): boolean {
-  return (shape.tiedEmbeddings ? trainedFloats?.embeddings : trainedFloats?.head) === true;
 }
 
 /** Group scales that are trained need G tile by tile; frozen ones keep the thin form (lr-qat.md §2.1). */

@@ -68,11 +68,20 @@ export function ownActivations({ shape, training, activationCheckpointing, keptB
   return activationCheckpointing === 'none' ? shape.layers : Math.min(Math.max(keptBlocks, 1), shape.layers);
 }
 
-/** Rows of logits in memory at once: 2^24 numbers, at least 32 rows; on a GPU no more than a quarter of all where that is 256. */
-export function logitRows({ device, shape, microBatchSize, sequenceLength }: EngineLayout): number {
+/** Rows of logits in memory at once: 2^24 numbers, at least 32 rows; on a GPU in whole tiles of 128 rows, no more than a quarter of all,
+ *  but at least 256, and 1024 where the head is trained. */
+export function logitRows(plan: EngineLayout): number {
+  const { device, shape, microBatchSize, sequenceLength } = plan;
   const tokens = microBatchSize * sequenceLength;
-  const quarter = device === 'cuda' ? Math.max(256, Math.ceil(tokens / 4)) : tokens;
-  return Math.min(tokens, Math.max(32, Math.floor(2 ** 24 / shape.vocabSize)), quarter);
+  const most = Math.floor(2 ** 24 / shape.vocabSize);
+  if (device === 'cpu') return Math.min(tokens, Math.max(32, most));
+  const least = plan.training && trainsHead(plan) ? 1024 : 256;
+  return Math.min(tokens, Math.max(least, Math.floor(most / 128) * 128), Math.max(least, Math.ceil(tokens / 4)));
+}
+
+/** The head has a gradient: one more product, in float32. */
+export function trainsHead({ shape, trainedFloats }: Pick<EngineLayout, 'shape' | 'trainedFloats'>): boolean {
+  return (shape.tiedEmbeddings ? trainedFloats?.embeddings : trainedFloats?.head) === true;
 }
 
 /** Clipped entries of a weight that are listed before the dense gradient takes over. */
