@@ -143,6 +143,7 @@ struct WorkKey {
   int64_t sequences = 0;
   int64_t length = 0;
   bool firstKey = false;
+  bool writes = false;  // gradients of whole matrices, instead of adding to them
   float gradientScale = 0;
   bool operator==(const WorkKey&) const = default;
 };

@@ -48,7 +48,8 @@ bool Decoder::trainMicroBatch(const MicroBatch& batch, float gradientScale) {
     return true;
   }
   checkCancelled();
-  return backend_.repeat({batch.sequences, batch.length, !firstKey_.empty(), gradientScale}, work);
+  return backend_.repeat(
+      {batch.sequences, batch.length, !firstKey_.empty(), batch.first && writesGradients(), gradientScale}, work);
 }
 
 Decoder::Losses Decoder::losses() {
@@ -177,6 +178,11 @@ void Decoder::uploadBranches() {
   backend_.upload(workspace_.hiddenFrom, batch.hiddenFrom, batch.rows() * 4);
   backend_.upload(workspace_.hiddenTo, batch.hiddenTo, batch.rows() * 4);
   backend_.upload(workspace_.position, position_.data(), batch.rows() * 4);
+}
+
+bool Decoder::writesGradients() const {
+  return floatGradients_.head.data ||
+         std::any_of(linears_.begin(), linears_.end(), [](const LinearLayer& l) { return l.buffers.gradient.weight; });
 }
 
 void Decoder::checkCancelled() const {

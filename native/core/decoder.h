@@ -42,6 +42,8 @@ struct MicroBatch {
   const float* teacherLogProbabilities = nullptr;
   const int32_t* hiddenFrom = nullptr;  // [sequences, length] or null, as hiddenTo
   const int32_t* hiddenTo = nullptr;
+  /// First of a step: gradients of weights and of the head are written, all others added to what is there.
+  bool first = false;
 
   int64_t rows() const { return sequences * length; }
 };
@@ -99,6 +101,9 @@ class Decoder {
 
   /// Forward in form Trained of one sequence, whose activations are included in the running ranges on their way.
   void calibrate(const MicroBatch& batch);
+
+  /// Some gradients depend on MicroBatch::first.
+  bool writesGradients() const;
 
   /// Checked between blocks; when it becomes true the running call throws Cancelled.
   void setCancelFlag(const std::atomic<bool>* flag) { cancel_ = flag; }

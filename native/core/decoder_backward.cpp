@@ -148,7 +148,7 @@ void Decoder::accumulateGradients(int64_t layer, Matrix x, std::span<const Linea
     if (!l.quantized) continue;
     const ParameterBuffers& gradient = l.buffers.gradient;
     if (gradient.weight) {
-      backend_.gemm(dYs, true, x, false, {gradient.weight, DType::F32, l.weight.m, l.weight.n}, true);
+      backend_.gemm(dYs, true, x, false, {gradient.weight, DType::F32, l.weight.m, l.weight.n}, !batch_.first);
       continue;
     }
     const bool groupScales = l.weight.spec.granularity == Granularity::Group;

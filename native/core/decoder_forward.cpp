@@ -144,7 +144,7 @@ void Decoder::head(HeadTask task, float gradientScale, float* out) {
     if (observer_) {
       observer_->onHead(normed, dLogits);
     } else if (floatGradients_.head.data) {
-      backend_.gemm(dLogits, true, normed, false, floatGradients_.head, true);
+      backend_.gemm(dLogits, true, normed, false, floatGradients_.head, first > 0 || !batch_.first);
     }
     backend_.gemm(dLogits, false, embeddings_.head, false, workspace_.normedGradient.slice(first, count), false);
   }

@@ -262,6 +262,8 @@ class Engine {
   void finishScaleGradients();
   /// All gradients of the linears whose weights are trained.
   void finishWeightGradients();
+  /// What a step adds to begins as zero.
+  void zeroGradients();
   std::span<float> state(size_t linear, ParameterKind kind, StateKind which) const;
 
   EngineConfig config_;

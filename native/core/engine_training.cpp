@@ -34,6 +34,34 @@ void Engine::finishWeightGradients() {
   if (!tasks.empty()) backend_->finishWeightGradients(tasks);
 }
 
+void Engine::zeroGradients() {
+  if (!gradientMemory_) return;
+  std::vector<std::pair<std::byte*, int64_t>> written;  // without regard to what is there
+  const auto add = [&](float* gradient, int64_t count) {
+    if (gradient) written.emplace_back(reinterpret_cast<std::byte*>(gradient), count * 4);
+  };
+  for (const LinearLayer& l : linears_) {
+    const ParameterBuffers& gradient = l.buffers.gradient;
+    if (!l.quantized || !gradient.weight) continue;
+    const int64_t scales = l.weight.spec.scaleCount(l.weight.m, l.weight.n);
+    add(gradient.weight, l.weight.m * l.weight.n);
+    add(gradient.theta, scales);
+    add(gradient.zero, scales);
+  }
+  const FloatTensor head = config_.shape.model.tiedEmbeddings ? FloatTensor::Table : FloatTensor::Head;
+  for (const FloatParameter& p : floats_) {
+    if (p.tensor == head) add(p.gradient, p.count());
+  }
+  std::sort(written.begin(), written.end());
+  auto* at = static_cast<std::byte*>(gradientMemory_);
+  written.emplace_back(at + parts_.gradients, 0);
+  for (const auto& [start, bytes] : written) {
+    // Less than an allocation's alignment is padding, which stays zero.
+    if (start - at >= Layout::alignment) backend_->zero(at, start - at);
+    at = start + bytes;
+  }
+}
+
 static double learningRate(const ParameterInfo& parameter, const OptimizerSettings& settings) {
   if (parameter.group) {
     switch (*parameter.group) {
@@ -79,10 +107,12 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   prepareGrids(WeightForm::Trained);
   const float gradientScale = 1.0F / static_cast<float>(result.tokens);
   const auto accumulate = [&] {
-    if (gradientMemory_) backend_->zero(gradientMemory_, parts_.gradients);
+    zeroGradients();
     decoder_->clearLosses();
     for (int64_t first = 0; first < batch.sequences; first += shape.microBatch) {
-      if (!decoder_->trainMicroBatch(microBatch(batch, first, shape.microBatch), gradientScale)) return false;
+      MicroBatch part = microBatch(batch, first, shape.microBatch);
+      part.first = first == 0;
+      if (!decoder_->trainMicroBatch(part, gradientScale)) return false;
     }
     return true;
   };

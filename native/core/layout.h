@@ -14,9 +14,11 @@ class Layout {
   /// `base` null: count only.
   explicit Layout(void* base = nullptr) : base_(static_cast<std::byte*>(base)) {}
 
+  static constexpr int64_t alignment = 256;
+
   void* bytes(int64_t count) {
     std::byte* pointer = base_ ? base_ + used_ : nullptr;
-    used_ += (count + 255) / 256 * 256;
+    used_ += (count + alignment - 1) / alignment * alignment;
     return pointer;
   }
   float* floats(int64_t count) { return static_cast<float*>(bytes(count * 4)); }

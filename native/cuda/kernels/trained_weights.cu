@@ -107,24 +107,34 @@ __global__ void __launch_bounds__(kThreads)
   gradient += row * n + first;
   float scaleSum = 0;
   float outsideSum = 0;
-  for (int64_t column = threadIdx.x % 32 * N; column < size; column += 32 * N) {
-    float w[N];
-    float g[N];
-    loadFloats(weight + column, w);
-    loadFloats(gradient + column, g);
+  constexpr int unroll = 4;  // so that a few reads are on their way at a time
+  constexpr int64_t stride = 32 * N;
+  for (int64_t start = threadIdx.x % 32 * N; start < size; start += unroll * stride) {
+    float w[unroll][N];
+    float g[unroll][N];
 #pragma unroll
-    for (int i = 0; i < N; ++i) {
-      const Entry entry(w[i], scale, low, rounding.grids.levels);
-      // Scales outside of the product: D is s·G.
-      if (divide) g[i] = __fdiv_rn(g[i], scale);
-      const bool inside = entry.inside();
-      const float excess = inside ? entry.rounded - entry.x : entry.value();
-      scaleSum = __fmaf_rn(g[i], excess, scaleSum);
-      if (inside) continue;
-      outsideSum += g[i];
-      g[i] = 0;
+    for (int u = 0; u < unroll; ++u) {
+      if (start + u * stride >= size) break;
+      loadFloats(weight + start + u * stride, w[u]);
+      loadFloats(gradient + start + u * stride, g[u]);
     }
-    storeFloats(gradient + column, g);
+#pragma unroll
+    for (int u = 0; u < unroll; ++u) {
+      if (start + u * stride >= size) break;
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        const Entry entry(w[u][i], scale, low, rounding.grids.levels);
+        // Scales outside of the product: D is s·G.
+        if (divide) g[u][i] = __fdiv_rn(g[u][i], scale);
+        const bool inside = entry.inside();
+        const float excess = inside ? entry.rounded - entry.x : entry.value();
+        scaleSum = __fmaf_rn(g[u][i], excess, scaleSum);
+        if (inside) continue;
+        outsideSum += g[u][i];
+        g[u][i] = 0;
+      }
+      storeFloats(gradient + start + u * stride, g[u]);
+    }
   }
   const double scaleTotal = warpSum(static_cast<double>(scaleSum));
   const double outsideTotal = warpSum(static_cast<double>(outsideSum));
