@@ -3,11 +3,13 @@
 //   bench_engine [--model 7b] [--micro-batches 1,4,8] [--sequence 1024] [--checkpointing none,block] [--bits 4]
 //                [--group 0] [--rank 32] [--storage integer] [--clipped 0] [--host none|embeddings|optimizer]
 //                [--scales learned|frozen] [--grid symmetric|asymmetric] [--graphs on|off] [--steps 5] [--profile]
-//                [--load] [--limit GiB] [--card GiB] [--train norms,head,embeddings]
+//                [--load] [--limit GiB] [--card GiB] [--train norms,head,embeddings] [--method lr-qat|peqa|lsq]
+//                [--activations none|a8|a8-kv4|a4] [--ranges token|static|learned] [--teacher 0] [--accumulate 1]
 // --checkpointing also takes a number: so many of the last blocks are kept. --load writes a whole checkpoint and times
 // reading it, range search included; else all layers share one layer's weights. --limit refuses settings whose plan is
-// larger. --storage trained trains the weights themselves (LSQ). --card leaves only so much memory of the device free,
-// as on a smaller card, before the engine is opened.
+// larger. --method: peqa trains scales alone, lsq the weights themselves. --teacher trains with distillation from so
+// many classes. --accumulate: micro-batches of a step. --card leaves only so much memory of the device free, as on a
+// smaller card, before the engine is opened.
 #include <unistd.h>
 #include <algorithm>
 #include <chrono>
@@ -18,6 +20,7 @@
 #include <map>
 #include <random>
 #include <sstream>
+#include <thread>
 
 #include "core/cuda_library.h"
 #include "core/engine.h"
@@ -54,6 +57,16 @@ struct Options {
   double number(const std::string& key, double otherwise) const {
     const auto found = values.find(key);
     return found == values.end() ? otherwise : std::stod(found->second);
+  }
+  /// The first of the values unless another one is given.
+  std::string oneOf(const std::string& key, std::initializer_list<const char*> choices) const {
+    const std::string given = text(key, *choices.begin());
+    std::string all;
+    for (const char* choice : choices) {
+      if (given == choice) return given;
+      all += (all.empty() ? "" : ", ") + std::string(choice);
+    }
+    throw Error(ErrorCode::InvalidArgument, key + " " + given + ": there are " + all);
   }
   std::vector<std::string> list(const std::string& key, const std::string& otherwise) const {
     std::vector<std::string> out;
@@ -149,17 +162,43 @@ QuantSpec specOf(const Options& options) {
   spec.groupSize = static_cast<int64_t>(options.number("--group", 0));
   spec.granularity = spec.groupSize > 0 ? Granularity::Group : Granularity::Channel;
   const std::string storage = options.text("--storage", "integer");
-  spec.storage = storage == "fixed-point" ? Storage::FixedPoint
-                 : storage == "bf16"      ? Storage::BF16
-                 : storage == "trained"   ? Storage::Trained
-                                          : Storage::Integer;
+  const std::string method = options.oneOf("--method", {"lr-qat", "peqa", "lsq"});
+  spec.storage = method == "lsq"            ? Storage::Trained
+                 : storage == "fixed-point" ? Storage::FixedPoint
+                 : storage == "bf16"        ? Storage::BF16
+                                            : Storage::Integer;
   spec.fractionBits = 8 - spec.bits;
   spec.range = RangeMethod::Lp4;
-  spec.rank = spec.trainsWeights() ? 0 : static_cast<int>(options.number("--rank", 32));
+  spec.rank = method == "lr-qat" ? static_cast<int>(options.number("--rank", 32)) : 0;
   spec.alpha = 1;
   spec.learnScales = options.text("--scales", "learned") == "learned";
   spec.symmetric = options.text("--grid", "symmetric") == "symmetric";
   return spec;
+}
+
+/// The presets of `quantization.activations`.
+ActivationSpec activationsOf(const Options& options) {
+  ActivationSpec spec;
+  const std::string preset = options.oneOf("--activations", {"none", "a8", "a8-kv4", "a4"});
+  if (preset == "none") return spec;
+  spec.bits.fill(preset == "a4" ? 4 : 8);
+  if (preset == "a8-kv4") {
+    spec.bits[static_cast<size_t>(ActivationSite::Keys)] = 4;
+    spec.bits[static_cast<size_t>(ActivationSite::Values)] = 4;
+  }
+  const std::string ranges = options.oneOf("--ranges", {"token", "static", "learned"});
+  spec.staticRanges = ranges != "token";
+  spec.learnRanges = ranges == "learned";
+  return spec;
+}
+
+/// What is trained otherwise than usual.
+std::string described(const Options& options) {
+  std::string out;
+  for (const char* key : {"--method", "--train", "--activations", "--ranges", "--teacher", "--accumulate"}) {
+    if (options.values.contains(key)) out += std::string(", ") + (key + 2) + " " + options.text(key, "");
+  }
+  return out;
 }
 
 struct Rates {
@@ -280,6 +319,7 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
   config.shape.computeType = DType::BF16;
   config.shape.residualType = DType::BF16;
   config.shape.microBatch = microBatch;
+  config.shape.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   config.shape.sequenceLength = static_cast<int64_t>(options.number("--sequence", 1024));
   const bool checkpointing = mode != "none";
   config.shape.checkpointBlocks = checkpointing;
@@ -293,10 +333,13 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
     config.shape.floatGroups.head |= group == "head";
     config.shape.floatGroups.embeddings |= group == "embeddings";
   }
+  config.shape.activations = activationsOf(options);
+  const auto teacherClasses = static_cast<int64_t>(options.number("--teacher", 0));
+  if (teacherClasses > 0) config.shape.distillation = {teacherClasses, 0.5F, 1};
   config.tensors = checkpoint.tensors;
   const std::string setting = options.text("--model", "7b") + ", micro-batch " + std::to_string(microBatch) +
                               (mode == "none" || mode == "block" ? ", " + mode : ", " + mode + " kept") +
-                              (host == "none" ? "" : ", host " + host);
+                              (host == "none" ? "" : ", host " + host) + described(options);
 
   std::unique_ptr<Backend> filler;
   if (const double card = options.number("--card", 0); card > 0) {
@@ -332,11 +375,17 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
 
   std::mt19937 random(3);
   const int64_t length = config.shape.sequenceLength;
-  std::vector<int32_t> tokens(static_cast<size_t>(microBatch * length));
+  const int64_t sequences = microBatch * static_cast<int64_t>(options.number("--accumulate", 1));
+  std::vector<int32_t> tokens(static_cast<size_t>(sequences * length));
   for (int32_t& token : tokens) token = static_cast<int32_t>(random() % static_cast<uint32_t>(m.vocabSize));
   std::vector<int32_t> targets(tokens.begin() + 1, tokens.end());
   targets.push_back(-1);
-  const TokenBatch batch{microBatch, length, tokens, targets, {}};
+  TokenBatch batch{sequences, length, tokens, targets, {}};
+  TeacherKnowledge teacher;
+  if (teacherClasses > 0) teacher = engine.teach(batch);
+  batch.teacherClasses = teacher.classes;
+  batch.teacherLogProbabilities = teacher.logProbabilities;
+  if (config.shape.activations.staticRanges) engine.calibrateActivations(batch);
   // Rates of 0 keep the share of clipped entries where it was put.
   const OptimizerSettings settings{.lowRankLearningRate = share > 0 ? 0 : 1e-3F,
                                    .scaleLearningRate = share > 0 ? 0 : 1e-5F,
@@ -344,6 +393,7 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
                                    .normLearningRate = 5e-5,
                                    .headLearningRate = 5e-5,
                                    .embeddingLearningRate = 5e-5,
+                                   .activationLearningRate = 1e-5,
                                    .gradientClip = 1.0};
   StepResult result = engine.trainStep(batch, settings);
   // A graph is recorded in the third step.
@@ -360,7 +410,7 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
   const int64_t taken = freeBefore - library.devices().front().freeBytes;
   std::sort(times.begin(), times.end());
   const double median = times[times.size() / 2];
-  const double tokensPerSecond = static_cast<double>(microBatch * length) / median;
+  const double tokensPerSecond = static_cast<double>(sequences * length) / median;
   double clipped = 0;
   double weights = 0;
   if (share > 0) {
@@ -373,8 +423,8 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
   for (const Linear linear : allLinears)
     linearFlops += 2.0 * static_cast<double>(outputs(m, linear) * inputs(m, linear));
   const double products =
-      linearFlops * static_cast<double>(m.layers * microBatch * length) *
-      (2 +
+      linearFlops * static_cast<double>(m.layers * sequences * length) *
+      (2 + (spec.trainsWeights() ? 1 : 0) +
        (checkpointing ? static_cast<double>(m.layers - config.shape.keptBlocks) / static_cast<double>(m.layers) : 0));
   std::printf(
       "%-34s  %8.0f tokens/s  %7.2f ms (%.2f–%.2f)  %6.2f GiB planned, %6.2f taken  products at ceiling %4.1f %%"
