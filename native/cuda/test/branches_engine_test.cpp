@@ -3,66 +3,28 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <optional>
 #include <utility>
 
-#include "core/cuda_library.h"
-#include "core/engine.h"
 #include "core/error.h"
-#include "cpu/cpu_backend.h"
-#include "cuda/test/library_path.h"
+#include "cuda/test/engines.h"
 #include "test/check.h"
-#include "test/small_model.h"
 
 using namespace lrqat;
 using namespace lrqat::test;
 
 namespace {
 
-std::optional<CudaLibrary> library;
+constexpr int64_t kLength = 70;
 
-constexpr int64_t length = 70;
-
-ModelShape model(int64_t headDim) {
-  ModelShape m;
-  m.hiddenSize = headDim * 4;
-  m.intermediateSize = 384;
-  m.layers = 2;
-  m.heads = 4;
-  m.kvHeads = 2;
-  m.headDim = headDim;
-  m.vocabSize = 515;
-  m.qkNorm = headDim == 64;
-  return m;
+EngineCase caseOf(const ModelShape& model) {
+  return {.label = "branches", .model = model, .spec = specOf(3, Storage::FixedPoint, -1), .length = kLength};
 }
 
-EngineConfig configure(const RandomCheckpoint& checkpoint, const ModelShape& shape, Device device, DType type) {
-  EngineConfig config;
-  config.shape.model = shape;
-  QuantSpec spec;
-  spec.bits = 3;
-  spec.fractionBits = 5;
-  config.shape.linears.assign(static_cast<size_t>(shape.layers * linearsPerLayer), spec);
-  config.shape.threads = 2;
-  config.shape.microBatch = 2;
-  config.shape.sequenceLength = length;
+std::unique_ptr<Engine> evaluating(const RandomCheckpoint& checkpoint, const ModelShape& model, Device device,
+                                   DType type) {
+  EngineConfig config = configure(caseOf(model), checkpoint, device, type);
   config.shape.training = false;
-  config.shape.device = device;
-  config.shape.computeType = type;
-  if (device == Device::Cuda) config.shape.residualType = type;
-  config.tensors = checkpoint.tensors;
-  return config;
-}
-
-std::unique_ptr<Engine> open(const EngineConfig& config) {
-  std::unique_ptr<Backend> backend;
-  const DType type = config.shape.computeType;
-  if (config.shape.device == Device::Cpu) {
-    backend = std::make_unique<cpu::CpuBackend>(cpu::CpuOptions{.threads = 2, .computeType = type, .oneDnnPath = {}});
-  } else {
-    backend = library->createBackend({.library = {}, .cublasLt = cublasLtPath(), .index = 0, .computeType = type});
-  }
-  auto engine = std::make_unique<Engine>(config, std::move(backend));
+  auto engine = std::make_unique<Engine>(config, backendOf(config));
   engine->load({}, {});
   return engine;
 }
@@ -75,9 +37,9 @@ struct Branches {
 
   static constexpr int64_t starts[3][4] = {{20, 31, 32, 60}, {1, 2, 40, 69}, {50, 51, 52, 53}};
 
-  explicit Branches(int64_t vocab) : tokens(3, length, vocab) {
+  explicit Branches(int64_t vocab) : tokens(3, kLength, vocab) {
     for (const auto& of : starts) {
-      for (int64_t i = 0; i < length; ++i) {
+      for (int64_t i = 0; i < kLength; ++i) {
         const auto* const after = std::upper_bound(std::begin(of), std::end(of), i);
         const bool hides = after - std::begin(of) > 1;
         from.push_back(hides ? static_cast<int32_t>(of[0]) : 0);
@@ -99,16 +61,16 @@ struct Branches {
       const int64_t branch = starts[sequence][3];
       std::vector<int32_t> ids;
       std::vector<int32_t> targets;
-      for (int64_t i = 0; i < length; ++i) {
+      for (int64_t i = 0; i < kLength; ++i) {
         if (i >= beginning && i < branch) continue;
-        const auto place = static_cast<size_t>(sequence * length + i);
+        const auto place = static_cast<size_t>(sequence * kLength + i);
         ids.push_back(tokens.tokens[place]);
         targets.push_back(tokens.targets[place]);
       }
       const TokenBatch batch{1, static_cast<int64_t>(ids.size()), ids, targets, {}};
       const std::vector<float> all = engine.tokenLosses(batch, WeightForm::RoundToNearest);
-      for (int64_t i = branch; i < length; ++i) {
-        losses.emplace_back(static_cast<size_t>(sequence * length + i),
+      for (int64_t i = branch; i < kLength; ++i) {
+        losses.emplace_back(static_cast<size_t>(sequence * kLength + i),
                             all[static_cast<size_t>(beginning + i - branch)]);
       }
     }
@@ -117,17 +79,16 @@ struct Branches {
 };
 
 void compare() {
-  for (const int64_t headDim : {64, 22}) {
-    const ModelShape shape = model(headDim);
+  for (const ModelShape& shape : {wideModel(), oddModel()}) {
     const RandomCheckpoint checkpoint(shape);
     const Branches branches(shape.vocabSize);
-    const auto host = open(configure(checkpoint, shape, Device::Cpu, DType::F32));
+    const auto host = evaluating(checkpoint, shape, Device::Cpu, DType::F32);
     const std::vector<float> expected = host->tokenLosses(branches.batch(), WeightForm::RoundToNearest);
     for (const DType type : {DType::F32, DType::BF16}) {
-      context = std::to_string(headDim) + (type == DType::BF16 ? ", bf16" : ", float32");
+      context = std::to_string(shape.headDim) + (type == DType::BF16 ? ", bf16" : ", float32");
       // float32: sums in another order. bf16: every activation is rounded to 2^-9, and logits reach 20.
       const double tolerance = type == DType::F32 ? 2e-4 : 0.3;
-      const auto device = open(configure(checkpoint, shape, Device::Cuda, type));
+      const auto device = evaluating(checkpoint, shape, Device::Cuda, type);
       const std::vector<float> actual = device->tokenLosses(branches.batch(), WeightForm::RoundToNearest);
       double squares = 0;
       for (size_t i = 0; i < expected.size(); ++i) {
@@ -145,13 +106,12 @@ void compare() {
 }
 
 void refused() {
-  const ModelShape shape = model(64);
+  const ModelShape shape = wideModel();
   const RandomCheckpoint checkpoint(shape);
   const Branches branches(shape.vocabSize);
-  EngineConfig config = configure(checkpoint, shape, Device::Cuda, DType::BF16);
-  config.shape.training = true;
-  const auto engine = open(config);
-  expectThrows<Error>([&] { engine->tokenLosses(branches.batch(), WeightForm::Float); }, "an engine that trains");
+  Engine engine = open(configure(caseOf(shape), checkpoint, Device::Cuda, DType::BF16));
+  engine.load({}, {});
+  expectThrows<Error>([&] { engine.tokenLosses(branches.batch(), WeightForm::Float); }, "an engine that trains");
 }
 
 }  // namespace
