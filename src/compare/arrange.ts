@@ -74,7 +74,8 @@ function valuesOf({ state, name, title, tags, metrics, settings }: RunFacts, key
   if (key === 'name') return [name, title];
   if (key === 'tag') return [...tags];
   // A perplexity is the trained weights' unless it is said otherwise.
-  if (key === 'perplexity' || key === 'ppl') return known(metrics['perplexity.trained'] ?? metrics['bestTrained']);
+  if (key === 'perplexity' || key === 'ppl')
+    return known(metrics['perplexity.trained'] ?? metrics['perplexity.merged'] ?? metrics['bestTrained']);
   const fits = (whole: string): boolean => {
     const lower = whole.toLowerCase();
     return lower === key || lower.endsWith(`.${key}`);

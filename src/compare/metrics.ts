@@ -55,7 +55,8 @@ const MEASURED: readonly MeasuredMetric[] = [
     label: 'speed',
     unit: 'tokens/s',
     better: 'higher',
-    value: (run) => run.result?.tokensPerSecond ?? run.status.tokensPerSecond,
+    // What trains nothing has none.
+    value: ({ result, status }) => positive(result?.tokensPerSecond ?? status.tokensPerSecond),
   },
   { key: 'seconds', label: 'time', unit: 'seconds', better: 'lower', value: (run) => run.result?.seconds },
   { key: 'step', label: 'steps done', unit: 'steps', better: 'neither', value: (run) => run.status.step },
@@ -102,6 +103,10 @@ function perplexity(
       return evaluations.findLast((event) => event.form === form && event.kind === kind)?.perplexity;
     },
   };
+}
+
+function positive(value: number | null | undefined): number | null {
+  return typeof value === 'number' && value > 0 ? value : null;
 }
 
 function finite(value: number | null | undefined): number | null {

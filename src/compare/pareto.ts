@@ -1,4 +1,6 @@
 // Perplexity against what a model costs: the points of the picture and which of them are on the front. Pure.
+import { activationName } from '../experiment/activations';
+import type { Experiment } from '../experiment/schema';
 import { distinctTitles, type RunFacts } from './facts';
 import type { Unit } from './metrics';
 import { showNumber } from './show';
@@ -68,7 +70,7 @@ export function pareto(runs: readonly RunFacts[], key: CostKey): Pareto {
     // Rounded to nearest a model takes what the trained one takes.
     ...sharedPoints('round-to-nearest', runs, key === 'peakMemoryBytes' ? null : ({ metrics }) => metrics[key] ?? null),
   ];
-  const named = shared.map((point) => ({ ...point, label: sharedLabel(point, shared, cost) }));
+  const named = withLabels(shared, runs, cost);
   for (const { cost: x, ...point } of named) if (x !== null) drafts.push({ ...point, cost: x });
   const front = onFront(drafts);
   const floats = runs.flatMap(({ metrics }) => metrics['perplexity.float'] ?? []);
@@ -138,10 +140,36 @@ function sharedPoints(
 
 const near = (one: number, other: number): boolean => Math.abs(one - other) <= SAME_FLOAT * Math.max(one, other);
 
-/** `round-to-nearest`, and where there are several of them what tells them apart. */
-function sharedLabel({ kind, cost, perplexity }: SharedPoint, all: readonly SharedPoint[], { unit }: Cost): string {
-  const alike = all.filter((point) => point.kind === kind);
-  if (alike.length < 2) return kind;
-  if (cost === null) return `${kind}, ${showNumber(perplexity, 'perplexity')}`;
-  return `${kind}, ${showNumber(cost, unit)}${unit === 'bits' ? ' bits' : ''}`;
+/** `round-to-nearest`, and where there are several of them what tells them apart: the cost, quantized activations, the perplexity. */
+function withLabels(
+  points: readonly SharedPoint[],
+  runs: readonly RunFacts[],
+  { unit }: Cost,
+): (SharedPoint & { readonly label: string })[] {
+  const several = (kind: SharedPoint['kind']): boolean => points.filter((point) => point.kind === kind).length > 1;
+  const labelled = points.map((point) => {
+    const { kind, cost, perplexity } = point;
+    if (!several(kind)) return { ...point, label: kind };
+    if (cost === null) return { ...point, label: `${kind}, ${showNumber(perplexity, 'perplexity')}` };
+    const activations = kind === 'float' ? null : activationsOf(runs[point.runs[0] ?? 0]);
+    const size = `${showNumber(cost, unit)}${unit === 'bits' ? ' bits' : ''}`;
+    return { ...point, label: [kind, size, ...(activations === null ? [] : [activations])].join(', ') };
+  });
+  return labelled.map((point) => {
+    const isAlone = labelled.filter(({ label }) => label === point.label).length === 1;
+    return isAlone ? point : { ...point, label: `${point.label}, ${showNumber(point.perplexity, 'perplexity')}` };
+  });
+}
+
+/** `A8KV4`; null: none are quantized, or the run's experiment does not say so. */
+function activationsOf(run: RunFacts | undefined): string | null {
+  const activations = run?.settings['quantization.activations'];
+  if (activations === undefined || activations === null) return null;
+  try {
+    // Rounding learns no ranges.
+    return activationName({ quantization: { method: 'rtn', activations } } as unknown as Experiment);
+  } catch (error) {
+    if (error instanceof TypeError) return null;
+    throw error;
+  }
 }

@@ -85,7 +85,7 @@ export function resolveActivations({ quantization }: Pick<Experiment, 'quantizat
 }
 
 /** `A8`, `A8KV4`, `A8 without norm outputs`: null where no activation is quantized. */
-export function activationName(experiment: Experiment): string | null {
+export function activationName(experiment: Pick<Experiment, 'quantization'>): string | null {
   if (resolveActivations(experiment) === null) return null;
   const settings = activationSettings(experiment.quantization.activations ?? 'a8');
   const { bits, kvBits, normOutputs, sites, zeroPoint, symmetric } = settings;
@@ -96,6 +96,8 @@ export function activationName(experiment: Experiment): string | null {
     ...(normOutputs ? [] : ['without norm outputs']),
     ...(sites.length === ACTIVATION_SITES.length ? [] : [`${String(sites.length)} other sites`]),
     ...(zeroPoint === 'integer' || isStatic ? [] : ['fractional zero points']),
-    ...(isStatic ? [`${symmetric ? 'symmetric ' : ''}static ranges${settings.learn ? ', learned' : ''}`] : []),
+    ...(isStatic
+      ? [`${symmetric ? 'symmetric ' : ''}static ranges${settings.learn && isTrained(experiment) ? ', learned' : ''}`]
+      : []),
   ].join(', ');
 }

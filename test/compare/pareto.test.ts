@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { onFront, pareto, paretoPicture, svgText } from '../../src/compare';
+import { onFront, pareto, paretoPicture, svgText, type Json } from '../../src/compare';
 import { result, run } from './runs';
 
 const front = (...points: [cost: number, perplexity: number][]) =>
@@ -93,6 +93,25 @@ test('runs are points, float and round-to-nearest are shared by those that have 
     ],
   );
   assert.deepEqual([missing, references, isMixed], [[3, 4], [], false]);
+});
+
+test('rounding to nearest that differs in activations, or in what no label says, is told apart', () => {
+  const quantized = (activations: Json): Json => ({ quantization: { activations } });
+  const runs = [
+    run('a', quantized(null), { result: at(2, 15, 20) }),
+    run('b', quantized('a8-kv4'), { result: at(2, 15, 21) }),
+    run('c', quantized({ bits: 4, range: 'static', learn: true }), { result: at(2, 15, 25) }),
+    run('d', quantized('nonsense'), { result: at(2, 15, 23) }),
+  ];
+  const labels = pareto(runs, 'bitsPerWeight')
+    .points.filter(({ kind }) => kind === 'round-to-nearest')
+    .map(({ label }) => label);
+  assert.deepEqual(labels, [
+    'round-to-nearest, 2.00 bits, 20.000',
+    'round-to-nearest, 2.00 bits, A8KV4',
+    'round-to-nearest, 2.00 bits, A4, static ranges',
+    'round-to-nearest, 2.00 bits, 23.000',
+  ]);
 });
 
 test('against memory of training float and round-to-nearest are lines; other models are told', () => {

@@ -6,7 +6,7 @@ import type { ListedRun, RunEntry } from '../../src/runs';
 import { Runs, type RunInfo } from '../../webview/charts/protocol';
 import { listedRun } from './runs';
 
-const progress: RunProgress = { loading: null, pending: null, device: null };
+const progress: RunProgress = { loading: null, pending: null, device: null, setting: 'LSQ · W2' };
 
 function info(entry: RunEntry | undefined, last: ListedRun | null = null): RunInfo {
   const made = runInfo('file:///runs/r', '/runs/r', entry, last, progress);
@@ -22,6 +22,7 @@ test('a run in training', () => {
   assert.match(made.name, /^a · .*14:02/);
   assert.equal(made.state, 'running');
   assert.equal(made.problem, null);
+  assert.equal(made.setting, 'LSQ · W2');
 });
 
 test('a run whose folder is gone keeps what was known and says so', () => {

@@ -53,6 +53,9 @@ test('descriptions of states', () => {
   assert.equal(runDescription(loading), 'loading the model');
   assert.equal(runDescription(listedRun('r', { state: 'paused' })), 'paused · 50%');
   assert.equal(runDescription(listedRun('r', { result, notes: { tags: ['x'] } })), 'ppl 12.000 · 80% of the gap · #x');
+  const rounded = { ...result, perplexity: { ...result.perplexity, trained: null, merged: 20 }, gapClosed: null };
+  assert.equal(runDescription(listedRun('r', { result: rounded })), 'ppl 20.000', 'rounding alone has one as well');
+  assert.match(endSentence(listedRun('r', { result: rounded })), /perplexity 20\.000 \(/);
   const failed = listedRun('r', { state: 'failed', status: { error: { code: 'OutOfMemory', message: 'no memory' } } });
   assert.equal(runDescription(failed), 'no memory');
   assert.equal(

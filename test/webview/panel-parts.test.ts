@@ -26,6 +26,7 @@ const info: RunInfo = {
   totalSteps: 10,
   etaSeconds: null,
   device: null,
+  setting: null,
   attempt: 1,
   created: 0,
   started: null,

@@ -32,6 +32,7 @@ export class Header {
   private readonly name = element('h1');
   private readonly state = element('span', { class: 'state' });
   private readonly phase = element('span', { class: 'phase' });
+  private readonly setting = element('p', { class: 'setting' });
   private readonly bar = element('progress', { class: 'progress', max: 1 });
   private readonly buttons = element('div', { class: 'head-buttons' });
   private readonly facts = element('dl', { class: 'facts' });
@@ -46,6 +47,7 @@ export class Header {
         element('div', { class: 'head-title' }, this.name, this.state, this.phase),
         this.buttons,
       ),
+      this.setting,
       this.bar,
       this.facts,
       this.advice,
@@ -61,6 +63,8 @@ export class Header {
     setText(this.state, run.problem === null ? stateName(run.state) : text.problemTitle());
     setAttributes(this.state, { 'data-state': shownState });
     setText(this.phase, phaseText(run));
+    setText(this.setting, run.setting ?? '');
+    this.setting.hidden = run.setting === null;
     const share = run.totalSteps > 0 ? Math.min(1, run.step / run.totalSteps) : 0;
     this.bar.value = share;
     setAttributes(this.bar, { 'aria-label': text.progressLabel(run.name), 'data-state': shownState });

@@ -57,6 +57,8 @@ const runInfo = object({
   etaSeconds: nullable(number),
   /** `CPU · AVX-512 · 2 threads`, as the host words it. */
   device: nullable(string),
+  /** `LR-QAT · W2 · A8 · rank 32`. */
+  setting: nullable(string),
   attempt: count,
   /** Milliseconds since 1970. */
   created: number,

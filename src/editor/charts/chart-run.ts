@@ -5,6 +5,7 @@ import { Uri } from 'vscode';
 import { RunFeed } from '../../../webview/charts/feed';
 import type { RunInfo } from '../../../webview/charts/protocol';
 import { UserError } from '../../errors';
+import { settingName } from '../../experiment/setting-name';
 import { isEnded, isLive, RunReader, runPaths, type ListedRun } from '../../runs';
 import type { WorkspaceRuns } from '../workspace-runs';
 import { READ_LIMIT } from './read-limit';
@@ -18,6 +19,7 @@ export class ChartRun {
   private last: ListedRun | null = null;
   loading: RunInfo['loading'] = null;
   device: string | null = null;
+  setting: string | null = null;
   private complete = false;
   private reading: Promise<boolean> | null = null;
   pending: RunInfo['pending'] = null;
@@ -81,12 +83,21 @@ export class ChartRun {
       // Status is read before events: an ended one means that these were all.
       this.complete = !hasMore && isEnded(update.state);
       if (this.device === null) await this.readDevice();
+      if (this.setting === null) await this.readSetting();
       return hasMore;
     } catch (error) {
       if (!(error instanceof UserError)) this.log.warn(`${this.directory}: ${String(error)}`);
       this.loading = null;
       this.complete = true;
       return false;
+    }
+  }
+
+  private async readSetting(): Promise<void> {
+    try {
+      this.setting = settingName(JSON.parse(await readFile(runPaths(this.directory).experiment, 'utf8')));
+    } catch {
+      // As for the device.
     }
   }
 

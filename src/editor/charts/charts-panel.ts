@@ -203,9 +203,11 @@ export class ChartsPanel implements Disposable {
     try {
       for (const run of this.shown) {
         if (!run.needsReading) continue;
-        const before = JSON.stringify(run.loading);
+        // What is read beside the metrics: a run that has ended tells nothing else that would show it.
+        const told = (): string => JSON.stringify([run.loading, run.device, run.setting]);
+        const before = told();
         if (await run.read()) this.again = true;
-        if (JSON.stringify(run.loading) !== before) this.postRuns();
+        if (told() !== before) this.postRuns();
         if (this.isShown()) this.postAll(run.feed.delta());
       }
     } finally {

@@ -9,6 +9,8 @@ export interface RunProgress {
   readonly loading: RunInfo['loading'];
   readonly pending: RunInfo['pending'];
   readonly device: string | null;
+  /** What the experiment does, in few words. */
+  readonly setting: string | null;
 }
 
 /** @param entry undefined: there is no such folder (any more)
@@ -40,6 +42,7 @@ export function runInfo(
     totalSteps: whole(status?.totalSteps),
     etaSeconds: status?.etaSeconds ?? null,
     device: progress.device,
+    setting: progress.setting,
     attempt: whole(status?.attempt),
     created: status?.created ?? 0,
     started: status?.started ?? null,

@@ -89,9 +89,10 @@ export function shareDone({ status }: ListedRun): number {
 
 export const percent = (share: number): string => `${String(Math.floor(share * 100))}%`;
 
-/** Perplexity of the trained weights: of the end, else the best evaluation so far. */
-export function perplexityOf(run: ListedRun): number | null {
-  return run.result?.perplexity.trained ?? run.status.best?.perplexity ?? null;
+/** Perplexity of the trained weights: of the end (of what was only rounded, that of the merged ones), else the best evaluation so
+ *  far. */
+export function perplexityOf({ result, status }: ListedRun): number | null {
+  return result?.perplexity.trained ?? result?.perplexity.merged ?? status.best?.perplexity ?? null;
 }
 
 const perplexity = (value: number): string => `ppl ${showNumber(value, 'perplexity')}`;
@@ -166,9 +167,9 @@ export function runFacts(entry: ListedRun, now: number): readonly (readonly [str
       add(l10n.t('Best perplexity'), l10n.t('{0} at step {1}', value, best.step));
     }
   } else {
-    const { float, roundToNearest, trained, merged } = result.perplexity;
+    const { float, roundToNearest, merged } = result.perplexity;
     const show = (value: number | null): string => showNumber(value, 'perplexity');
-    add(l10n.t('Perplexity'), `**${show(trained)}**`);
+    add(l10n.t('Perplexity'), `**${show(perplexityOf(entry))}**`);
     add(l10n.t('… merged'), show(merged));
     add(l10n.t('… round-to-nearest'), show(roundToNearest));
     add(l10n.t('… float'), show(float));
@@ -206,7 +207,7 @@ export function endSentence(run: ListedRun): string {
     return l10n.t(
       '{0} has finished: perplexity {1} (rounded to nearest {2}, float {3}).',
       title,
-      show(result.perplexity.trained),
+      show(perplexityOf(run)),
       show(result.perplexity.roundToNearest),
       show(result.perplexity.float),
     );

@@ -345,6 +345,7 @@ export function runInfo(changes: Partial<RunInfo> & Pick<RunInfo, 'id'>): RunInf
     totalSteps: 150,
     etaSeconds: null,
     device: 'CPU · AVX2 · 2 threads',
+    setting: 'LR-QAT · W2 · rank 32',
     attempt: 1,
     created: 0,
     started: 0,
