@@ -1,4 +1,4 @@
-// Pictures of Compare Runs in three themes for docs/images: `npm run screenshots`. Real training runs of the sample at three widths.
+// Pictures of Compare Runs in three themes for docs/images: `npm run screenshots`. Real runs of the sample: two methods, three widths.
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,12 +11,12 @@ const THEMES = [
   { name: 'high-contrast', theme: 'Default High Contrast' },
 ] as const;
 
-/** Bits and rank. */
+/** Bits and method. */
 const RUNS = [
-  [2, 8],
-  [2, 32],
-  [3, 32],
-  [4, 32],
+  [2, 'gptq'],
+  [2, 'lr-qat'],
+  [3, 'lr-qat'],
+  [4, 'lr-qat'],
 ] as const;
 
 const folder = path.resolve(process.env['LRQAT_IMAGES'] ?? 'docs/images');
@@ -26,11 +26,11 @@ const size = { width: 1600, height: 900 };
 const suite = await Suite.start();
 try {
   const workspace = suite.sampleWorkspace(60, { full: true, name: 'tiny-llama' });
-  for (const [bits, rank] of RUNS) {
+  for (const [bits, method] of RUNS) {
     const changes = {
-      name: `w${String(bits)}-rank${String(rank)}`,
+      name: `w${String(bits)}-${method}`,
       'quantization.weights.bits': bits,
-      'quantization.lowRank.rank': rank,
+      'quantization.method': method,
       'training.steps': 60,
       'evaluation.maxBatches': 4,
     };

@@ -25,6 +25,7 @@ try {
   writeFileSync(file, sample.replace('"everySteps": 50, "maxBatches": 16', '"everySteps": 10, "maxBatches": 4'));
   // A second experiment with the mistakes that people make.
   writeFileSync(path.join(workspace, 'w4-group100.lrqat.json'), withMistakes(sample));
+  writeFileSync(path.join(workspace, 'w2a8-distilled.lrqat.json'), withMore(sample));
   await trainTwice(workspace);
   for (const { name, theme } of THEMES) await pictures(name, theme, workspace);
 } finally {
@@ -40,6 +41,16 @@ function withMistakes(text: string): string {
     .replace('"microBatchSize": 8', '"microBatchSize": 3');
 }
 
+/** What the form has controls of their own for: static ranges, a start of GPTQ, distillation, norms. */
+function withMore(text: string): string {
+  return text
+    .replace('"name": "w2-rank32"', '"name": "w2a8-distilled"')
+    .replace('"storage"', '"activations": { "bits": 8, "range": "static", "learn": true },\n    "storage"')
+    .replace('"learnScales"', '"start": { "integers": "gptq" },\n    "learnScales"')
+    .replace('"lowRank": 4e-3,', '"lowRank": 4e-3, "norms": 1e-4,')
+    .replace('"schedule"', '"distillation": { "weight": 0.75 },\n    "schedule"');
+}
+
 /** One finished run with a star and a tag, one in training when the pictures are taken. */
 async function trainTwice(workspace: string): Promise<void> {
   const window = await suite.open({ folder: workspace, size });
@@ -48,6 +59,18 @@ async function trainTwice(workspace: string): Promise<void> {
   await picked(window, 'w2-rank32');
   await window.tree(/of the gap/).waitFor({ timeout: 240_000 });
   await window.close();
+}
+
+/** The form of a file with a field at its top. */
+async function formOf(window: Window, file: string, id: string, sign: string): Promise<void> {
+  await window.openFile(file);
+  await window.command('LR-QAT: Open Form');
+  const form = await Form.of(window, `[data-field="${id}"]:has-text("${sign}")`);
+  await form
+    .field(id)
+    .evaluate((row) => (row as unknown as { scrollIntoView(top: boolean): void }).scrollIntoView(true));
+  await window.page.mouse.move(1100, 79, { steps: 4 });
+  await sleep(1000);
 }
 
 async function picked(window: Window, text: string): Promise<void> {
@@ -107,6 +130,14 @@ async function pictures(name: string, theme: string, workspace: string): Promise
     await window.page.mouse.move(1100, 79, { steps: 4 });
     await sleep(1000);
     await shot('form');
+    // What they show is the same in every theme.
+    if (name === 'dark') {
+      await formOf(window, 'w2a8-distilled.lrqat.json', 'quantization.activations', 'static ranges, learned');
+      await shot('form-activations');
+      await formOf(window, 'w2a8-distilled.lrqat.json', 'quantization.lowRank.alpha', 'alpha / rank');
+      await shot('form-trained');
+      await window.openFile('w2-rank32.lrqat.json');
+    }
     await window
       .tree(/of the gap/)
       .first()
