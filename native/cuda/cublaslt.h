@@ -40,8 +40,7 @@ inline constexpr int preferenceAlignment[] = {5, 6, 7, 8};  // CUBLASLT_MATMUL_P
 /// The library's functions; throws Unsupported when it cannot be opened or lacks one.
 struct Library {
   explicit Library(const std::string& path)
-      : library(path,
-                "install cuBLAS of CUDA 12 or 13, or name its libcublasLt in lrqat.cublasLtPath or LRQAT_CUBLASLT"),
+      : library(path, "install cuBLAS of CUDA 12 or 13, or name its libcublasLt in LRQAT_CUBLASLT"),
         create(library.require<decltype(create)>("cublasLtCreate")),
         destroy(library.require<decltype(destroy)>("cublasLtDestroy")),
         version(library.require<decltype(version)>("cublasLtGetVersion")),
