@@ -8,6 +8,7 @@
 #include <numeric>
 #include <string>
 
+#include "core/dot.h"
 #include "core/error.h"
 
 namespace lrqat {
@@ -18,17 +19,6 @@ namespace {
 constexpr int64_t kPanel = 64;
 /// Part of a row that is multiplied with a whole panel before the next one.
 constexpr int64_t kDepth = 256;
-
-/// Σ a·b in a fixed order that two lanes of doubles can take.
-double dot(const double* a, const double* b, int64_t count) {
-  double sums[4] = {0, 0, 0, 0};
-  int64_t k = 0;
-  for (; k + 4 <= count; k += 4) {
-    for (int64_t lane = 0; lane < 4; ++lane) sums[lane] += a[k + lane] * b[k + lane];
-  }
-  for (; k < count; ++k) sums[0] += a[k] * b[k];
-  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
-}
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "core/dot.h"
 #include "core/error.h"
 #include "core/random.h"
 
@@ -20,16 +21,6 @@ constexpr int kIterations = 8;
 /// Rotations smaller than this change nothing in double.
 constexpr double kConverged = 1e-15;
 constexpr int kSweeps = 60;
-
-double dot(const double* a, const double* b, int64_t count) {
-  double sums[4] = {0, 0, 0, 0};
-  int64_t k = 0;
-  for (; k + 4 <= count; k += 4) {
-    for (int64_t lane = 0; lane < 4; ++lane) sums[lane] += a[k + lane] * b[k + lane];
-  }
-  for (; k < count; ++k) sums[0] += a[k] * b[k];
-  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
-}
 
 /// One-sided Jacobi (Hestenes): rotates the `rows` rows of `x` [rows, length] until they are orthogonal, and those of
 /// `rotation` [rows, rows] with them. Then xᵢ = σᵢ·vᵢᵀ and rotation·before = x.

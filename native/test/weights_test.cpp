@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/grid.h"
+#include "test/storages.h"
 #include "test/test_linear.h"
 
 using namespace lrqat;
@@ -17,34 +18,13 @@ struct Shape {
 // Rows and columns below, at and above one block, tile and chunk; groups that are no multiple of a vector.
 constexpr Shape kShapes[] = {{7, 172, 43}, {9, 96, 4}, {16, 64, 32}, {3, 1032, 86}, {33, 40, 8}};
 
-std::vector<QuantSpec> storages(int bits) {
-  std::vector<QuantSpec> specs;
-  for (const Storage storage : {Storage::F32, Storage::BF16, Storage::F16, Storage::Integer}) {
-    QuantSpec spec;
-    spec.bits = bits;
-    spec.storage = storage;
-    specs.push_back(spec);
-  }
-  for (int fraction = 0; fraction <= 8 - bits; ++fraction) {
-    for (const FixedPointCode code : {FixedPointCode::Reference, FixedPointCode::Centred}) {
-      if (fraction == 0 && code == FixedPointCode::Centred) continue;
-      QuantSpec spec;
-      spec.bits = bits;
-      spec.fractionBits = fraction;
-      spec.code = code;
-      specs.push_back(spec);
-    }
-  }
-  return specs;
-}
-
 /// All storages × bits × granularities on a rotating choice of shapes and ranks; asymmetric ones on a rotating choice
 /// of granularities too.
 void forAllSpecs(const std::function<void(const QuantSpec&, const Shape&, uint32_t seed)>& body) {
   uint32_t seed = 1;
   for (int bits = 2; bits <= 8; ++bits) {
-    std::vector<QuantSpec> specs = storages(bits);
-    for (QuantSpec spec : storages(bits)) {
+    std::vector<QuantSpec> specs = storagesOf(bits);
+    for (QuantSpec spec : storagesOf(bits)) {
       spec.symmetric = false;
       specs.push_back(spec);
     }

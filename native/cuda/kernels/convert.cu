@@ -1,7 +1,7 @@
 #include "cuda/kernels/convert.h"
 
 #include "cuda/check.h"
-#include "cuda/kernels/convert.cuh"
+#include "cuda/kernels/vector.cuh"
 
 namespace lrqat::cuda {
 
@@ -39,8 +39,8 @@ void convert(Matrix from, Matrix to, cudaStream_t stream) {
   LRQAT_CHECK(from.elements() == to.elements());
   const int64_t count = to.elements();
   if (count == 0) return;
-  dispatchElement(from.type, [&](auto fromElement) {
-    dispatchElement(to.type, [&](auto toElement) {
+  dispatchSource(from.type, [&](auto fromElement) {
+    dispatchSource(to.type, [&](auto toElement) {
       using From = decltype(fromElement);
       using To = decltype(toElement);
       constexpr int width = sizeof(From) == 2 && sizeof(To) == 2 ? 8 : 4;

@@ -1,7 +1,7 @@
 #include "cuda/kernels/embed.h"
 
 #include "cuda/check.h"
-#include "cuda/kernels/convert.cuh"
+#include "cuda/kernels/vector.cuh"
 
 namespace lrqat::cuda {
 
@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(threads) embedKernel(const From* table, const 
 void embed(Matrix table, const int32_t* ids, Matrix x, cudaStream_t stream) {
   LRQAT_CHECK(x.cols == table.cols && x.rows < (int64_t{1} << 31));
   if (x.elements() == 0) return;
-  dispatchElement(table.type, [&](auto fromElement) {
+  dispatchSource(table.type, [&](auto fromElement) {
     dispatchActivation(x.type, [&](auto toElement) {
       using From = decltype(fromElement);
       using To = decltype(toElement);

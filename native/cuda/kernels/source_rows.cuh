@@ -36,17 +36,4 @@ struct ColumnScales {
   }
 };
 
-/// f with a value of the element type of a checkpoint tensor.
-template <typename F>
-void dispatchSource(DType type, F&& f) {
-  switch (type) {
-    case DType::F32:
-      return f(float{});
-    case DType::BF16:
-      return f(bf16{});
-    case DType::F16:
-      return f(__half{});
-  }
-}
-
 }  // namespace lrqat::cuda

@@ -8,6 +8,7 @@
 #include "cuda/kernels/staging.h"
 #include "cuda/scratch.h"
 #include "cuda/test/elementwise.h"
+#include "test/storages.h"
 #include "test/test_linear.h"
 
 namespace lrqat::test {
@@ -74,27 +75,6 @@ class DeviceLinear {
 struct WeightShape {
   int64_t m, n, group;
 };
-
-inline std::vector<QuantSpec> storagesOf(int bits) {
-  std::vector<QuantSpec> specs;
-  for (const Storage storage : {Storage::F32, Storage::BF16, Storage::F16, Storage::Integer}) {
-    QuantSpec spec;
-    spec.bits = bits;
-    spec.storage = storage;
-    specs.push_back(spec);
-  }
-  for (int fraction = 0; fraction <= 8 - bits; ++fraction) {
-    for (const FixedPointCode code : {FixedPointCode::Reference, FixedPointCode::Centred}) {
-      if (fraction == 0 && code == FixedPointCode::Centred) continue;
-      QuantSpec spec;
-      spec.bits = bits;
-      spec.fractionBits = fraction;
-      spec.code = code;
-      specs.push_back(spec);
-    }
-  }
-  return specs;
-}
 
 /// All storages × bits × granularities, on a rotating choice of `shapes` and `ranks`.
 inline void forAllSpecs(const std::vector<WeightShape>& shapes, const std::vector<int>& ranks, bool symmetric,
