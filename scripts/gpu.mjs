@@ -1,6 +1,7 @@
 // Tests and measurements that need a GPU and nvcc, as native executables in build/gpu.
 //   node scripts/gpu.mjs test             kernels against plain references, the engine against the one on the CPU
 //   node scripts/gpu.mjs bench [OPTIONS]  training steps at the shapes of real models (options: native/cuda/test/bench_engine.cpp)
+//   node scripts/gpu.mjs bench node [OPTIONS]  the same through the addon, as the product makes them (options: test/bench/gpu.ts)
 import os from 'node:os';
 import path from 'node:path';
 import { spawnSync } from 'node:child_process';
@@ -31,12 +32,23 @@ function cublasLt() {
   }
 }
 
+/** Training steps through Node, with the build that `npm run setup` makes. */
+async function benchNode(options) {
+  const { setup } = await import('./setup.mjs');
+  await setup();
+  const { bundlePrograms } = await import('./bundle.mjs');
+  await bundlePrograms(['test/bench/gpu.ts'], 'dist/bench');
+  run(process.execPath, ['dist/bench/gpu.mjs', ...options]);
+}
+
 await main(async () => {
   const [task, ...options] = process.argv.slice(2);
   const env = { LRQAT_TEST_CUDA: path.join(folder, 'cuda', 'liblrqat_cuda.so'), ...cublasLt() };
   if (task === 'test') {
     await withLock(path.join(folder, '.lock'), () => build([]));
     run('ctest', ['--test-dir', folder, '--output-on-failure', '--no-tests=error', '-R', '^cuda_'], { env });
+  } else if (task === 'bench' && options[0] === 'node') {
+    await benchNode(options.slice(1));
   } else if (task === 'bench') {
     await withLock(path.join(folder, '.lock'), () => build(['lrqat_cuda', 'cuda_bench_engine']));
     const bench = path.join(folder, 'cuda', 'test', 'cuda_bench_engine');
@@ -55,7 +67,8 @@ await main(async () => {
       run(bench, ['--model', '7b', '--micro-batches', '4', '--checkpointing', 'none', '--clipped', clipped], { env });
     for (const model of ['1b', '8b', '13b'])
       run(bench, ['--model', model, '--micro-batches', '1,4', '--host', 'embeddings'], { env });
+    await benchNode([]);
   } else {
-    throw new ScriptError('usage: node scripts/gpu.mjs test | bench [OPTIONS]');
+    throw new ScriptError('usage: node scripts/gpu.mjs test | bench [node] [OPTIONS]');
   }
 });
