@@ -160,6 +160,10 @@ export interface EngineConfig {
   /** Weights rebuilt from Φ0, A and B, with their clipped entries: made again for every product (default), or kept for all micro-batches
    *  of a step and of an evaluation. On the CPU alone; results are the same. */
   readonly rebuiltWeights?: 'rebuild' | 'keep';
+  /** Parts of a training micro-batch that go through all layers side by side, each on one thread and with gradients of its own:
+   *  a divisor of the micro-batch, with kept weights, on the CPU. Default 1: all threads share every operation. Results do not
+   *  depend on the threads that the lanes run on. */
+  readonly lanes?: number;
   /** Where the embedding table lies; `host`: its rows are gathered from the mapped checkpoint (a tied one stays). Default
    *  `device`. */
   readonly embeddings?: 'device' | 'host';

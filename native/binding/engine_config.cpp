@@ -205,6 +205,7 @@ ParsedConfig parseEngineConfig(const Napi::Value& value) {
   shape.microBatch = r.integer("microBatchSize", 1, 1 << 20);
   shape.sequenceLength = r.integer("sequenceLength", 1, 1 << 24);
   shape.checkpointBlocks = r.choice<bool>("activationCheckpointing", {{"none", false}, {"block", true}});
+  if (!r.isNull("lanes")) shape.lanes = r.integer("lanes", 1, shape.microBatch);
   if (!r.isNull("keptBlocks")) shape.keptBlocks = r.integer("keptBlocks", 1, shape.model.layers);
   parsed.engine.seed = static_cast<uint64_t>(r.integer("seed", 0));
   if (!r.isNull("plan")) {

@@ -12,8 +12,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
 #include "core/types.h"
@@ -338,6 +340,22 @@ class Backend {
   virtual double squaredNorm(const float* values, int64_t count) = 0;
   /// In place on values and both moments; PyTorch's AdamW formulas in float32.
   virtual void adamw(const AdamW& settings, std::span<const AdamWTensor> tensors) = 0;
+
+  // -- lanes (lanes.h), on the CPU alone
+  // ----------------------------------------------------------------------------------------------------------
+  /// shape.lanesAtOnce() backends of one thread each, for operations of shape.lane() that run at once. They work in the
+  /// scratch memory of this one, which does nothing meanwhile.
+  virtual std::vector<std::unique_ptr<Backend>> laneBackends(const EngineShape& /* shape */) {
+    throw Error(ErrorCode::Unsupported, "this device trains no lanes", "use lanes: 1");
+  }
+  /// work(0) … work(count − 1), each on one thread. The first failure is thrown when all have ended.
+  virtual void runLanes(int64_t count, const std::function<void(int64_t)>& work) {
+    for (int64_t lane = 0; lane < count; ++lane) work(lane);
+  }
+  /// values[i] += terms[0][i], then terms[1][i], …
+  virtual void addTerms(std::span<const float* const> /* terms */, float* /* values */, int64_t /* count */) {
+    throw Error(ErrorCode::Unsupported, "this device trains no lanes", "use lanes: 1");
+  }
 };
 
 }  // namespace lrqat

@@ -248,6 +248,15 @@ ClippedSet& Decoder::clippedOf(int64_t layer, Linear which, int slot) {
   return workspace_.keptClipped[static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(which))];
 }
 
+void Decoder::keepWeights() {
+  LRQAT_CHECK(keepsWeights());
+  form_ = WeightForm::Trained;
+  trains_ = true;
+  for (int64_t layer = 0; layer < shape_.model.layers; ++layer) {
+    for (const Linear which : allLinears) rebuildWeight(layer, which, nullptr);
+  }
+}
+
 Matrix Decoder::rebuildWeight(int64_t layer, Linear which, ClippedSet* clipped) {
   const LinearLayer& l = linear(layer, which);
   const Matrix w = workspaceWeight(layer, which);

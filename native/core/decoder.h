@@ -90,6 +90,10 @@ class Decoder {
 
   /// Weights that were kept are no longer those of the parameters, the form or the selection at hand.
   void forgetWeights() { std::fill(rebuilt_.begin(), rebuilt_.end(), false); }
+  /// Rebuilds all that are kept, with their clipped entries, for a training step.
+  void keepWeights();
+  /// What is kept has been rebuilt by another decoder.
+  void shareWeights() { std::fill(rebuilt_.begin(), rebuilt_.end(), true); }
   // Block by block, for who changes weights in between (form Trained where a linear is selected): `hidden` holds the
   // residual stream [rows, hidden] of a micro-batch, host memory of the residual type.
   /// The stream that enters the first block.

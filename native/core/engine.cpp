@@ -17,6 +17,7 @@ Engine::Engine(EngineConfig config, std::unique_ptr<Backend> backend)
     throw Error(ErrorCode::InvalidArgument, "head and embedding table of this model are one tensor",
                 "train the group embeddings, which stands for both");
   }
+  requireLanes();
   mapTensors();
   for (int64_t layer = 0; layer < shape.model.layers; ++layer) {
     for (const Linear linear : allLinears) {
@@ -50,6 +51,33 @@ Engine::Engine(EngineConfig config, std::unique_ptr<Backend> backend)
       std::make_unique<Decoder>(config_.shape, *backend_, linears_, embeddings_, floatGradients(config_.shape, floats_),
                                 table, activations_, workspace_, ranges_.get());
   decoder_->setCancelFlag(&cancel_);
+  if (!shape.training || shape.lanes == 1) return;
+  lanes_ = std::make_unique<Lanes>(Lanes::Whole{.shape = config_.shape,
+                                                .backend = *backend_,
+                                                .linears = linears_,
+                                                .embeddings = embeddings_,
+                                                .hostTable = table,
+                                                .activations = activations_,
+                                                .workspace = workspace_,
+                                                .ranges = ranges_.get(),
+                                                .gradients = gradientMemory_});
+  lanes_->setCancelFlag(&cancel_);
+}
+
+void Engine::requireLanes() const {
+  const EngineShape& shape = config_.shape;
+  if (shape.lanes == 1) return;
+  LRQAT_CHECK(shape.lanes > 1);
+  if (!shape.keepWeights || shape.device != Device::Cpu) {
+    throw Error(ErrorCode::InvalidArgument, "lanes read the same rebuilt weights", "keep them, on the CPU");
+  }
+  if (shape.microBatch % shape.lanes != 0) {
+    throw Error(ErrorCode::InvalidArgument, std::to_string(shape.lanes) + " lanes do not divide a micro-batch of " +
+                                                std::to_string(shape.microBatch) + " sequences");
+  }
+  if (shape.activations.learnsRanges()) {
+    throw Error(ErrorCode::InvalidArgument, "learned ranges of activations are trained in one lane");
+  }
 }
 
 void Engine::allocate() {
@@ -67,7 +95,9 @@ void Engine::allocate() {
   place(parts_.quantizedWeights, "quantized weights",
         [&](Layout& l) { return layoutQuantizedWeights(shape, l, buffers); });
   place(parts_.parameters, "parameters", [&](Layout& l) { return layoutParameters(shape, l, trained); });
-  gradientMemory_ = place(parts_.gradients, "gradients", [&](Layout& l) { return layoutGradients(shape, l, trained); });
+  // The first lane's are the engine's.
+  gradientMemory_ = place(parts_.gradients, "gradients",
+                          [&](Layout& l) { return shape.lanes * layoutGradients(shape, l, trained); });
   place(parts_.optimizer, "optimizer state", [&](Layout& l) { return layoutOptimizer(shape, l, trained); });
   place(
       parts_.host, "optimizer state", [&](Layout& l) { return layoutHost(shape, l, trained); }, MemoryPlace::Host);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/decoder.h"
+#include "core/lanes.h"
 #include "core/mapped_file.h"
 
 namespace lrqat {
@@ -248,6 +249,8 @@ class Engine {
   MicroBatch microBatch(const TokenBatch& batch, int64_t first, int64_t count) const;
   int64_t sequencesPerMicroBatch(int64_t length) const;
   void requireLoaded() const;
+  /// Throws InvalidArgument where the shape asks for lanes that it cannot have.
+  void requireLanes() const;
   /// Before micro-batches that share weights: puts the scales that `form` uses into every linear's scale and rowScale
   /// buffers, and what it reads beside the linears into the embedding buffers.
   void prepare(WeightForm form);
@@ -260,6 +263,8 @@ class Engine {
   void materializeScales(const LinearLayer& l);
   /// Scale gradients of a step, in the domain of the trained numbers.
   void finishScaleGradients();
+  /// Gradients and losses of a whole batch.
+  Decoder::Losses accumulateGradients(const TokenBatch& batch, float gradientScale);
   /// All gradients of the linears whose weights are trained.
   void finishWeightGradients();
   /// What a step adds to begins as zero.
@@ -283,6 +288,7 @@ class Engine {
   std::unique_ptr<ActivationRanges> ranges_;  // null: no static grids
   ActivationGridBuffers grids_;
   std::unique_ptr<Decoder> decoder_;
+  std::unique_ptr<Lanes> lanes_;  // null: all threads share every operation of a training step
   std::vector<ParameterInfo> parameters_;
   std::map<std::string, MergedSource> merged_;
   std::map<std::string, HostTensor> mergedFloats_;

@@ -87,6 +87,40 @@ static double learningRate(const ParameterInfo& parameter, const OptimizerSettin
   return 0;
 }
 
+Decoder::Losses Engine::accumulateGradients(const TokenBatch& batch, float gradientScale) {
+  const EngineShape& shape = config_.shape;
+  const auto part = [&](int64_t micro, int64_t first, int64_t count) {
+    MicroBatch sequences = microBatch(batch, micro + first, count);
+    sequences.first = micro == 0;
+    return sequences;
+  };
+  const auto accumulate = [&] {
+    zeroGradients();
+    decoder_->clearLosses();
+    for (int64_t micro = 0; micro < batch.sequences; micro += shape.microBatch) {
+      if (!decoder_->trainMicroBatch(part(micro, 0, shape.microBatch), gradientScale)) return false;
+    }
+    return true;
+  };
+  if (!lanes_) {
+    // Nothing but gradients and loss has changed when a recorded micro-batch turns out not to fit any more.
+    while (!accumulate()) {
+    }
+    return decoder_->losses();
+  }
+  zeroGradients();
+  decoder_->keepWeights();
+  lanes_->begin();
+  const int64_t each = shape.microBatch / shape.lanes;
+  for (int64_t micro = 0; micro < batch.sequences; micro += shape.microBatch) {
+    std::vector<MicroBatch> parts;
+    for (int64_t lane = 0; lane < shape.lanes; ++lane) parts.push_back(part(micro, lane * each, each));
+    lanes_->trainMicroBatch(parts, gradientScale);
+  }
+  lanes_->addGradients();
+  return lanes_->losses();
+}
+
 StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& settings) {
   requireLoaded();
   const EngineShape& shape = config_.shape;
@@ -106,23 +140,10 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   prepare(WeightForm::Trained);
   prepareGrids(WeightForm::Trained);
   const float gradientScale = 1.0F / static_cast<float>(result.tokens);
-  const auto accumulate = [&] {
-    zeroGradients();
-    decoder_->clearLosses();
-    for (int64_t first = 0; first < batch.sequences; first += shape.microBatch) {
-      MicroBatch part = microBatch(batch, first, shape.microBatch);
-      part.first = first == 0;
-      if (!decoder_->trainMicroBatch(part, gradientScale)) return false;
-    }
-    return true;
-  };
-  // Nothing but gradients and loss has changed when a recorded micro-batch turns out not to fit any more.
-  while (!accumulate()) {
-  }
+  const Decoder::Losses losses = accumulateGradients(batch, gradientScale);
   finishScaleGradients();
   finishWeightGradients();
   if (ranges_) ranges_->finishGradients(batch.sequences * batch.length);
-  const Decoder::Losses losses = decoder_->losses();
   result.crossEntropy = losses.crossEntropy / static_cast<double>(result.tokens);
   result.divergence = losses.divergence / static_cast<double>(result.tokens);
   result.loss = result.crossEntropy;
@@ -131,10 +152,10 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
     const auto temperature = static_cast<double>(distillation.temperature);
     result.loss = (1 - weight) * result.crossEntropy + weight * temperature * temperature * result.divergence;
   }
-  // All gradients at once; the padding between them is zero.
+  // All gradients at once (of lanes the first one's hold the sum); the padding between them is zero.
   if (gradientMemory_) {
     result.gradientNorm =
-        std::sqrt(backend_->squaredNorm(static_cast<const float*>(gradientMemory_), parts_.gradients / 4));
+        std::sqrt(backend_->squaredNorm(static_cast<const float*>(gradientMemory_), parts_.gradients / shape.lanes / 4));
   }
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradientNorm)) {
     result.skipped = true;

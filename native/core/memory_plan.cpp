@@ -258,6 +258,58 @@ static void layoutKeptWeights(const EngineShape& shape, Layout& layout, Workspac
   }
 }
 
+/// Head, feed-forward half and attention half of the backward follow each other.
+static void layoutPhases(const EngineShape& shape, int64_t rowsOfLogits, Layout& layout, WorkspaceBuffers& out) {
+  const ModelShape& model = shape.model;
+  const int64_t tokens = shape.tokens();
+  const DType e = shape.computeType;
+  const int64_t mark = layout.used();
+  out.logits = layout.matrix(DType::F32, rowsOfLogits, model.vocabSize);
+  out.logitGradient = e == DType::F32 ? out.logits : layout.matrix(e, rowsOfLogits, model.vocabSize);
+  layout.rewind(mark);
+  // On CUDA the gradients of raw outputs take the place of what they are gradients of, that of silu(gate)·up too: the
+  // product is made again where its gradient has been read. Those of the attention lie where gate and up were.
+  const bool inPlace = shape.device == Device::Cuda;
+  if (!inPlace) {
+    out.dGated = layout.matrix(e, tokens, model.intermediateSize);
+    out.dRawDown = layout.matrix(e, tokens, model.hiddenSize);
+    out.dRawGate = layout.matrix(e, tokens, model.intermediateSize);
+    out.dRawUp = layout.matrix(e, tokens, model.intermediateSize);
+  }
+  layout.rewind(mark);
+  if (!attentionGradientsOverGate(shape)) layoutAttentionGradients(shape, layout, out);
+  if (!inPlace) {
+    out.dRawO = layout.matrix(e, tokens, model.hiddenSize);
+    out.dRawQ = layout.matrix(e, tokens, model.queryWidth());
+    out.dRawK = layout.matrix(e, tokens, model.kvWidth());
+    out.dRawV = layout.matrix(e, tokens, model.kvWidth());
+  }
+}
+
+/// What a lane has beside the rows of its worker in what the whole micro-batch keeps.
+static void layoutLanes(const EngineShape& shape, Layout& layout, WorkspaceBuffers& out) {
+  const EngineShape lane = shape.lane();
+  const int64_t tokens = lane.tokens();
+  const int64_t rowsOfLogits = std::min(tokens, std::max<int64_t>(32, logitRows(shape) / shape.lanes));
+  int64_t widestOutput = 0;
+  for (const Linear linear : allLinears) widestOutput = std::max(widestOutput, outputs(shape.model, linear));
+  Layout counted;
+  WorkspaceBuffers unused;
+  layoutPhases(lane, rowsOfLogits, counted, unused);
+
+  std::vector<WorkspaceBuffers> workers(static_cast<size_t>(shape.lanesAtOnce()));
+  for (WorkspaceBuffers& worker : workers) {
+    for (auto& rowScaleGradient : worker.rowScaleGradient) rowScaleGradient = layout.floats(widestOutput);
+    Layout phases(layout.bytes(counted.highest()));
+    layoutPhases(lane, rowsOfLogits, phases, worker);
+  }
+  out.lanes.clear();
+  for (int64_t index = 0; index < shape.lanes; ++index) {
+    WorkspaceBuffers& own = out.lanes.emplace_back(workers[static_cast<size_t>(shape.workerOf(index))]);
+    own.lossSums = static_cast<double*>(layout.bytes(16));
+  }
+}
+
 int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& layout, WorkspaceBuffers& out) {
   const ModelShape& model = shape.model;
   const int64_t tokens = shape.tokens();
@@ -329,27 +381,12 @@ int64_t layoutWorkspace(const EngineShape& shape, int64_t scratchBytes, Layout& 
     }
     clipped.capacity = capacity;
   }
-  // Head, feed-forward half and attention half of the backward follow each other.
   const int64_t mark = layout.used();
-  out.logits = layout.matrix(DType::F32, logitRows(shape), model.vocabSize);
-  out.logitGradient = e == DType::F32 ? out.logits : layout.matrix(e, logitRows(shape), model.vocabSize);
-  layout.rewind(mark);
-  // On CUDA the gradients of raw outputs take the place of what they are gradients of, that of silu(gate)·up too: the
-  // product is made again where its gradient has been read. Those of the attention lie where gate and up were.
-  const bool inPlace = shape.device == Device::Cuda;
-  if (!inPlace) {
-    out.dGated = layout.matrix(e, tokens, model.intermediateSize);
-    out.dRawDown = layout.matrix(e, tokens, model.hiddenSize);
-    out.dRawGate = layout.matrix(e, tokens, model.intermediateSize);
-    out.dRawUp = layout.matrix(e, tokens, model.intermediateSize);
-  }
-  layout.rewind(mark);
-  if (!attentionGradientsOverGate(shape)) layoutAttentionGradients(shape, layout, out);
-  if (!inPlace) {
-    out.dRawO = layout.matrix(e, tokens, model.hiddenSize);
-    out.dRawQ = layout.matrix(e, tokens, model.queryWidth());
-    out.dRawK = layout.matrix(e, tokens, model.kvWidth());
-    out.dRawV = layout.matrix(e, tokens, model.kvWidth());
+  layoutPhases(shape, logitRows(shape), layout, out);
+  if (shape.lanes > 1) {
+    // Lanes work while the whole micro-batch does not.
+    layout.rewind(mark);
+    layoutLanes(shape, layout, out);
   }
   return layout.highest();
 }
@@ -383,7 +420,7 @@ MemoryParts memoryParts(const EngineShape& shape, int64_t scratchBytes) {
   return {
       .quantizedWeights = count([&](Layout& l) { return layoutQuantizedWeights(shape, l, trained.linears); }),
       .parameters = count([&](Layout& l) { return layoutParameters(shape, l, trained); }),
-      .gradients = count([&](Layout& l) { return layoutGradients(shape, l, trained); }),
+      .gradients = shape.lanes * count([&](Layout& l) { return layoutGradients(shape, l, trained); }),
       .optimizer = shape.optimizerOnHost ? 0 : count([&](Layout& l) { return layoutOptimizer(shape, l, trained); }),
       .embeddings = count([&](Layout& l) { return layoutEmbeddings(shape, l, embeddings); }),
       .activations = count([&](Layout& l) { return layoutActivations(shape, l, activations); }),

@@ -41,6 +41,9 @@ struct EngineShape {
   /// Every linear's rebuilt weight and clipped entries stay for all micro-batches of a step, forward and backward; on
   /// the CPU alone. Results are the same.
   bool keepWeights = false;
+  /// Parts of a training micro-batch that go through all layers on their own, each on one thread and with gradients of
+  /// its own (lanes.h); divides microBatch, needs keepWeights. 1: all threads share every operation.
+  int64_t lanes = 1;
   /// Embedding rows are gathered from the mapped checkpoint instead of a table in backend memory (not when tied, nor
   /// when they are trained).
   bool embeddingsOnHost = false;
@@ -49,6 +52,17 @@ struct EngineShape {
   bool optimizerOnHost = false;
 
   int64_t tokens() const { return microBatch * sequenceLength; }
+  int64_t lanesAtOnce() const { return std::min<int64_t>(lanes, threads); }
+  /// Which of those that work at once takes a lane: neighbours follow each other.
+  int64_t workerOf(int64_t lane) const { return lane * lanesAtOnce() / lanes; }
+  /// One of the lanes: an engine of this shape would train it as one micro-batch.
+  EngineShape lane() const {
+    EngineShape shape = *this;
+    shape.microBatch = microBatch / lanes;
+    shape.lanes = 1;
+    shape.threads = 1;
+    return shape;
+  }
   bool ownsTable() const { return !embeddingsOnHost || model.tiedEmbeddings || floatGroups.embeddings; }
   /// Blocks with activations of their own; the others share those of the first of these.
   int64_t ownActivations() const {
@@ -204,6 +218,9 @@ struct WorkspaceBuffers {
   void* unquantized = nullptr;
   void* scratch = nullptr;
   int64_t scratchBytes = 0;
+  /// Of each lane: its loss, and sums and phases of the backward that it shares with those of the same worker; empty
+  /// where there is one lane.
+  std::vector<WorkspaceBuffers> lanes;
 };
 
 int64_t layoutQuantizedWeights(const EngineShape& shape, Layout& layout, std::vector<LinearBuffers>& out);
@@ -216,6 +233,7 @@ struct TrainedBuffers {
 };
 /// After layoutQuantizedWeights: kept scales are those of the range search.
 int64_t layoutParameters(const EngineShape& shape, Layout& layout, TrainedBuffers& out);
+/// Of one lane; the engine's part has as many of them as there are lanes.
 int64_t layoutGradients(const EngineShape& shape, Layout& layout, TrainedBuffers& out);
 int64_t layoutOptimizer(const EngineShape& shape, Layout& layout, TrainedBuffers& out);
 /// Moments and scales of the range search in host memory.

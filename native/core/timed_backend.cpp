@@ -201,4 +201,35 @@ void TimedBackend::adamw(const AdamW& settings, std::span<const AdamWTensor> ten
   return timed("adamw", [&] { return inner_->adamw(settings, tensors); });
 }
 
+std::vector<std::unique_ptr<Backend>> TimedBackend::laneBackends(const EngineShape& shape) {
+  std::vector<std::unique_ptr<Backend>> lanes = inner_->laneBackends(shape);
+  lanes_.clear();
+  for (auto& lane : lanes) {
+    auto timed = std::make_unique<TimedBackend>(std::move(lane));
+    lanes_.push_back(timed.get());
+    lane = std::move(timed);
+  }
+  return lanes;
+}
+
+void TimedBackend::addTerms(std::span<const float* const> terms, float* values, int64_t count) {
+  return timed("addTerms", [&] { return inner_->addTerms(terms, values, count); });
+}
+
+std::map<std::string, TimedBackend::Timing> TimedBackend::timings() const {
+  std::map<std::string, Timing> all = timings_;
+  for (const TimedBackend* lane : lanes_) {
+    for (const auto& [operation, timing] : lane->timings_) {
+      all[operation].calls += timing.calls;
+      all[operation].seconds += timing.seconds / static_cast<double>(lanes_.size());
+    }
+  }
+  return all;
+}
+
+void TimedBackend::reset() {
+  timings_.clear();
+  for (TimedBackend* lane : lanes_) lane->reset();
+}
+
 }  // namespace lrqat

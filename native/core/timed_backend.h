@@ -20,9 +20,9 @@ class TimedBackend final : public Backend {
 
   explicit TimedBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
 
-  /// By operation name, since the start or the last reset.
-  const std::map<std::string, Timing>& timings() const { return timings_; }
-  void reset() { timings_.clear(); }
+  /// By operation name, since the start or the last reset. Of lanes that work at once each second counts as its share.
+  std::map<std::string, Timing> timings() const;
+  void reset();
 
   void* allocate(int64_t bytes, const char* part, MemoryPlace place) override;
   void upload(void* target, const void* host, int64_t bytes) override;
@@ -84,6 +84,9 @@ class TimedBackend final : public Backend {
   void convert(Matrix from, Matrix to) override;
   double squaredNorm(const float* values, int64_t count) override;
   void adamw(const AdamW& settings, std::span<const AdamWTensor> tensors) override;
+  std::vector<std::unique_ptr<Backend>> laneBackends(const EngineShape& shape) override;
+  void runLanes(int64_t count, const std::function<void(int64_t)>& work) override { inner_->runLanes(count, work); }
+  void addTerms(std::span<const float* const> terms, float* values, int64_t count) override;
 
  private:
   template <typename Call>
@@ -103,6 +106,7 @@ class TimedBackend final : public Backend {
 
   std::unique_ptr<Backend> inner_;
   std::map<std::string, Timing> timings_;
+  std::vector<TimedBackend*> lanes_;  // they belong to whoever asked for them, and live as long as this
 };
 
 }  // namespace lrqat

@@ -9,7 +9,8 @@
 
 namespace lrqat::cpu {
 
-CpuBackend::CpuBackend(const CpuOptions& options) : threads_(options.threads), computeType_(options.computeType) {
+CpuBackend::CpuBackend(const CpuOptions& options)
+    : options_(options), threads_(options.threads), computeType_(options.computeType) {
   if (options.threads < 1) throw Error(ErrorCode::InvalidArgument, "threads must be at least 1");
   if (options.computeType == DType::F16)
     throw Error(ErrorCode::InvalidArgument, "compute type must be float32 or bf16");
@@ -58,7 +59,8 @@ int64_t CpuBackend::scratchBytes(const EngineShape& shape) const {
   lowRank({Linear::O});
   lowRank({Linear::Gate, Linear::Up});
   lowRank({Linear::Down});
-  return Gemm::scratchBytes(shape.threads) + bytes;
+  const int64_t whole = Gemm::scratchBytes(shape.threads) + bytes;
+  return shape.lanes > 1 ? std::max(whole, shape.lanesAtOnce() * laneScratchBytes(shape)) : whole;
 }
 
 }  // namespace lrqat::cpu

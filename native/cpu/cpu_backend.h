@@ -1,8 +1,11 @@
 // The CPU implementation of Backend. Methods live beside their concern: weights.cpp, range.cpp, low_rank.cpp, gemm.cpp,
-// attention.cpp, norm.cpp, heads.cpp, mlp.cpp, activations.cpp, loss.cpp, distillation.cpp, optimizer.cpp, memory.cpp.
+// attention.cpp, norm.cpp, heads.cpp, mlp.cpp, activations.cpp, loss.cpp, distillation.cpp, optimizer.cpp, memory.cpp,
+// lanes.cpp.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -88,6 +91,10 @@ class CpuBackend final : public Backend {
   double squaredNorm(const float* values, int64_t count) override;
   void adamw(const AdamW& settings, std::span<const AdamWTensor> tensors) override;
 
+  std::vector<std::unique_ptr<Backend>> laneBackends(const EngineShape& shape) override;
+  void runLanes(int64_t count, const std::function<void(int64_t)>& work) override;
+  void addTerms(std::span<const float* const> terms, float* values, int64_t count) override;
+
   int threads() const { return threads_; }
   /// Memory of its own for setScratch where no plan has any (single formulas, tests): `operationBytes` for one
   /// operation and, if `products`, what matrix products work in.
@@ -107,10 +114,15 @@ class CpuBackend final : public Backend {
                                      int threads);
 
  private:
+  /// Scratch of one of the lanes that work at once.
+  int64_t laneScratchBytes(const EngineShape& shape) const;
+
+  CpuOptions options_;
   int threads_;
   DType computeType_;
   std::unique_ptr<Gemm> gemm_;
   std::vector<void*> allocations_;
+  std::span<std::byte> wholeScratch_;  // of matrix products and operations
   std::byte* scratch_ = nullptr;
   int64_t scratchBytes_ = 0;
   int64_t scratchUsed_ = 0;

@@ -57,6 +57,7 @@ void CpuBackend::setScratch(void* memory, int64_t bytes) {
   const int64_t products = Gemm::scratchBytes(threads_);
   LRQAT_CHECK(bytes >= products);
   auto* const start = static_cast<std::byte*>(memory);
+  wholeScratch_ = {start, static_cast<size_t>(bytes)};
   gemm_->setScratch({start, static_cast<size_t>(products)});
   scratch_ = start + products;
   scratchBytes_ = bytes - products;

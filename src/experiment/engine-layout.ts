@@ -36,6 +36,8 @@ export interface EngineLayout {
   readonly elementwise: 'keep' | 'recompute';
   /** Every linear's rebuilt weight stays for all micro-batches of a step, or there is room for one; default: for one. */
   readonly rebuiltWeights?: 'rebuild' | 'keep';
+  /** Parts of a training micro-batch that go through all layers side by side, each on one thread; default 1. */
+  readonly lanes?: number;
   readonly embeddings: 'device' | 'host';
   readonly optimizerState: 'device' | 'host';
 }
@@ -60,6 +62,15 @@ export function widths({ shape, microBatchSize, sequenceLength }: EngineLayout):
     keyValue: shape.kvHeads * shape.headDim,
     intermediate: shape.intermediateSize,
   };
+}
+
+export function lanesAtOnce({ lanes = 1, threads }: EngineLayout): number {
+  return Math.min(lanes, threads);
+}
+
+/** What an engine would take that trains one lane as a micro-batch of its own. */
+export function laneOf(plan: EngineLayout): EngineLayout {
+  return { ...plan, microBatchSize: plan.microBatchSize / (plan.lanes ?? 1), threads: 1, lanes: 1 };
 }
 
 /** Blocks with activations of their own: the last ones, as the backward begins with them. */

@@ -40,6 +40,7 @@ export function formatEstimate(result: Estimate): string {
     `${String(plan.threads)} thread${plan.threads === 1 ? '' : 's'}`,
     describeCheckpointing(plan, shape.layers),
     ...(plan.rebuiltWeights === 'keep' ? ['rebuilt weights kept'] : []),
+    ...(plan.lanes > 1 ? [`${String(plan.lanes)} lanes`] : []),
     ...(plan.embeddings === 'host' ? ['embedding rows on the host'] : []),
     ...(plan.optimizerState === 'host' ? ['moments on the host'] : []),
   ];

@@ -12,7 +12,16 @@ import {
   trainedActivationNumbers,
 } from './activation-grids';
 import { cudaScratchBytes } from './cuda-scratch';
-import { byteSize, clippedCapacity, logitRows, ownActivations, widths, type EngineLayout } from './engine-layout';
+import {
+  byteSize,
+  clippedCapacity,
+  laneOf,
+  lanesAtOnce,
+  logitRows,
+  ownActivations,
+  widths,
+  type EngineLayout,
+} from './engine-layout';
 import { elementsOf, floatParameters } from './float-parameters';
 import {
   codeBits,
@@ -79,7 +88,7 @@ export function memoryParts(plan: EngineLayout): MemoryParts {
   return {
     quantizedWeights: quantizedWeights(plan),
     parameters: parameters(plan),
-    gradients: gradients(plan),
+    gradients: (plan.lanes ?? 1) * gradients(plan),
     optimizer: plan.optimizerState === 'host' ? 0 : optimizer(plan),
     embeddings: embeddings(plan),
     activations: activations(plan),
@@ -139,6 +148,7 @@ function parameters(plan: EngineLayout): number {
   return sum.highest();
 }
 
+/** Gradients of one lane. */
 function gradients(plan: EngineLayout): number {
   if (!plan.training) return 0;
   const sum = new Sum();
@@ -265,7 +275,7 @@ function keptWeights(sum: Sum, plan: EngineLayout): void {
 function workspace(plan: EngineLayout): number {
   const sum = new Sum();
   const { shape } = plan;
-  const { tokens, hidden, query, keyValue, intermediate } = widths(plan);
+  const { tokens, hidden } = widths(plan);
   const e = plan.compute;
   const sizes = LINEAR_NAMES.map((linear) => linearSize(shape, linear));
   for (let i = 0; i < 3; i++) sum.bytes(tokens * 4); // tokens, targets, first keys
@@ -302,12 +312,32 @@ function workspace(plan: EngineLayout): number {
       sum.bytes(8); // counters
     }
   }
-  // Head, feed-forward half and attention half of the backward follow each other; on a GPU the gradients of raw outputs take
-  // their place.
+  const mark = sum.mark();
+  phases(sum, plan, logitRows(plan));
+  const { lanes = 1 } = plan;
+  if (lanes === 1) return sum.highest();
+  // Lanes work while the whole micro-batch does not.
+  sum.rewind(mark);
+  const one = laneOf(plan);
+  const own = new Sum();
+  phases(own, one, Math.min(widths(one).tokens, Math.max(32, Math.floor(logitRows(plan) / lanes))));
+  for (let worker = 0; worker < lanesAtOnce(plan); worker++) {
+    for (let i = 0; i < 3; i++) sum.floats(Math.max(...sizes.map(({ outputs }) => outputs)));
+    sum.bytes(own.highest());
+  }
+  for (let lane = 0; lane < lanes; lane++) sum.bytes(16); // losses
+  return sum.highest();
+}
+
+/** Head, feed-forward half and attention half of the backward follow each other; on a GPU the gradients of raw outputs take their
+ *  place. */
+function phases(sum: Sum, plan: EngineLayout, rowsOfLogits: number): void {
+  const { tokens, hidden, query, keyValue, intermediate } = widths(plan);
+  const e = plan.compute;
   const inPlace = plan.device === 'cuda';
   const mark = sum.mark();
-  sum.matrix('float32', logitRows(plan), shape.vocabSize);
-  if (e !== 'float32') sum.matrix(e, logitRows(plan), shape.vocabSize);
+  sum.matrix('float32', rowsOfLogits, plan.shape.vocabSize);
+  if (e !== 'float32') sum.matrix(e, rowsOfLogits, plan.shape.vocabSize);
   sum.rewind(mark);
   if (!inPlace) {
     for (const width of [intermediate, hidden, intermediate, intermediate]) sum.matrix(e, tokens, width);
@@ -317,7 +347,6 @@ function workspace(plan: EngineLayout): number {
   if (!inPlace) {
     for (const width of [hidden, query, keyValue, keyValue]) sum.matrix(e, tokens, width);
   }
-  return sum.highest();
 }
 
 /** Of the attention's output, q, k and v. */

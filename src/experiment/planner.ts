@@ -8,6 +8,7 @@ import { distillationOf } from './distillation';
 import { trainedFloats } from './float-groups';
 import { resolveLinears } from './linears';
 import type { EngineLayout } from './engine-layout';
+import { chooseLanes } from './lanes';
 import { memoryParts, totalBytes } from './memory-layout';
 import { memoryLimitBytes } from './memory-limit';
 import type { Experiment } from './schema';
@@ -80,6 +81,8 @@ export interface RunPlan {
   readonly keptBlocks: number;
   /** Rebuilt weights are kept for all micro-batches of a step where memory is left for them. */
   readonly rebuiltWeights: 'rebuild' | 'keep';
+  /** Parts of a training micro-batch that go through all layers side by side, each on one thread. */
+  readonly lanes: number;
   readonly embeddings: EngineLayout['embeddings'];
   readonly optimizerState: EngineLayout['optimizerState'];
   readonly memoryLimit: number;
@@ -97,6 +100,8 @@ export interface PlanChoices {
   readonly activationCheckpointing?: 'none' | 'block';
   readonly keptBlocks?: number;
   readonly rebuiltWeights?: 'rebuild' | 'keep';
+  /** With `rebuiltWeights`; default 1. */
+  readonly lanes?: number;
 }
 
 type Places = Pick<RunPlan, 'embeddings' | 'optimizerState'>;
@@ -160,20 +165,23 @@ export function planRun(
       ...places,
     });
     const { compute, threads } = base;
-    const withWeights = (rebuiltWeights: RunPlan['rebuiltWeights']): RunPlan => {
-      const input = { ...base, ...checkpointing, ...places, rebuiltWeights };
+    const withWeights = (rebuiltWeights: RunPlan['rebuiltWeights'], lanes = 1): RunPlan => {
+      const input = { ...base, ...checkpointing, ...places, rebuiltWeights, lanes };
       const memory = planMemory(input);
       const fits = memory.total <= memoryLimit;
       return {
-        ...{ device, compute, threads, ...checkpointing, rebuiltWeights, ...places },
+        ...{ device, compute, threads, ...checkpointing, rebuiltWeights, lanes, ...places },
         ...{ memoryLimit, linears, input, memory, fits },
       };
     };
-    if (choices.rebuiltWeights !== undefined) return withWeights(choices.rebuiltWeights);
-    // Saves a few hundredths of a step, less than anything else that memory is spent on. Recorded work on a GPU cannot tell the
-    // first micro-batch of a step from the others.
-    const kept = training && device === 'cpu' ? withWeights('keep') : null;
-    return kept?.fits === true ? kept : withWeights('rebuild');
+    if (choices.rebuiltWeights !== undefined) return withWeights(choices.rebuiltWeights, choices.lanes);
+    // Kept weights save a few hundredths of a step, less than anything else that memory is spent on; lanes read them. Recorded
+    // work on a GPU cannot tell the first micro-batch of a step from the others.
+    const wishes =
+      training && device === 'cpu'
+        ? [withWeights('keep', chooseLanes({ ...base, ...checkpointing })), withWeights('keep')]
+        : [];
+    return wishes.find(({ fits }) => fits) ?? withWeights('rebuild');
   };
   const plans = ladder(experiment.offload, device).map(planned);
   const plan = plans.find(({ fits }) => fits) ?? plans.at(-1);

@@ -2,7 +2,7 @@
 // (native/cpu: cpu_backend.cpp, weights.cpp, low_rank.cpp, residual.cpp, attention.cpp).
 
 import { linearSize, type LinearName } from '../formats/model-shape';
-import { byteSize, clippedCapacity, type EngineLayout } from './engine-layout';
+import { byteSize, clippedCapacity, laneOf, lanesAtOnce, type EngineLayout } from './engine-layout';
 import { quantizedLinears } from './quantized-linears';
 
 /** Columns of a tile of B while a weight is rebuilt. */
@@ -28,8 +28,15 @@ const sharedInputs: readonly (readonly LinearName[])[] = [
 const PACKED_FLOATS_SHARED = 2 ** 20;
 const PACKED_FLOATS_PER_THREAD = 2 ** 18;
 
-/** Bytes of the largest operation, and of the matrix product in it. */
+/** Bytes of the largest operation, and of the matrix product in it; or of one in each of the lanes that work at once. */
 export function scratchBytes(plan: EngineLayout): number {
+  const whole = operationBytes(plan);
+  const { lanes = 1 } = plan;
+  if (lanes === 1 || !plan.training) return whole;
+  return Math.max(whole, lanesAtOnce(plan) * roundUp(operationBytes(laneOf(plan)), 256));
+}
+
+function operationBytes(plan: EngineLayout): number {
   const { shape } = plan;
   const tokens = plan.microBatchSize * plan.sequenceLength;
   const widest = Math.max(

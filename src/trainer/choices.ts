@@ -47,6 +47,8 @@ export interface Choices {
   readonly keptBlocks?: number;
   /** Runs of earlier versions did not store it; theirs were rebuilt. */
   readonly rebuiltWeights?: 'rebuild' | 'keep';
+  /** Runs of earlier versions did not store it; theirs was 1. */
+  readonly lanes?: number;
   readonly embeddings: 'device' | 'host';
   readonly optimizerState: 'device' | 'host';
   /** Bytes the engine might take at most, and what it takes. */
@@ -127,6 +129,7 @@ export function makeChoices({ experiment, shape, machine, data, queued }: Choice
     activationCheckpointing: plan.activationCheckpointing,
     keptBlocks: plan.keptBlocks,
     rebuiltWeights: plan.rebuiltWeights,
+    lanes: plan.lanes,
     embeddings: plan.embeddings,
     optimizerState: plan.optimizerState,
     memoryLimit: plan.memoryLimit,

@@ -19,6 +19,7 @@ export function createEngine(run: PreparedRun): Engine {
     activationCheckpointing: choices.activationCheckpointing,
     keptBlocks: choices.keptBlocks ?? 1,
     rebuiltWeights: choices.rebuiltWeights ?? 'rebuild',
+    lanes: choices.lanes ?? 1,
     // Another engine, processor or library may need other scratch memory.
     plan: run.departures.length === 0 ? choices.plan : null,
   });

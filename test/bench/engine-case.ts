@@ -60,6 +60,7 @@ export async function measureCase(native: NativeBuild, options: CaseOptions): Pr
     activationCheckpointing: plan.activationCheckpointing,
     keptBlocks: plan.keptBlocks,
     rebuiltWeights: plan.rebuiltWeights,
+    lanes: plan.lanes,
     seed: experiment.training.seed,
     plan: plan.memory.parts,
     profile: true,

@@ -240,11 +240,11 @@ test('blocks are kept on a GPU before anything is fetched from the host, and hos
 test('rebuilt weights are kept on the CPU where memory is left for them', () => {
   const plan = (machine: Machine, limit: string, ...sets: string[]): RunPlan =>
     planRun(experimentWith(`memoryLimit=${limit}`, ...sets), tiny, machine);
-  const roomy = plan(cpu, '4 GiB');
-  assert.deepEqual([roomy.rebuiltWeights, roomy.activationCheckpointing], ['keep', 'none']);
+  const roomy = plan(cpu, '4 GiB', 'training.microBatchSize=1');
+  assert.deepEqual([roomy.rebuiltWeights, roomy.lanes, roomy.activationCheckpointing], ['keep', 1, 'none']);
   assert.deepEqual(planMemory(roomy.input), roomy.memory);
-  assert.equal(plan(cpu, `${String(roomy.memory.total)} B`).rebuiltWeights, 'keep');
-  const tight = plan(cpu, `${String(roomy.memory.total - 1)} B`);
+  assert.equal(plan(cpu, `${String(roomy.memory.total)} B`, 'training.microBatchSize=1').rebuiltWeights, 'keep');
+  const tight = plan(cpu, `${String(roomy.memory.total - 1)} B`, 'training.microBatchSize=1');
   assert.deepEqual([tight.rebuiltWeights, tight.activationCheckpointing, tight.fits], ['rebuild', 'none', true]);
   const { workspace, ...others } = roomy.memory.parts;
   assert.deepEqual({ ...tight.memory.parts, workspace }, { ...others, workspace });
@@ -257,6 +257,35 @@ test('rebuilt weights are kept on the CPU where memory is left for them', () => 
     const stored = planRun(experimentWith('memoryLimit=4 GiB'), tiny, cpu, { rebuiltWeights });
     assert.equal(stored.rebuiltWeights, rebuiltWeights);
   }
+});
+
+test('small models train in lanes, as many for 1, 2 and 4 threads, where gradients are small and memory is left', () => {
+  const plan = (threads: number, ...sets: string[]): RunPlan =>
+    planRun(
+      experimentWith(
+        ...['training.batchSize=8', 'training.microBatchSize=8', 'data.sequenceLength=256'],
+        ...[`threads=${String(threads)}`, 'memoryLimit=4 GiB', ...sets],
+      ),
+      tiny,
+      cpu,
+    );
+  for (const threads of [1, 2, 4]) assert.equal(plan(threads).lanes, 4, String(threads));
+  assert.equal(plan(3).lanes, 1, '8 sequences are not shared evenly by 3 threads');
+  assert.equal(plan(8).lanes, 1, '256 tokens are too few for a lane');
+  assert.equal(plan(8, 'data.sequenceLength=512').lanes, 8);
+  assert.equal(plan(2, 'training.microBatchSize=2', 'data.sequenceLength=512').lanes, 2);
+  assert.equal(plan(2, 'quantization.method=lsq').lanes, 1);
+  assert.equal(plan(2, 'quantization.method=rtn').lanes, 1);
+  const roomy = plan(2);
+  assert.deepEqual(planMemory(roomy.input), roomy.memory);
+  const tight = plan(2, `memoryLimit=${String(roomy.memory.total - 1)} B`);
+  assert.deepEqual([tight.rebuiltWeights, tight.lanes, tight.fits], ['keep', 1, true]);
+  assert.equal(roomy.memory.parts.gradients, 4 * tight.memory.parts.gradients);
+  const wide = { ...llama7B, layers: 1 };
+  const large = experimentWith('training.microBatchSize=8', 'data.sequenceLength=512', 'memoryLimit=40 GiB');
+  assert.deepEqual([planRun(large, wide, cpu).rebuiltWeights, planRun(large, wide, cpu).lanes], ['keep', 1]);
+  const stored = planRun(experimentWith('training.microBatchSize=8'), tiny, cpu, { rebuiltWeights: 'keep', lanes: 2 });
+  assert.equal(stored.lanes, 2);
 });
 
 test('bf16 is fast on AMX tiles, which the engine uses itself, or with the GEMM library', () => {
