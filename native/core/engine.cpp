@@ -96,8 +96,8 @@ void Engine::allocate() {
         [&](Layout& l) { return layoutQuantizedWeights(shape, l, buffers); });
   place(parts_.parameters, "parameters", [&](Layout& l) { return layoutParameters(shape, l, trained); });
   // The first lane's are the engine's.
-  gradientMemory_ = place(parts_.gradients, "gradients",
-                          [&](Layout& l) { return shape.lanes * layoutGradients(shape, l, trained); });
+  gradientMemory_ =
+      place(parts_.gradients, "gradients", [&](Layout& l) { return shape.lanes * layoutGradients(shape, l, trained); });
   place(parts_.optimizer, "optimizer state", [&](Layout& l) { return layoutOptimizer(shape, l, trained); });
   place(
       parts_.host, "optimizer state", [&](Layout& l) { return layoutHost(shape, l, trained); }, MemoryPlace::Host);

@@ -154,8 +154,8 @@ StepResult Engine::trainStep(const TokenBatch& batch, const OptimizerSettings& s
   }
   // All gradients at once (of lanes the first one's hold the sum); the padding between them is zero.
   if (gradientMemory_) {
-    result.gradientNorm =
-        std::sqrt(backend_->squaredNorm(static_cast<const float*>(gradientMemory_), parts_.gradients / shape.lanes / 4));
+    result.gradientNorm = std::sqrt(
+        backend_->squaredNorm(static_cast<const float*>(gradientMemory_), parts_.gradients / shape.lanes / 4));
   }
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradientNorm)) {
     result.skipped = true;

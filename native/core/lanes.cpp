@@ -42,9 +42,9 @@ class WorkerRows {
 
   BlockActivations of(const BlockActivations& whole) const {
     BlockActivations own = whole;
-    for (Matrix* matrix : {&own.input, &own.normed1, &own.rawQ, &own.rawK, &own.rawV, &own.q, &own.k, &own.v,
-                           &own.attention, &own.rawO, &own.middle, &own.normed2, &own.rawGate, &own.rawUp, &own.gated,
-                           &own.rawDown}) {
+    for (Matrix* matrix :
+         {&own.input, &own.normed1, &own.rawQ, &own.rawK, &own.rawV, &own.q, &own.k, &own.v, &own.attention, &own.rawO,
+          &own.middle, &own.normed2, &own.rawGate, &own.rawUp, &own.gated, &own.rawDown}) {
       *matrix = of(*matrix);
     }
     own.rstd1 += first_;

@@ -30,7 +30,7 @@ std::vector<std::unique_ptr<Backend>> CpuBackend::laneBackends(const EngineShape
 void CpuBackend::runLanes(int64_t count, const std::function<void(int64_t)>& work) {
   std::vector<std::exception_ptr> failures(static_cast<size_t>(count));
   // The operations inside open parallel regions of their own, of one thread each.
-#pragma omp parallel for num_threads(threads_) schedule(static, 1)
+#pragma omp parallel for num_threads(static_cast <int>(std::min <int64_t>(count, threads_))) schedule(static, 1)
   for (int64_t lane = 0; lane < count; ++lane) {
     try {
       work(lane);

@@ -159,7 +159,8 @@ void sameBitsOnAllThreads() {
       // before they meet the factors.
       const bool roundsSums = type == DType::BF16 && std::string_view(name).starts_with("groups");
       for (size_t i = 0; i < whole.gradients.size(); ++i) {
-        expectNear(relativeError(four.gradients[i], whole.gradients[i]), 0, roundsSums ? 1e-2 : 2e-5, "gradients differ");
+        expectNear(relativeError(four.gradients[i], whole.gradients[i]), 0, roundsSums ? 1e-2 : 2e-5,
+                   "gradients differ");
       }
       expectNear(four.losses.front(), whole.losses.front(), 1e-6, "loss of the first step");
     }
