@@ -5,9 +5,6 @@ import type { ModelShape } from '../formats/model-shape';
 import type { Experiment } from './schema';
 import { isTrained } from './start';
 
-/** Of native/core/types.h. */
-export const MAX_TEACHER_CLASSES = 1024;
-
 /** null: training follows the text alone, or there is none. */
 export function distillationOf(experiment: Pick<Experiment, 'quantization' | 'training'>): DistillationConfig | null {
   const { distillation } = experiment.training;

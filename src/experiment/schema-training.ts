@@ -2,8 +2,10 @@
 
 import * as Type from '@sinclair/typebox';
 
-import { MAX_TEACHER_CLASSES } from './distillation';
 import { choice, prose, section, withDefault } from './schema-kit';
+
+/** Of native/core/types.h. */
+const MAX_TEACHER_CLASSES = 1024;
 
 const learningRate = (description: string) => Type.Number({ minimum: 0, maximum: 1, ...prose({ description }) });
 const groupRate = (description: string, hint?: string) =>

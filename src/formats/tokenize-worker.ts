@@ -3,7 +3,8 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { UserError, messageOf } from '../errors';
 import { encodeJob } from './text-encoding';
 import type { TextPiece } from './text-jobs';
-import { tokenizerFrom, type TokenizerSource } from './tokenizer';
+import { tokenizerFrom } from './tokenizer';
+import type { TokenizerSource } from './tokenizer-source';
 
 /** null: no more jobs will come. */
 export type WorkerRequest = {

@@ -2,7 +2,7 @@
 import { Tokenizer } from '@huggingface/tokenizers';
 import { UserError, messageOf } from '../errors';
 import { withUnicodeSpaces } from './gpt2-pattern';
-import type { TokenizerSource } from './tokenizer';
+import type { TokenizerSource } from './tokenizer-source';
 
 export interface LibraryTokenizer {
   encode(text: string, addSpecialTokens: boolean): Int32Array;

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { UserError, messageOf } from '../errors';
 import type { BpeTokenizer, TokenizerAddon } from '../../native/binding/tokenizer';
-import type { TokenizerSource } from './tokenizer';
+import type { TokenizerSource } from './tokenizer-source';
 
 export type NativeAttempt =
   { readonly encoder: BpeTokenizer; readonly reason: null } | { readonly encoder: null; readonly reason: string };

@@ -6,18 +6,8 @@ import path from 'node:path';
 import { UserError, systemErrorCode } from '../errors';
 import { type LibraryTokenizer, openLibraryTokenizer } from './tokenizer-library';
 import { openNativeTokenizer } from './tokenizer-native';
+import type { TokenizerSource } from './tokenizer-source';
 import type { BpeTokenizer } from '../../native/binding/tokenizer';
-
-/** What a worker thread needs to open the same tokenizer again. */
-export interface TokenizerSource {
-  /** tokenizer.json and tokenizer_config.json as read (the latter `{}` when absent). */
-  readonly tokenizerJson: Uint8Array;
-  readonly config: Readonly<Record<string, unknown>>;
-  /** lrqat.node; null: only the library. */
-  readonly addonFile: string | null;
-  /** For messages. */
-  readonly file: string;
-}
 
 export interface TextTokenizer {
   /** Ids of a text, with the tokens that the post-processor adds unless `addSpecialTokens` is false. Lone surrogates count as

@@ -9,9 +9,10 @@ import type { ExperimentInput } from '../../src/experiment';
 import { LINEAR_NAMES, linearSize, type ModelShape } from '../../src/formats/model-shape';
 import { EXPORT_FORMATS } from '../../src/trainer/export/formats';
 import { writeRandomModel } from './random-model';
+import { llama } from '../experiment/shapes';
 
 const shape: ModelShape = {
-  architecture: 'llama',
+  ...llama,
   hiddenSize: 2048,
   intermediateSize: 5632,
   layers: 8,
@@ -20,15 +21,6 @@ const shape: ModelShape = {
   headDim: 64,
   vocabSize: 32000,
   maxPositions: 2048,
-  rmsNormEpsilon: 1e-5,
-  ropeTheta: 10000,
-  ropeScaling: { type: 'none' },
-  slidingWindow: null,
-  qkvBias: false,
-  outputBias: false,
-  mlpBias: false,
-  qkNorm: false,
-  tiedEmbeddings: false,
 };
 
 const CASES: readonly (readonly [name: string, ...options: string[]])[] = [

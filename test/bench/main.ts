@@ -14,9 +14,10 @@ import { benchExport } from './export';
 import { benchExportMemory } from './export-memory';
 import { writeRandomModel } from './random-model';
 import { benchTokenizer } from './tokenizer';
+import { llama } from '../experiment/shapes';
 
 const random28M: ModelShape = {
-  architecture: 'llama',
+  ...llama,
   hiddenSize: 512,
   intermediateSize: 1408,
   layers: 8,
@@ -25,14 +26,6 @@ const random28M: ModelShape = {
   headDim: 64,
   vocabSize: 8192,
   maxPositions: 2048,
-  rmsNormEpsilon: 1e-5,
-  ropeTheta: 10000,
-  ropeScaling: { type: 'none' },
-  slidingWindow: null,
-  qkvBias: false,
-  outputBias: false,
-  mlpBias: false,
-  qkNorm: false,
   tiedEmbeddings: true,
 };
 

@@ -8,9 +8,10 @@ import { trainingStepCost } from '../../src/experiment/cost';
 import { layoutOf } from '../../src/experiment/planner';
 import { linearNames, type ModelShape } from '../../src/formats/model-shape';
 import { gemmFlops, gemmShapes } from './gemm-shapes';
+import { llama } from '../experiment/shapes';
 
 const shape: ModelShape = {
-  architecture: 'llama',
+  ...llama,
   hiddenSize: 8,
   intermediateSize: 12,
   layers: 2,
@@ -19,14 +20,6 @@ const shape: ModelShape = {
   headDim: 4,
   vocabSize: 10,
   maxPositions: 16,
-  rmsNormEpsilon: 1e-5,
-  ropeTheta: 10000,
-  ropeScaling: { type: 'none' },
-  slidingWindow: null,
-  qkvBias: false,
-  outputBias: false,
-  mlpBias: false,
-  qkNorm: false,
   tiedEmbeddings: true,
 };
 const quantization: LinearQuantization = {

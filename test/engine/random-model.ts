@@ -3,9 +3,10 @@
 import type { LinearQuantization, TokenBatch } from '../../native/binding/addon';
 import { linearNames, linearSize, type LinearName, type ModelShape } from '../../src/formats/model-shape';
 import { shiftedTargets, type NamedTensor } from '../goldens/engine-runs';
+import { llama } from '../experiment/shapes';
 
 export const SMALL_SHAPE: ModelShape = {
-  architecture: 'llama',
+  ...llama,
   hiddenSize: 48,
   intermediateSize: 88,
   layers: 2,
@@ -14,15 +15,6 @@ export const SMALL_SHAPE: ModelShape = {
   headDim: 12,
   vocabSize: 61,
   maxPositions: 64,
-  rmsNormEpsilon: 1e-5,
-  ropeTheta: 10000,
-  ropeScaling: { type: 'none' },
-  slidingWindow: null,
-  qkvBias: false,
-  outputBias: false,
-  mlpBias: false,
-  qkNorm: false,
-  tiedEmbeddings: false,
 };
 
 export const QUANTIZATION: LinearQuantization = {

@@ -2,7 +2,8 @@
 
 import type { ModelShape } from '../../src/formats/model-shape';
 
-const llama = {
+/** What LLaMA models have in common, with the sizes of LLaMA-2-7B's heads and vocabulary. */
+export const llama = {
   architecture: 'llama',
   headDim: 128,
   vocabSize: 32000,

@@ -14,6 +14,7 @@ import { departures, requireSameData, type Choices, type Machine } from '../../s
 import { Pace } from '../../src/trainer/pace';
 import { better, perplexityOf } from '../../src/trainer/progress';
 import { modelSizes } from '../../src/trainer/sizes';
+import { llama } from '../experiment/shapes';
 
 test('pace: what is left, and when the running step will end', () => {
   let now = 0;
@@ -46,7 +47,7 @@ test('best: smaller is better, the earlier of equals, never one that is not fini
 });
 
 const shape: ModelShape = {
-  architecture: 'llama',
+  ...llama,
   hiddenSize: 64,
   intermediateSize: 172,
   layers: 1,
@@ -55,14 +56,6 @@ const shape: ModelShape = {
   headDim: 16,
   vocabSize: 100,
   maxPositions: 64,
-  rmsNormEpsilon: 1e-5,
-  ropeTheta: 10000,
-  ropeScaling: { type: 'none' },
-  slidingWindow: null,
-  qkvBias: false,
-  outputBias: false,
-  mlpBias: false,
-  qkNorm: false,
   tiedEmbeddings: true,
 };
 
