@@ -3,29 +3,15 @@
 #include "core/lanes.h"
 
 #include "core/error.h"
-#include "cpu/cpu_backend.h"
-#include "test/small_model.h"
+#include "test/small_engine.h"
 
 using namespace lrqat;
 using namespace lrqat::test;
 
 namespace {
 
-constexpr int64_t kLength = 12;
 constexpr int64_t kSequences = 8;
 constexpr int64_t kClasses = 5;
-
-ModelShape smallModel() {
-  ModelShape m;
-  m.hiddenSize = 24;
-  m.intermediateSize = 40;
-  m.layers = 2;
-  m.heads = 4;
-  m.kvHeads = 2;
-  m.headDim = 6;
-  m.vocabSize = 37;
-  return m;
-}
 
 EngineConfig configure(const RandomCheckpoint& checkpoint, int64_t lanes, int threads) {
   QuantSpec spec;
@@ -33,16 +19,11 @@ EngineConfig configure(const RandomCheckpoint& checkpoint, int64_t lanes, int th
   spec.fractionBits = 5;
   spec.rank = 4;
   spec.alpha = 4;
-  EngineConfig config;
-  config.shape.model = smallModel();
-  config.shape.linears.assign(static_cast<size_t>(config.shape.model.layers * linearsPerLayer), spec);
+  EngineConfig config = configure(checkpoint, smallModel(), spec);
   config.shape.microBatch = 4;
-  config.shape.sequenceLength = kLength;
   config.shape.keepWeights = true;
   config.shape.lanes = lanes;
   config.shape.threads = threads;
-  config.tensors = checkpoint.tensors;
-  config.seed = 3;
   return config;
 }
 
@@ -62,10 +43,7 @@ struct Trained {
 
 /// Two micro-batches a step, three steps; sequences shorter than planned, with two documents each.
 Trained train(const EngineConfig& config) {
-  cpu::CpuOptions options;
-  options.threads = config.shape.threads;
-  options.computeType = config.shape.computeType;
-  Engine engine(config, std::make_unique<cpu::CpuBackend>(options));
+  Engine engine = open(config);
   engine.load({}, {});
   const RandomTokens tokens(kSequences, kLength - 1, config.shape.model.vocabSize, true);
   TokenBatch batch = tokens.batch();
