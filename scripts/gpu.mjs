@@ -56,7 +56,7 @@ await main(async () => {
       run(bench, options, { env });
       return;
     }
-    // The settings of docs/measurements: speed, least memory, clipped entries, other storages, other models.
+    // The settings of docs/measurements: speed, least memory, clipped entries, other storages, other models and methods.
     run(bench, ['--model', '7b', '--micro-batches', '1,4,8', '--checkpointing', 'none'], { env });
     for (const host of ['embeddings', 'optimizer'])
       run(bench, ['--model', '7b', '--micro-batches', '1,4,8', '--checkpointing', 'block', '--host', host], { env });
@@ -67,6 +67,19 @@ await main(async () => {
       run(bench, ['--model', '7b', '--micro-batches', '4', '--checkpointing', 'none', '--clipped', clipped], { env });
     for (const model of ['1b', '8b', '13b'])
       run(bench, ['--model', model, '--micro-batches', '1,4', '--host', 'embeddings'], { env });
+    for (const other of [
+      '',
+      '--method lsq',
+      '--train norms,head,embeddings',
+      '--method lsq --train norms,head,embeddings',
+      '--activations a8',
+      '--activations a8-kv4',
+      '--activations a8 --ranges learned',
+      '--teacher 64',
+    ]) {
+      const settings = other === '' ? [] : other.split(' ');
+      run(bench, ['--model', '1b', '--micro-batches', '4', '--checkpointing', 'none', ...settings], { env });
+    }
     await benchNode([]);
   } else {
     throw new ScriptError('usage: node scripts/gpu.mjs test | bench [node] [OPTIONS]');
