@@ -18,6 +18,7 @@ import {
   statusOf,
   stepsOf,
   sharedFolder,
+  withLongBeginning,
 } from './sample-run';
 
 /** Made by scripts/build.mjs, which runs before the tests. */
@@ -129,6 +130,34 @@ test(`${String(KILLS)} kills at random moments change nothing`, async () => {
     [...states.keys()].some((key) => key.startsWith('running')),
     JSON.stringify([...states]),
   );
+});
+
+test('killed in each phase before the first step, a run gives the same bits', async () => {
+  const before = withLongBeginning({
+    training: { steps: 4, batchSize: 2, microBatchSize: 1 },
+    evaluation: { everySteps: 4, maxBatches: 2, kinds: ['validation'] },
+  });
+  const whole = await newRun(folder, before);
+  assert.equal(await runTrainer(whole), 'finished', JSON.stringify((await statusOf(whole)).error));
+  const run = await newRun(folder, before);
+  const has = (name: string) => () => existsSync(path.join(run, name));
+  const moments: readonly (readonly [string, () => boolean])[] = [
+    ['GPTQ', () => logOf(run).includes('GPTQ on ')],
+    ['the start is stored', has('base/scales.safetensors')],
+    ['the ranges are stored', has('base/activations.safetensors')],
+    ['the teacher is asked', has('.teacher.bin.unfinished')],
+  ];
+  for (const [moment, isReached] of moments) {
+    const trainer = start(run);
+    const ended = trainer.ended.then(() => true);
+    while (!isReached()) assert.equal(await Promise.race([ended, sleep(1, false)]), false, `${moment}: ${logOf(run)}`);
+    trainer.child.kill('SIGKILL');
+    assert.equal((await trainer.ended).signal, 'SIGKILL', moment);
+    assertNothingHalfWritten(run);
+  }
+  assert.deepEqual(stepsOf(run), []);
+  assert.deepEqual(await start(run).ended, { code: 0, signal: null }, logOf(run));
+  await assertSameRun(run, whole);
 });
 
 test('a crash of native code leaves its reason as the last line of the log', async () => {

@@ -73,6 +73,22 @@ export function shortExperiment(changes: Changes = {}): Experiment {
   return resolvePaths(experiment, file, {}, existsSync);
 }
 
+/** Before its first step it has three things to find: integers of GPTQ, ranges of activations, what the float model gives. */
+export function withLongBeginning(changes: Changes = {}): Experiment {
+  const { training, ...others } = changes;
+  return shortExperiment({
+    quantization: {
+      weights: { bits: 2, range: 'mse', granularity: { group: 32 } },
+      lowRank: { rank: 4, alpha: 4 },
+      start: { integers: 'gptq' },
+      gptq: { sequences: 8 },
+      activations: { bits: 8, kvBits: 4, range: 'static', sequences: 4, learn: true },
+    },
+    training: { ...(training as object), distillation: { weight: 0.5, topK: 8 } },
+    ...others,
+  });
+}
+
 /** A new run in a folder of its own, which shares its token cache with the other runs of that folder. */
 export async function newRun(folder: string, experiment: Experiment): Promise<string> {
   const run = await createRun({
