@@ -54,14 +54,29 @@ export const integersOfStart: Rule = {
 };
 
 export const lowRankOfStart: Rule = {
-  reads: ['quantization.method', 'quantization.start'],
-  *check({ quantization: { method, start } }) {
+  reads: ['quantization.method', 'quantization.start', 'quantization.lowRank.rank', 'quantization.layers'],
+  *check({ quantization: { method, start, lowRank, layers } }) {
     if (method !== 'lr-qat' && start.lowRank === 'svd') {
       yield {
         path: ['quantization', 'start', 'lowRank'],
         value: 'svd',
         severity: 'warning',
         message: `quantization.start.lowRank: "svd" has no effect with method "${method}", which has no low-rank term; use "zero", or method "lr-qat"`,
+        replacements: ['zero'],
+      };
+    }
+    if (
+      method === 'lr-qat' &&
+      start.lowRank === 'svd' &&
+      lowRank.rank === 0 &&
+      !layers.some(({ rank }) => (rank ?? 0) > 0)
+    ) {
+      yield {
+        path: ['quantization', 'start', 'lowRank'],
+        value: 'svd',
+        severity: 'warning',
+        message:
+          'quantization.start.lowRank: "svd" has no effect with quantization.lowRank.rank 0, which leaves no A·B; use "zero", or a rank such as 32',
         replacements: ['zero'],
       };
     }
