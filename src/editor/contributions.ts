@@ -113,7 +113,7 @@ export const CHARTS_PANEL = 'lrqat.charts';
 export const COMPARE_PANEL = 'lrqat.compare';
 export const FORM_EDITOR = 'lrqat.form';
 export const WALKTHROUGH = 'firstModel';
-export type WalkthroughStep = 'sample' | 'form' | 'start' | 'charts' | 'compare';
+export type WalkthroughStep = 'sample' | 'form' | 'start' | 'charts' | 'compare' | 'export';
 /** The sample's experiment file. */
 export const SAMPLE_EXPERIMENT = 'w2-rank32.lrqat.json';
 export const LANGUAGE = 'lrqat-experiment';
@@ -135,6 +135,7 @@ export const CONTEXT_KEYS = [
   'lrqat.did.start',
   'lrqat.did.charts',
   'lrqat.did.compare',
+  'lrqat.did.export',
 ] as const;
 export type ContextKey = (typeof CONTEXT_KEYS)[number];
 

@@ -207,7 +207,7 @@ test('the walkthrough: its steps end by events that there are, its buttons are c
   assert.equal(walkthrough.id, WALKTHROUGH);
   assert.deepEqual(
     walkthrough.steps.map(({ id }) => id),
-    ['sample', 'form', 'start', 'charts', 'compare'],
+    ['sample', 'form', 'start', 'charts', 'compare', 'export'],
   );
   const text = (placeholder: string): string => strings[placeholder.replaceAll('%', '')] ?? '';
   const source = globSync(['src/editor/**/*.ts'])

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { gguf } from '@huggingface/gguf';
 import { lrqat } from '../cli/support';
 import { pictured, stopRuns, Suite, until } from './suite';
+import { isDone, show } from './walkthrough-page';
 import type { Window } from './window';
 
 let suite: Suite;
@@ -133,4 +134,7 @@ step('an exact format is written at once, into a new folder', async (w) => {
   assert.equal(manifest['exact'], true);
   assert.match(readFileSync(path.join(out, 'README.md'), 'utf8'), /Exact: every weight/);
   assert.ok(existsSync(path.join(out, 'model.safetensors')));
+  // The walkthrough has seen it, and that the folder holds the sample.
+  await show(w);
+  await isDone(w, 'sample,export');
 });

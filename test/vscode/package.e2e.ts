@@ -35,7 +35,7 @@ void test('holds what it needs and no sources, maps, tests or secrets', () => {
     'dist/webview/charts.css',
     'dist/THIRD-PARTY-NOTICES.txt',
     'media/experiment.schema.json',
-    ...['sample', 'form', 'start', 'charts', 'compare'].map((step) => `media/walkthrough/${step}.svg`),
+    ...['sample', 'form', 'start', 'charts', 'compare', 'export'].map((step) => `media/walkthrough/${step}.svg`),
     'samples/first-run/w2-rank32.lrqat.json',
     'dist/native/lrqat.node',
   ]) {

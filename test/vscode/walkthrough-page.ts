@@ -3,7 +3,7 @@ import type { Locator } from 'playwright-core';
 import { until } from './suite';
 import type { Window } from './window';
 
-export const STEPS = ['sample', 'form', 'start', 'charts', 'compare'] as const;
+export const STEPS = ['sample', 'form', 'start', 'charts', 'compare', 'export'] as const;
 export type Step = (typeof STEPS)[number];
 
 const mark = (w: Window, id: Step): Locator => w.page.locator(`[data-done-step-id$="#firstModel#${id}"]`).first();

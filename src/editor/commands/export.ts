@@ -173,6 +173,7 @@ async function exportTo(
   );
   const [summary] = said;
   if (!finished || summary === undefined) return;
+  services.walkthrough.happened('export');
   const reveal = l10n.t('Show in Folder');
   const answer = await window.showInformationMessage(summary, reveal);
   if (answer === reveal) await commands.executeCommand('revealFileInOS', Uri.file(place.path));
