@@ -132,7 +132,9 @@ function installServer(version, folder) {
     if (!existsSync(path.join(ripgrep, 'bin/rg')) && rg !== '') symlinkSync(rg, path.join(ripgrep, 'bin/rg'));
   }
   const start = path.join(fresh, 'vscode-web');
-  writeFileSync(start, `#!/bin/sh\nexec "${node}" "${path.join(folder, 'out/server-main.js')}" "$@"\n`);
+  // A clone may be moved: places in it are told from here.
+  const place = node.startsWith(home) ? `$here/${path.relative(folder, node)}` : node;
+  writeFileSync(start, `#!/bin/sh\nhere=$(dirname "$0")\nexec "${place}" "$here/out/server-main.js" "$@"\n`);
   chmodSync(start, 0o755);
   rmSync(folder, { recursive: true, force: true });
   renameSync(fresh, folder);
