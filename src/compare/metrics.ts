@@ -40,7 +40,8 @@ const MEASURED: readonly MeasuredMetric[] = [
     key: 'loss',
     label: 'last training loss',
     unit: 'nats',
-    better: 'lower',
+    // Of one batch, and of another loss where training follows the float model.
+    better: 'neither',
     value: (run) => run.status.loss,
   },
   {

@@ -1,4 +1,4 @@
-// Pictures of Compare Runs in three themes for docs/images: `npm run screenshots`. Real runs of the sample: two methods, three widths.
+// Pictures of Compare Runs in three themes for docs/images: `npm run screenshots`. Real runs of the sample: two methods, two widths.
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,8 +15,8 @@ const THEMES = [
 const RUNS = [
   [2, 'gptq'],
   [2, 'lr-qat'],
+  [3, 'gptq'],
   [3, 'lr-qat'],
-  [4, 'lr-qat'],
 ] as const;
 
 const folder = path.resolve(process.env['LRQAT_IMAGES'] ?? 'docs/images');

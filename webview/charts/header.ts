@@ -5,6 +5,7 @@ import { reading } from '../shared/format';
 import { icon, type IconName } from '../shared/icons';
 import { button, progressRing, setDisabled, type ButtonLook } from '../shared/toolkit';
 import { adviceFor, type Advice, type AdviceAction } from './advice';
+import { hasNoSteps } from './picture';
 import type { ControlVerb, RunInfo } from './protocol';
 import type { RunData } from './series/run-data';
 import { stateName } from '../shared/run-state';
@@ -194,7 +195,9 @@ export function verbsFor(run: Pick<RunInfo, 'state'>): readonly ControlVerb[] {
 }
 
 function phaseText(run: RunInfo): string {
-  const parts = [text.stepOf(reading(run.step, 'step'), reading(run.totalSteps, 'step'))];
+  const parts = [
+    hasNoSteps(run) ? text.noSteps() : text.stepOf(reading(run.step, 'step'), reading(run.totalSteps, 'step')),
+  ];
   if (run.phase !== null) {
     const { progress } = run;
     const share =
@@ -213,7 +216,7 @@ function factsOf(run: RunInfo, data: RunData | null): Fact[] {
   const device: Fact[] = run.device === null ? [] : [{ label: text.factDevice(), value: run.device }];
   return [
     { label: text.factLoss(), value: reading(last('loss'), 'nats') },
-    { label: text.factPerplexity(), value: reading(run.best?.perplexity ?? NaN, 'perplexity') },
+    { label: text.factPerplexity(), value: reading(bestPerplexity(run, data), 'perplexity') },
     { label: text.factGap(), value: reading(gapClosed(run, data), 'share'), title: text.gapExplained() },
     { label: text.factSpeed(), value: reading(last('tokensPerSecond'), 'speed') },
     { label: text.factMemory(), value: reading(last('memoryEngine'), 'bytes') },
@@ -222,13 +225,22 @@ function factsOf(run: RunInfo, data: RunData | null): Fact[] {
   ];
 }
 
+/** Of what only rounds, the one measurement that it has. */
+function bestPerplexity(run: RunInfo, data: RunData | null): number {
+  if (run.best !== null) return run.best.perplexity;
+  const kind = data?.evaluations[0]?.kind;
+  const last = data?.evaluations.findLast((each) => each.form === 'merged' && each.kind === kind);
+  return hasNoSteps(run) ? (last?.perplexity ?? NaN) : NaN;
+}
+
 /** (round-to-nearest − best) / (round-to-nearest − float); NaN where one of them is not known or rounding cost nothing. */
 function gapClosed(run: RunInfo, data: RunData | null): number {
-  if (data === null || run.best === null) return NaN;
+  const best = bestPerplexity(run, data);
+  if (data === null) return NaN;
   const kind = data.evaluations[0]?.kind;
   const of = (form: string) =>
     data.evaluations.findLast((each) => each.form === form && each.kind === kind)?.perplexity ?? NaN;
   const rounded = of('round-to-nearest');
   const cost = rounded - of('float');
-  return cost > 0 ? (rounded - run.best.perplexity) / cost : NaN;
+  return cost > 0 ? (rounded - best) / cost : NaN;
 }

@@ -2,7 +2,7 @@
 import { reading } from '../shared/format';
 import type { Axis } from '../shared/series/axis';
 import { drawHeat, heatColour, type HeatColumn } from './heat-cells';
-import { evenly, TABLE_ROWS } from './picture';
+import { evenly, hasNoSteps, TABLE_ROWS } from './picture';
 import type { CardOptions, ChartDefinition, Picture, Readout, Scene, TableData } from './picture';
 import { layersCsv } from './series/csv';
 import { shortName, type HeatGrid } from './series/heat';
@@ -76,7 +76,12 @@ function picture(scene: Scene, options: CardOptions): Picture {
       ...(columns.length > 0 ? [text.heatNote(reading(lastStep, 'step'))] : []),
       ...(columns.length > 0 && grid.most === 0 && scene.heat === 'clippedShare' ? [text.heatZero()] : []),
     ],
-    empty: columns.length === 0 ? text.waitForLayers() : null,
+    empty:
+      columns.length > 0
+        ? null
+        : scene.focus !== null && hasNoSteps(scene.focus.info)
+          ? text.trainsNothing()
+          : text.waitForLayers(),
     points: grid.values.length,
     drawn: grid.values.length,
     latest: null,

@@ -9,7 +9,7 @@ import { strokeLine, type Stroke } from '../shared/strokes';
 import { neighbourOf, readoutAt, tableOf } from './line-reading';
 import { linesOf, withColumnsThere, type Line, type LineChartSpec } from './lines';
 import { drawMarks, drawSkipped, skippedIn } from './marks';
-import { pointedLast, presence } from './picture';
+import { hasNoSteps, pointedLast, presence } from './picture';
 import type { CardOptions, ChartDefinition, Picture, Scene } from './picture';
 import { rowsCsv } from './series/csv';
 import type { Series } from './series/column-series';
@@ -102,7 +102,9 @@ function linePicture(whole: LineChartSpec, scene: Scene, options: CardOptions): 
 
 function emptyText(scene: Scene, rows: number, points: number): string | null {
   if (scene.runs.length === 0 && scene.focus !== null) return text.allHidden();
-  if (rows === 0) return text.waitForSteps();
+  if (rows === 0) {
+    return scene.focus !== null && hasNoSteps(scene.focus.info) ? text.trainsNothing() : text.waitForSteps();
+  }
   return points === 0 ? text.outsideView() : null;
 }
 

@@ -16,6 +16,11 @@ export interface ShownRun {
 }
 
 /** The same for all charts of a frame. */
+/** A run of a method that only rounds, at its end: no step will come. */
+export function hasNoSteps({ state, totalSteps }: RunInfo): boolean {
+  return state === 'finished' && totalSteps === 0;
+}
+
 export interface Scene {
   /** Runs that are switched on. */
   readonly runs: readonly ShownRun[];

@@ -508,6 +508,11 @@ void describe('live charts in a browser', { skip }, () => {
       await says(async () => (await advice.innerText()).replaceAll('\n', ' '), wanted);
     }
     await says(() => charts.page.locator('[data-chart=loss] .empty').innerText(), /No step yet/);
+    // What only rounds has ended without any.
+    await charts.send([shown({ ...info32, state: 'finished', step: 0, totalSteps: 0, setting: 'GPTQ · W2' })]);
+    await says(() => charts.page.locator('[data-chart=loss] .empty').innerText(), /only rounds/);
+    await says(() => charts.page.locator('.phase').innerText(), /no steps/);
+    await says(() => charts.page.locator('.setting').innerText(), /^GPTQ · W2$/);
     await charts.send([
       shown({ ...info32, state: 'starting', phase: 'loading the model', progress: { done: 1, total: 4 } }),
     ]);
