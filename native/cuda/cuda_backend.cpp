@@ -64,7 +64,14 @@ void CudaBackend::release() {
   if (stream_) cudaStreamDestroy(stream_);
 }
 
-cudaStream_t CudaBackend::current() const {
+cudaStream_t CudaBackend::current() {
+  inputs_.wrote();
+  LRQAT_CUDA(cudaSetDevice(index_));
+  return stream_;
+}
+
+cudaStream_t CudaBackend::writing(std::initializer_list<const void*> places) {
+  inputs_.wrote(places);
   LRQAT_CUDA(cudaSetDevice(index_));
   return stream_;
 }
@@ -89,6 +96,7 @@ void* CudaBackend::allocate(int64_t bytes, const char* part, MemoryPlace place) 
   }
   LRQAT_CUDA(status);
   (place == MemoryPlace::Device ? deviceMemory_ : hostMemory_).push_back(memory);
+  inputs_.allocated(memory, static_cast<int64_t>(size));
   if (place == MemoryPlace::Device) {
     LRQAT_CUDA(cudaMemsetAsync(memory, 0, size, stream));
   } else {
@@ -116,7 +124,7 @@ void CudaBackend::copy(void* target, const void* source, int64_t bytes) {
 }
 
 void CudaBackend::zero(void* target, int64_t bytes) {
-  LRQAT_CUDA(cudaMemsetAsync(target, 0, static_cast<size_t>(bytes), current()));
+  LRQAT_CUDA(cudaMemsetAsync(target, 0, static_cast<size_t>(bytes), writing({target})));
 }
 
 void CudaBackend::synchronize() {
@@ -124,7 +132,14 @@ void CudaBackend::synchronize() {
 }
 
 bool CudaBackend::repeat(const WorkKey& key, const std::function<void()>& work) {
-  return graphs_->run(key, work, current());
+  const cudaStream_t stream = current();
+  const auto marked = [&] {
+    inputs_.wrote();  // whatever was recorded before has not run
+    work();
+  };
+  const bool holds = graphs_->run(key, marked, stream);
+  inputs_.wrote();
+  return holds;
 }
 
 int64_t CudaBackend::scratchBytes(const EngineShape& shape) const {
@@ -163,14 +178,18 @@ CudaBackend::ClippedCount& CudaBackend::countOf(const uint32_t* mask) {
 void CudaBackend::rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightForm form, Matrix out,
                                 ClippedSet* clipped) {
   Scratch memory = scratch();
-  const cudaStream_t stream = current();
+  const bool trained = form == WeightForm::Trained && !weight.spec.trainsWeights();
+  const bool early = trained && inputs_.mayBeginEarly({weight.phi0, lowRank.a, lowRank.b, lowRank.scale, lowRank.zero,
+                                                       weight.scale0, weight.zero0});
+  const cudaStream_t stream = trained ? writing({out.data, clipped ? clipped->mask : nullptr}) : current();
   ClippedReport report;
   if (clipped) {
     ClippedCount& count = countOf(clipped->mask);
     count.counted = graphs_->next();
     report = count.counted.report;
   }
-  cuda::rebuildWeight(weight, lowRank, form, out, clipped, report, exact(), *staging_, memory, stream);
+  cuda::rebuildWeight(weight, lowRank, form, out, clipped, report, exact(), early ? Start::Early : Start::InOrder,
+                      *staging_, memory, stream);
 }
 
 int64_t CudaBackend::wait(const ClippedReport& report) const {
@@ -203,7 +222,7 @@ void CudaBackend::materializeScales(std::span<const ScaleTask> tasks) {
 }
 
 void CudaBackend::sumRowScaleGradient(int64_t m, const float* rowScaleGradient, float* scaleGradient) {
-  cuda::sumRowScaleGradient(m, rowScaleGradient, scaleGradient, current());
+  cuda::sumRowScaleGradient(m, rowScaleGradient, scaleGradient, writing({scaleGradient}));
 }
 
 void CudaBackend::finishScaleGradients(std::span<const ScaleGradientTask> tasks) {
@@ -218,7 +237,11 @@ void CudaBackend::finishWeightGradients(std::span<const WeightGradientTask> task
 }
 
 void CudaBackend::lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) {
-  const cudaStream_t stream = current();
+  const cudaStream_t stream = writing({});
+  for (const LowRankTask& task : tasks) {
+    const LinearGradient& g = task.gradient;
+    inputs_.wrote({g.a, g.b, g.scale, g.zero});
+  }
   std::array<int64_t, 3> clipped{};
   LRQAT_CHECK(tasks.size() <= clipped.size());
   for (size_t i = 0; i < tasks.size(); ++i) {
@@ -241,69 +264,72 @@ void CudaBackend::lowRankGradient(Matrix x, std::span<const LowRankTask> tasks) 
 
 void CudaBackend::gemm(Matrix a, bool transposeA, Matrix b, bool transposeB, Matrix c, bool accumulate) {
   gemm_->multiply(GemmOperand::of(a, transposeA), GemmOperand::of(b, transposeB), {c.data, c.type, c.cols}, 1.0F,
-                  accumulate ? 1.0F : 0.0F, current());
+                  accumulate ? 1.0F : 0.0F, writing({c.data}));
 }
 
 void CudaBackend::embed(Matrix table, const int32_t* ids, Matrix x) {
-  cuda::embed(table, ids, x, current());
+  cuda::embed(table, ids, x, writing({x.data}));
 }
 
 void CudaBackend::rmsNorm(Matrix x, const float* weight, float epsilon, Matrix y, float* rstd) {
-  cuda::rmsNorm(x, weight, epsilon, y, rstd, current());
+  cuda::rmsNorm(x, weight, epsilon, y, rstd, writing({y.data, rstd}));
 }
 
 void CudaBackend::rmsNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx) {
-  cuda::rmsNormBackward(dy, x, weight, rstd, dx, current());
+  cuda::rmsNormBackward(dy, x, weight, rstd, dx, writing({dx.data}));
 }
 
 void CudaBackend::projectHeads(const RawOutput& raw, const HeadTransform& transform, Matrix out) {
-  cuda::projectHeads(raw, transform, out, current());
+  cuda::projectHeads(raw, transform, out, writing({out.data}));
 }
 
 void CudaBackend::projectHeadsBackward(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
                                        const RawOutputGradient& gradient) {
   Scratch memory = scratch();
-  cuda::projectHeadsBackward(dOut, raw, transform, gradient, memory, current());
+  cuda::projectHeadsBackward(dOut, raw, transform, gradient, memory,
+                             writing({gradient.dYs.data, gradient.rowScaleGradient}));
 }
 
 void CudaBackend::attention(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o, float* lse) {
-  attentionForward(shape, q, k, v, o, lse, current());
+  attentionForward(shape, q, k, v, o, lse, writing({o.data, lse}));
 }
 
 void CudaBackend::attentionBackward(const AttentionShape& shape, Matrix q, Matrix k, Matrix v, Matrix o,
                                     const float* lse, Matrix dO, Matrix dQ, Matrix dK, Matrix dV) {
   Scratch memory = scratch();
-  cuda::attentionBackward(shape, q, k, v, o, lse, dO, dQ, dK, dV, memory, current());
+  cuda::attentionBackward(shape, q, k, v, o, lse, dO, dQ, dK, dV, memory, writing({dQ.data, dK.data, dV.data}));
 }
 
 void CudaBackend::addResidual(Matrix x, const RawOutput& raw, Matrix out) {
-  cuda::addResidual(x, raw, out, current());
+  cuda::addResidual(x, raw, out, writing({out.data}));
 }
 
 void CudaBackend::addResidualBackward(Matrix dY, const RawOutput& raw, const RawOutputGradient& gradient) {
   Scratch memory = scratch();
-  cuda::addResidualBackward(dY, raw, gradient, memory, current());
+  cuda::addResidualBackward(dY, raw, gradient, memory, writing({gradient.dYs.data, gradient.rowScaleGradient}));
 }
 
 void CudaBackend::addResidualNorm(Matrix x, const RawOutput& raw, Matrix out, const float* weight, float epsilon,
                                   Matrix y, float* rstd) {
-  cuda::addResidualNorm(x, raw, out, weight, epsilon, y, rstd, current());
+  cuda::addResidualNorm(x, raw, out, weight, epsilon, y, rstd, writing({out.data, y.data, rstd}));
 }
 
 void CudaBackend::addResidualNormBackward(Matrix dy, Matrix x, const float* weight, const float* rstd, Matrix dx,
                                           const RawOutput& raw, const RawOutputGradient& gradient) {
   Scratch memory = scratch();
-  cuda::addResidualNormBackward(dy, x, weight, rstd, dx, raw, gradient, memory, current());
+  cuda::addResidualNormBackward(dy, x, weight, rstd, dx, raw, gradient, memory,
+                                writing({dx.data, gradient.dYs.data, gradient.rowScaleGradient}));
 }
 
 void CudaBackend::swiglu(const RawOutput& gate, const RawOutput& up, Matrix h) {
-  cuda::swiglu(gate, up, h, current());
+  cuda::swiglu(gate, up, h, writing({h.data}));
 }
 
 void CudaBackend::swigluBackward(Matrix dH, const RawOutput& gate, const RawOutput& up, const RawOutputGradient& dGate,
                                  const RawOutputGradient& dUp, Matrix h) {
   Scratch memory = scratch();
-  cuda::swigluBackward(dH, gate, up, dGate, dUp, h, memory, current());
+  cuda::swigluBackward(dH, gate, up, dGate, dUp, h, memory,
+                       writing({dGate.dYs.data, dGate.rowScaleGradient, dUp.dYs.data, dUp.rowScaleGradient, h.data}));
 }
 
 void CudaBackend::quantizeActivations(Matrix x, const ActivationGrid& grid, Matrix y, uint32_t* inside) {
@@ -357,17 +383,17 @@ void CudaBackend::rowLosses(Matrix logits, const int32_t* targets, float* losses
 
 void CudaBackend::rmsNormWeightGradient(Matrix dy, Matrix x, const float* rstd, float* gradient) {
   Scratch memory = scratch();
-  cuda::rmsNormWeightGradient(dy, x, rstd, gradient, memory, current());
+  cuda::rmsNormWeightGradient(dy, x, rstd, gradient, memory, writing({gradient}));
 }
 
 void CudaBackend::headNormWeightGradient(Matrix dOut, const RawOutput& raw, const HeadTransform& transform,
                                          float* gradient) {
   Scratch memory = scratch();
-  cuda::headNormWeightGradient(dOut, raw, transform, gradient, memory, current());
+  cuda::headNormWeightGradient(dOut, raw, transform, gradient, memory, writing({gradient}));
 }
 
 void CudaBackend::embedGradient(Matrix dX, const int32_t* ids, Matrix gradient) {
-  cuda::embedGradient(dX, ids, gradient, current());
+  cuda::embedGradient(dX, ids, gradient, writing({gradient.data}));
 }
 
 void CudaBackend::convert(Matrix from, Matrix to) {

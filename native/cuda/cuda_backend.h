@@ -16,6 +16,7 @@
 #include "cuda/kernels/staging.h"
 #include "cuda/low_rank.h"
 #include "cuda/micro_batch_graphs.h"
+#include "cuda/rebuild_inputs.h"
 #include "cuda/scratch.h"
 
 namespace lrqat::cuda {
@@ -101,8 +102,10 @@ class CudaBackend final : public Backend {
     MicroBatchGraphs::Counted counted;
   };
 
-  /// The stream, with its device made the calling thread's.
-  cudaStream_t current() const;
+  /// The stream, with its device made the calling thread's, for an operation that may write anything.
+  cudaStream_t current();
+  /// The same for one that writes the tensors at these places and scratch, nothing else.
+  cudaStream_t writing(std::initializer_list<const void*> places);
   bool exact() const { return computeType_ == DType::F32; }
   Scratch scratch() const { return {scratch_, scratchBytes_}; }
   ClippedCount& countOf(const uint32_t* mask);
@@ -119,6 +122,7 @@ class CudaBackend final : public Backend {
   void* scratch_ = nullptr;
   int64_t scratchBytes_ = 0;
   double* pinned_ = nullptr;  // a result
+  RebuildInputs inputs_;
   std::array<ClippedCount, 3> counts_;
   std::unique_ptr<HostStaging> staging_;
   std::unique_ptr<MicroBatchGraphs> graphs_;

@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include "cuda/check.h"
+#include "cuda/kernels/early_launch.h"
 
 namespace lrqat::cuda {
 
@@ -49,6 +50,15 @@ bool usesHopper() {
   cudaFuncAttributes attributes{};
   LRQAT_CUDA(cudaFuncGetAttributes(&attributes, hopperMarker));
   return attributes.sharedSizeBytes > 0 && tensorMapEncoder() != nullptr;
+}
+
+bool canBeginEarly() {
+  // Recorded into graphs by drivers of CUDA 12.3 and newer.
+  static const bool driverCan = [] {
+    int version = 0;
+    return cudaDriverGetVersion(&version) == cudaSuccess && version >= 12030;
+  }();
+  return driverCan && attribute(cudaDevAttrComputeCapabilityMajor) >= 9;
 }
 
 int multiprocessors() {

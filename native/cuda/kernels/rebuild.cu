@@ -70,8 +70,8 @@ WeightLayout layoutOf(const LinearWeight& weight, const Matrix& out) {
 
 template <typename E, bool kMask>
 void rebuildTrained(const LinearWeight& weight, const LowRank& lowRank, Matrix out, const ClippedSet* clipped,
-                    const ClippedReport& report, bool exact, cudaStream_t stream) {
-  if (!exact && rebuildOnHopper(weight, lowRank, out, clipped, report, stream)) return;
+                    const ClippedReport& report, bool exact, Start start, cudaStream_t stream) {
+  if (!exact && rebuildOnHopper(weight, lowRank, out, clipped, report, start, stream)) return;
   const RoundedSource source = trainedRows(weight, lowRank, 0, weight.m);
   const auto sink = [&]<WeightLayout kLayout>() {
     return weightSink<E, kMask, kLayout>(weight, lowRank, out, clipped, report, 0);
@@ -137,8 +137,8 @@ void rebuildFromSource(const LinearWeight& weight, WeightForm form, Matrix out, 
 }  // namespace
 
 void rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightForm form, Matrix out,
-                   const ClippedSet* clipped, const ClippedReport& report, bool exact, HostStaging& staging,
-                   Scratch& scratch, cudaStream_t stream) {
+                   const ClippedSet* clipped, const ClippedReport& report, bool exact, Start start,
+                   HostStaging& staging, Scratch& scratch, cudaStream_t stream) {
   LRQAT_CHECK(out.rows == weight.m && out.cols == weight.n && out.type != DType::F16);
   LRQAT_CHECK(form != WeightForm::Merged || weight.merged);
   if (clipped) {
@@ -158,8 +158,8 @@ void rebuildWeight(const LinearWeight& weight, const LowRank& lowRank, WeightFor
       }
       return dispatchActivation(out.type, [&](auto e) {
         using E = decltype(e);
-        return clipped ? rebuildTrained<E, true>(weight, lowRank, out, clipped, report, exact, stream)
-                       : rebuildTrained<E, false>(weight, lowRank, out, clipped, report, exact, stream);
+        return clipped ? rebuildTrained<E, true>(weight, lowRank, out, clipped, report, exact, start, stream)
+                       : rebuildTrained<E, false>(weight, lowRank, out, clipped, report, exact, start, stream);
       });
     case WeightForm::Merged:
       return rebuildMerged(weight, lowRank, out, staging, scratch, stream);

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "cuda/check.h"
+#include "cuda/kernels/early_launch.h"
 #include "cuda/kernels/hopper.h"
 #include "cuda/kernels/rebuild_hopper.cuh"
 
@@ -32,6 +33,7 @@ struct Job {
   const ClippedSet* clipped;
   ClippedReport report;
   RoundedSource source;
+  Start start;
   cudaStream_t stream;
 };
 
@@ -63,8 +65,8 @@ void launch(const Job& job, const Codes& codes) {
       perPanel};
   const auto kernel = rebuildOnHopper<Codes, kGroups, kMask>;
   LRQAT_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kHopperSharedBytes));
-  kernel<<<static_cast<unsigned>(perPanel * panels), kHopperThreads, kHopperSharedBytes, job.stream>>>(arguments);
-  LRQAT_CUDA(cudaGetLastError());
+  launchKernel(job.start, kernel, static_cast<unsigned>(perPanel * panels), kHopperThreads, kHopperSharedBytes,
+               job.stream, arguments);
 }
 
 template <bool kGroups, class Codes>
@@ -100,24 +102,23 @@ void launchWidth(const Job& job) {
 
 bool serves(const LinearWeight& weight, const Matrix& out) {
   const QuantSpec& spec = weight.spec;
-  // On symmetric grids the kernels of rebuild_tiles.cuh are as fast.
-  if (spec.symmetric) return false;
   if (out.type != DType::BF16 || weight.n % kOctet != 0 || weight.n >= 1 << 16 || spec.rank > kRankChunk) return false;
   if (reinterpret_cast<uintptr_t>(out.data) % 16 != 0 || reinterpret_cast<uintptr_t>(weight.phi0) % 16 != 0) {
     return false;
   }
   if (spec.granularity == Granularity::Group && spec.groupSize % kLaneColumns != 0) return false;
-  return isPacked(spec) || spec.storage == Storage::BF16;
+  // On symmetric grids the kernels of rebuild_tiles.cuh are as fast where codes are not packed.
+  return isPacked(spec) || (spec.storage == Storage::BF16 && !spec.symmetric);
 }
 
 }  // namespace
 
 bool rebuildOnHopper(const LinearWeight& weight, const LowRank& lowRank, Matrix out, const ClippedSet* clipped,
-                     const ClippedReport& report, cudaStream_t stream) {
+                     const ClippedReport& report, Start start, cudaStream_t stream) {
   if (!serves(weight, out) || !usesHopper()) return false;
   const RoundedSource source = trainedRows(weight, lowRank, 0, weight.m);
   if (weight.spec.rank > 0 && !(source.factors.aVectorized && source.factors.bVectorized)) return false;
-  const Job job{weight, lowRank, out, clipped, report, source, stream};
+  const Job job{weight, lowRank, out, clipped, report, source, start, stream};
   if (weight.spec.storage == Storage::BF16) {
     launchCodes(job, floatCodes<bf16>(job.source));
   } else if (weight.spec.storage == Storage::Integer) {

@@ -1,7 +1,6 @@
-// The rebuild of weights with zero points on Hopper: A·B by wgmma, 64 rows × 64 columns of a group of four warps at a
-// time, and the finished weights to memory by the copy engine. The multiplications and the order of their sums are
-// those of rebuild_product.cuh, so that the integers are those of the kernels on mma.sync (merging, statistics, other
-// shapes).
+// The rebuild on Hopper: A·B by wgmma, 64 rows × 64 columns of a group of four warps at a time, and the finished
+// weights to memory by the copy engine. The multiplications and the order of their sums are those of
+// rebuild_product.cuh, so that the integers are those of the kernels on mma.sync (merging, statistics, other shapes).
 #pragma once
 
 #include <cuda.h>
@@ -9,6 +8,7 @@
 #include <cstdint>
 
 #include "cuda/kernels/clipped_count.cuh"
+#include "cuda/kernels/early_launch.h"
 #include "cuda/kernels/rebuild_codes.cuh"
 #include "cuda/kernels/rebuild_hopper_panel.cuh"
 #include "cuda/kernels/rebuild_tiles.cuh"
@@ -155,6 +155,7 @@ __global__ void __launch_bounds__(kHopperThreads, 1) rebuildOnHopper(const __gri
 
   typename Codes::Raw raw[2][2];
   LaneGrid grid[2];
+  if (!p.grids.zero) grid[0].zero = grid[1].zero = 0.0F - p.grids.qmin;  // Φ0 is decoded around it
   const auto fetch = [&](int row, int step) {
     const int column = min(laneColumn + step * kStepColumns, mostColumn);
 #pragma unroll
@@ -169,8 +170,10 @@ __global__ void __launch_bounds__(kHopperThreads, 1) rebuildOnHopper(const __gri
     for (int slot = 0; slot < 2; ++slot) {
       const auto of = static_cast<uint32_t>(min(row + slot * 8 + lane / 4, factors.m - 1));
       const uint32_t at = of * p.grids.rowStride + inRow;
-      grid[slot].zero = __ldg(p.grids.zero + at);
-      grid[slot].zero0 = __ldg(p.grids0.zero + at);
+      if (p.grids.zero) {
+        grid[slot].zero = __ldg(p.grids.zero + at);
+        grid[slot].zero0 = __ldg(p.grids0.zero + at);
+      }
       if constexpr (kGroups) grid[slot].scale = __ldg(p.groupScale + (of * p.groups + inRow));
     }
   };
@@ -187,6 +190,9 @@ __global__ void __launch_bounds__(kHopperThreads, 1) rebuildOnHopper(const __gri
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
   __syncthreads();
   if (left > 0) rawRows.split(rows);
+  // Nothing has been written so far, and what has been read is not written by what may still run in front.
+  awaitFront();
+  releaseNext();
 
   int clipped = 0;
   uint32_t buffer = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/timed_backend.h"
 #include "cuda/test/engine_cases.h"
 
 using namespace lrqat;
@@ -43,12 +44,16 @@ struct Trained {
   int64_t repeats = 0;
 };
 
+/// Waited: for each operation before the next one.
+enum class Work : uint8_t { Recorded, Plain, Waited };
+
 /// Steps that move many integers, so that weights begin to clip on the way; micro-batches of two kinds in turn.
-Trained trained(const EngineCase& c, const RandomCheckpoint& checkpoint, DType type, bool graphs) {
+Trained trained(const EngineCase& c, const RandomCheckpoint& checkpoint, DType type, Work work) {
   EngineConfig config = configure(c, checkpoint, Device::Cuda, type);
   config.shape.linears[3] = c.spec;
-  auto backend = backendOf(config, graphs);
+  auto backend = backendOf(config, work == Work::Recorded);
   const Backend& device = *backend;
+  if (work == Work::Waited) backend = std::make_unique<TimedBackend>(std::move(backend));
   Engine engine(config, std::move(backend));
   engine.load({}, {});
   const RandomTokens tokens(4, c.length, c.model.vocabSize, c.documents);
@@ -104,8 +109,8 @@ void recorded() {
     const RandomCheckpoint checkpoint(c.model);
     for (const DType type : {DType::BF16, DType::F32}) {
       context = c.label + (type == DType::BF16 ? ", bf16" : ", float32");
-      const Trained with = trained(c, checkpoint, type, true);
-      const Trained without = trained(c, checkpoint, type, false);
+      const Trained with = trained(c, checkpoint, type, Work::Recorded);
+      const Trained without = trained(c, checkpoint, type, Work::Plain);
       expect(without.repeats == 0, "nothing is recorded unless asked for");
       expect(with.losses == without.losses, "losses and norms bit for bit");
       expect(with.values == without.values, "trained values bit for bit");
@@ -115,6 +120,29 @@ void recorded() {
     }
   }
   expect(repeats > 0, "some micro-batches were repeated from a recording");
+}
+
+/// Kernels that begin before those in front of them have ended read nothing too soon: the same bits as when each
+/// operation is waited for, although every step changes what the first rebuilds of the next one read.
+void begunEarly() {
+  for (const auto& [label, group, symmetric] :
+       {std::tuple{"channel", int64_t{-1}, true}, std::tuple{"groups", int64_t{32}, true},
+        std::tuple{"zero points", int64_t{-1}, false}}) {
+    for (const bool checkpoint : {false, true}) {
+      EngineCase c{.label = label, .model = wideModel(), .spec = specOf(4, Storage::Integer, group)};
+      c.spec.symmetric = symmetric;
+      c.checkpoint = checkpoint;
+      c.floats = {.norms = checkpoint, .head = checkpoint, .embeddings = checkpoint};
+      context = c.label + (checkpoint ? ", block checkpointing" : "");
+      const RandomCheckpoint weights(c.model);
+      const Trained waited = trained(c, weights, DType::BF16, Work::Waited);
+      for (const Work work : {Work::Recorded, Work::Plain}) {
+        const Trained found = trained(c, weights, DType::BF16, work);
+        expect(found.losses == waited.losses, "losses and norms bit for bit");
+        expect(found.values == waited.values, "trained values bit for bit");
+      }
+    }
+  }
 }
 
 /// The choices of one engine serve another.
@@ -162,6 +190,7 @@ int main(int argc, char** argv) {
   if (!library) return 0;
   return run({{"the same bits when repeated", sameBits},
               {"the same bits from graphs", recorded},
+              {"the same bits as work that is waited for", begunEarly},
               {"a few recorded steps", recordedBriefly},
               {"algorithms of products are taken again", algorithms}},
              argc, argv);

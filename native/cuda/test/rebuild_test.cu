@@ -66,10 +66,10 @@ Results onDevice(const TestLinear& host, bool exact, cuda::HostStaging& staging)
   cuda::Scratch none;
   Results results;
   cuda::rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {weight.data(), DType::F32, m, n}, &clipped,
-                      counts.next(), exact, staging, none, nullptr);
+                      counts.next(), exact, cuda::Start::InOrder, staging, none, nullptr);
   results.told = counts.told();
   cuda::rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {half.data(), DType::BF16, m, n},
-                      &clippedOfHalf, counts.next(), exact, staging, none, nullptr);
+                      &clippedOfHalf, counts.next(), exact, cuda::Start::InOrder, staging, none, nullptr);
   expectEqual(counts.told(), results.told, "count of both output types");
   results.merged.assign(static_cast<size_t>(m * packedRowBytes(host.weight.spec.bits, n)), 0xff);
   const DeviceScratch mergeScratch(cuda::mergeScratchBytes());
@@ -88,7 +88,7 @@ Results onDevice(const TestLinear& host, bool exact, cuda::HostStaging& staging)
   // Again, without a mask: the same bits.
   half.poison();
   cuda::rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, {half.data(), DType::BF16, m, n}, nullptr,
-                      {}, exact, staging, none, nullptr);
+                      {}, exact, cuda::Start::InOrder, staging, none, nullptr);
   expect(half.read() == results.half, "a second rebuild gives the same bits");
   return results;
 }
@@ -261,10 +261,10 @@ void otherForms(bool symmetric) {
       for (const bool exact : {false, true}) {
         cuda::Scratch scratch = memory.make();
         cuda::rebuildWeight(linear.weight, linear.lowRank(), form, {weight.data(), DType::F32, shape.m, shape.n},
-                            &clipped, counts.next(), exact, staging, scratch, nullptr);
+                            &clipped, counts.next(), exact, cuda::Start::InOrder, staging, scratch, nullptr);
         scratch = memory.make();
         cuda::rebuildWeight(linear.weight, linear.lowRank(), form, {half.data(), DType::BF16, shape.m, shape.n},
-                            nullptr, {}, exact, staging, scratch, nullptr);
+                            nullptr, {}, exact, cuda::Start::InOrder, staging, scratch, nullptr);
         const std::string name = "form " + std::to_string(static_cast<int>(form));
         expect(weight.read() == expected, name + " float32");
         const std::vector<uint16_t> halves = half.read();

@@ -27,11 +27,11 @@ void check(const QuantSpec& spec, int64_t m, int64_t n, uint32_t seed, cuda::Hos
   cuda::Scratch none;
   DeviceArray<float> rounded(d.size());
   cuda::rebuildWeight(device.weight, lowRank, WeightForm::Trained, {rounded.data(), DType::F32, m, n}, nullptr, {},
-                      false, staging, none, nullptr);
+                      false, cuda::Start::InOrder, staging, none, nullptr);
   expect(rounded.read() == expected.weight, "weight");
   DeviceArray<uint16_t> half(d.size());
   cuda::rebuildWeight(device.weight, lowRank, WeightForm::Trained, {half.data(), DType::BF16, m, n}, nullptr, {}, false,
-                      staging, none, nullptr);
+                      cuda::Start::InOrder, staging, none, nullptr);
   const std::vector<uint16_t> halves = half.read();
   for (size_t i = 0; i < halves.size(); ++i) {
     // −0 and 0 are the same weight.
