@@ -248,13 +248,12 @@ ClippedSet& Decoder::clippedOf(int64_t layer, Linear which, int slot) {
   return workspace_.keptClipped[static_cast<size_t>(layer * linearsPerLayer + static_cast<int64_t>(which))];
 }
 
-void Decoder::keepWeights() {
+void Decoder::keepWeight(int64_t index) {
   LRQAT_CHECK(keepsWeights());
   form_ = WeightForm::Trained;
   trains_ = true;
-  for (int64_t layer = 0; layer < shape_.model.layers; ++layer) {
-    for (const Linear which : allLinears) rebuildWeight(layer, which, nullptr);
-  }
+  rebuilt_[static_cast<size_t>(index)] = false;
+  rebuildWeight(index / linearsPerLayer, static_cast<Linear>(index % linearsPerLayer), nullptr);
 }
 
 Matrix Decoder::rebuildWeight(int64_t layer, Linear which, ClippedSet* clipped) {

@@ -90,9 +90,9 @@ class Decoder {
 
   /// Weights that were kept are no longer those of the parameters, the form or the selection at hand.
   void forgetWeights() { std::fill(rebuilt_.begin(), rebuilt_.end(), false); }
-  /// Rebuilds all that are kept, with their clipped entries, for a training step.
-  void keepWeights();
-  /// What is kept has been rebuilt by another decoder.
+  /// Rebuilds one that is kept, [layers · 7], with its clipped entries, for a training step.
+  void keepWeight(int64_t index);
+  /// What is kept is rebuilt by other decoders as well.
   void shareWeights() { std::fill(rebuilt_.begin(), rebuilt_.end(), true); }
   // Block by block, for who changes weights in between (form Trained where a linear is selected): `hidden` holds the
   // residual stream [rows, hidden] of a micro-batch, host memory of the residual type.

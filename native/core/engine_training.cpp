@@ -109,7 +109,6 @@ Decoder::Losses Engine::accumulateGradients(const TokenBatch& batch, float gradi
     return decoder_->losses();
   }
   zeroGradients();
-  decoder_->keepWeights();
   lanes_->begin();
   const int64_t each = shape.microBatch / shape.lanes;
   for (int64_t micro = 0; micro < batch.sequences; micro += shape.microBatch) {

@@ -109,6 +109,13 @@ void Lanes::begin() {
     lane->decoder.shareWeights();
     lane->decoder.clearLosses();
   }
+  // A weight is one thread's as well: whoever is free takes the next.
+  std::atomic<int64_t> next = 0;
+  const auto count = static_cast<int64_t>(whole_.linears.size());
+  whole_.backend.runLanes(static_cast<int64_t>(backends_.size()), [&](int64_t worker) {
+    const auto own = std::find_if(lanes_.begin(), lanes_.end(), [&](const auto& l) { return l->worker == worker; });
+    for (int64_t index = next++; index < count; index = next++) (*own)->decoder.keepWeight(index);
+  });
 }
 
 void Lanes::trainMicroBatch(std::span<const MicroBatch> parts, float gradientScale) {

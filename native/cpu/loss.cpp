@@ -14,7 +14,7 @@ void CpuBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradi
   LRQAT_CHECK(!wantGradient || (gradient.type != DType::F16 && gradient.elements() == logits.elements()));
   const LossKernels& kernels = LRQAT_SELECT_ROUNDING_KERNELS(lossKernels);
   const int64_t vocab = logits.cols;
-  const auto* values = static_cast<const float*>(logits.data);
+  auto* values = static_cast<float*>(logits.data);
   double total = 0;
   // Losses of a group of rows, added in row order afterwards: the same sum for every thread count.
   constexpr int64_t groupRows = 1024;
@@ -23,7 +23,7 @@ void CpuBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradi
     const int64_t count = std::min(groupRows, logits.rows - first);
 #pragma omp parallel for num_threads(threads_) schedule(static)
     for (int64_t i = 0; i < count; ++i) {
-      const float* row = values + (first + i) * vocab;
+      float* row = values + (first + i) * vocab;
       const int32_t target = targets[first + i];
       const Matrix out = wantGradient ? gradient.slice(first + i, 1) : Matrix{};
       losses[i] = 0;
@@ -31,14 +31,12 @@ void CpuBackend::crossEntropy(Matrix logits, const int32_t* targets, float gradi
         if (wantGradient) std::memset(out.data, 0, static_cast<size_t>(out.bytes()));
         continue;
       }
-      const float lse = kernels.logSumExp(row, vocab);
-      losses[i] = lse - row[target];
-      if (!wantGradient) continue;
-      // While the row is in the cache.
-      if (out.type == DType::BF16) {
-        kernels.gradientBf16(row, vocab, lse, gradientScale, target, static_cast<uint16_t*>(out.data));
+      if (!wantGradient) {
+        losses[i] = kernels.logSumExp(row, vocab) - row[target];
+      } else if (out.type == DType::BF16) {
+        losses[i] = kernels.gradientBf16(row, vocab, gradientScale, target, static_cast<uint16_t*>(out.data));
       } else {
-        kernels.gradientFloat(row, vocab, lse, gradientScale, target, static_cast<float*>(out.data));
+        losses[i] = kernels.gradientFloat(row, vocab, gradientScale, target, static_cast<float*>(out.data));
       }
     }
     for (int64_t i = 0; i < count; ++i) {

@@ -37,6 +37,17 @@ async function stoppedHalfway(experiment: Experiment): Promise<string> {
   return run;
 }
 
+test('a run that trains in lanes goes on in as many', async () => {
+  const experiment = shortExperiment({
+    data: { sequenceLength: 256 },
+    training: { steps: 3, batchSize: 8, microBatchSize: 8 },
+    evaluation: { everySteps: 3, maxBatches: 1, kinds: ['validation'] },
+  });
+  const run = await stoppedHalfway(experiment);
+  const { lanes } = JSON.parse(readFileSync(path.join(run, 'choices.json'), 'utf8')) as { lanes?: unknown };
+  assert.equal(lanes, 4);
+});
+
 test('zero points, their moments and the base they belong to come back', async () => {
   const experiment = shortExperiment({
     // Floats outside of the grid move zero points from the first step on.

@@ -6,61 +6,89 @@ namespace lrqat::cpu::LRQAT_ISA {
 
 namespace {
 
-/// Memory is read once: the maximum runs along with the sum, piece by piece. `of` makes of a logit what is summed.
+constexpr auto asItIs = [](Vec v) { return v; };
+
 template <typename Of>
-double logSumExpBy(const float* logits, int64_t n, Of of) {
-  constexpr int64_t piece = 1024;
-  float top = -INFINITY;
+float largestOf(const float* logits, int64_t n, Of of) {
+  const int64_t whole = n / lanes * lanes;
+  Vec largest = broadcast(-INFINITY);
+  for (int64_t i = 0; i < whole; i += lanes) largest = maximum(largest, of(load(logits + i)));
+  float top = highest(largest);
+  for (int64_t i = whole; i < n; ++i) {
+    const float value = of(broadcast(logits[i]))[0];
+    top = value > top ? value : top;
+  }
+  return top;
+}
+
+/// Σ exp(of(logit) − top). keep(i, powers, count) gets the powers of the logits from i on.
+template <typename Of, typename Keep>
+double sumOfPowers(const float* logits, int64_t n, float top, Of of, Keep keep) {
+  constexpr int64_t piece = 1024;  // summed in float32
   double total = 0;
   for (int64_t start = 0; start < n; start += piece) {
     const int64_t count = n - start < piece ? n - start : piece;
-    const float* values = logits + start;
-    Vec largest = broadcast(-INFINITY);
-    int64_t i = 0;
-    for (; i + lanes <= count; i += lanes) largest = maximum(largest, of(load(values + i)));
-    float here = highest(largest);
-    for (; i < count; ++i) {
-      const float value = of(broadcast(values[i]))[0];
-      here = value > here ? value : here;
-    }
-    if (here > top) {
-      total *= __builtin_exp(static_cast<double>(top) - static_cast<double>(here));
-      top = here;
-    }
-    i = count / lanes * lanes;
+    const int64_t whole = start + count / lanes * lanes;
     Vec sums[2] = {};
-    for (int64_t j = 0; j < i; j += lanes) sums[j / lanes % 2] += exponential(of(load(values + j)) - top);
+    for (int64_t i = start; i < whole; i += lanes) {
+      const Vec powers = exponential(of(load(logits + i)) - top);
+      keep(i, powers, lanes);
+      sums[i / lanes % 2] += powers;
+    }
     total += static_cast<double>(sum(sums[0] + sums[1]));
-    for (; i < count; ++i) total += static_cast<double>(exponential(of(broadcast(values[i])) - top)[0]);
+    for (int64_t i = whole; i < start + count; ++i) {
+      const Vec powers = exponential(of(broadcast(logits[i])) - top);
+      keep(i, powers, 1);
+      total += static_cast<double>(powers[0]);
+    }
   }
+  return total;
+}
+
+/// `of` makes of a logit what is summed.
+template <typename Of>
+double logSumExpBy(const float* logits, int64_t n, Of of) {
+  const float top = largestOf(logits, n, of);
+  const double total = sumOfPowers(logits, n, top, of, [](int64_t, Vec, int64_t) {});
   return static_cast<double>(top) + __builtin_log(total);
 }
 
 float logSumExp(const float* logits, int64_t n) {
-  return static_cast<float>(logSumExpBy(logits, n, [](Vec v) { return v; }));
+  return static_cast<float>(logSumExpBy(logits, n, asItIs));
 }
 
 double logSumExpOf(const float* logits, int64_t n, float factor) {
-  if (factor == 1) return logSumExpBy(logits, n, [](Vec v) { return v; });
+  if (factor == 1) return logSumExpBy(logits, n, asItIs);
   return logSumExpBy(logits, n, [factor](Vec v) { return v * factor; });
 }
 
+/// One exponential a logit, kept in the place of the logit until their sum is known.
 template <typename T>
-void gradientOf(const float* logits, int64_t n, float lse, float scale, int64_t target, T* gradient) {
-  const float atTarget = exponential(broadcast(logits[target] - lse))[0] * scale - scale;
-  forEachVector(
-      n, [&](int64_t i, auto part) { store(gradient + i, exponential(load(logits + i, part) - lse) * scale, part); });
+float lossAndGradient(float* logits, int64_t n, float scale, int64_t target, T* gradient) {
+  const float atTarget = logits[target];
+  const float top = largestOf(logits, n, asItIs);
+  const double total = sumOfPowers(logits, n, top, asItIs, [&](int64_t i, Vec powers, int64_t count) {
+    if (count == lanes) {
+      store(logits + i, powers);
+    } else {
+      logits[i] = powers[0];
+    }
+  });
+  const auto factor = static_cast<float>(static_cast<double>(scale) / total);
   T rounded[lanes];
-  store(rounded, broadcast(atTarget));
+  store(rounded, broadcast(logits[target] * factor - scale));
+  forEachVector(n, [&](int64_t i, auto part) { store(gradient + i, load(logits + i, part) * factor, part); });
   gradient[target] = rounded[0];
+  const auto lse = static_cast<float>(static_cast<double>(top) + __builtin_log(total));
+  return lse - atTarget;
 }
 
-void gradientFloat(const float* logits, int64_t n, float lse, float scale, int64_t target, float* gradient) {
-  gradientOf(logits, n, lse, scale, target, gradient);
+float gradientFloat(float* logits, int64_t n, float scale, int64_t target, float* gradient) {
+  return lossAndGradient(logits, n, scale, target, gradient);
 }
 
-void gradientBf16(const float* logits, int64_t n, float lse, float scale, int64_t target, uint16_t* gradient) {
-  gradientOf(logits, n, lse, scale, target, reinterpret_cast<bf16*>(gradient));
+float gradientBf16(float* logits, int64_t n, float scale, int64_t target, uint16_t* gradient) {
+  return lossAndGradient(logits, n, scale, target, reinterpret_cast<bf16*>(gradient));
 }
 
 template <typename T>

@@ -17,9 +17,10 @@ struct SoftmaxTerm {
 struct LossKernels {
   /// log Σ exp(logits).
   float (*logSumExp)(const float* logits, int64_t n);
-  /// gradient[i] = exp(logits[i] − lse)·scale, less scale at `target`; may be the logits themselves.
-  void (*gradientFloat)(const float* logits, int64_t n, float lse, float scale, int64_t target, float* gradient);
-  void (*gradientBf16)(const float* logits, int64_t n, float lse, float scale, int64_t target, uint16_t* gradient);
+  /// The loss; gradient = softmax(logits)·scale, less scale at `target`. It may be the logits themselves, which are
+  /// overwritten either way.
+  float (*gradientFloat)(float* logits, int64_t n, float scale, int64_t target, float* gradient);
+  float (*gradientBf16)(float* logits, int64_t n, float scale, int64_t target, uint16_t* gradient);
   /// log Σ exp(logits·factor), factor positive.
   double (*logSumExpOf)(const float* logits, int64_t n, float factor);
   /// gradient = `plain`, whose factor is 1, plus `tempered` unless that has scale 0; may be the logits themselves.
