@@ -5,6 +5,7 @@
 
 #include "cuda/check.h"
 #include "cuda/kernels/reduce.cuh"
+#include "cuda/kernels/softmax_sums.cuh"
 #include "cuda/kernels/vector.cuh"
 
 namespace lrqat::cuda {
@@ -31,47 +32,15 @@ struct Sums {
   double tempered;  // Σ exp((z − top)·inverse); not for a temperature of 1
 };
 
-constexpr int unroll = 4;
-
 /// Over a row [vocab] in global memory; every thread gets the sums.
 template <bool Tempered, int Threads, int N>
 __device__ __forceinline__ Sums rowSums(const float* row, int64_t vocab, float inverse, BlockPlaces& places) {
-  constexpr int64_t step = int64_t{Threads} * N;
-  float top = -FLT_MAX;
-  float plain = 0;
-  float tempered = 0;
-  for (int64_t column = static_cast<int64_t>(threadIdx.x) * N; column < vocab; column += unroll * step) {
-    float v[unroll][N];
-    float here = -FLT_MAX;
-#pragma unroll
-    for (int u = 0; u < unroll; ++u) {
-      if (column + u * step < vocab) loadFloats(row + column + u * step, v[u]);
-    }
-#pragma unroll
-    for (int u = 0; u < unroll; ++u) {
-      if (column + u * step >= vocab) continue;
-#pragma unroll
-      for (int i = 0; i < N; ++i) here = fmaxf(here, v[u][i]);
-    }
-    if (here > top) {
-      plain *= expf(top - here);
-      if constexpr (Tempered) tempered *= expf((top - here) * inverse);
-      top = here;
-    }
-#pragma unroll
-    for (int u = 0; u < unroll; ++u) {
-      if (column + u * step >= vocab) continue;
-#pragma unroll
-      for (int i = 0; i < N; ++i) {
-        plain += expf(v[u][i] - top);
-        if constexpr (Tempered) tempered += expf((v[u][i] - top) * inverse);
-      }
-    }
-  }
-  Sums sums{blockMaximum(top, places.top[0]), 0, 0};
-  sums.plain = blockSum(static_cast<double>(plain * expf(top - sums.top)), places.sum[0]);
+  const PartialSums part = partialSums<Tempered, Threads, N>(row, vocab, inverse);
+  Sums sums{blockMaximum(part.top, places.top[0]), 0, 0};
+  sums.plain = blockSum(static_cast<double>(part.plain * expf(part.top - sums.top)), places.sum[0]);
   sums.tempered =
-      Tempered ? blockSum(static_cast<double>(tempered * expf((top - sums.top) * inverse)), places.sum[1]) : sums.plain;
+      Tempered ? blockSum(static_cast<double>(part.tempered * expf((part.top - sums.top) * inverse)), places.sum[1])
+               : sums.plain;
   return sums;
 }
 
@@ -317,14 +286,14 @@ __global__ void __launch_bounds__(lossThreads)
   __syncthreads();
   const Factors f = shared;
 
-  for (int64_t column = begin; column < vocab; column += unroll * step) {
-    float v[unroll][N];
+  for (int64_t column = begin; column < vocab; column += softmaxUnroll * step) {
+    float v[softmaxUnroll][N];
 #pragma unroll
-    for (int u = 0; u < unroll; ++u) {
+    for (int u = 0; u < softmaxUnroll; ++u) {
       if (column + u * step < vocab) loadFloats(row + column + u * step, v[u]);
     }
 #pragma unroll
-    for (int u = 0; u < unroll; ++u) {
+    for (int u = 0; u < softmaxUnroll; ++u) {
       if (column + u * step >= vocab) continue;
 #pragma unroll
       for (int i = 0; i < N; ++i) {

@@ -5,6 +5,7 @@
 
 #include "cuda/check.h"
 #include "cuda/kernels/reduce.cuh"
+#include "cuda/kernels/softmax_sums.cuh"
 #include "cuda/kernels/vector.cuh"
 
 namespace lrqat::cuda {
@@ -113,38 +114,12 @@ __global__ void __launch_bounds__(rowThreads)
   const int32_t target = targets[blockIdx.x];
   const float logit = threadIdx.x == 0 && target >= 0 ? row[target] : 0;
   constexpr int64_t step = int64_t{rowThreads} * N;
-  constexpr int unroll = 4;
+  constexpr int unroll = softmaxUnroll;
   const int64_t begin = static_cast<int64_t>(threadIdx.x) * N;
-  float top = -FLT_MAX;
-  float sum = 0;
-  if (target >= 0) {
-    for (int64_t column = begin; column < vocab; column += unroll * step) {
-      float v[unroll][N];
-      float here = -FLT_MAX;
-#pragma unroll
-      for (int u = 0; u < unroll; ++u) {
-        if (column + u * step < vocab) loadFloats(row + column + u * step, v[u]);
-      }
-#pragma unroll
-      for (int u = 0; u < unroll; ++u) {
-        if (column + u * step >= vocab) continue;
-#pragma unroll
-        for (int i = 0; i < N; ++i) here = fmaxf(here, v[u][i]);
-      }
-      if (here > top) {
-        sum *= expf(top - here);
-        top = here;
-      }
-#pragma unroll
-      for (int u = 0; u < unroll; ++u) {
-        if (column + u * step >= vocab) continue;
-#pragma unroll
-        for (int i = 0; i < N; ++i) sum += expf(v[u][i] - top);
-      }
-    }
-  }
-  const float all = blockMaximum(top, sharedTop);
-  const double total = blockSum(static_cast<double>(sum * expf(top - all)), sharedTotal);
+  PartialSums part;
+  if (target >= 0) part = partialSums<false, rowThreads, N>(row, vocab, 1);
+  const float all = blockMaximum(part.top, sharedTop);
+  const double total = blockSum(static_cast<double>(part.plain * expf(part.top - all)), sharedTotal);
   if (threadIdx.x == 0) losses[blockIdx.x] = target >= 0 ? lossOf(all, total, logit) : 0;
   if (!gradient) return;
   G* const out = gradient + static_cast<int64_t>(blockIdx.x) * vocab;
