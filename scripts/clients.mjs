@@ -21,6 +21,6 @@ await main(() => {
     run('npm', ['install', ...options, `node-llama-cpp@${VERSION}`, binaries, ...TOKENIZERS], { cwd: folder });
   }
   run(process.execPath, ['scripts/build.mjs', '--tests']);
-  const files = ['llama-cpp', 'tokenizers', 'python'].map((name) => `dist/test/clients/${name}.test.mjs`);
+  const files = ['llama-cpp', 'tokenizers', 'python', 'harness'].map((name) => `dist/test/clients/${name}.test.mjs`);
   run(process.execPath, ['--test', '--test-reporter=spec', '--test-concurrency=1', ...files]);
 });

@@ -164,7 +164,7 @@ export function buildProgram(context: Context, finish: (code: number) => void): 
     .option('--data <file...>', 'text to measure perplexity on (.txt, .jsonl, .parquet, .bin; globs)')
     .option('--task <name=file...>', `zero-shot task and its .jsonl file: ${TASK_NAMES.join(', ')}`)
     .addOption(new Option('--limit <questions>', 'of each task, the first so many').argParser(positiveInteger))
-    .option('--add-bos', 'put the bos token before every question (default: none, as lm-evaluation-harness)')
+    .option('--add-bos', 'put the bos token before every question (default: none)')
     .addOption(
       new Option('--form <form...>', 'only these weights (default: all there are)').choices([
         'float',
@@ -388,6 +388,10 @@ const QUEUE_HELP = `
 A queue belongs to a folder of runs and is nothing but files in it. Each trainer starts the
 next run when it ends; when one was killed, or the machine was started again, any command
 that looks at the runs starts what waits.
+
+Without a command the queue is listed; options of list:
+  --json             as JSON
+  --parallel <runs>  runs at a time on each device, kept with the queue
 
 Examples:
   lrqat queue add w2.lrqat.json

@@ -15,10 +15,12 @@ export type TaskOptions = SubjectOf &
     readonly tasks: readonly { readonly task: TaskName; readonly file: string }[];
     /** Questions of each task at most; default: all. */
     readonly limit?: number;
-    /** Put bos_token before every question; the harness does not for LLaMA models. */
+    /** Put bos_token before every question: the harness's add_bos_token, which was false by default when the paper was written. */
     readonly addBos?: boolean;
     /** Positions to use; default: all that the model has. */
     readonly sequenceLength?: number;
+    /** What the scores of a form come from: Σ log p of each choice's continuation, nats, by question. */
+    readonly onLikelihoods?: (form: WeightForm, task: TaskName, logLikelihoods: readonly (readonly number[])[]) => void;
   };
 
 export interface ScoredForm {
@@ -73,7 +75,12 @@ export async function evaluateTasks(options: TaskOptions): Promise<TaskEvaluatio
         onProgress?.({ phase: `evaluating: ${form}`, done, total: batches.length });
       });
       if (sums.some(Number.isNaN)) throw notFinite(model.folder, form);
-      const tasks = scores(sets, sums);
+      const likelihoods = byQuestion(sets, sums);
+      const tasks = sets.map(({ task, questions }, index) => {
+        const ofTask = likelihoods[index] ?? [];
+        options.onLikelihoods?.(form, task, ofTask);
+        return scoreTask(task, questions, ofTask);
+      });
       const seconds = (performance.now() - begun) / 1000;
       results.push({ form, tasks, average: averageScore(tasks), seconds });
     }
@@ -133,14 +140,10 @@ export async function logLikelihoods(
   return sums;
 }
 
-/** Hands the sums back to the questions that asked for them, in their order. */
-function scores(sets: readonly QuestionSet[], sums: Float64Array): TaskScore[] {
+/** Hands the sums back to the questions that asked for them, in their order: by task, question and choice. */
+function byQuestion(sets: readonly QuestionSet[], sums: Float64Array): number[][][] {
   let next = 0;
-  return sets.map(({ task, questions }) =>
-    scoreTask(
-      task,
-      questions,
-      questions.map(({ choices }) => Array.from(sums.subarray(next, (next += choices.length)))),
-    ),
+  return sets.map(({ questions }) =>
+    questions.map(({ choices }) => Array.from(sums.subarray(next, (next += choices.length)))),
   );
 }

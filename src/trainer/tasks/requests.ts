@@ -15,7 +15,7 @@ export interface ScoreRequest {
 export interface RequestOptions {
   /** Which question this is, for messages. */
   readonly name: string;
-  /** Put bos_token before the context. The harness's default for LLaMA models is not to. */
+  /** Put bos_token before the context: the harness's add_bos_token. */
   readonly addBos: boolean;
   /** Positions that the model may read; a longer context loses its beginning. */
   readonly maxLength: number;
