@@ -59,10 +59,18 @@ def local_task(name, rows):
 def evaluate(model, tasks):
     import lm_eval
     from lm_eval.models.huggingface import HFLM
+    from transformers import PreTrainedTokenizerFast
 
     found = lm_eval.simple_evaluate(
         model=HFLM(
-            pretrained=model["folder"], device="cpu", dtype="float32", batch_size=4, add_bos_token=model["addBos"]
+            pretrained=model["folder"],
+            # tokenizer.json as it is: for class LlamaTokenizerFast, transformers 5 puts another normalizer in its place,
+            # which begins a text that begins with a blank with one token less.
+            tokenizer=PreTrainedTokenizerFast.from_pretrained(model["folder"]),
+            device="cpu",
+            dtype="float32",
+            batch_size=4,
+            add_bos_token=model["addBos"],
         ),
         tasks=[local_task(name, rows) for name, rows in tasks.items()],
         num_fewshot=0,
