@@ -136,8 +136,10 @@ async function pictures(name: string, theme: string, workspace: string): Promise
       await shot('form-activations');
       await formOf(window, 'w2a8-distilled.lrqat.json', 'quantization.lowRank.alpha', 'alpha / rank');
       await shot('form-trained');
-      await window.openFile('w2-rank32.lrqat.json');
     }
+    await window.page.locator('.tab', { hasText: 'w2-rank32 ·' }).first().click();
+    await window.webview('[data-chart="loss"][data-points]');
+    await sleep(1000);
     await window
       .tree(/of the gap/)
       .first()
