@@ -161,7 +161,7 @@ QuantSpec specOf(const Options& options) {
   spec.bits = static_cast<int>(options.number("--bits", 4));
   spec.groupSize = static_cast<int64_t>(options.number("--group", 0));
   spec.granularity = spec.groupSize > 0 ? Granularity::Group : Granularity::Channel;
-  const std::string storage = options.text("--storage", "integer");
+  const std::string storage = options.oneOf("--storage", {"integer", "fixed-point", "bf16"});
   const std::string method = options.oneOf("--method", {"lr-qat", "peqa", "lsq"});
   spec.storage = method == "lsq"            ? Storage::Trained
                  : storage == "fixed-point" ? Storage::FixedPoint
@@ -171,8 +171,8 @@ QuantSpec specOf(const Options& options) {
   spec.range = RangeMethod::Lp4;
   spec.rank = method == "lr-qat" ? static_cast<int>(options.number("--rank", 32)) : 0;
   spec.alpha = 1;
-  spec.learnScales = options.text("--scales", "learned") == "learned";
-  spec.symmetric = options.text("--grid", "symmetric") == "symmetric";
+  spec.learnScales = options.oneOf("--scales", {"learned", "frozen"}) == "learned";
+  spec.symmetric = options.oneOf("--grid", {"symmetric", "asymmetric"}) == "symmetric";
   return spec;
 }
 
@@ -325,7 +325,7 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
   config.shape.checkpointBlocks = checkpointing;
   config.shape.keptBlocks = checkpointing && mode != "block" ? std::stoll(mode) : 1;
   config.shape.recomputeElementwise = true;
-  const std::string host = options.text("--host", "none");
+  const std::string host = options.oneOf("--host", {"none", "embeddings", "optimizer"});
   config.shape.embeddingsOnHost = host != "none";
   config.shape.optimizerOnHost = host == "optimizer";
   for (const std::string& group : options.list("--train", "")) {
@@ -351,7 +351,7 @@ void measure(const CudaLibrary& library, const Options& options, const ModelShap
   }
   const int64_t freeBefore = library.devices().front().freeBytes;
   auto backend = library.createBackend(
-      {.library = {}, .cublasLt = test::cublasLtPath(), .graphs = options.text("--graphs", "on") == "on"});
+      {.library = {}, .cublasLt = test::cublasLtPath(), .graphs = options.oneOf("--graphs", {"on", "off"}) == "on"});
   const Backend& device = *backend;
   const double limit = options.number("--limit", 1e9);
   const MemoryParts parts = memoryParts(config.shape, backend->scratchBytes(config.shape));
