@@ -35,7 +35,7 @@ export function activate(context: ExtensionContext): void {
   const begin = performance.now();
   useTranslations((message, ...args) => l10n.t(message, ...args));
   const log = window.createOutputChannel('LR-QAT', { log: true });
-  const runs = new WorkspaceRuns(log);
+  const runs = new WorkspaceRuns(context, log);
   const world = new WorldClient();
   const engine = new EngineFacts();
   const queue = new QueueKeeper(runs, engine, log);

@@ -1,5 +1,7 @@
 // What every command is given: where it writes and from where it was called.
+import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { UserError } from '../errors';
 import { runsFolderAt } from '../runs';
 import type { Terminal } from './terminal';
 
@@ -20,7 +22,12 @@ export interface RunsOption {
 
 /** Folder in which runs are looked up by name. */
 export function runsFolderOf(context: Context, options: RunsOption): string {
-  return options.runs === undefined ? runsFolderAt(context.folder) : path.resolve(context.folder, options.runs);
+  if (options.runs === undefined) return runsFolderAt(context.folder);
+  const folder = path.resolve(context.folder, options.runs);
+  if (existsSync(folder) && !statSync(folder).isDirectory()) {
+    throw new UserError('RunsOption', `--runs ${options.runs}: is a file, not a folder of runs`);
+  }
+  return folder;
 }
 
 /** A path as short as it can be said from where the user is. */

@@ -8,8 +8,8 @@ import { buildProgram } from './program';
 import { terminalFor, type Terminal } from './terminal';
 
 async function main(): Promise<number> {
-  leaveQuietlyWhenNobodyReads(process.stdout);
-  leaveQuietlyWhenNobodyReads(process.stderr);
+  leaveWhenOutputFails(process.stdout);
+  leaveWhenOutputFails(process.stderr);
   const messages = terminalFor(process.stderr);
   const context: Context = {
     output: terminalFor(process.stdout),
@@ -51,10 +51,16 @@ function report(error: unknown, messages: Terminal): number {
   return EXIT.failed;
 }
 
-function leaveQuietlyWhenNobodyReads(stream: NodeJS.WriteStream): void {
+/** Quietly where nobody reads any more (`| head`). */
+function leaveWhenOutputFails(stream: NodeJS.WriteStream): void {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(EXIT.brokenPipe);
-    throw error;
+    // A full disk, a network file system that has gone: once, because the other stream may be the same file.
+    if (stream === process.stdout) {
+      process.stderr.write(`error: the output cannot be written (${error.message})\n`, () => process.exit(EXIT.failed));
+    } else {
+      process.exit(EXIT.failed);
+    }
   });
 }
 

@@ -1,5 +1,6 @@
 // Runs and experiment files of the workspace: decides which folders the store looks at and how often.
 import { existsSync } from 'node:fs';
+import path from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   Disposable,
@@ -9,6 +10,7 @@ import {
   window,
   workspace,
   type Event,
+  type ExtensionContext,
   type LogOutputChannel,
 } from 'vscode';
 import { RunStore, runsFolderAt, runsFolderFor, type RunDelta, type RunEntry } from '../runs';
@@ -39,8 +41,12 @@ export class WorkspaceRuns implements Disposable {
   /** Resolves when the workspace has been looked through once. */
   readonly loaded: Promise<void>;
 
-  constructor(log: LogOutputChannel) {
-    this.store = new RunStore({ onProblem: (message) => log.warn(message) });
+  constructor({ storageUri, extension }: ExtensionContext, log: LogOutputChannel) {
+    const { version } = extension.packageJSON as { readonly version: string };
+    // A window without a folder has no storage, and no runs.
+    const index =
+      storageUri === undefined ? {} : { index: { file: path.join(storageUri.fsPath, 'runs.json'), version } };
+    this.store = new RunStore({ onProblem: (message) => log.warn(message), ...index });
     this.store.onDelta((delta) => {
       // Until the search has ended the files that runs name stand for it: the explorer must not be arranged anew under the mouse.
       if (!this.searched) this.experiments = experimentFilesOf(this.store.entries);

@@ -54,7 +54,7 @@ export const validationWithinRun: Rule = {
       onlyWhenWritten: true,
       value: everySteps,
       severity: 'warning',
-      message: `evaluation.everySteps: ${String(everySteps)} is more than the ${String(steps)} steps of the run, which is measured at its start and end only; use at most ${String(steps)}, or 0 to say so`,
+      message: `evaluation.everySteps: ${String(everySteps)} is more than the ${steps === 1 ? 'one step' : `${String(steps)} steps`} of the run, which is measured at its start and end only; use at most ${String(steps)}, or 0 to say so`,
       replacements: [Math.max(1, Math.floor(steps / 10))],
     };
   },

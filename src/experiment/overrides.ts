@@ -36,7 +36,7 @@ export function applyOverrides(text: string, sets: readonly string[]): string {
       result = applyTextEdits(result, document.remove(path));
       continue;
     }
-    const value = valueFromText(written);
+    const value = valueFromText(written, set);
     const append = path.at(-1) === -1;
     const edits = modify(result, path, value, {
       isArrayInsertion: append,
@@ -47,12 +47,21 @@ export function applyOverrides(text: string, sets: readonly string[]): string {
   return result;
 }
 
-function valueFromText(text: string): unknown {
+function valueFromText(text: string, set: string): unknown {
+  const infinite: unknown[] = [];
+  let value: unknown;
   try {
-    return JSON.parse(text) as unknown;
+    value = JSON.parse(text, (_, part: unknown) => {
+      if (typeof part === 'number' && !Number.isFinite(part)) infinite.push(part);
+      return part;
+    });
   } catch {
     return text;
   }
+  if (infinite.length === 0) return value;
+  throw new UserError('InvalidOverride', `--set ${set}: the number is too large`, {
+    hint: `numbers reach from -${String(Number.MAX_VALUE)} to ${String(Number.MAX_VALUE)}`,
+  });
 }
 
 /** Checks every key against the schema on the way down; `[]` at the end becomes −1, which `modify` takes as "append". */

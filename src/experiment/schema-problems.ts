@@ -131,7 +131,7 @@ function unknownKey(
       path: pathText(path),
       ...(name ? document.range(name.offset, name.length) : document.anchor(parent)),
       severity: 'error',
-      message: `${shorten(pathText(path))} is not a key of ${where}; ${advice}`,
+      message: `${key === '' ? 'a key without a name' : shorten(pathText(path))} is not a key of ${where}; ${advice}`,
       value: key,
       fixes,
     },
@@ -204,6 +204,8 @@ function hintOf(hint: string | undefined): { hint?: string } {
 }
 
 function complaint(schema: SchemaView, value: unknown, error: ValueError): string {
+  // 1e400 is read as an infinite number, which JSON would show as null.
+  if (value === Infinity || value === -Infinity) return `the number is too ${value > 0 ? 'large' : 'small'}`;
   const shown = quoted(value);
   switch (error.type) {
     case ValueErrorType.IntegerMinimum:

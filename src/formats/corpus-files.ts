@@ -2,7 +2,8 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
-import { UserError, systemErrorCode } from '../errors';
+import { systemErrorCode, UserError } from '../errors';
+import { quote, shorten } from './show-value';
 
 export type CorpusKind = 'text' | 'jsonl' | 'parquet' | 'tokens';
 
@@ -37,9 +38,16 @@ export async function corpusFiles(patterns: readonly string[], baseFolder: strin
 
 async function filesOf(pattern: string, baseFolder: string): Promise<string[]> {
   const literal = path.resolve(baseFolder, pattern);
+  if (literal.includes('\0')) {
+    throw new UserError('CorpusUnreadable', `${quote(pattern)} is no file name: it has a null character in it`);
+  }
   const found = await stat(literal).catch((error: unknown) => {
-    if (systemErrorCode(error) === 'ENOENT' || systemErrorCode(error) === 'ENOTDIR') return null;
-    throw error;
+    const code = systemErrorCode(error);
+    if (code === null) throw error;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    // A glob may be longer than any name of a file.
+    if (code === 'ENAMETOOLONG' && isDynamicPattern(pattern)) return null;
+    throw new UserError('CorpusUnreadable', `${shorten(literal)}: cannot be read (${code})`, { cause: error });
   });
   if (found?.isDirectory() === true) {
     throw new UserError('CorpusMissing', `${literal} is a folder, not a file`, {

@@ -1,8 +1,9 @@
 // Everything that changes the disk goes through this interface, so that a test can make any single call fail (disk full,
 // input/output error, process killed) and see what is left. Reading needs no such door.
-import { copyFile, constants, link, mkdir, open, rename, rm, unlink } from 'node:fs/promises';
+import { copyFile, constants, link, mkdir, open, rename, rm, stat, unlink } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
+import { systemErrorCode } from '../errors';
 
 /** An open file, as node's FileHandle has it. */
 export interface OpenFile {
@@ -38,11 +39,28 @@ export interface FileSystem {
   syncFolder(folder: string): Promise<void>;
 }
 
+/** Not mkdir's own `recursive`: where no folder can be made though its parent is there (/proc), that one tries for ever. */
+async function makeFolder(folder: string): Promise<void> {
+  const make = async (): Promise<boolean> => {
+    try {
+      await mkdir(folder);
+      return true;
+    } catch (error) {
+      const code = systemErrorCode(error);
+      // Of a file in its place it is an error.
+      if (code === 'EEXIST' && (await stat(folder)).isDirectory()) return true;
+      if (code === 'ENOENT' && path.dirname(folder) !== folder) return false;
+      throw error;
+    }
+  };
+  if (await make()) return;
+  await makeFolder(path.dirname(folder));
+  if (!(await make())) await mkdir(folder);
+}
+
 export const nodeFileSystem: FileSystem = {
   open: (file, flags) => open(file, flags),
-  mkdir: async (folder) => {
-    await mkdir(folder, { recursive: true });
-  },
+  mkdir: makeFolder,
   rename: (from, to) => rename(from, to),
   link: (from, to) => link(from, to),
   copyExclusive: (from, to) => copyFile(from, to, constants.COPYFILE_EXCL),

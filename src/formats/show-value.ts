@@ -18,8 +18,8 @@ export function showValue(value: unknown): string {
       .map((key) => shorten(key));
     return `{${keys.join(', ')}…}`;
   }
-  // Numbers, true, false, null.
-  return JSON.stringify(value);
+  // Numbers, true, false, null; 1e400 is an infinite number, which JSON would call null.
+  return typeof value === 'number' ? String(value) : JSON.stringify(value);
 }
 
 /** A string in quotes, cut short. */

@@ -9,6 +9,8 @@ export interface CudaProbe {
   /** null: the backend could not be asked, `problem` says why. */
   readonly info: CudaInfo | null;
   readonly problem: string | null;
+  /** What the backend itself says would help. */
+  readonly hint?: string;
   readonly cublasLt: string | null;
   /** Where cuBLASLt was looked for. */
   readonly searched: readonly string[];
@@ -77,7 +79,7 @@ export function obstacle(probe: CudaProbe, index: number | null = null): Obstacl
   if (probe.info === null) {
     return {
       message: probe.problem ?? 'the CUDA backend does not answer',
-      hint: 'Check with nvidia-smi that the NVIDIA driver works, or use "cpu".',
+      hint: probe.hint ?? 'Check with nvidia-smi that the NVIDIA driver works, or use "cpu".',
     };
   }
   const { devices } = probe.info;

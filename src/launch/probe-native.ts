@@ -1,7 +1,7 @@
 // Is the native build usable? Asked in a child process, because the answer may be a crash (an instruction this CPU does not have, a
 // library of another age).
 import { execFile } from 'node:child_process';
-import type { CpuInfo, CudaInfo, LrqatAddon } from '../../native/binding/addon';
+import type { CpuInfo, LrqatAddon } from '../../native/binding/addon';
 import { version } from '../../package.json';
 import { messageOf, UserError } from '../errors';
 import { findCublasLt } from './cublaslt';
@@ -36,7 +36,7 @@ const gpus = () => {
   try {
     return { info: native.cudaInfo(cuda), problem: null };
   } catch (error) {
-    return { info: null, problem: error.message };
+    return { info: null, problem: error.message, hint: error.hint };
   }
 };
 console.log('\\n' + JSON.stringify({ engineVersion: native.engineVersion, cpu: native.cpuInfo(oneDnn || null), gpus: gpus() }));
@@ -48,13 +48,17 @@ export function askCuda(addon: Pick<LrqatAddon, 'cudaInfo'>, files: NativeFiles)
   try {
     return cudaProbe(files, { info: addon.cudaInfo(files.cuda), problem: null });
   } catch (error) {
-    return cudaProbe(files, { info: null, problem: messageOf(error) });
+    return cudaProbe(files, { info: null, problem: messageOf(error), ...hintOf(error) });
   }
+}
+
+function hintOf(error: unknown): { readonly hint?: string } {
+  return error instanceof Error && 'hint' in error && typeof error.hint === 'string' ? { hint: error.hint } : {};
 }
 
 function cudaProbe(
   { cuda }: NativeFiles,
-  gpus: Pick<CudaProbe, 'info' | 'problem'>,
+  gpus: Pick<CudaProbe, 'info' | 'problem' | 'hint'>,
   environment = process.env,
 ): CudaProbe {
   const { file, searched } = findCublasLt({ environment });
@@ -84,7 +88,7 @@ type Answer =
   | {
       readonly engineVersion: string;
       readonly cpu: CpuInfo;
-      readonly gpus: { readonly info: CudaInfo | null; readonly problem: string | null };
+      readonly gpus: Pick<CudaProbe, 'info' | 'problem' | 'hint'>;
     }
   | { readonly reason: string };
 

@@ -45,10 +45,15 @@ export function gapClosed(perplexity: FourPerplexities): number | null {
 export function parseResult(value: unknown): RunResult | null {
   if (!isRecord(value) || !isRecord(value.perplexity)) return null;
   const number = (key: string): number => (typeof value[key] === 'number' ? value[key] : NaN);
+  const { evaluations, float, ...rest } = value;
   return {
-    ...value,
+    ...rest,
     schema: number('schema'),
     perplexity: parsePerplexities(value.perplexity),
+    ...(isRecord(evaluations) ? { evaluations: parseEvaluations(evaluations) } : {}),
+    ...(isRecord(float) && typeof float.bitsPerWeight === 'number' && typeof float.modelBytes === 'number'
+      ? { float: { bitsPerWeight: float.bitsPerWeight, modelBytes: float.modelBytes } }
+      : {}),
     bitsPerWeight: number('bitsPerWeight'),
     modelBytes: number('modelBytes'),
     gapClosed: typeof value.gapClosed === 'number' ? value.gapClosed : null,
@@ -57,6 +62,12 @@ export function parseResult(value: unknown): RunResult | null {
     tokensPerSecond: number('tokensPerSecond'),
     seconds: number('seconds'),
   };
+}
+
+function parseEvaluations(value: Record<string, unknown>): Record<string, FourPerplexities> {
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([kind, four]) => (isRecord(four) ? [[kind, parsePerplexities(four)]] : [])),
+  );
 }
 
 function parsePerplexities(value: Record<string, unknown>): FourPerplexities {

@@ -5,6 +5,7 @@ import { existsSync, readdirSync, statSync, watch, type FSWatcher } from 'node:f
 import path from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { lookAtRun, runSignature, type RunEntry } from './run-folder';
+import { isIndexed, readRunIndex, writeRunIndex, type IndexedRun, type RunIndexPlace } from './run-index';
 import { isEnded } from './status';
 
 export interface RunDelta {
@@ -20,6 +21,8 @@ export interface RunStoreOptions {
   readonly reconcileInterval?: number;
   /** Something that is not a matter of one run, e.g. a folder that cannot be listed. */
   readonly onProblem?: (message: string) => void;
+  /** Where to keep what is known of ended runs, for the next store; absent: nowhere. */
+  readonly index?: RunIndexPlace;
 }
 
 interface Known {
@@ -35,6 +38,8 @@ const SETTLE = 50;
 /** A new run gets its status a moment after its folder, where the watcher does not look: how soon to look again, and for how long. */
 const YOUNG_PACE = 250;
 const YOUNG = 5_000;
+/** How long after the last change the index is written: not while a folder is being read or a sweep ends run by run. */
+const INDEX_DELAY = 3_000;
 
 export class RunStore {
   private readonly known = new Map<string, Known>();
@@ -45,6 +50,9 @@ export class RunStore {
   private readonly reconcileTimer: NodeJS.Timeout | null;
   private liveTimer: NodeJS.Timeout | null = null;
   private settle: NodeJS.Timeout | null = null;
+  private indexTimer: NodeJS.Timeout | null = null;
+  /** What an earlier store has left; null: not read yet. */
+  private indexed: ReadonlyMap<string, IndexedRun> | null = null;
   private running: Promise<void> | null = null;
   private again = false;
   private disposed = false;
@@ -119,6 +127,7 @@ export class RunStore {
     this.setPace(0);
     if (this.reconcileTimer !== null) clearInterval(this.reconcileTimer);
     if (this.settle !== null) clearTimeout(this.settle);
+    if (this.indexTimer !== null) clearTimeout(this.indexTimer);
     for (const { watcher } of this.watchers.values()) watcher.close();
     this.watchers.clear();
     this.listeners.clear();
@@ -136,6 +145,8 @@ export class RunStore {
   }
 
   private async reconcileOnce(): Promise<void> {
+    const { index } = this.options;
+    if (index !== undefined) this.indexed ??= await readRunIndex(index);
     const { folders } = this;
     this.watch(folders);
     const delta = new DeltaBuilder();
@@ -171,8 +182,7 @@ export class RunStore {
     const before = known?.entry ?? null;
     // A live run may change without a new file: its process ends. A folder that is no run may be about to become one.
     if (!force && before !== null && signature === known?.signature && !isLive(before)) return;
-    const origin = before?.kind === 'run' ? before.origin : undefined;
-    const entry = lookAtRun(directory, this.now(), origin);
+    const entry = this.indexedEntry(directory, signature) ?? this.read(directory, before);
     if (entry === null) {
       this.known.set(directory, { entry, signature });
       if (isYoung(directory)) this.reconcileIn(YOUNG_PACE);
@@ -182,6 +192,30 @@ export class RunStore {
     this.known.set(directory, { entry, signature });
     if (before === null) delta.added.push(entry);
     else if (!looksSame(before, entry)) delta.changed.push(entry);
+  }
+
+  /** An entry of the index, where the run is new to this store and its files are as they were. */
+  private indexedEntry(directory: string, signature: string): RunEntry | null {
+    if (this.known.has(directory)) return null;
+    const indexed = this.indexed?.get(directory);
+    return indexed?.signature === signature ? indexed.entry : null;
+  }
+
+  private read(directory: string, before: RunEntry | null): RunEntry | null {
+    const entry = lookAtRun(directory, this.now(), before?.kind === 'run' ? before.origin : undefined);
+    if (entry !== null && isIndexed(entry)) this.writeIndexSoon();
+    return entry;
+  }
+
+  private writeIndexSoon(): void {
+    const { index, onProblem } = this.options;
+    if (index === undefined || this.disposed) return;
+    this.indexTimer ??= setTimeout(() => {
+      this.indexTimer = null;
+      writeRunIndex(index, this.known.values()).catch((error: unknown) => {
+        onProblem?.(`${index.file}: cannot be written (${String(error)})`);
+      });
+    }, INDEX_DELAY).unref();
   }
 
   private publish(delta: DeltaBuilder): void {

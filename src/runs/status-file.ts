@@ -1,7 +1,16 @@
 // Reading status.json.
+import type { GpuReading } from './events';
 import { readJson } from './json-file';
 import { runPaths } from './layout';
-import { STATUS_SCHEMA, type QueuePlace, type RunState, type RunStatus } from './status';
+import {
+  STATUS_SCHEMA,
+  type Acknowledgement,
+  type ControlVerb,
+  type QueuePlace,
+  type RunError,
+  type RunState,
+  type RunStatus,
+} from './status';
 
 const STATES: ReadonlySet<string> = new Set<RunState>([
   'queued',
@@ -48,14 +57,73 @@ export async function readStatus(runDirectory: string): Promise<RunStatus | null
 
 /** Fields a later version does not write, or that are damaged, take the value they have in a new run. */
 export function parseStatus(value: unknown): RunStatus | null {
-  if (typeof value !== 'object' || value === null) return null;
-  if (!('state' in value) || typeof value.state !== 'string' || !STATES.has(value.state)) return null;
-  const status = { ...newStatus('starting', 0, 0), ...value } as RunStatus;
-  return { ...status, queue: parsePlace(status.queue) };
+  if (!isRecord(value) || typeof value.state !== 'string' || !STATES.has(value.state)) return null;
+  const fresh = newStatus(value.state as RunState, 0, 0);
+  const count = (key: 'schema' | 'step' | 'totalSteps' | 'attempt' | 'heartbeat' | 'created'): number =>
+    number(value[key]) ?? fresh[key];
+  return {
+    ...(value as object),
+    schema: count('schema'),
+    state: fresh.state,
+    phase: text(value.phase),
+    progress: numbers(value.progress, ['done', 'total']),
+    step: count('step'),
+    totalSteps: count('totalSteps'),
+    attempt: count('attempt'),
+    heartbeat: count('heartbeat'),
+    created: count('created'),
+    started: number(value.started),
+    ended: number(value.ended),
+    etaSeconds: number(value.etaSeconds),
+    loss: number(value.loss),
+    tokensPerSecond: number(value.tokensPerSecond),
+    memory: numbers(value.memory, ['engine', 'resident']),
+    ...(value.gpu === undefined ? {} : { gpu: parseGpu(value.gpu) }),
+    best: numbers(value.best, ['step', 'perplexity']),
+    lastCheckpoint: number(value.lastCheckpoint),
+    error: parseError(value.error),
+    acknowledged: parseAcknowledged(value.acknowledged),
+    queue: parsePlace(value.queue),
+  };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+const number = (value: unknown): number | null => (typeof value === 'number' && Number.isFinite(value) ? value : null);
+const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
+
+/** An object of numbers, whatever else it holds; null unless all of `keys` are there. */
+function numbers<Key extends string>(value: unknown, keys: readonly Key[]): Record<Key, number> | null {
+  return isRecord(value) && keys.every((key) => number(value[key]) !== null) ? (value as Record<Key, number>) : null;
+}
+
+function parseGpu(value: unknown): GpuReading | null {
+  if (!isRecord(value)) return null;
+  return {
+    utilization: number(value.utilization),
+    watts: number(value.watts),
+    celsius: number(value.celsius),
+    memoryUsed: number(value.memoryUsed),
+  };
+}
+
+const VERBS: ReadonlySet<unknown> = new Set<ControlVerb>(['pause', 'resume', 'stop', 'checkpoint']);
+
+function parseAcknowledged(value: unknown): Acknowledgement | null {
+  const counted = numbers(value, ['sequence', 'time']);
+  return counted !== null && VERBS.has((value as Acknowledgement).verb) ? (value as Acknowledgement) : null;
+}
+
+function parseError(value: unknown): RunError | null {
+  if (!isRecord(value) || typeof value.message !== 'string') return null;
+  const hint = text(value.hint);
+  return { code: text(value.code) ?? 'Unknown', message: value.message, ...(hint === null ? {} : { hint }) };
 }
 
 function parsePlace(value: unknown): QueuePlace | null {
-  if (typeof value !== 'object' || value === null) return null;
-  const { device, slot } = value as Record<string, unknown>;
+  if (!isRecord(value)) return null;
+  const { device, slot } = value;
   return typeof device === 'string' ? { device, slot: typeof slot === 'string' ? slot : null } : null;
 }

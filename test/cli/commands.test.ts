@@ -1,7 +1,7 @@
 // Commands that need no engine, on runs that the real writer has written.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { createRun, RESULT_SCHEMA, RunWriter, sendControl, type EvalEvent, type RunResult } from '../../src/runs';
@@ -93,6 +93,7 @@ test('wrong use ends with 2, says what is wrong and what was meant', async () =>
     [['train', 'missing.lrqat.json'], /missing\.lrqat\.json: no such file/],
     [['validate', SAMPLE, '--set', 'training.stepz=3'], /did you mean training\.steps/],
     [['show', 'nothing'], /no run "nothing" in/],
+    [['list', '--runs', SAMPLE], /w2-rank32\.lrqat\.json: is a file, not a folder of runs/],
   ] as const) {
     const { code, stderr } = await lrqat(args);
     assert.equal(code, 2, args.join(' '));
@@ -342,6 +343,15 @@ test('a command whose reader has gone ends quietly', async (context) => {
   child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
   await new Promise((resolve) => child.once('close', resolve));
   assert.equal(stderr, '');
+});
+
+test('output that cannot be written is one line of error', { skip: !existsSync('/dev/full') }, async () => {
+  const child = spawn('bash', ['-c', `'${process.execPath}' '${CLI}' --help > /dev/full`]);
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const code = await new Promise((resolve) => child.once('close', resolve));
+  assert.match(stderr, /^error: the output cannot be written \(ENOSPC[^\n]*\)\n$/);
+  assert.equal(code, 1);
 });
 
 test('colours only where they are wanted', async (context) => {

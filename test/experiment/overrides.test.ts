@@ -129,6 +129,8 @@ const refusals: readonly [set: string, message: RegExp, hint: RegExp][] = [
   ['training.[0]=1', /is no key path/, /dots/],
   ['quantization.layers[0]=', /cannot be taken out/, /whole list/],
   ['__proto__.x=1', /__proto__ is not a key/, /./],
+  ['training.steps=1e400', /number is too large/, /e\+308/],
+  ['data.train=[-1e999]', /number is too large/, /e\+308/],
   ['constructor=1', /constructor is not a key/, /./],
 ];
 

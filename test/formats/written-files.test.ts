@@ -1,7 +1,7 @@
 // What a folder of weights is made of: files divided by size, hashed while they are written.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { nodeFileSystem, writeFileAtomic } from '../../src/formats/file-system';
@@ -50,4 +50,16 @@ test('shards keep the order, hold as much as they may, and never split a tensor'
   assert.deepEqual(sizes([1, 2, 3], 5999), [[1, 2], [3]]);
   assert.deepEqual(sizes([9, 1, 9, 1], 2000), [[9], [1], [9], [1]]);
   assert.deepEqual(sizes([], 10), [[]]);
+});
+
+test('folders are made with all that lie above; where none can be made that is an error, not a wait without end', async (t) => {
+  const folder = temporaryFolder(t);
+  const deep = path.join(folder, 'a', 'b', 'c');
+  await Promise.all([nodeFileSystem.mkdir(deep), nodeFileSystem.mkdir(path.join(folder, 'a', 'b', 'd'))]);
+  await nodeFileSystem.mkdir(deep);
+  assert.deepEqual(readdirSync(path.join(folder, 'a', 'b')).sort(), ['c', 'd']);
+  writeFileSync(path.join(folder, 'file'), '');
+  await assert.rejects(nodeFileSystem.mkdir(path.join(folder, 'file')), { code: 'EEXIST' });
+  await assert.rejects(nodeFileSystem.mkdir(path.join(folder, 'file', 'below')), { code: 'ENOTDIR' });
+  if (process.platform === 'linux') await assert.rejects(nodeFileSystem.mkdir('/proc/lrqat/runs'), { code: 'ENOENT' });
 });

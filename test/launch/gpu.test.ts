@@ -65,6 +65,7 @@ test('a GPU that was asked for and cannot be used is refused with what was looke
   const refusals: readonly [wanted: string, found: CudaProbe, message: RegExp, hint: RegExp][] = [
     ['cuda', probe({ library: null, info: null }), /backend is not built/, /npm run setup/],
     ['cuda', probe({ info: null, problem: 'driver too old' }), /driver too old/, /nvidia-smi/],
+    ['cuda', probe({ info: null, problem: 'has interface 9', hint: 'build again' }), /interface 9/, /^build again$/],
     ['cuda:0', probe(), /no NVIDIA GPU/, /"cpu"/],
     ['cuda:4', probe({}, device(0), device(1)), /only GPUs 0 to 1/, /"cuda:1" \(GPU 1\)/],
     ['cuda:1', probe({}, device(0)), /only GPU 0$/, /"cuda:0"/],

@@ -14,6 +14,8 @@ import {
   type RunDelta,
   type RunStatus,
 } from '../../src/runs';
+import { parseResult } from '../../src/runs/result';
+import { newStatus, parseStatus } from '../../src/runs/status-file';
 import { experimentNamed, temporaryFolder } from './support';
 
 interface Place {
@@ -152,4 +154,24 @@ test('disk usage counts checkpoints apart', async (context) => {
   const after = await diskUsage(directory);
   assert.equal(after.checkpoints, 5000);
   assert.equal(after.total - before.total, 5000);
+});
+
+test('a status and a result of which every field is damaged are still those of a run', () => {
+  const damages = [null, 'text', -1, Infinity, true, [], {}, { step: 'x', message: 3 }, [[]]];
+  const keys = Object.keys(newStatus('finished', 0, 0));
+  for (const damage of damages) {
+    const all = Object.fromEntries([...keys, 'gpu'].map((key) => [key, damage]));
+    const status = parseStatus({ ...all, state: 'failed' });
+    assert.ok(status !== null);
+    for (const key of ['step', 'totalSteps', 'attempt', 'heartbeat', 'created', 'schema'] as const)
+      assert.ok(Number.isFinite(status[key]), key);
+    for (const key of ['started', 'ended', 'etaSeconds', 'loss', 'tokensPerSecond', 'lastCheckpoint'] as const)
+      assert.ok(status[key] === null || Number.isFinite(status[key]), key);
+    for (const key of ['memory', 'best', 'progress', 'error', 'acknowledged', 'queue'] as const)
+      assert.equal(status[key], null, key);
+    assert.ok(status.phase === null || typeof status.phase === 'string');
+    const result = parseResult({ perplexity: {}, evaluations: { wikitext: damage }, float: damage, seconds: damage });
+    assert.ok(result !== null && result.float === undefined);
+    for (const four of Object.values(result.evaluations ?? {})) assert.equal(four.trained, null);
+  }
 });

@@ -10,6 +10,7 @@ import {
   readdirSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import os from 'node:os';
@@ -122,6 +123,10 @@ test('files: literal names first, globs sorted, each once', async (context) => {
   await refuses(corpusFiles(['none*.txt'], folder), 'CorpusMissing', /"none\*\.txt"/);
   await refuses(corpusFiles(['sub'], folder), 'CorpusMissing', /is a folder/, /sub\/\*\.txt/);
   await refuses(corpusFiles([], folder), 'CorpusMissing');
+  await refuses(corpusFiles(['a\0.txt'], folder), 'CorpusUnreadable', /"a\\u0000\.txt" is no file name/);
+  symlinkSync('loop.txt', path.join(folder, 'loop.txt'));
+  await refuses(corpusFiles(['loop.txt'], folder), 'CorpusUnreadable', /loop\.txt: cannot be read \(ELOOP\)/);
+  await refuses(corpusFiles([`${'n'.repeat(300)}.txt`], folder), 'CorpusUnreadable', /ENAMETOOLONG/);
   writeFileSync(path.join(folder, 'x.pdf'), 'x');
   await refuses(corpusFiles(['x.pdf'], folder), 'CorpusKind', /x\.pdf/, /\.jsonl/);
 });
