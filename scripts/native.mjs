@@ -62,7 +62,8 @@ async function buildAddon({ tests, jobs }) {
       (tests && cached(folder, 'LRQAT_TESTS') !== 'ON') ||
       (cached(folder, 'ONEDNN_LIBRARY')?.endsWith('NOTFOUND') ?? true);
     // Users get the CUDA backend where they have a GPU; the tests build it wherever it can be.
-    const everything = ['--CDLRQAT_TESTS=ON', ...(versionOf('nvcc') === null ? [] : ['--CDLRQAT_CUDA=ON'])];
+    const cuda = ['--CDLRQAT_CUDA=ON', '--CDLRQAT_CUDA_QUICK=ON'];
+    const everything = ['--CDLRQAT_TESTS=ON', ...(versionOf('nvcc') === null ? [] : cuda)];
     if (needsConfigure) cmakeJs('configure', tests ? everything : []);
     // cmake-js can build one target: everything, or the addon with what it depends on.
     cmakeJs('build', ['-p', jobs, ...(tests ? [] : ['-T', 'lrqat_addon'])]);

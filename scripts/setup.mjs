@@ -1,14 +1,16 @@
 // Everything between a clone and a working `lrqat`: system packages, npm packages, native build, bundles. Idempotent; each
 // stage first asks whether there is anything to do. Plain Node: it runs before node_modules exists.
-//   --dev  also what lint and tests need (clang-format)
+//   --dev        also what lint and tests need (clang-format)
+//   --only NAME  one stage alone
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
 import { main, printStages, root, run, ScriptError, stage, versionOf } from './lib.mjs';
 
 const requiredNode = [20, 10];
 
-function checkNode() {
+export function checkNode() {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   if (major < requiredNode[0] || (major === requiredNode[0] && minor < requiredNode[1])) {
     throw new ScriptError(`Node ${requiredNode.join('.')} or newer is needed; this is ${process.versions.node}`);
@@ -52,7 +54,7 @@ function byHand(missing) {
   return `Missing:\n${list}\n${how ?? 'Install them with the package manager of this system.'} Then run the same command again.`;
 }
 
-function systemPackages(dev) {
+export function systemPackages(dev) {
   const wanted = tools.filter((tool) => dev || !tool.devOnly);
   const missing = process.platform === 'win32' ? [] : wanted.filter((tool) => !tool.present());
   if (missing.length === 0) return 'all present';
@@ -108,18 +110,32 @@ function npmPackages() {
   return 'installed';
 }
 
-/** All stages. Exported for demo and test, which begin with it. */
+const stages = {
+  Node: checkNode,
+  'system packages': systemPackages,
+  'npm packages': npmPackages,
+  'native build': () => run(process.execPath, ['scripts/native.mjs']),
+  bundles: () => run(process.execPath, ['scripts/build.mjs']),
+};
+
+/** All stages. Exported for what begins with them. */
 export async function setup({ dev = false } = {}) {
-  await stage('Node', checkNode);
-  await stage('system packages', () => systemPackages(dev));
-  await stage('npm packages', npmPackages);
-  await stage('native build', () => run(process.execPath, ['scripts/native.mjs']));
-  await stage('bundles', () => run(process.execPath, ['scripts/build.mjs']));
+  for (const [name, body] of Object.entries(stages)) await stage(name, () => body(dev));
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   await main(async () => {
-    await setup({ dev: process.argv.includes('--dev') });
+    const { values } = parseArgs({
+      options: { dev: { type: 'boolean', default: false }, only: { type: 'string' } },
+    });
+    if (values.only !== undefined) {
+      const body = stages[values.only];
+      if (body === undefined) throw new ScriptError(`--only: one of ${Object.keys(stages).join(', ')}`);
+      const note = body(values.dev);
+      if (typeof note === 'string') console.log(`note: ${note}`);
+      return;
+    }
+    await setup(values);
     printStages();
     console.log('\nReady. Next: npm run demo, or node dist/cli.js --help');
   });

@@ -1,9 +1,14 @@
 // Runs test files with node:test, and those that failed once more: real windows, browsers and processes on a busy machine may
 // miss a moment, a fault does not go away. What passed only then is named, so that it is mended and not forgotten.
+//   node scripts/test-files.mjs [--alone] [--except GLOB] GLOB
+//   --alone  one file after the other; else one a processor
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
-import { root, run, ScriptError } from './lib.mjs';
+import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+import { globSync } from 'tinyglobby';
+import { main, root, run, ScriptError } from './lib.mjs';
 
 /** A test file that has not ended after this long is failed: one that hangs must not hide what the others say. */
 const FILE_TIMEOUT = '--test-timeout=900000';
@@ -25,7 +30,7 @@ export function runTestFiles(files, { alone = false, env = {} } = {}) {
       [
         '--test',
         FILE_TIMEOUT,
-        ...(alone ? ['--test-concurrency=1'] : []),
+        `--test-concurrency=${String(alone ? 1 : availableParallelism())}`,
         ...['--test-reporter=spec', '--test-reporter-destination=stdout'],
         ...['--test-reporter=./scripts/failed-files-reporter.mjs', `--test-reporter-destination=${list}`],
         ...chosen,
@@ -48,4 +53,16 @@ export function runTestFiles(files, { alone = false, env = {} } = {}) {
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  await main(() => {
+    const { values, positionals } = parseArgs({
+      options: { alone: { type: 'boolean', default: false }, except: { type: 'string', default: '' } },
+      allowPositionals: true,
+    });
+    const files = globSync(positionals, { cwd: root, ignore: [values.except] });
+    const note = runTestFiles(files.sort(), values);
+    if (note !== null) console.log(`note: ${note}`);
+  });
 }

@@ -1,6 +1,6 @@
 // A real VS Code to test in and to open in a browser, from npm and Debian packages alone: the web server that the code-server
 // package carries, and Chromium. Installed under build/vscode; a second call finds it there.
-//   node scripts/vscode-server.mjs [--latest] [--no-browser]
+//   node scripts/vscode-server.mjs [--latest] [--no-browser] [--if-possible]
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -158,7 +158,12 @@ export async function vscodeServer({ latest = false, browser = true } = {}) {
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   await main(async () => {
-    const latest = process.argv.includes('--latest');
-    console.log(await vscodeServer({ latest, browser: !process.argv.includes('--no-browser') }));
+    const has = (option) => process.argv.includes(option);
+    try {
+      console.log(await vscodeServer({ latest: has('--latest'), browser: !has('--no-browser') }));
+    } catch (error) {
+      if (!(error instanceof NoVSCode && has('--if-possible'))) throw error;
+      console.log(`note: ${error.message}`);
+    }
   });
 }

@@ -65,6 +65,6 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
       options: { latest: { type: 'boolean', default: false }, only: { type: 'string', default: '' } },
     });
     const note = await vscodeTests(values);
-    if (note !== null) console.log(note);
+    if (note !== null) console.log(`note: ${note}`);
   });
 }

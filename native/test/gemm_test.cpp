@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "test/dense.h"
+#include "test/product_reference.h"
 
 using namespace lrqat;
 using namespace lrqat::test;
@@ -26,6 +27,17 @@ std::string describe(const Product& t, const std::string& library, int threads) 
          (t.transposeB ? " B'" : " B") + typeName(t.b) + " C" + typeName(t.c) + (t.accumulate ? " accumulate" : "");
 }
 
+std::vector<double> transposed(const Tensor& t) {
+  const std::vector<double> values = t.doubles();
+  const auto rows = static_cast<size_t>(t.rows());
+  const auto cols = static_cast<size_t>(t.cols());
+  std::vector<double> out(values.size());
+  for (size_t i = 0; i < rows; ++i) {
+    for (size_t j = 0; j < cols; ++j) out[j * rows + i] = values[i * cols + j];
+  }
+  return out;
+}
+
 void check(cpu::CpuBackend& backend, const Product& t, uint64_t seed, const std::string& label) {
   const auto [m, n, k] = t.shape;
   Random random(seed);
@@ -33,31 +45,20 @@ void check(cpu::CpuBackend& backend, const Product& t, uint64_t seed, const std:
   Tensor b = Tensor::random(random, t.b, t.transposeB ? n : k, t.transposeB ? k : n);
   Tensor c = Tensor::random(random, t.c, m, n);
   const Tensor before = c;
-  const std::vector<double> left = a.doubles();
-  const std::vector<double> right = b.doubles();
-  const double* const row = left.data();
-  const double* const column = right.data();
-  // Steps from one element of a sum to the next, and from one row or column to the next.
-  const int64_t leftDepth = t.transposeA ? m : 1;
-  const int64_t leftRow = t.transposeA ? 1 : k;
-  const int64_t rightDepth = t.transposeB ? 1 : n;
-  const int64_t rightColumn = t.transposeB ? k : 1;
+  const std::vector<double> left = t.transposeA ? transposed(a) : a.doubles();
+  const std::vector<double> right = t.transposeB ? transposed(b) : b.doubles();
+  std::vector<double> sum = t.accumulate ? before.doubles() : std::vector<double>(static_cast<size_t>(m * n));
+  std::vector<double> magnitude = sum;
+  for (double& value : magnitude) value = std::abs(value);
+  addProduct(left.data(), right.data(), m, n, k, sum.data(), magnitude.data());
   backend.gemm(a.matrix(), t.transposeA, b.matrix(), t.transposeB, c.matrix(), t.accumulate);
-  for (int64_t i = 0; i < m; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      double sum = t.accumulate ? before.at(i, j) : 0;
-      double magnitude = std::abs(sum);
-      for (int64_t l = 0; l < k; ++l) {
-        const double product = row[i * leftRow + l * leftDepth] * column[j * rightColumn + l * rightDepth];
-        sum += product;
-        magnitude += std::abs(product);
-      }
-      // A sum of float32 products is off by at most (number of additions) half units of the sum of magnitudes; in
-      // practice by the square root. The result is then rounded once to its type.
-      const double tolerance =
-          0x1p-24 * magnitude * (4 + std::sqrt(static_cast<double>(k))) + roundOff(t.c) * std::abs(sum) * 1.01;
-      expectNear(c.at(i, j), sum, tolerance, label);
-    }
+  for (int64_t i = 0; i < m * n; ++i) {
+    const auto at = static_cast<size_t>(i);
+    // A sum of float32 products is off by at most (number of additions) half units of the sum of magnitudes; in
+    // practice by the square root. The result is then rounded once to its type.
+    const double tolerance =
+        0x1p-24 * magnitude[at] * (4 + std::sqrt(static_cast<double>(k))) + roundOff(t.c) * std::abs(sum[at]) * 1.01;
+    expectNear(c.at(i), sum[at], tolerance, label);
   }
   // Again with the same inputs: the same bits.
   Tensor again = before;
