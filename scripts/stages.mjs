@@ -48,7 +48,7 @@ class Output {
 
 const secondsSince = (begin) => ((performance.now() - begin) / 1000).toFixed(1);
 
-/** @returns promise of how long it took and how it failed, if it did */
+/** @returns the process and a promise of how long it took and how it failed, if it did */
 function start({ script: [file = '', ...args], nice = 0 }, output) {
   const begin = performance.now();
   const child = spawn(process.execPath, [path.join('scripts', file), ...args], {
@@ -62,13 +62,14 @@ function start({ script: [file = '', ...args], nice = 0 }, output) {
   } catch {
     // It has ended already.
   }
-  return new Promise((resolve) => {
-    const end = (failure) => resolve({ seconds: secondsSince(begin), failure });
-    child.once('error', (error) => end(error.message));
+  const end = new Promise((resolve) => {
+    const ends = (failure) => resolve({ seconds: secondsSince(begin), failure });
+    child.once('error', (error) => ends(error.message));
     child.once('exit', (code, signal) => {
-      end(code === 0 ? null : signal === null ? `exited with ${String(code)}` : `was ended by ${signal}`);
+      ends(code === 0 ? null : signal === null ? `exited with ${String(code)}` : `was ended by ${signal}`);
     });
   });
+  return { child, end };
 }
 
 /** Runs all stages and prints what they print. The last one's output comes last, after a list of how long the others took, and live.
@@ -78,6 +79,17 @@ export async function runStages(stages) {
   const scratch = mkdtempSync(path.join(os.tmpdir(), 'lrqat-stages-'));
   const begin = performance.now();
   const ended = new Map();
+  /** What runs and is yet to be shown. */
+  const running = new Map();
+  const stop = () => {
+    for (const [name, { child, output }] of running) {
+      console.log(`\n── ${name}: stopped`);
+      output.finish();
+      child.kill();
+    }
+    process.exit(143);
+  };
+  process.once('SIGTERM', stop);
 
   const perform = async (stage) => {
     const { name, needs = [], after = [] } = stage;
@@ -94,13 +106,15 @@ export async function runStages(stages) {
     }
     console.log(`── after ${secondsSince(begin)} s starts: ${name}`);
     const output = new Output(path.join(scratch, String(stages.indexOf(stage))));
-    const end = start(stage, output);
+    const { child, end } = start(stage, output);
+    running.set(name, { child, output });
     if (isLast) {
       printTimes(await Promise.all(others), begin);
       console.log(`\n── ${name}`);
       while ((await Promise.race([end, sleep(LOOK_MS, null)])) === null) output.show();
     }
     const { seconds, failure } = await end;
+    running.delete(name);
     if (!isLast) console.log(`\n── ${name}`);
     const note = [failure === null ? '' : 'FAILED', output.finish()].filter((text) => text !== '').join('; ');
     if (failure !== null) console.log(`${stage.script.join(' ')} ${failure}`);
@@ -113,6 +127,7 @@ export async function runStages(stages) {
     const results = await Promise.all(ended.values());
     return results.filter(({ failed }) => failed).map(({ name }) => name);
   } finally {
+    process.off('SIGTERM', stop);
     rmSync(scratch, { recursive: true, force: true });
   }
 }
