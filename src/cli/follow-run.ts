@@ -1,6 +1,16 @@
 // Follows a run until it has ended, or until its trainer has without a word.
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { isEnded, readState, recordEnd, type RunReader, runPaths, type DerivedState, type RunStatus } from '../runs';
+import {
+  isEnded,
+  readState,
+  recordEnd,
+  type RunReader,
+  runPaths,
+  type DerivedState,
+  type RunStatus,
+  type RunUpdate,
+} from '../runs';
 import { UserError } from '../errors';
 import type { RunView } from './views';
 
@@ -33,8 +43,17 @@ export async function followRun(
     return text;
   });
   const signals = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]);
-  for await (const update of reader.follow(signals)) view.update(update);
-  const last = await reader.poll();
+  let last: RunUpdate;
+  try {
+    for await (const update of reader.follow(signals)) view.update(update);
+    last = await reader.poll();
+  } catch (error) {
+    if (existsSync(runDirectory)) throw error;
+    throw new UserError('RunRemoved', `${runDirectory} was removed or renamed while it was trained`, {
+      hint: 'Its trainer ends within seconds. A renamed run can be resumed from its last checkpoint under the new name.',
+      cause: error,
+    });
+  }
   view.update(last);
   if (isEnded(last.state) || how === undefined || signal?.aborted === true) return last;
   // The trainer has ended and the run does not say so: it never came to own it.

@@ -2,7 +2,7 @@
 //
 // Status goes to memory at once and to the disk at most every half second and at every change of state. A heartbeat that
 // cannot be written (a server that is away for a moment) does not end a run; an event that cannot be written does.
-import { watch } from 'node:fs';
+import { existsSync, watch } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { nodeFileSystem, writeAll, writeFile, writeFileAtomic, type FileSystem } from '../formats/file-system';
@@ -40,6 +40,7 @@ export class RunWriter {
   private statusTimer: NodeJS.Timeout | null = null;
   private statusWrite: Promise<void> = Promise.resolve();
   private ended = false;
+  private readonly goneController = new AbortController();
 
   private constructor(
     private readonly options: Required<Omit<WriterOptions, 'watch'>>,
@@ -100,13 +101,25 @@ export class RunWriter {
       await writer.event({ type: 'attempt', attempt: status.attempt, host, pid, time });
       await writer.log(`attempt ${String(status.attempt)}: process ${String(pid)} on ${host}`);
       await writer.writeStatus();
-      writer.every(settings.heartbeatInterval, () => void writer.writeStatus().catch(ignoreFailedHeartbeat));
+      writer.every(settings.heartbeatInterval, () => writer.beat());
       return writer;
     } catch (error) {
       for (const file of opened) await file.close();
       await ownership.release();
       throw error;
     }
+  }
+
+  /** Aborted, with a UserError RunRemoved as its reason, when the heartbeat finds that the run's folder is no longer there: what
+   *  is computed from then on nobody could find. */
+  get gone(): AbortSignal {
+    return this.goneController.signal;
+  }
+
+  /** For what would make the folder again.
+   *  @throws UserError RunRemoved */
+  requireFolder(): void {
+    if (!existsSync(this.paths.directory)) throw runRemoved(this.paths.directory);
   }
 
   get status(): RunStatus {
@@ -253,6 +266,13 @@ export class RunWriter {
     await this.ownership.release().catch(() => undefined);
   }
 
+  private beat(): void {
+    this.writeStatus().catch(() => {
+      // A write that failed for another reason is tried again by the next one; readers on other hosts grant a minute.
+      if (!this.ended && !existsSync(this.paths.directory)) this.goneController.abort(runRemoved(this.paths.directory));
+    });
+  }
+
   private every(interval: number, action: () => void): NodeJS.Timeout {
     const timer = setInterval(action, interval);
     timer.unref();
@@ -285,9 +305,16 @@ async function removeLeftovers(runDirectory: string, fileSystem: FileSystem): Pr
   }
 }
 
+function runRemoved(runDirectory: string): UserError {
+  return new UserError('RunRemoved', `${runDirectory} was removed or renamed while a trainer worked on it`, {
+    hint: 'If it was renamed, it can be resumed from its last checkpoint under the new name.',
+  });
+}
+
 /** What a failure means to the user; system errors of the disk are named by what to do about them. */
 export function describeFailure(error: unknown, runDirectory: string): RunError {
   const code = systemErrorCode(error);
+  if (code === 'ENOENT' && !existsSync(runDirectory)) return describeFailure(runRemoved(runDirectory), runDirectory);
   if (error instanceof UserError) {
     return { code: error.code, message: error.message, ...(error.hint === undefined ? {} : { hint: error.hint }) };
   }

@@ -68,6 +68,7 @@ export async function runTrainer(runDirectory: string, options: TrainerOptions =
     onAbort(options.signal, () => desk.stop('save')),
     onAbort(options.stopNow, () => desk.stop('now')),
     onAbort(options.fatal, () => desk.stop('now')),
+    onAbort(writer.gone, () => desk.stop('now')),
   ];
   const owned: OwnedRun = {
     directory: runDirectory,
@@ -88,7 +89,7 @@ export async function runTrainer(runDirectory: string, options: TrainerOptions =
   };
   const working = work(owned, options.onEvent);
   try {
-    await Promise.race([working, failureOf(options.fatal)]);
+    await Promise.race([working, failureOf(options.fatal), failureOf(writer.gone)]);
     return await end('finished');
   } catch (error) {
     // After a defect elsewhere the work is told to stop; it must not write any more when the run is given up.

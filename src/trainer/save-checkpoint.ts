@@ -10,6 +10,7 @@ import type { Session } from './session';
 export async function saveCheckpoint(session: Session): Promise<void> {
   const { directory, experiment, fileSystem, writer, desk, engine, baseDigest, progress } = session;
   const { step } = progress;
+  writer.requireFolder();
   const phase = writer.status.phase;
   writer.update({ phase: 'saving' });
   // The best checkpoint is the best of those that were measured at their own step.

@@ -1,9 +1,10 @@
 // A fault at every single call that changes the disk: whatever fails, nothing half-written is taken for whole, and the run can
 // go on afterwards.
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   checkpointDirectory,
   createRun,
@@ -175,4 +176,25 @@ test('pruning keeps the newest and the best; incomplete checkpoints never count'
     'one being written (newer than all complete ones) is left alone',
   );
   assert.deepEqual(await pruneCheckpoints(run, 0, null), [100], 'the newest stays whatever is asked');
+});
+
+test('a writer whose folder is removed says so, and leaves none behind', { timeout: 120_000 }, async (context) => {
+  const run = await createIn(temporaryFolder(context));
+  const writer = await RunWriter.open(run, { heartbeatInterval: 20 });
+  writer.requireFolder();
+  assert.ok(!writer.gone.aborted);
+  rmSync(run, { recursive: true, maxRetries: 5 });
+  // The heartbeat keeps no process alive.
+  const alive = setInterval(() => undefined, 1_000);
+  try {
+    while (!writer.gone.aborted) await sleep(10);
+  } finally {
+    clearInterval(alive);
+  }
+  const reason: unknown = writer.gone.reason;
+  assert.match(describeFailure(reason, run).message, /was removed or renamed/);
+  assert.equal(describeFailure(Object.assign(new Error('x'), { code: 'ENOENT' }), run).code, 'RunRemoved');
+  assert.throws(() => writer.requireFolder(), { code: 'RunRemoved' });
+  await writer.end('failed', describeFailure(reason, run));
+  assert.ok(!existsSync(run));
 });

@@ -1,7 +1,7 @@
 // Whole runs with the real engine: what they write, and that stopping, pausing and resuming change nothing.
 
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -271,6 +271,15 @@ test('a defect outside of the trainer ends the run with its reason', async () =>
   assert.equal(error?.message, 'a timer has thrown');
   assert.equal(await runTrainer(run), 'finished');
   await assertSameRun(run, reference);
+});
+
+test('a run whose folder is renamed ends, and makes nothing under the old name', async () => {
+  const run = await newRun(folder, shortExperiment());
+  const renamed = `${run}-renamed`;
+  const onEvent = atStep(5, () => renameSync(run, renamed));
+  assert.equal(await runTrainer(run, { onEvent }), 'failed');
+  assert.ok(!existsSync(run));
+  assert.ok(metricsOf(renamed).filter(({ type }) => type === 'step').length >= 5);
 });
 
 test('round-to-nearest alone is measured and merged without training', async () => {
