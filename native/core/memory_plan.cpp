@@ -289,8 +289,7 @@ static void layoutPhases(const EngineShape& shape, int64_t rowsOfLogits, Layout&
 /// What a lane has beside the rows of its worker in what the whole micro-batch keeps.
 static void layoutLanes(const EngineShape& shape, Layout& layout, WorkspaceBuffers& out) {
   const EngineShape lane = shape.lane();
-  const int64_t tokens = lane.tokens();
-  const int64_t rowsOfLogits = std::min(tokens, std::max<int64_t>(32, logitRows(shape) / shape.lanes));
+  const int64_t rowsOfLogits = laneLogitRows(shape);
   int64_t widestOutput = 0;
   for (const Linear linear : allLinears) widestOutput = std::max(widestOutput, outputs(shape.model, linear));
   Layout counted;
@@ -402,6 +401,12 @@ int64_t logitRows(const EngineShape& shape) {
   const int64_t least = trainsHead ? 1024 : 256;
   constexpr int64_t tile = 128;  // rows of a product
   return std::min({tokens, std::max(least, most / tile * tile), std::max(least, (tokens + 3) / 4)});
+}
+
+int64_t laneLogitRows(const EngineShape& shape) {
+  const int64_t share = std::max<int64_t>(32, logitRows(shape) / shape.lanes);
+  const int64_t cached = std::max<int64_t>(128, (int64_t{1} << 19) / shape.model.vocabSize);
+  return std::min({shape.lane().tokens(), share, cached});
 }
 
 int64_t clippedCapacity(int64_t m, int64_t n) {

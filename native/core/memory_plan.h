@@ -253,6 +253,10 @@ bool attentionGradientsOverGate(const EngineShape& shape);
 /// in whole tiles of 128 rows, but no more than a quarter of T, and at least 256 rows, 1024 where the head is trained.
 int64_t logitRows(const EngineShape& shape);
 
+/// The same for a lane, at most its tokens: its share of logitRows, but no more than 2^19 elements, which its processor
+/// still finds in the second-level cache; at least 128 rows, for every chunk packs the head again.
+int64_t laneLogitRows(const EngineShape& shape);
+
 /// Entries a clipped set can hold before the dense form takes over: 1/32 of the weights (engine.md: the sparse form
 /// wins below 1–3 %), at least 1024.
 int64_t clippedCapacity(int64_t m, int64_t n);

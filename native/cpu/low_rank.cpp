@@ -123,8 +123,8 @@ void ThinProducts::add(CpuBackend& backend, Matrix x, std::span<const LowRankTas
 }
 
 int64_t SparseCorrection::scratchBytes(int64_t n, int64_t m, int64_t rank) {
-  return padded(4 * clippedCapacity(m, n)) + 2 * padded(4 * n) + 2 * padded(4 * m) + padded(4 * kTokenChunk * n) +
-         padded(4 * kTokenChunk * m) + 2 * padded(4 * rank * n);
+  return padded(4 * clippedCapacity(m, n)) + 2 * padded(4 * n) + 2 * padded(4 * m) + padded(4 * kTokenStride * n) +
+         padded(4 * kTokenStride * m) + 2 * padded(4 * rank * n);
 }
 
 void SparseCorrection::subtract(CpuBackend& backend, Matrix x, const LowRankTask& task) {
@@ -161,8 +161,8 @@ void SparseCorrection::subtract(CpuBackend& backend, Matrix x, const LowRankTask
   }
 
   auto* d = scratch.take<float>(clippedCapacity(m, n));
-  auto* xColumns = scratch.take<float>(kTokenChunk * n);
-  auto* yColumns = scratch.take<float>(kTokenChunk * m);
+  auto* xColumns = scratch.take<float>(kTokenStride * n);
+  auto* yColumns = scratch.take<float>(kTokenStride * m);
   std::fill_n(d, entries, 0.0F);
   // Shared out over the threads of the region that calls it.
   const auto gather = [&](const Matrix& from, int64_t firstToken, int64_t tokens, const int32_t* list, int64_t count,
@@ -174,10 +174,10 @@ void SparseCorrection::subtract(CpuBackend& backend, Matrix x, const LowRankTask
       const int64_t start = firstToken * from.cols;
       if (from.type == DType::F32) {
         gathers.gatherFloat(static_cast<const float*>(from.data) + start, from.cols, tokens, list + c, part,
-                            out + c * kTokenChunk);
+                            out + c * kTokenStride);
       } else {
         gathers.gatherBf16(static_cast<const uint16_t*>(from.data) + start, from.cols, tokens, list + c, part,
-                           out + c * kTokenChunk);
+                           out + c * kTokenStride);
       }
     }
   };
@@ -192,7 +192,7 @@ void SparseCorrection::subtract(CpuBackend& backend, Matrix x, const LowRankTask
 #pragma omp for schedule(static)
     for (int64_t r = 0; r < rowCount; ++r) {
       const int64_t begin = rowStart[rows[r]];
-      kernels.sampledProducts(yColumns + r * kTokenChunk, xColumns, task.clipped.column + begin, columnIndex,
+      kernels.sampledProducts(yColumns + r * kTokenStride, xColumns, task.clipped.column + begin, columnIndex,
                               rowStart[rows[r] + 1] - begin, length, d + begin);
     }
   }

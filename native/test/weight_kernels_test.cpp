@@ -177,7 +177,7 @@ void sampledProducts() {
   for (const Level& level : levels()) {
     for (const bool bf16 : {false, true}) {
       context = level.name;
-      std::vector<float> gathered(static_cast<size_t>(count * cpu::kTokenChunk), std::nanf(""));
+      std::vector<float> gathered(static_cast<size_t>(count * cpu::kTokenStride), std::nanf(""));
       if (bf16) {
         level.gathers.gatherBf16(narrow.data(), n, tokens, columns.data(), count, gathered.data());
       } else {

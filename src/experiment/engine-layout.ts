@@ -90,6 +90,13 @@ export function logitRows(plan: EngineLayout): number {
   return Math.min(tokens, Math.max(least, Math.floor(most / 128) * 128), Math.max(least, Math.ceil(tokens / 4)));
 }
 
+/** The same for a lane of `tokens` tokens: its share, but no more than 2^19 numbers, which its processor still finds in the
+ *  second-level cache; at least 128 rows, for every chunk packs the head again. */
+export function laneLogitRows(plan: EngineLayout, tokens: number): number {
+  const share = Math.max(32, Math.floor(logitRows(plan) / (plan.lanes ?? 1)));
+  return Math.min(tokens, share, Math.max(128, Math.floor(2 ** 19 / plan.shape.vocabSize)));
+}
+
 /** The head has a gradient: one more product, in float32. */
 export function trainsHead({ shape, trainedFloats }: Pick<EngineLayout, 'shape' | 'trainedFloats'>): boolean {
   return (shape.tiedEmbeddings ? trainedFloats?.embeddings : trainedFloats?.head) === true;

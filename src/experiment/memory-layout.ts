@@ -15,6 +15,7 @@ import { cudaScratchBytes } from './cuda-scratch';
 import {
   byteSize,
   clippedCapacity,
+  laneLogitRows,
   laneOf,
   lanesAtOnce,
   logitRows,
@@ -320,7 +321,7 @@ function workspace(plan: EngineLayout): number {
   sum.rewind(mark);
   const one = laneOf(plan);
   const own = new Sum();
-  phases(own, one, Math.min(widths(one).tokens, Math.max(32, Math.floor(logitRows(plan) / lanes))));
+  phases(own, one, laneLogitRows(plan, widths(one).tokens));
   for (let worker = 0; worker < lanesAtOnce(plan); worker++) {
     for (let i = 0; i < 3; i++) sum.floats(Math.max(...sizes.map(({ outputs }) => outputs)));
     sum.bytes(own.highest());

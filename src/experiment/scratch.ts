@@ -8,7 +8,7 @@ import { quantizedLinears } from './quantized-linears';
 /** Columns of a tile of B while a weight is rebuilt. */
 const TILE_COLUMNS = 32;
 /** Tokens gathered at a time for the correction of clipped entries. */
-const TOKEN_CHUNK = 256;
+const TOKEN_STRIDE = 272;
 /** Rows and columns of AMX tiles come in pairs. */
 const TILE_BLOCK = 32;
 /** Tokens whose columns thin products on tiles prepare at a time. */
@@ -200,8 +200,8 @@ function sparseCorrectionBytes(inputs: number, outputs: number, rank: number): n
     padded(4 * clippedCapacity(outputs, inputs)) +
     2 * padded(4 * inputs) +
     2 * padded(4 * outputs) +
-    padded(4 * TOKEN_CHUNK * inputs) +
-    padded(4 * TOKEN_CHUNK * outputs) +
+    padded(4 * TOKEN_STRIDE * inputs) +
+    padded(4 * TOKEN_STRIDE * outputs) +
     2 * padded(4 * rank * inputs)
   );
 }

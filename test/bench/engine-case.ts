@@ -2,7 +2,7 @@
 // library and as the engine makes them, so that all see the same machine in the same minute.
 
 import os from 'node:os';
-import type { Engine, LrqatAddon, TokenBatch } from '../../native/binding/addon';
+import type { Engine, LrqatAddon, OptimizerSettings, TokenBatch } from '../../native/binding/addon';
 import {
   describeCheckpointing,
   formatBytes,
@@ -16,6 +16,8 @@ import { trainingStepCost, type FlopParts } from '../../src/experiment/cost';
 import { layoutOf } from '../../src/experiment/planner';
 import { openModel } from '../../src/formats';
 import { LINEAR_NAMES, linearSize } from '../../src/formats/model-shape';
+import { learningRateFactor } from '../../src/trainer/schedule';
+import { randomBatches, textBatches } from './batches';
 import { gemmFlops, gemmShapes } from './gemm-shapes';
 
 export interface NativeBuild {
@@ -29,6 +31,8 @@ export interface CaseOptions {
   readonly modelFolder: string;
   /** Text of an experiment file. */
   readonly experiment: string;
+  /** What it trains on, with the course of its learning rates; null: random tokens at a constant rate. */
+  readonly text: string | null;
   /** Wall time to spend on training steps. */
   readonly seconds: number;
 }
@@ -72,7 +76,14 @@ export async function measureCase(native: NativeBuild, options: CaseOptions): Pr
     line('checkpointing', describeCheckpointing(plan, model.shape.layers));
     await engine.load();
     describeLoad(await engine.takeTimings(), plan);
-    return await report(native.addon, engine, experiment, plan, model.shape.vocabSize, options.seconds, native.oneDnn);
+    const { batchSize: sequences } = experiment.training;
+    const batch = { sequences, sequenceLength: experiment.data.sequenceLength };
+    const nextBatch =
+      options.text === null
+        ? randomBatches(batch, model.shape.vocabSize)
+        : await textBatches(batch, options.text, options.modelFolder);
+    const training = { nextBatch, followsSchedule: options.text !== null };
+    return await report(native.addon, engine, experiment, plan, training, options.seconds, native.oneDnn);
   } finally {
     await engine.close();
   }
@@ -89,7 +100,7 @@ async function report(
   engine: Engine,
   experiment: Experiment,
   plan: RunPlan,
-  vocabSize: number,
+  training: { readonly nextBatch: () => TokenBatch; readonly followsSchedule: boolean },
   seconds: number,
   oneDnn: string | null,
 ): Promise<CaseResult> {
@@ -109,17 +120,18 @@ async function report(
     return shapes.reduce((sum, shape) => sum + gemmFlops(shape), 0) / time;
   };
 
-  const batch = randomBatch(batchSize, sequenceLength, vocabSize);
-  const settings = {
-    learningRate: experiment.training.learningRate,
+  let done = 0;
+  const settings = (): OptimizerSettings => ({
+    learningRate: ratesAt(training.followsSchedule ? done++ : null, experiment),
     beta1: experiment.training.beta1,
     beta2: experiment.training.beta2,
     epsilon: experiment.training.epsilon,
     weightDecay: experiment.training.weightDecay,
     gradientClip: experiment.training.gradientClip,
-  };
+  });
+  const step = () => engine.trainStep(training.nextBatch(), settings());
   // The first step touches all memory for the first time; it is not counted.
-  await engine.trainStep(batch, settings);
+  await step();
   await engine.takeTimings();
   await rateOf(true);
   const steps: number[] = [];
@@ -132,7 +144,7 @@ async function report(
     const round: number[] = [];
     const roundEnd = performance.now() + 1000;
     while (round.length === 0 || performance.now() < roundEnd) {
-      round.push((await engine.trainStep(batch, settings)).seconds);
+      round.push((await step()).seconds);
     }
     steps.push(...round);
     rounds.push(median(round));
@@ -172,6 +184,13 @@ async function report(
   return { tokensPerSecond: tokens / stepSeconds, shareOfCeiling: share };
 }
 
+/** Learning rates of a step, peak rates for null. A run that is over begins again. */
+function ratesAt(step: number | null, { training }: Experiment): Experiment['training']['learningRate'] {
+  const { learningRate, steps } = training;
+  const factor = step === null ? 1 : learningRateFactor(training, step % steps);
+  return { ...learningRate, lowRank: learningRate.lowRank * factor, scales: learningRate.scales * factor };
+}
+
 /** Range search and encoding of all weights, as they happen when a run starts. */
 function describeLoad(timings: Timings, plan: RunPlan): void {
   let bytes = 0;
@@ -188,14 +207,6 @@ function describeLoad(timings: Timings, plan: RunPlan): void {
     'range estimation',
     `${(bytes / seconds / 1e9).toFixed(3)} GB/s of float32 weights (${[...methods].join(', ')}; ${formatBytes(bytes)} in ${seconds.toFixed(2)} s)`,
   );
-}
-
-function randomBatch(sequences: number, sequenceLength: number, vocabSize: number): TokenBatch {
-  let state = 12345;
-  const next = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0);
-  const tokens = Int32Array.from({ length: sequences * sequenceLength }, () => (next() >>> 8) % vocabSize);
-  const targets = Int32Array.from(tokens, (_, i) => ((i + 1) % sequenceLength === 0 ? -1 : (tokens[i + 1] ?? -1)));
-  return { tokens, targets };
 }
 
 function describeFlops(flops: FlopParts, tokens: number): string {

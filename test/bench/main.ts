@@ -1,4 +1,4 @@
-// `npm run bench [-- --seconds N] [--only random|sample|tokenizer|export|export-memory]`: what the engine reaches on this machine. Goals on two
+// `npm run bench [-- --seconds N] [--only random|sample|sample-random-tokens|tokenizer|export|export-memory]`: what the engine reaches on this machine. Goals on two
 // cores: training without checkpointing at 60 % or more of the GEMM ceiling at the step's own shapes, plan equal to allocation,
 // 5 MB/s a core and more for byte-pair encoding, 300 MB/s for the export formats.
 
@@ -32,6 +32,8 @@ const random28M: ModelShape = {
 const cases = ['random', 'sample', 'tokenizer', 'export'] as const;
 /** Only on request: two gigabytes of temporary files. */
 const EXPORT_MEMORY = 'export-memory';
+/** Only on request: the sample's model as it was measured until 2026-11-28, on random tokens at a constant learning rate. */
+const SAMPLE_RANDOM_TOKENS = 'sample-random-tokens';
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -42,7 +44,7 @@ async function main(): Promise<void> {
   });
   const seconds = Number(values.seconds);
   if (!(seconds > 0)) throw new Error(`--seconds: '${values.seconds}' is not a positive number`);
-  const known: readonly string[] = [...cases, EXPORT_MEMORY];
+  const known: readonly string[] = [...cases, SAMPLE_RANDOM_TOKENS, EXPORT_MEMORY];
   const unknown = values.only.filter((name) => !known.includes(name));
   if (unknown.length > 0) throw new Error(`--only: '${unknown.join(', ')}' is none of ${known.join(', ')}`);
 
@@ -59,6 +61,7 @@ async function main(): Promise<void> {
       await measureCase(native, {
         title: '28M parameters, random: hidden 512, 8 layers, W4 per channel, rank 32, integer storage, 8 × 512 tokens',
         modelFolder: folder,
+        text: null,
         seconds,
         experiment: JSON.stringify({
           model: { path: folder },
@@ -75,11 +78,14 @@ async function main(): Promise<void> {
       await rm(folder, { recursive: true, force: true });
     }
   }
-  if (values.only.includes('sample')) {
+  for (const name of ['sample', SAMPLE_RANDOM_TOKENS]) {
+    if (!values.only.includes(name)) continue;
     const file = 'samples/first-run/w2-rank32.lrqat.json';
+    const text = name === 'sample' ? 'samples/first-run/train.txt' : null;
     await measureCase(native, {
-      title: `the sample, ${file}`,
+      title: `the sample, ${file}, ${text === null ? 'random tokens' : `on ${text}`}`,
       modelFolder: 'samples/first-run/model',
+      text,
       seconds,
       experiment: await readFile(file, 'utf8'),
     });

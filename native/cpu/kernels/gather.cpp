@@ -11,7 +11,7 @@ constexpr int64_t fewestWanted = 3;
 
 template <typename T>
 void gather(const T* in, int64_t stride, int64_t tokens, const int32_t* columns, int64_t count, float* out) {
-  const auto place = [&](int64_t c) { return out + c * kTokenChunk; };
+  const auto place = [&](int64_t c) { return out + c * kTokenStride; };
   const int64_t whole = tokens / lanes * lanes;
   for (int64_t first = 0; first < whole; first += lanes) {
     const T* rows = in + first * stride;

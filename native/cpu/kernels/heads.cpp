@@ -27,9 +27,43 @@ float inverseRoot(const HeadRow& row, const float* y) {
   return 1.0F / __builtin_sqrtf(squares / static_cast<float>(row.headDim) + row.normEpsilon);
 }
 
+/// Heads that nothing normalizes, and whose halves are whole vectors, need no memory in between.
+inline bool inRegisters(const HeadRow& row) {
+  return !row.normWeight && row.headDim % (2 * lanes) == 0;
+}
+
+/// turned(i, j, cosine, sine) for vectors at places i and j of a row that are turned with each other, or plain(i) for
+/// each where nothing turns.
+template <typename Turned, typename Plain>
+inline void forHeadVectors(const HeadRow& row, Turned turned, Plain plain) {
+  const int64_t width = row.heads * row.headDim;
+  const int64_t half = row.headDim / 2;
+  if (!row.cosine) {
+    for (int64_t i = 0; i < width; i += lanes) plain(i);
+    return;
+  }
+  for (int64_t start = 0; start < width; start += row.headDim) {
+    for (int64_t i = 0; i < half; i += lanes) {
+      turned(start + i, start + half + i, load(row.cosine + i), load(row.sine + i));
+    }
+  }
+}
+
 template <typename T>
 void forwardOf(const HeadRow& row, const T* p, const RawColumns& columns, T* out) {
   const int64_t d = row.headDim;
+  if (inRegisters(row)) {
+    const auto valueAt = [&](int64_t i) { return valueOf(load(p + i), columns, i, Whole{}); };
+    return forHeadVectors(
+        row,
+        [&](int64_t i, int64_t j, Vec c, Vec s) {
+          const Vec first = valueAt(i);
+          const Vec second = valueAt(j);
+          store(out + i, first * c - second * s);
+          store(out + j, second * c + first * s);
+        },
+        [&](int64_t i) { store(out + i, valueAt(i)); });
+  }
   alignas(64) float y[maximumHeadDim];
   for (int64_t start = 0; start < row.heads * d; start += d) {
     forEachVector(d, [&](int64_t i, auto part) {
@@ -61,6 +95,21 @@ void normBackward(const HeadRow& row, const float* y, float* dy) {
 template <typename T>
 void backwardOf(const HeadRow& row, const T* dOut, const T* p, const RawColumns& columns, T* dYs, float* sums) {
   const int64_t d = row.headDim;
+  if (inRegisters(row)) {
+    const auto put = [&](int64_t i, Vec gradient) {
+      store(dYs + i, gradient * scaleAt(columns, i, Whole{}));
+      if (sums) addTo(sums, i, gradient * load(p + i), Whole{});
+    };
+    return forHeadVectors(
+        row,
+        [&](int64_t i, int64_t j, Vec c, Vec s) {
+          const Vec first = load(dOut + i);
+          const Vec second = load(dOut + j);
+          put(i, first * c + second * s);
+          put(j, second * c - first * s);
+        },
+        [&](int64_t i) { put(i, load(dOut + i)); });
+  }
   alignas(64) float y[maximumHeadDim];
   alignas(64) float dy[maximumHeadDim];
   for (int64_t start = 0; start < row.heads * d; start += d) {

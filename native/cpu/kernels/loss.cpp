@@ -1,5 +1,7 @@
 #include "cpu/kernels/loss.h"
 
+#include <type_traits>
+
 #include "cpu/kernels/vector_math.h"
 
 namespace lrqat::cpu::LRQAT_ISA {
@@ -10,10 +12,17 @@ constexpr auto asItIs = [](Vec v) { return v; };
 
 template <typename Of>
 float largestOf(const float* logits, int64_t n, Of of) {
+  constexpr int chains = 4;  // to hide the latency of each
   const int64_t whole = n / lanes * lanes;
-  Vec largest = broadcast(-INFINITY);
-  for (int64_t i = 0; i < whole; i += lanes) largest = maximum(largest, of(load(logits + i)));
-  float top = highest(largest);
+  Vec largest[chains];
+  for (Vec& chain : largest) chain = broadcast(-INFINITY);
+  int64_t start = 0;
+  for (; start + chains * lanes <= whole; start += chains * lanes) {
+#pragma GCC unroll 4
+    for (int j = 0; j < chains; ++j) largest[j] = maximum(largest[j], of(load(logits + start + j * lanes)));
+  }
+  for (; start < whole; start += lanes) largest[0] = maximum(largest[0], of(load(logits + start)));
+  float top = highest(maximum(maximum(largest[0], largest[1]), maximum(largest[2], largest[3])));
   for (int64_t i = whole; i < n; ++i) {
     const float value = of(broadcast(logits[i]))[0];
     top = value > top ? value : top;
@@ -21,8 +30,18 @@ float largestOf(const float* logits, int64_t n, Of of) {
   return top;
 }
 
+/// e^x for x ≤ 0 and results of type T.
+template <typename T>
+inline Vec powerFor(Vec x) {
+#if defined(__AVX512F__)
+  // Within |x|·2^-23 and 0 below 2^-100, which the sum beside 1 and gradients in bf16 cannot tell from the exact one.
+  if constexpr (std::is_same_v<T, bf16>) return powerOfTwo(x * 1.44269504F);
+#endif
+  return exponential(x);
+}
+
 /// Σ exp(of(logit) − top). keep(i, powers, count) gets the powers of the logits from i on.
-template <typename Of, typename Keep>
+template <typename T, typename Of, typename Keep>
 double sumOfPowers(const float* logits, int64_t n, float top, Of of, Keep keep) {
   constexpr int64_t piece = 1024;  // summed in float32
   double total = 0;
@@ -31,13 +50,13 @@ double sumOfPowers(const float* logits, int64_t n, float top, Of of, Keep keep) 
     const int64_t whole = start + count / lanes * lanes;
     Vec sums[2] = {};
     for (int64_t i = start; i < whole; i += lanes) {
-      const Vec powers = exponential(of(load(logits + i)) - top);
+      const Vec powers = powerFor<T>(of(load(logits + i)) - top);
       keep(i, powers, lanes);
       sums[i / lanes % 2] += powers;
     }
     total += static_cast<double>(sum(sums[0] + sums[1]));
     for (int64_t i = whole; i < start + count; ++i) {
-      const Vec powers = exponential(of(broadcast(logits[i])) - top);
+      const Vec powers = powerFor<T>(of(broadcast(logits[i])) - top);
       keep(i, powers, 1);
       total += static_cast<double>(powers[0]);
     }
@@ -49,7 +68,7 @@ double sumOfPowers(const float* logits, int64_t n, float top, Of of, Keep keep) 
 template <typename Of>
 double logSumExpBy(const float* logits, int64_t n, Of of) {
   const float top = largestOf(logits, n, of);
-  const double total = sumOfPowers(logits, n, top, of, [](int64_t, Vec, int64_t) {});
+  const double total = sumOfPowers<float>(logits, n, top, of, [](int64_t, Vec, int64_t) {});
   return static_cast<double>(top) + __builtin_log(total);
 }
 
@@ -67,7 +86,7 @@ template <typename T>
 float lossAndGradient(float* logits, int64_t n, float scale, int64_t target, T* gradient) {
   const float atTarget = logits[target];
   const float top = largestOf(logits, n, asItIs);
-  const double total = sumOfPowers(logits, n, top, asItIs, [&](int64_t i, Vec powers, int64_t count) {
+  const double total = sumOfPowers<T>(logits, n, top, asItIs, [&](int64_t i, Vec powers, int64_t count) {
     if (count == lanes) {
       store(logits + i, powers);
     } else {

@@ -13,7 +13,7 @@ inline void products(const float* y, const float* x, const int32_t* columns, con
   const float* rows[kEntries];
   F16 total[kEntries];
   for (int e = 0; e < kEntries; ++e) {
-    rows[e] = x + static_cast<int64_t>(index[columns[e]]) * kTokenChunk;
+    rows[e] = x + static_cast<int64_t>(index[columns[e]]) * kTokenStride;
     total[e] = fill(0.0F);
   }
   for (int64_t t = 0; t < length; t += kLanes) {

@@ -10,7 +10,7 @@
 namespace lrqat::cpu {
 
 struct LowRankKernels {
-  /// d[e] += Σ_t y[t]·x[index[columns[e]], t] over `length` (a multiple of 16) tokens; x rows are kTokenChunk long.
+  /// d[e] += Σ_t y[t]·x[index[columns[e]], t] over `length` (a multiple of 16) tokens; x rows are kTokenStride apart.
   void (*sampledProducts)(const float* y, const float* x, const int32_t* columns, const int32_t* index, int64_t count,
                           int64_t length, float* d);
   /// out += factor·x

@@ -117,11 +117,25 @@ inline Vec multiplyAdd(Vec a, Vec b, Vec c) {
 #endif
 }
 
+/// `b` where either is no number.
 inline Vec maximum(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return _mm512_max_ps(a, b);
+#elif defined(__AVX2__)
+  return _mm256_max_ps(a, b);
+#else
   return a > b ? a : b;
+#endif
 }
+/// `b` where either is no number.
 inline Vec minimum(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return _mm512_min_ps(a, b);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(a, b);
+#else
   return a < b ? a : b;
+#endif
 }
 
 inline Vec squareRoot(Vec v) {

@@ -68,6 +68,14 @@ const uint16_t* paddedRows(const TileProduct& p) {
   return p.copy;
 }
 
+/// Two tiles, `apart` tiles from each other, into the first-level cache.
+inline void prefetchTiles(const uint16_t* tiles, int64_t apart) {
+  for (int64_t line = 0; line < tileEdge; ++line) {
+    _mm_prefetch(tiles + line * tileDepth, _MM_HINT_T0);
+    _mm_prefetch(tiles + apart * operandTile + line * tileDepth, _MM_HINT_T0);
+  }
+}
+
 void multiply(const TileProduct& p) {
   const TileRegisters registers;
   const int64_t width = gemm_tiles::padded(p.depth);
@@ -81,6 +89,10 @@ void multiply(const TileProduct& p) {
   for (int64_t first = 0; first < p.columns; first += blockEdge) {
     const int64_t columns = p.columns - first < blockEdge ? p.columns - first : blockEdge;
     const uint16_t* panel = p.panels + first * width;
+    // The panel after this one comes from the second-level cache while this one multiplies; after the last it is the
+    // first, for the next rows.
+    const uint16_t* next = first + blockEdge < p.columns ? panel + blockEdge * width : p.panels;
+    const auto prefetch = [&](int64_t k) { prefetchTiles(next + k * operandTile, depthTiles); };
     if (!p.cBf16 && p.rows == blockEdge && columns == blockEdge) {
       float* c = static_cast<float*>(p.c) + first;
       if (p.add) {
@@ -88,12 +100,13 @@ void multiply(const TileProduct& p) {
       } else {
         clearResult();
       }
-      addRowProducts(a, panel, depthTiles, [](int64_t) {});
+      addRowProducts(a, panel, depthTiles, prefetch);
       storeResult(blockAt(c, p.cStride));
       continue;
     }
     clearResult();
     addRowProducts(a, panel, depthTiles, [&](int64_t k) {
+      prefetch(k);
       finishRows(p, finished, k * blockEdge / depthTiles, (k + 1) * blockEdge / depthTiles);
     });
     float* place = sums[first / blockEdge % 2];
