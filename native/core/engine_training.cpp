@@ -108,7 +108,6 @@ Decoder::Losses Engine::accumulateGradients(const TokenBatch& batch, float gradi
     }
     return decoder_->losses();
   }
-  zeroGradients();
   lanes_->begin();
   const int64_t each = shape.microBatch / shape.lanes;
   for (int64_t micro = 0; micro < batch.sequences; micro += shape.microBatch) {

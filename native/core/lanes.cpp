@@ -76,6 +76,8 @@ struct Lanes::Lane {
                 whole.ranges) {}
 
   int64_t worker;
+  void* memory = nullptr;  // of all its gradients; null: none
+  int64_t bytes = 0;
   std::vector<LinearBuffers> gradients;  // nothing but these in it
   std::vector<LinearLayer> linears;
   Decoder decoder;
@@ -90,6 +92,8 @@ Lanes::Lanes(const Whole& whole) : whole_(whole), backends_(whole.backend.laneBa
     const int64_t bytes = layoutGradients(shape, layout, trained);
     Backend& backend = *backends_[static_cast<size_t>(shape.workerOf(index))];
     lanes_.push_back(std::make_unique<Lane>(whole, index, backend, trained));
+    lanes_.back()->memory = memory;
+    lanes_.back()->bytes = bytes;
     if (memory) memory += bytes;
   }
 }
@@ -113,6 +117,10 @@ void Lanes::begin() {
   std::atomic<int64_t> next = 0;
   const auto count = static_cast<int64_t>(whole_.linears.size());
   whole_.backend.runLanes(static_cast<int64_t>(backends_.size()), [&](int64_t worker) {
+    for (const auto& lane : lanes_) {
+      if (lane->worker != worker || !lane->memory) continue;
+      backends_[static_cast<size_t>(worker)]->zero(lane->memory, lane->bytes);
+    }
     const auto own = std::find_if(lanes_.begin(), lanes_.end(), [&](const auto& l) { return l->worker == worker; });
     for (int64_t index = next++; index < count; index = next++) (*own)->decoder.keepWeight(index);
   });

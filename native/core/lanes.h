@@ -32,7 +32,7 @@ class Lanes {
   explicit Lanes(const Whole& whole);
   ~Lanes();
 
-  /// Begins a step, with gradients that are 0: the weights that are kept are rebuilt.
+  /// Begins a step: gradients become 0, the weights that are kept are rebuilt.
   void begin();
   /// As Decoder::trainMicroBatch of one micro-batch, a part for each lane; the gradients are complete after
   /// addGradients.

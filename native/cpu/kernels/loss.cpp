@@ -1,7 +1,5 @@
 #include "cpu/kernels/loss.h"
 
-#include <type_traits>
-
 #include "cpu/kernels/vector_math.h"
 
 namespace lrqat::cpu::LRQAT_ISA {
@@ -30,18 +28,8 @@ float largestOf(const float* logits, int64_t n, Of of) {
   return top;
 }
 
-/// e^x for x ≤ 0 and results of type T.
-template <typename T>
-inline Vec powerFor(Vec x) {
-#if defined(__AVX512F__)
-  // Within |x|·2^-23 and 0 below 2^-100, which the sum beside 1 and gradients in bf16 cannot tell from the exact one.
-  if constexpr (std::is_same_v<T, bf16>) return powerOfTwo(x * 1.44269504F);
-#endif
-  return exponential(x);
-}
-
 /// Σ exp(of(logit) − top). keep(i, powers, count) gets the powers of the logits from i on.
-template <typename T, typename Of, typename Keep>
+template <typename Of, typename Keep>
 double sumOfPowers(const float* logits, int64_t n, float top, Of of, Keep keep) {
   constexpr int64_t piece = 1024;  // summed in float32
   double total = 0;
@@ -50,13 +38,13 @@ double sumOfPowers(const float* logits, int64_t n, float top, Of of, Keep keep) 
     const int64_t whole = start + count / lanes * lanes;
     Vec sums[2] = {};
     for (int64_t i = start; i < whole; i += lanes) {
-      const Vec powers = powerFor<T>(of(load(logits + i)) - top);
+      const Vec powers = exponential(of(load(logits + i)) - top);
       keep(i, powers, lanes);
       sums[i / lanes % 2] += powers;
     }
     total += static_cast<double>(sum(sums[0] + sums[1]));
     for (int64_t i = whole; i < start + count; ++i) {
-      const Vec powers = powerFor<T>(of(broadcast(logits[i])) - top);
+      const Vec powers = exponential(of(broadcast(logits[i])) - top);
       keep(i, powers, 1);
       total += static_cast<double>(powers[0]);
     }
@@ -68,7 +56,7 @@ double sumOfPowers(const float* logits, int64_t n, float top, Of of, Keep keep) 
 template <typename Of>
 double logSumExpBy(const float* logits, int64_t n, Of of) {
   const float top = largestOf(logits, n, of);
-  const double total = sumOfPowers<float>(logits, n, top, of, [](int64_t, Vec, int64_t) {});
+  const double total = sumOfPowers(logits, n, top, of, [](int64_t, Vec, int64_t) {});
   return static_cast<double>(top) + __builtin_log(total);
 }
 
@@ -86,7 +74,7 @@ template <typename T>
 float lossAndGradient(float* logits, int64_t n, float scale, int64_t target, T* gradient) {
   const float atTarget = logits[target];
   const float top = largestOf(logits, n, asItIs);
-  const double total = sumOfPowers<T>(logits, n, top, asItIs, [&](int64_t i, Vec powers, int64_t count) {
+  const double total = sumOfPowers(logits, n, top, asItIs, [&](int64_t i, Vec powers, int64_t count) {
     if (count == lanes) {
       store(logits + i, powers);
     } else {
