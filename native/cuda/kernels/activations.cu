@@ -1,5 +1,7 @@
 #include "cuda/kernels/activations.h"
 
+#include <algorithm>
+
 #include "cuda/check.h"
 #include "cuda/kernels/reduce.cuh"
 #include "cuda/kernels/vector.cuh"
@@ -13,6 +15,8 @@ constexpr int kHeld = 2;     // vectors of a group that a thread keeps in regist
 constexpr int kColumns = 8;  // of one access: the marks of eight columns are a byte
 constexpr int kScalarThreads = 128;
 constexpr int kPartBlocks = 256;
+constexpr int kLearnBlocks = 1024;
+constexpr int kLearnHeld = 2;  // vectors of a thread that are on their way at a time
 
 struct Extent {
   float low = INFINITY;
@@ -242,35 +246,60 @@ struct GridSums {
   double outside;
 };
 
-template <typename E, typename G>
+/// count: a multiple of N.
+template <typename E, typename G, int N>
 __global__ void __launch_bounds__(kThreads)
     learnPart(const E* x, const StaticGrid* shared, G* gradient, int64_t count, GridSums* parts) {
   __shared__ double places[2][32];
   const StaticGrid grid = *shared;
   GridSums sums{};
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += stride) {
-    const OnGrid at = onGrid(toFloat(x[i]), grid);
-    const float dY = toFloat(gradient[i]);
-    sums.scale += static_cast<double>(dY * ((at.code - grid.zero) - (at.inside ? at.steps : 0.0F)));
-    sums.outside += at.inside ? 0.0 : static_cast<double>(dY);
-    gradient[i] = fromFloat<G>(at.inside ? dY : 0.0F);
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * kThreads * N;
+  for (int64_t first = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * N; first < count;
+       first += stride * kLearnHeld) {
+    Bits<E, N> values[kLearnHeld];
+    Bits<G, N> gradients[kLearnHeld];
+#pragma unroll
+    for (int k = 0; k < kLearnHeld; ++k) {
+      const int64_t at = first + k * stride;
+      if (at >= count) continue;
+      values[k].load(x + at);
+      gradients[k].load(gradient + at);
+    }
+#pragma unroll
+    for (int k = 0; k < kLearnHeld; ++k) {
+      const int64_t at = first + k * stride;
+      if (at >= count) continue;
+      float v[N];
+      float dY[N];
+      values[k].unpack(v);
+      gradients[k].unpack(dY);
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        const OnGrid on = onGrid(v[i], grid);
+        sums.scale += static_cast<double>(dY[i] * ((on.code - grid.zero) - (on.inside ? on.steps : 0.0F)));
+        if (!on.inside) sums.outside += static_cast<double>(dY[i]);
+        dY[i] = on.inside ? dY[i] : 0.0F;
+      }
+      storeFloats(gradient + at, dY);
+    }
   }
   sums.scale = blockSum(sums.scale, places[0]);
   sums.outside = blockSum(sums.outside, places[1]);
   if (threadIdx.x == 0) parts[blockIdx.x] = sums;
 }
 
-// One warp.
-__global__ void addGridSums(const GridSums* parts, int count, const StaticGrid* shared, float* scaleGradient,
-                            float* zeroGradient) {
+// One block.
+__global__ void __launch_bounds__(kThreads)
+    addGridSums(const GridSums* parts, int count, const StaticGrid* shared, float* scaleGradient, float* zeroGradient) {
+  __shared__ double places[2][32];
   GridSums sums{};
-  for (int i = static_cast<int>(threadIdx.x); i < count; i += 32) {
+#pragma unroll 4
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) {
     sums.scale += parts[i].scale;
     sums.outside += parts[i].outside;
   }
-  sums.scale = warpSum(sums.scale);
-  sums.outside = warpSum(sums.outside);
+  sums.scale = blockSum(sums.scale, places[0]);
+  sums.outside = blockSum(sums.outside, places[1]);
   if (threadIdx.x != 0) return;
   *scaleGradient += static_cast<float>(sums.scale);
   if (zeroGradient) *zeroGradient -= static_cast<float>(static_cast<double>(shared->scale) * sums.outside);
@@ -356,24 +385,30 @@ ActivationRangeParts activationRangeParts(Matrix x, Scratch& scratch, cudaStream
 }
 
 int64_t learnGridScratchBytes() {
-  return Scratch::padded(kPartBlocks * static_cast<int64_t>(sizeof(GridSums)));
+  return Scratch::padded(kLearnBlocks * static_cast<int64_t>(sizeof(GridSums)));
 }
 
 void learnGrid(Matrix x, const ActivationGrid& grid, Matrix gradient, float* scaleGradient, float* zeroGradient,
                Scratch& scratch, cudaStream_t stream) {
   LRQAT_CHECK(grid.shared && scaleGradient && x.rows == gradient.rows && x.cols == gradient.cols);
-  if (x.elements() == 0) return;
-  auto* parts = scratch.take<GridSums>(kPartBlocks);
-  const int blocks = partBlocks(x.elements());
+  const int64_t count = x.elements();
+  if (count == 0) return;
+  auto* parts = scratch.take<GridSums>(kLearnBlocks);
+  const bool wide = count % kColumns == 0 && isAligned(x.data) && isAligned(gradient.data);
+  const int64_t perBlock = int64_t{kThreads} * (wide ? kColumns : 1);
+  const auto blocks = static_cast<unsigned>(std::min<int64_t>(kLearnBlocks, (count + perBlock - 1) / perBlock));
   dispatchActivation(x.type, [&](auto xElement) {
     dispatchActivation(gradient.type, [&](auto gradientElement) {
       using E = decltype(xElement);
       using G = decltype(gradientElement);
-      learnPart<E, G><<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(
-          elements<E>(x), grid.shared, elements<G>(gradient), x.elements(), parts);
+      const auto launch = [&]<int N>() {
+        learnPart<E, G, N>
+            <<<blocks, kThreads, 0, stream>>>(elements<E>(x), grid.shared, elements<G>(gradient), count, parts);
+      };
+      wide ? launch.template operator()<kColumns>() : launch.template operator()<1>();
     });
   });
-  addGridSums<<<1, 32, 0, stream>>>(parts, blocks, grid.shared, scaleGradient, zeroGradient);
+  addGridSums<<<1, kThreads, 0, stream>>>(parts, static_cast<int>(blocks), grid.shared, scaleGradient, zeroGradient);
   LRQAT_CUDA(cudaGetLastError());
 }
 

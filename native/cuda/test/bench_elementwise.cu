@@ -12,6 +12,7 @@
 
 #include "core/backend.h"
 #include "cuda/check.h"
+#include "cuda/kernels/activations.h"
 #include "cuda/kernels/convert.h"
 #include "cuda/kernels/distillation.h"
 #include "cuda/kernels/embed.h"
@@ -348,6 +349,25 @@ int main(int argc, char** argv) {
                          cuda::squaredNorm(gradients, trained, total, memory, s);
                        };
                      }});
+  const StaticGrid grid{0.01F, 40, 0, 255};
+  void* gridMemory = nullptr;
+  LRQAT_CUDA(cudaMalloc(&gridMemory, sizeof grid));
+  LRQAT_CUDA(cudaMemcpy(gridMemory, &grid, sizeof grid, cudaMemcpyHostToDevice));
+  const ActivationGrid shared{8, false, f, static_cast<const StaticGrid*>(gridMemory)};
+  benches.push_back({"activations on a static grid, f", static_cast<double>(tokens * f) * 4, [&](Arena& a) {
+                       const Matrix x = a.matrix(DType::BF16, tokens, f);
+                       const Matrix y = a.matrix(DType::BF16, tokens, f);
+                       return [=](cudaStream_t s) { cuda::quantizeActivations(x, shared, y, nullptr, s); };
+                     }});
+  benches.push_back({"static grid learned, f", static_cast<double>(tokens * f) * 6, [&](Arena& a) {
+                       const Matrix x = a.matrix(DType::BF16, tokens, f);
+                       const Matrix gradient = a.matrix(DType::BF16, tokens, f);
+                       float* sums = a.floats(2);
+                       return [=](cudaStream_t s) {
+                         cuda::Scratch memory = scratch();
+                         cuda::learnGrid(x, shared, gradient, sums, sums + 1, memory, s);
+                       };
+                     }});
   std::vector<void*> tables;
   benches.push_back(
       {"adamw of 672 tensors", static_cast<double>(trained) * 28, [&](Arena& a) {
@@ -397,6 +417,7 @@ int main(int argc, char** argv) {
   }
   for (void* table : tables) cudaFree(table);
   LRQAT_CUDA(cudaStreamDestroy(stream));
+  cudaFree(gridMemory);
   cudaFree(parameters);
   cudaFree(scratchMemory);
   cudaFree(deviceIds);

@@ -1,6 +1,6 @@
 // Speed of the low-rank gradient at the shapes of a 7B decoder: microseconds for each group of linears that share an
 // input, and milliseconds for all 32 blocks, with nothing clipped, with some fractions clipped, and in the dense form.
-// Usage: bench_low_rank [tokens] [profile]; with `profile` each case once, plainly, for a profiler
+// Usage: bench_low_rank [tokens] [profile [fraction]]; with `profile` each case once, plainly, for a profiler
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -266,8 +266,8 @@ int main(int argc, char** argv) {
                                      {"gate up", 4096, {11008, 11008}},
                                      {"down", 11008, {4096}}};
   const int repeats = profile ? 0 : 24;
-  const std::vector<double> fractions =
-      profile ? std::vector<double>{0.001} : std::vector<double>{0.00001, 0.0001, 0.001, 0.003, 0.007, 0.03};
+  const std::vector<double> fractions = profile ? std::vector<double>{argc > 3 ? std::atof(argv[3]) : 0.001}
+                                                : std::vector<double>{0.00001, 0.0001, 0.001, 0.003, 0.007, 0.03};
   std::printf("%lld tokens, rank %d, microseconds (clipped and dense: the whole gradient)\n%-9s%9s%7s",
               static_cast<long long>(tokens), kRank, "group", "none", "TB/s");
   for (const double fraction : fractions) std::printf("%8g%%", fraction * 100);
