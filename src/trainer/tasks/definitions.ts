@@ -6,6 +6,7 @@
 
 import { Type, type Static, type TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
+import { capitalize, strip, stripEnd, withoutBrackets } from './python-text';
 
 export const TASK_NAMES = ['boolq', 'piqa', 'winogrande', 'hellaswag', 'arc-easy', 'arc-challenge'] as const;
 export type TaskName = (typeof TASK_NAMES)[number];
@@ -52,7 +53,7 @@ const WRITTEN_OUT = Type.Object({ query: Type.String(), choices: Texts, gold: In
 
 /** "Question: …" with the answer to come. */
 const writtenOut = layout(WRITTEN_OUT, ({ query, choices, gold }) =>
-  multipleChoice(`${query.trimEnd()}\nAnswer:`, choices, gold),
+  multipleChoice(`${stripEnd(query)}\nAnswer:`, choices, gold),
 );
 
 const arc = layout(
@@ -85,19 +86,13 @@ const boolqLayouts = [
   ),
   // The harness has no word before the passage.
   layout(WRITTEN_OUT, ({ query, choices, gold }) =>
-    multipleChoice(`${query.replace(/^Passage: /, '').trimEnd()}\nAnswer:`, choices, gold),
+    multipleChoice(`${stripEnd(query.replace(/^Passage: /, ''))}\nAnswer:`, choices, gold),
   ),
 ];
 
 /** The harness's clean-up of WikiHow's markup. */
-const withoutMarkup = (text: string): string =>
-  text
-    .trim()
-    .replaceAll(' [title]', '. ')
-    .replace(/\[.*?\]/g, '')
-    .replaceAll('  ', ' ');
-
-const capitalized = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1).toLowerCase();
+export const withoutMarkup = (text: string): string =>
+  withoutBrackets(strip(text).replaceAll(' [title]', '. ')).replaceAll('  ', ' ');
 
 const hellaswagLayouts = [
   layout(
@@ -110,7 +105,7 @@ const hellaswagLayouts = [
     }),
     (row) =>
       multipleChoice(
-        withoutMarkup(`${row.activity_label}: ${row.ctx_a} ${capitalized(row.ctx_b)}`),
+        withoutMarkup(`${row.activity_label}: ${row.ctx_a} ${capitalize(row.ctx_b)}`),
         row.endings.map(withoutMarkup),
         Number(row.label),
       ),
@@ -131,7 +126,7 @@ const winograndeLayouts = [
     }),
     ({ sentence, option1, option2, answer }) => {
       const at = sentence.indexOf('_');
-      const continuation = ` ${sentence.slice(at + 1).trim()}`;
+      const continuation = ` ${strip(sentence.slice(at + 1))}`;
       const choices = [option1, option2].map((option) => ({ context: sentence.slice(0, at) + option, continuation }));
       return { choices, gold: Number(answer) - 1 };
     },

@@ -1,7 +1,6 @@
 // The questions of a task from a local JSONL file, streamed and checked row by row.
 
 import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { messageOf, systemErrorCode, UserError } from '../../errors';
 import { TASKS, type Question, type TaskName } from './definitions';
 
@@ -13,7 +12,7 @@ export async function readQuestions(task: TaskName, file: string, limit: number 
   const input = createReadStream(file, 'utf8');
   let number = 0;
   try {
-    for await (const line of createInterface({ input, crlfDelay: Infinity })) {
+    for await (const line of linesOf(input)) {
       number++;
       if (line.trim() === '') continue;
       if (limit !== null && questions.length >= limit) break;
@@ -37,6 +36,17 @@ export async function readQuestions(task: TaskName, file: string, limit: number 
   }
   if (questions.length === 0) throw new UserError('TaskFile', `${file}: no questions in it`);
   return questions;
+}
+
+/** Ended by line feeds alone: other line ends of Unicode may stand inside a string of JSON, and readline would cut there. */
+async function* linesOf(input: AsyncIterable<string>): AsyncGenerator<string> {
+  let rest = '';
+  for await (const chunk of input) {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
+  if (rest !== '') yield rest;
 }
 
 function parseLine(line: string, place: string): unknown {

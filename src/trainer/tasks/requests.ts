@@ -3,6 +3,7 @@
 import { UserError } from '../../errors';
 import type { TextTokenizer } from '../../formats';
 import type { Question } from './definitions';
+import { stripEnd } from './python-text';
 
 /** A sequence whose last ids are scored, each from what is before it. */
 export interface ScoreRequest {
@@ -29,7 +30,7 @@ export function scoreRequest(
   { context, continuation }: Question['choices'][number],
   { name, addBos, maxLength }: RequestOptions,
 ): ScoreRequest {
-  const text = context.trimEnd();
+  const text = stripEnd(context);
   const rest = context.slice(text.length) + continuation;
   const plain = { addSpecialTokens: false };
   const whole = tokenizer.encode(text + rest, plain);

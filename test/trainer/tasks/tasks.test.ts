@@ -97,6 +97,13 @@ describe('texts of a question', () => {
     assert.equal(bare.choices[1]?.continuation, ` ${choices[1] ?? ''}`);
   });
 
+  test('a row ends with a line feed, whatever line ends are in its strings', async () => {
+    const row = { goal: 'One\u2028two\u0085', sol1: 'a\u2029b', sol2: 'c', label: 0 };
+    const questions = await questionsOf('piqa', row, { ...row, label: '1' });
+    assert.deepEqual(questions[0]?.choices, after(`Question: ${row.goal}\nAnswer:`, 'a\u2029b', 'c'));
+    assert.equal(questions[1]?.gold, 1);
+  });
+
   test('what is no row of the task is said with its place', async () => {
     for (const task of TASK_NAMES) {
       await assert.rejects(questionsOf(task, {}), (error: Error & { code: string; hint: string }) => {
