@@ -9,12 +9,29 @@ export interface Calibration {
   readonly attention: number;
   /** Products with one thin side (A, B and their gradients). */
   readonly thin: number;
+  /** Whole weight gradients: of trained weights and of trained group scales. */
+  readonly weightGradients: number;
   /** A·B, rounding and packing while weights are rebuilt, counted by the operations of A·B. */
   readonly rebuild: number;
+  /** Bytes a second that are read and written while weights are rebuilt. */
+  readonly rebuildBytes: number;
   /** Bytes a second that element-wise operations move. */
   readonly bytes: number;
+  /** Time of an evaluation over what follows from the rates above, which are those of training: it does without lanes. */
+  readonly evaluation: number;
+  /** The same of the float model's answers for distillation. */
+  readonly teacher: number;
+  /** Of finding a start; null: not known (the start is the processor's, these are the rates of a GPU). */
+  readonly start: StartRates | null;
   /** false: guessed from the kind of processor. */
   readonly measured: boolean;
+}
+
+/** Operations a second of the processor while it finds a start; by {@link StartCost}. */
+export interface StartRates {
+  readonly inputs: number;
+  readonly rounding: number;
+  readonly singular: number;
 }
 
 /** What of the GEMM rate the other parts reach, per kind of machine. */
@@ -31,6 +48,8 @@ export interface Efficiency {
 export const CPU_EFFICIENCY: Efficiency = { attention: 0.5, thin: 0.5, rebuild: 0.1 };
 /** Ratios that follow from the H200 bounds of engine.md: thin products are bound by memory there. */
 export const GPU_EFFICIENCY: Efficiency = { attention: 0.5, thin: 0.1, rebuild: 0.6 };
+/** The same of the CPU engine while it finds a start: products in float32 among others, factors and singular vectors in double. */
+const START_EFFICIENCY: StartRates = { inputs: 0.3, rounding: 0.05, singular: 0.05 };
 
 /** A calibration from one measured number, the rate of large matrix products at the step's own shapes. */
 export function calibrationFromGemm(
@@ -39,12 +58,25 @@ export function calibrationFromGemm(
   efficiency: Efficiency = CPU_EFFICIENCY,
   measured = true,
 ): Calibration {
+  const { inputs, rounding, singular } = START_EFFICIENCY;
   return {
     gemm: gemmFlopsPerSecond,
     attention: gemmFlopsPerSecond * efficiency.attention,
     thin: gemmFlopsPerSecond * efficiency.thin,
+    weightGradients: gemmFlopsPerSecond,
     rebuild: gemmFlopsPerSecond * efficiency.rebuild,
+    rebuildBytes: bytesPerSecond,
     bytes: bytesPerSecond,
+    evaluation: 1,
+    teacher: 1,
+    start:
+      efficiency === GPU_EFFICIENCY
+        ? null
+        : {
+            inputs: gemmFlopsPerSecond * inputs,
+            rounding: gemmFlopsPerSecond * rounding,
+            singular: gemmFlopsPerSecond * singular,
+          },
     measured,
   };
 }
@@ -113,25 +145,40 @@ export function guessedGpuCalibration(gpu: GpuFacts, compute: 'float32' | 'bf16'
 
 /** The same ratios between parts, all `factor` times as fast. */
 export function scaledCalibration(rates: Calibration, factor: number): Calibration {
-  const { gemm, attention, thin, rebuild, bytes } = rates;
+  return { ...rates, ...scaledRates(rates, factor), measured: true };
+}
+
+/** @param parts those that are faster; default: all that a step has */
+export function scaledRates(
+  rates: Calibration,
+  factor: number,
+  parts: readonly StepRate[] = STEP_RATES,
+): Partial<Record<StepRate, number>> {
+  return Object.fromEntries(parts.map((part) => [part, rates[part] * factor]));
+}
+
+const STEP_RATES = ['gemm', 'attention', 'thin', 'weightGradients', 'rebuild', 'rebuildBytes', 'bytes'] as const;
+export type StepRate = (typeof STEP_RATES)[number];
+
+/** Seconds of a step, part by part: they follow each other on one engine thread, or on as many as there are lanes. */
+export function secondsByRate({ flops, bytes }: StepCost, rates: Calibration): Readonly<Record<StepRate, number>> {
   return {
-    gemm: gemm * factor,
-    attention: attention * factor,
-    thin: thin * factor,
-    rebuild: rebuild * factor,
-    bytes: bytes * factor,
-    measured: true,
+    gemm: (flops.linears + flops.head) / rates.gemm,
+    attention: flops.attention / rates.attention,
+    thin: flops.lowRankGradients / rates.thin,
+    weightGradients: flops.groupGradients / rates.weightGradients,
+    rebuild: flops.rebuild / rates.rebuild,
+    rebuildBytes: bytes.rebuild / rates.rebuildBytes,
+    bytes: (bytes.activations + bytes.optimizer) / rates.bytes,
   };
 }
 
-/** Seconds of a step or evaluation batch: parts follow each other on one engine thread. */
-export function secondsOf({ flops, bytes }: StepCost, rates: Calibration): number {
-  const { gemm, attention, thin, rebuild } = rates;
-  return (
-    (flops.linears + flops.head + flops.groupGradients) / gemm +
-    flops.attention / attention +
-    flops.lowRankGradients / thin +
-    flops.rebuild / rebuild +
-    (bytes.activations + bytes.rebuild + bytes.optimizer) / rates.bytes
-  );
+/** Seconds of a step. */
+export function secondsOf(cost: StepCost, rates: Calibration): number {
+  return Object.values(secondsByRate(cost, rates)).reduce((sum, part) => sum + part, 0);
+}
+
+/** Seconds of evaluating. */
+export function evaluationSecondsOf(cost: StepCost, rates: Calibration): number {
+  return secondsOf(cost, rates) * rates.evaluation;
 }

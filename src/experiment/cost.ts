@@ -42,10 +42,22 @@ export interface StepCost {
 export function trainingStepCost(plan: EngineLayout, batchSize: number): StepCost {
   const computedAgain = plan.shape.layers - ownActivations(plan);
   const micro = microBatchCost(plan, 1 + computedAgain / plan.shape.layers, true);
-  const trained = allTrainedNumbers(plan);
   const repeats = batchSize / plan.microBatchSize;
+  const { tokens, flops, bytes } = scaledCost(micro, repeats);
+  const rebuilds = plan.rebuiltWeights === 'keep' ? 1 : repeats * passesOf(plan);
+  const once = rebuildCost(plan);
   // AdamW reads value, gradient and both moments and writes three of them; clearing and the norm touch gradients again.
-  return { ...scale(micro, repeats), bytes: { ...scale(micro, repeats).bytes, optimizer: trained * 4 * 9 } };
+  const optimizer = allTrainedNumbers(plan) * 4 * 9;
+  return {
+    tokens,
+    flops: { ...flops, rebuild: once.flops * rebuilds },
+    bytes: { ...bytes, rebuild: once.bytes * rebuilds, optimizer },
+  };
+}
+
+/** Forward, what is computed again, and backward. */
+function passesOf(plan: EngineLayout): number {
+  return 2 + (plan.shape.layers - ownActivations(plan)) / plan.shape.layers;
 }
 
 /** Cost of evaluating one micro-batch. */
@@ -53,42 +65,9 @@ export function evaluationCost(plan: EngineLayout): StepCost {
   return microBatchCost(plan, 1, false);
 }
 
-/** Cost of GPTQ over `tokens` calibration tokens, on the engine that a start is found on. What the linears of a block read is
- *  computed anew after each group of them, the block once more when all are rounded. */
-export function gptqCost(plan: EngineLayout, tokens: number): StepCost {
-  const { shape } = plan;
-  const once = scale(evaluationCost(plan), tokens / (plan.microBatchSize * plan.sequenceLength));
-  const widths = GPTQ_READERS.map((linear) => linearSize(shape, linear).inputs);
-  // In float32 whatever the products of the model are in.
-  const grams = sumOf(widths, (n) => 2 * tokens * n * n) * shape.layers * (plan.compute === 'bf16' ? FLOAT32 : 1);
-  // The damped inverse's factor, in double; then every column's error goes into the columns after it.
-  const factors = sumOf(widths, (n) => n ** 3) * shape.layers;
-  const errors = sumOf(quantizedLinears(plan), ({ outputs, inputs }) => outputs * inputs * inputs);
-  return {
-    tokens,
-    flops: {
-      ...once.flops,
-      linears: once.flops.linears * GPTQ_PASSES + grams + DOUBLE * factors + errors,
-      attention: once.flops.attention * GPTQ_PASSES,
-      head: 0,
-    },
-    bytes: once.bytes,
-  };
-}
-
-/** One of the linears for each different input of a block. */
-const GPTQ_READERS: readonly LinearName[] = ['self_attn.q_proj', 'self_attn.o_proj', 'mlp.gate_proj', 'mlp.down_proj'];
-/** A whole block at the end; before, up to the attention, to the MLP and to its product. */
-const GPTQ_PASSES = 2.5;
-/** Time of an operation beside one of the model's products: in float32 beside bf16, and in double. Together with the rates of the
- *  processor this came to 0.4 of what GPTQ took on two small models. */
-const FLOAT32 = 4;
-const DOUBLE = 4;
-
 function microBatchCost(plan: EngineLayout, forwards: number, backward: boolean): StepCost {
   const { shape, microBatchSize, sequenceLength } = plan;
   const tokens = microBatchSize * sequenceLength;
-  const e = byteSize(plan.compute);
   const passes = forwards + (backward ? 1 : 0);
   const linears = quantizedLinears(plan);
   const product = 2 * tokens * shape.layers * weightsOf(shape, LINEAR_NAMES);
@@ -103,8 +82,7 @@ function microBatchCost(plan: EngineLayout, forwards: number, backward: boolean)
   const withGroups = linears.filter(({ spec }) => trainsGroups(spec) || trainsWeights(spec));
   const thin = linears.filter(({ spec }) => spec.rank > 0 && !trainsGroups(spec));
   const head = 2 * tokens * shape.vocabSize * shape.hiddenSize;
-  const weights = sumOf(linears, ({ outputs, inputs }) => outputs * inputs);
-  const codes = sumOf(linears, ({ spec, outputs, inputs }) => outputs * packedRowBytes(codeBits(spec), inputs));
+  const rebuild = rebuildCost(plan);
   return {
     tokens,
     flops: {
@@ -117,20 +95,31 @@ function microBatchCost(plan: EngineLayout, forwards: number, backward: boolean)
       groupGradients: backward
         ? sumOf(withGroups, ({ spec, outputs, inputs }) => 2 * outputs * inputs * (tokens + 2 * spec.rank))
         : 0,
-      rebuild: sumOf(linears, ({ spec, outputs, inputs }) => 2 * outputs * inputs * spec.rank) * passes,
+      rebuild: rebuild.flops * passes,
     },
     bytes: {
       activations:
         tokens * (shape.layers * blockBytes(plan) * (forwards + (backward ? 2 : 0)) + headBytes(plan, backward)),
-      rebuild: (weights * e + codes) * passes,
+      rebuild: rebuild.bytes * passes,
       optimizer: 0,
     },
   };
 }
 
+/** Of making all weights from Φ0, A and B once. */
+function rebuildCost(plan: EngineLayout): { readonly flops: number; readonly bytes: number } {
+  const linears = quantizedLinears(plan);
+  const weights = sumOf(linears, ({ outputs, inputs }) => outputs * inputs);
+  const codes = sumOf(linears, ({ spec, outputs, inputs }) => outputs * packedRowBytes(codeBits(spec), inputs));
+  return {
+    flops: sumOf(linears, ({ spec, outputs, inputs }) => 2 * outputs * inputs * spec.rank),
+    bytes: weights * byteSize(plan.compute) + codes,
+  };
+}
+
 /** Group scales that are trained need G tile by tile; frozen ones keep the thin form (lr-qat.md §2.1). */
 function trainsGroups(spec: LinearQuantization): boolean {
-  return spec.groupSize > 0;
+  return spec.groupSize > 0 && spec.learnScales;
 }
 
 /** Weights of these linears of a block. */
@@ -162,7 +151,8 @@ function headBytes({ shape, compute }: EngineLayout, backward: boolean): number 
   return shape.vocabSize * (backward ? 4 * 4 + byteSize(compute) : 3 * 4);
 }
 
-function scale(cost: StepCost, factor: number): StepCost {
+/** `factor` times the same work. */
+export function scaledCost(cost: StepCost, factor: number): StepCost {
   const times = <T extends object>(parts: T): T =>
     Object.fromEntries(Object.entries(parts).map(([key, value]) => [key, Number(value) * factor])) as T;
   return { tokens: cost.tokens * factor, flops: times(cost.flops), bytes: times(cost.bytes) };

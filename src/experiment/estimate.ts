@@ -2,8 +2,8 @@
 
 import type { MemoryParts } from '../../native/binding/addon';
 import { LINEAR_NAMES, linearSize, type ModelShape } from '../formats/model-shape';
-import { secondsOf, type Calibration } from './calibration';
-import { evaluationCost, gptqCost, sumOf, trainingStepCost, type StepCost } from './cost';
+import { evaluationSecondsOf, secondsOf, type Calibration } from './calibration';
+import { evaluationCost, sumOf, trainingStepCost, type StepCost } from './cost';
 import { planDisk, type DiskPlan } from './disk';
 import { distillationOf, teacherSequences } from './distillation';
 import { divisors } from './divisors';
@@ -21,6 +21,7 @@ import {
 } from './planner';
 import type { Experiment } from './schema';
 import { isTrained, startOf } from './start';
+import { startCost, startSecondsOf } from './start-cost';
 
 export interface EstimateInput {
   readonly experiment: Experiment;
@@ -77,8 +78,8 @@ export interface Estimate {
   readonly trainingSeconds: number;
   /** Of the pass of the float model before the first step that distillation needs, at most; 0: there is none. */
   readonly teacherSeconds: number;
-  /** Of GPTQ, once before the first step; null: not known (A·B from singular values, or a run on a GPU, whose start the processor
-   *  finds). */
+  /** Of finding the start, once before the first step; null: not known (of a run on a GPU, whose start the processor finds, where
+   *  nothing was measured). */
   readonly startSeconds: number | null;
   /** null: the amount of validation data is not known. */
   readonly evaluationSeconds: number | null;
@@ -147,12 +148,10 @@ function longEvaluation(experiment: Experiment, plan: RunPlan): Estimate['evalua
 function startSeconds({ experiment, calibration }: EstimateInput, plan: RunPlan): number | null {
   const start = startOf(experiment);
   if (start === null) return 0;
-  if (plan.device !== 'cpu' || start.lowRank !== null) return null;
+  if (calibration.start === null) return null;
   const layout = layoutOf({ ...plan.input, ...START_ENGINE, compute: startCompute(plan) });
-  return secondsOf(
-    gptqCost(layout, experiment.quantization.gptq.sequences * experiment.data.sequenceLength),
-    calibration,
-  );
+  const tokens = experiment.quantization.gptq.sequences * experiment.data.sequenceLength;
+  return startSecondsOf(startCost(layout, start, tokens), calibration.start);
 }
 
 /** Bytes a second that a GPU gets of the float weights, which have no place in its memory and come anew for every micro-batch. A
@@ -169,7 +168,7 @@ function teacherSeconds({ experiment, shape, calibration }: EstimateInput, plan:
       (l) => l.outputs * l.inputs,
     );
   const transfer = plan.device === 'cuda' ? (weights * 2) / HOST_TO_GPU : 0;
-  return batches * (secondsOf(evaluationCost(layoutOf(plan.input)), calibration) + transfer);
+  return batches * (secondsOf(evaluationCost(layoutOf(plan.input)), calibration) * calibration.teacher + transfer);
 }
 
 function evaluationSeconds({ experiment, calibration, validationTokens }: EstimateInput, plan: RunPlan): number | null {
@@ -183,7 +182,7 @@ function evaluationSeconds({ experiment, calibration, validationTokens }: Estima
   // Float, round-to-nearest and merged once each; trained at its cadence and at the end, or what GPTQ gives once.
   const rounds = experiment.quantization.method === 'gptq' ? 4 : 3;
   const times = rounds + (training ? 1 + (everySteps > 0 ? Math.floor(experiment.training.steps / everySteps) : 0) : 0);
-  return times * batches * secondsOf(evaluationCost(layoutOf(plan.input)), calibration);
+  return times * batches * evaluationSecondsOf(evaluationCost(layoutOf(plan.input)), calibration);
 }
 
 interface Change {

@@ -59,5 +59,6 @@ function decompositionBytes({ spec: { rank }, outputs, inputs }: QuantizedLinear
   return 8 * (outputs * inputs + 2 * directions * (outputs + inputs) + 2 * directions * directions);
 }
 
-const EXACT_SIDE = 256;
-const EXTRA_DIRECTIONS = 16;
+/** Matrices with a side up to this are decomposed as a whole, of others so many directions beside the wanted ones are followed. */
+export const EXACT_SIDE = 256;
+export const EXTRA_DIRECTIONS = 16;

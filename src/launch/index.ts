@@ -10,4 +10,4 @@ export { loadAddon } from './load-addon';
 export { findNative, NATIVE_VARIABLE, type NativeFiles } from './native-files';
 export { probeNative, askCuda, type NativeProbe, type ProbeOptions } from './probe-native';
 export { findTrainer, spawnTrainer, type SpawnTrainerOptions } from './spawn-trainer';
-export { measureRates, type MeasuredRates, type RateMeasurement, type RateRequest } from './calibrate';
+export { measureSpeed, type SpeedMeasurement } from './measure-speed';

@@ -5,7 +5,15 @@ import os from 'node:os';
 import path from 'node:path';
 import type { ComputeType, CpuInfo, DeviceConfig, MemoryParts } from '../../native/binding/addon';
 import { UserError } from '../errors';
-import { formatBytes, multipliesBf16, planRun, planStart, type Experiment, usableMemory } from '../experiment';
+import {
+  formatBytes,
+  multipliesBf16,
+  planRun,
+  planStart,
+  usableMemory,
+  type Experiment,
+  type Machine as PlannedMachine,
+} from '../experiment';
 import { writeFileAtomic, type FileSystem } from '../formats/file-system';
 import type { ModelShape } from '../formats/model-shape';
 import { chooseGpu, type CudaProbe, type GpuChoice } from '../launch/gpu';
@@ -92,12 +100,7 @@ export interface ChoiceInput {
 export function makeChoices({ experiment, shape, machine, data, queued }: ChoiceInput): Choices {
   const { cpu } = machine;
   const gpu = chooseGpu(deviceFromQueue(experiment.device, queued, machine.cuda), machine.cuda);
-  const planned = {
-    totalMemory: gpu === null ? machine.memoryBytes : gpu.device.freeBytes,
-    cores: Math.max(1, machine.availableCores),
-    nativeBf16: multipliesBf16(cpu),
-    device: gpu === null ? ('cpu' as const) : ('cuda' as const),
-  };
+  const planned = machineForPlan(machine, gpu);
   const plan = planRun(experiment, shape, planned);
   if (!plan.fits) {
     throw new UserError(
@@ -135,6 +138,16 @@ export function makeChoices({ experiment, shape, machine, data, queued }: Choice
     memoryLimit: plan.memoryLimit,
     plan: plan.memory.parts,
     data,
+  };
+}
+
+/** @param gpu null: the run computes on the processor */
+export function machineForPlan(machine: Machine, gpu: GpuChoice | null): PlannedMachine {
+  return {
+    totalMemory: gpu === null ? machine.memoryBytes : gpu.device.freeBytes,
+    cores: Math.max(1, machine.availableCores),
+    nativeBf16: multipliesBf16(machine.cpu),
+    device: gpu === null ? 'cpu' : 'cuda',
   };
 }
 

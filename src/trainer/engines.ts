@@ -6,13 +6,14 @@ import { trainedFloats } from '../experiment/float-groups';
 import { START_ENGINE, startCompute } from '../experiment/planner';
 import { ensureActivationRanges } from './activation-ranges';
 import { hasStoredBase, loadBase } from './base';
+import type { Choices } from './choices';
 import { isCancelled, type PreparedRun } from './session';
 
 /** The engine that trains (or only evaluates, where nothing is trained), allocated exactly as planned. */
 export function createEngine(run: PreparedRun): Engine {
   const { experiment, choices, addon } = run;
   return new addon.Engine({
-    ...common(run),
+    ...engineSettings(run),
     training: isTrained(experiment),
     microBatchSize: experiment.training.microBatchSize,
     sequenceLength: experiment.data.sequenceLength,
@@ -28,7 +29,7 @@ export function createEngine(run: PreparedRun): Engine {
 /** An engine for texts with sequences longer than those trained on, one at a time. */
 export function createLongEngine(run: PreparedRun, sequenceLength: number): Engine {
   return new run.addon.Engine({
-    ...common(run),
+    ...engineSettings(run),
     training: false,
     microBatchSize: 1,
     sequenceLength,
@@ -41,7 +42,7 @@ export function createLongEngine(run: PreparedRun, sequenceLength: number): Engi
 export function createStartEngine(run: PreparedRun): Engine {
   const { device, ...layout } = START_ENGINE;
   return new run.addon.Engine({
-    ...common(run),
+    ...engineSettings(run),
     ...layout,
     device: { type: device },
     compute: startCompute(run.choices),
@@ -51,7 +52,18 @@ export function createStartEngine(run: PreparedRun): Engine {
   });
 }
 
-function common({ model, linears, choices, oneDnn, device, experiment }: PreparedRun) {
+/** What the engines of a run have in common. */
+export function engineSettings({
+  model,
+  linears,
+  choices,
+  oneDnn,
+  device,
+  experiment,
+}: Pick<PreparedRun, 'linears' | 'oneDnn' | 'device' | 'experiment'> & {
+  readonly model: Pick<PreparedRun['model'], 'shape' | 'tensors'>;
+  readonly choices: Pick<Choices, 'device' | 'compute' | 'embeddings' | 'optimizerState' | 'threads'>;
+}) {
   const { compute, embeddings, optimizerState } = choices;
   const { residual, elementwise } = deviceLayout(choices.device, compute);
   return {

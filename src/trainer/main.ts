@@ -1,11 +1,14 @@
 // dist/trainer.js RUNDIR [--slot ID]: the detached trainer process. Standard output and error go to the run's log.txt.
 // dist/trainer.js --queue RUNSFOLDER --after PID: starts what waits in the queue once the trainer PID has gone.
+// dist/trainer.js --measure: reads an experiment from standard input and prints how fast this machine would train it.
 
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { parseArgs } from 'node:util';
 import { messageOf, UserError } from '../errors';
 import { continueQueue, leaveQueueToChild } from '../launch/advance-queue';
 import { runTrainer, type ExitState } from './index';
+import { measureSpeed } from './measure-speed';
 
 const EXIT_CODES: Readonly<Record<ExitState, number>> = { finished: 0, stopped: 0, failed: 1 };
 /** Wrong use, or a run that another trainer works on. */
@@ -15,8 +18,14 @@ const INTERNAL = 70;
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { slot: { type: 'string' }, queue: { type: 'string' }, after: { type: 'string' } },
+    options: {
+      slot: { type: 'string' },
+      queue: { type: 'string' },
+      after: { type: 'string' },
+      measure: { type: 'boolean' },
+    },
   });
+  if (values.measure === true) return printSpeed();
   if (values.queue !== undefined) {
     await continueQueue(values.queue, Number(values.after ?? 0));
     return 0;
@@ -27,6 +36,18 @@ async function main(): Promise<number> {
     return REFUSED;
   }
   return trainRun(runDirectory, values.slot);
+}
+
+async function printSpeed(): Promise<number> {
+  try {
+    const rates = await measureSpeed(await text(process.stdin));
+    // Libraries may have printed before, without ending their line.
+    console.log(`\n${JSON.stringify(rates)}`);
+    return 0;
+  } catch (error) {
+    console.error(`error: ${messageOf(error)}`);
+    return 1;
+  }
 }
 
 async function trainRun(runDirectory: string, slot: string | undefined): Promise<number> {

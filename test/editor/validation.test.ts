@@ -7,11 +7,11 @@ import { askWorld } from '../../src/editor/validation/ask-world';
 import { earlierRunOf } from '../../src/editor/validation/earlier-run';
 import { lensTitles, rounded } from '../../src/editor/validation/lens-text';
 import { WorldClient } from '../../src/editor/validation/world-client';
-import { parseExperiment, resolvePaths } from '../../src/experiment';
+import { calibrationFromGemm, parseExperiment, resolvePaths } from '../../src/experiment';
 import type { NativeProbe } from '../../src/launch/probe-native';
 import { createRun } from '../../src/runs';
 import { listedRun } from './runs';
-import { rateKey, type EstimateSummary, type WorldQuestion } from '../../src/editor/validation/world-protocol';
+import type { EstimateSummary, WorldQuestion } from '../../src/editor/validation/world-protocol';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'lrqat-world-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -38,15 +38,23 @@ test('the sample has no problems, and an estimate', async () => {
   assert.ok(estimate !== null && estimate.fits && estimate.total > 1e6);
 });
 
-test('times follow what was measured for the shapes of the step', async () => {
+test('times follow what was measured of such a run', async () => {
   const { estimate: guess, toMeasure } = await askWorld(question(sample));
   assert.ok(guess !== null && !guess.calibrated && toMeasure !== null);
-  assert.ok(toMeasure.products.length >= 7);
-  const rates = { [rateKey(toMeasure)]: { gemm: 1e9, bytes: 1e10 } };
+  assert.equal(toMeasure.experiment.model.path, path.join(folder, 'model'));
+  const rates = { [toMeasure.key]: calibrationFromGemm(1e9, 1e10) };
   const measured = await askWorld({ ...question(sample), rates });
   assert.ok(measured.estimate?.calibrated === true);
   assert.equal(measured.toMeasure, null);
   assert.ok(measured.estimate.trainingSeconds > guess.trainingSeconds, 'a thousand times slower than a guess');
+});
+
+test('other bits follow from the same measurement, other sequences do not', async () => {
+  const keyOf = async (text: string): Promise<string | undefined> => (await askWorld(question(text))).toMeasure?.key;
+  const key = await keyOf(sample);
+  assert.ok(key !== undefined);
+  assert.equal(await keyOf(sample.replace('"bits": 2', '"bits": 3')), key);
+  assert.notEqual(await keyOf(sample.replace('"sequenceLength": 256', '"sequenceLength": 128')), key);
 });
 
 /** What the probe of a machine with this GPU says. */

@@ -20,6 +20,7 @@ import {
   planEvaluation,
   planRun,
   resolveLinears,
+  type Calibration,
   type Machine,
   type RunPlan,
 } from '../../src/experiment';
@@ -49,15 +50,31 @@ function gpuTotal(shape: ModelShape, ...sets: string[]): number {
   return planRun(experimentWith(...w4, ...sets), shape, gpu).memory.total / GiB;
 }
 
-test('the time of the start: none to find, GPTQ by its calibration tokens, not known', () => {
-  const secondsOf = (machine: Machine, ...sets: string[]) =>
-    estimate({ experiment: experimentWith(...sets), shape: tiny, machine, calibration: smallCpu }).startSeconds;
-  assert.equal(secondsOf(cpu), 0);
-  const one = secondsOf(cpu, 'quantization.start.integers=gptq', 'quantization.gptq.sequences=128') ?? NaN;
-  const two = secondsOf(cpu, 'quantization.start.integers=gptq', 'quantization.gptq.sequences=256') ?? NaN;
+test('the time of the start: none to find, GPTQ by its calibration tokens, singular values by their iterations, not known', () => {
+  const secondsWith = (calibration: Calibration, ...sets: string[]) =>
+    estimate({ experiment: experimentWith(...sets), shape: tiny, machine: cpu, calibration }).startSeconds;
+  assert.equal(secondsWith(smallCpu), 0);
+  const one = secondsWith(smallCpu, 'quantization.start.integers=gptq', 'quantization.gptq.sequences=128') ?? NaN;
+  const two = secondsWith(smallCpu, 'quantization.start.integers=gptq', 'quantization.gptq.sequences=256') ?? NaN;
   assert.ok(one > 0 && two > one && two < 2 * one, `${String(one)} ${String(two)}`);
-  assert.equal(secondsOf(cpu, 'quantization.start.lowRank=svd'), null);
-  assert.equal(secondsOf({ ...gpu, totalMemory: 20 * GiB }, 'quantization.method=gptq'), null);
+  const svd = ['quantization.start.lowRank=svd', 'quantization.start.iterations=1'];
+  const singular = secondsWith(smallCpu, ...svd) ?? NaN;
+  assert.ok(singular > 0);
+  const twice = secondsWith(smallCpu, ...svd.slice(0, 1), 'quantization.start.iterations=2') ?? NaN;
+  assert.ok(Math.abs(twice / singular - 2) < 1e-9);
+  // The rates of a GPU say nothing about the processor.
+  assert.equal(secondsWith(h200, 'quantization.method=gptq'), null);
+});
+
+test('weights that are kept for a step are rebuilt once in it', () => {
+  const rebuildIn = (batchSize: number, rebuiltWeights: 'keep' | 'rebuild'): number => {
+    const sets = ['training.microBatchSize=1', `training.batchSize=${String(batchSize)}`];
+    const { input } = planRun(experimentWith(...sets), tiny, cpu);
+    return trainingStepCost({ ...layoutOf(input), rebuiltWeights }, batchSize).flops.rebuild;
+  };
+  assert.equal(rebuildIn(4, 'keep'), rebuildIn(1, 'keep'));
+  assert.equal(rebuildIn(4, 'rebuild'), 4 * rebuildIn(1, 'rebuild'));
+  assert.equal(rebuildIn(1, 'rebuild'), 2 * rebuildIn(1, 'keep'), 'forward and backward');
 });
 
 // engine.md counts the boundaries of the blocks, one block's activations and the workspace in round numbers; ours are what

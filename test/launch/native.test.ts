@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { version } from '../../package.json';
 import { UserError } from '../../src/errors';
-import { childEnvironment, doctor, findNative, loadAddon, measureRates, probeNative } from '../../src/launch';
+import { parseExperiment, type Experiment } from '../../src/experiment';
+import { childEnvironment, doctor, findNative, loadAddon, measureSpeed, probeNative } from '../../src/launch';
 import { nativeFacts, nodeFact } from '../../src/launch/doctor';
 
 /** Stands for lrqat.node: Node loads JavaScript by the same call, so what the engine does while it is loaded can be played. */
@@ -159,26 +160,26 @@ test(
   },
 );
 
+const sampleFolder = path.resolve('samples/first-run');
+
+function sampleExperiment(compute: 'float32' | 'bf16'): Experiment {
+  const file = path.join(sampleFolder, 'w2-rank32.lrqat.json');
+  const { experiment } = parseExperiment(readFileSync(file, 'utf8'), file);
+  assert.ok(experiment !== undefined);
+  return { ...experiment, compute, model: { ...experiment.model, path: path.join(sampleFolder, 'model') } };
+}
+
 test('the speed of this machine is measured by the real engine, for both number types', async () => {
   for (const compute of ['float32', 'bf16'] as const) {
-    const measured = await measureRates({ products: [{ rows: 64, columns: 96, inner: 128 }], compute, threads: 2 });
+    const measured = await measureSpeed(sampleExperiment(compute));
     assert.ok(measured.ok, measured.ok ? '' : measured.reason);
-    assert.ok(measured.rates.gemm > 1e6 && measured.rates.bytes > 1e6, JSON.stringify(measured.rates));
+    assert.equal(measured.rates.measured, true);
   }
 });
 
-test('a measurement that fails says why', async (context) => {
-  const addon = fakeAddon(
-    context,
-    `exports.gemmCeiling = async () => { throw new Error('out of tiles'); }; exports.copyTime = async () => ({ seconds: 1 });`,
-    'lrqat.node.js',
-  );
-  const before = process.env['LRQAT_NATIVE'];
-  process.env['LRQAT_NATIVE'] = addon;
-  context.after(() => {
-    if (before === undefined) delete process.env['LRQAT_NATIVE'];
-    else process.env['LRQAT_NATIVE'] = before;
-  });
-  const request = { products: [{ rows: 1, columns: 1, inner: 1 }], compute: 'float32', threads: 1 } as const;
-  assert.deepEqual(await measureRates(request), { ok: false, reason: 'Error: out of tiles' });
+test('a measurement that fails says why', async () => {
+  const missing = { ...sampleExperiment('float32'), model: { path: path.join(sampleFolder, 'nowhere') } };
+  const measured = await measureSpeed(missing);
+  assert.ok(!measured.ok);
+  assert.match(measured.reason, /nowhere/);
 });

@@ -4,7 +4,6 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { UserError } from '../../errors';
 import {
-  calibrationFromGemm,
   estimate,
   guessedCalibration,
   guessedGpuCalibration,
@@ -19,17 +18,17 @@ import {
   type Experiment,
   type GpuFacts,
   type Problem,
+  type RunPlan,
   type SweepPlan,
   type SweepRun,
   type World,
 } from '../../experiment';
 import type { ModelShape } from '../../formats/model-shape';
 import { openWorld, thisMachine } from '../../experiment/world';
-import type { RateRequest } from '../../launch/calibrate';
 import { machineFor } from '../../launch/machine';
 import { measuredFactor } from './earlier-run';
-import { stepProducts } from './step-products';
-import { rateKey, type SweepSummary, type WorldAnswer, type WorldQuestion } from './world-protocol';
+import { speedKey } from './speed-key';
+import type { SweepSummary, WorldAnswer, WorldQuestion } from './world-protocol';
 
 /** Milliseconds for which the model's and the texts' answers hold: while somebody types they do not change. */
 const FRESH = 5_000;
@@ -90,9 +89,8 @@ async function planOf(runs: readonly SweepRun[], world: World, question: WorldQu
       if (shape === undefined) throw new RangeError(experiment.model.path);
       return shape;
     };
-    const { compute, threads } = planRun(first.experiment, shapeOf(first), world.machine);
-    const request: RateRequest = { products: stepProducts(first.experiment, shapeOf(first)), compute, threads };
-    const calibration = await calibrationIn(world, request, question);
+    const plan = planRun(first.experiment, shapeOf(first), world.machine);
+    const calibration = await calibrationIn(world, plan, speedKey(first.experiment, plan), question);
     return planRuns(runs, shapeOf, world.machine, calibration, await world.freeDisk());
   } catch (error) {
     if (error instanceof UserError || error instanceof RangeError) return null;
@@ -110,10 +108,10 @@ function worldOf({ file, runsFolder, probe }: WorldQuestion, device: string): Wo
 async function estimateOf(experiment: Experiment, world: World, question: WorldQuestion): Promise<Sizes> {
   try {
     const { shape, folder: modelFolder } = await world.openModel(experiment.model.path);
-    const { compute, threads } = planRun(experiment, shape, world.machine);
+    const plan = planRun(experiment, shape, world.machine);
     const { gpu } = world.machine;
-    const request: RateRequest = { products: stepProducts(experiment, shape), compute, threads };
-    const calibration = await calibrationIn(world, request, question);
+    const key = speedKey(experiment, plan);
+    const calibration = await calibrationIn(world, plan, key, question);
     const result = estimate({ experiment, shape, machine: world.machine, calibration });
     const { limit, fits, startSeconds, teacherSeconds, trainingSeconds, evaluationSeconds } = result;
     const { tokensPerSecond, calibrated, bitsPerWeight } = result;
@@ -133,7 +131,7 @@ async function estimateOf(experiment: Experiment, world: World, question: WorldQ
       sweep: null,
     };
     const facts = { modelFolder, shape, machine: world.machine, calibration };
-    return { estimate: summary, facts, toMeasure: calibrated || gpu !== undefined ? null : request };
+    return { estimate: summary, facts, toMeasure: calibrated || gpu !== undefined ? null : { key, experiment } };
   } catch (error) {
     // The reason stands among the problems; an experiment that the model does not allow has no sizes.
     if (error instanceof UserError || error instanceof RangeError) return NO_ESTIMATE;
@@ -141,17 +139,14 @@ async function estimateOf(experiment: Experiment, world: World, question: WorldQ
   }
 }
 
-function calibrationIn(world: World, request: RateRequest, question: WorldQuestion): Promise<Calibration> {
-  const { gpu, cores } = world.machine;
+function calibrationIn(world: World, plan: RunPlan, key: string, question: WorldQuestion): Promise<Calibration> {
+  const { gpu } = world.machine;
   return gpu === undefined
-    ? Promise.resolve(calibrationFor(request, cores, question))
-    : gpuCalibration(gpu, request.compute, world, question);
+    ? Promise.resolve(question.rates[key] ?? processorGuess(plan, world.machine.cores, question))
+    : gpuCalibration(gpu, plan.compute, world, question);
 }
 
-function calibrationFor(request: RateRequest, cores: number, { probe, rates }: WorldQuestion): Calibration {
-  const measured = rates[rateKey(request)];
-  if (measured !== undefined) return calibrationFromGemm(measured.gemm, measured.bytes);
-  const { compute } = request;
+function processorGuess({ compute }: RunPlan, cores: number, { probe }: WorldQuestion): Calibration {
   const cpu = probe?.ok === true ? probe.cpu : null;
   return guessedCalibration({ isa: cpu?.isa ?? 'avx2', bf16: cpu?.bf16 ?? 'none', cores, compute });
 }
@@ -159,7 +154,7 @@ function calibrationFor(request: RateRequest, cores: number, { probe, rates }: W
 /** From the kind of GPU; where a run of this experiment has been on it, as fast or slow as that was. */
 async function gpuCalibration(
   gpu: GpuFacts,
-  compute: RateRequest['compute'],
+  compute: RunPlan['compute'],
   world: World,
   { earlier }: WorldQuestion,
 ): Promise<Calibration> {

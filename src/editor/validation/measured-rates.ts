@@ -3,17 +3,19 @@
 import os from 'node:os';
 import { workspace, type Memento } from 'vscode';
 import { version } from '../../../package.json';
-import { measureRates, type MeasuredRates, type RateRequest } from '../../launch/calibrate';
+import type { Calibration } from '../../experiment';
+import { checkedCalibration } from '../../experiment/measured-calibration';
+import { measureSpeed } from '../../launch/measure-speed';
 import type { WorkspaceRuns } from '../workspace-runs';
-import { rateKey } from './world-protocol';
+import type { SpeedRequest } from './world-protocol';
 
-const KEY = 'lrqat.rates';
-/** Shapes of one machine that are remembered. */
+const KEY = 'lrqat.speed';
+/** Keys of one machine that are remembered. */
 const MOST = 50;
 
 interface Stored {
   readonly machine?: string;
-  readonly rates?: Readonly<Record<string, MeasuredRates>>;
+  readonly rates?: Readonly<Record<string, Calibration>>;
 }
 
 export class RateStore {
@@ -24,18 +26,19 @@ export class RateStore {
     private readonly runs: WorkspaceRuns,
   ) {}
 
-  current(): Readonly<Record<string, MeasuredRates>> {
+  current(): Readonly<Record<string, Calibration>> {
     const stored = this.memento.get<Stored>(KEY);
-    return stored?.machine === thisMachine() ? (stored.rates ?? {}) : {};
+    if (stored?.machine !== thisMachine()) return {};
+    const entries = Object.entries(stored.rates ?? {});
+    return Object.fromEntries(entries.filter(([, rates]) => checkedCalibration(rates) !== null));
   }
 
-  /** Measures and remembers, once for a shape. Not while a run trains: both would be slower, and the number wrong.
+  /** Measures and remembers, once for a key. Not while a run trains: both would be slower, and the number wrong.
    *  @returns whether there is a new number */
-  async measure(request: RateRequest): Promise<boolean> {
-    const key = rateKey(request);
+  async measure({ key, experiment }: SpeedRequest): Promise<boolean> {
     if (this.tried.has(key) || !workspace.isTrusted || this.runs.live.length > 0) return false;
     this.tried.add(key);
-    const measured = await measureRates(request);
+    const measured = await measureSpeed(experiment);
     if (!measured.ok) return false;
     const kept = Object.entries(this.current()).slice(1 - MOST);
     await this.memento.update(KEY, {

@@ -11,7 +11,6 @@ import type {
 } from '../../experiment';
 import type { WeightSample } from '../../experiment/weight-grid';
 import type { ModelShape } from '../../formats/model-shape';
-import type { MeasuredRates, RateRequest } from '../../launch/calibrate';
 import type { NativeProbe } from '../../launch/probe-native';
 import type { EarlierRun } from './earlier-run';
 
@@ -25,8 +24,8 @@ export interface WorldQuestion {
   readonly runsFolder: string;
   /** What the engine says of this machine; null: it may not be asked. */
   readonly probe: NativeProbe | null;
-  /** What was measured on this machine, by {@link rateKey}. */
-  readonly rates: Readonly<Record<string, MeasuredRates>>;
+  /** What was measured on this machine, by the key of a {@link SpeedRequest}. */
+  readonly rates: Readonly<Record<string, Calibration>>;
   /** A run of the same file, for how fast a GPU is; null: there is none. */
   readonly earlier: EarlierRun | null;
 }
@@ -42,10 +41,12 @@ export interface SampleRequest {
 
 export type WorldRequest = WorldQuestion | SampleRequest;
 
-/** What an exact time needs to have measured: products of the step's own shapes. */
-export function rateKey({ products, compute, threads }: RateRequest): string {
-  const shapes = products.map(({ rows, columns, inner }) => `${String(rows)}x${String(columns)}x${String(inner)}`);
-  return `${compute} ${String(threads)} ${[...new Set(shapes)].join(' ')}`;
+/** What would have to be tried to know how fast an experiment trains. */
+export interface SpeedRequest {
+  /** The same for experiments whose times follow from each other's rates. */
+  readonly key: string;
+  /** Paths resolved. */
+  readonly experiment: Experiment;
 }
 
 export interface WorldAnswer {
@@ -61,7 +62,7 @@ export interface WorldAnswer {
   /** What plans for other settings of the same model start from; null as `estimate`. */
   readonly facts: PlanFacts | null;
   /** What would have to be measured for better times; null: it has been, or there is no estimate. */
-  readonly toMeasure: RateRequest | null;
+  readonly toMeasure: SpeedRequest | null;
 }
 
 export interface PlanFacts {

@@ -59,7 +59,8 @@ test('every character of Unicode as Python has it', { skip }, () => {
   const wrong = rows.filter(([code, text, capital, end]) => {
     const s = String.fromCodePoint(code);
     // Capitals that only the younger Unicode of one of the two has.
-    if (/\p{Cn}/u.test(capital) || [...s.toUpperCase()].some((capitalOf) => !known.has(capitalOf.codePointAt(0) ?? 0))) return false;
+    if (/\p{Cn}/u.test(capital) || [...s.toUpperCase()].some((capitalOf) => !known.has(capitalOf.codePointAt(0) ?? 0)))
+      return false;
     return withoutMarkup(`${s}[${s}]a${s}`) !== text || capitalize(`${s}A`) !== capital || stripEnd(`a${s}`) !== end;
   });
   assert.deepEqual(
