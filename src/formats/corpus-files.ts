@@ -57,7 +57,7 @@ async function filesOf(pattern: string, baseFolder: string): Promise<string[]> {
   if (found !== null) return [literal];
   if (!isDynamicPattern(pattern)) {
     throw new UserError('CorpusMissing', `${literal}: no such file`, {
-      hint: `Corpus files are searched from ${path.resolve(baseFolder)}.`,
+      ...(path.isAbsolute(pattern) ? {} : { hint: `Corpus files are searched from ${path.resolve(baseFolder)}.` }),
     });
   }
   const slashes = path.sep === '\\' ? pattern.replaceAll('\\', '/') : pattern;

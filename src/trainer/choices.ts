@@ -3,6 +3,7 @@
 
 import os from 'node:os';
 import path from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { ComputeType, CpuInfo, DeviceConfig, MemoryParts } from '../../native/binding/addon';
 import { UserError } from '../errors';
 import {
@@ -15,6 +16,7 @@ import {
   type Machine as PlannedMachine,
 } from '../experiment';
 import { writeFileAtomic, type FileSystem } from '../formats/file-system';
+import type { HuggingFaceModel } from '../formats/hugging-face-model';
 import type { ModelShape } from '../formats/model-shape';
 import { chooseGpu, type CudaProbe, type GpuChoice } from '../launch/gpu';
 import { deviceFromQueue } from '../launch/queue-device';
@@ -64,6 +66,8 @@ export interface Choices {
   readonly plan: MemoryParts;
   /** Identity of the tokens of each text. */
   readonly data: Readonly<Record<string, string>>;
+  /** What config.json said; runs of earlier versions did not store it. */
+  readonly model?: ModelShape;
 }
 
 /** What this machine and build offer. */
@@ -138,6 +142,7 @@ export function makeChoices({ experiment, shape, machine, data, queued }: Choice
     memoryLimit: plan.memoryLimit,
     plan: plan.memory.parts,
     data,
+    model: shape,
   };
 }
 
@@ -233,6 +238,25 @@ export function requireSameData(stored: Choices, data: Readonly<Record<string, s
     throw new UserError('DataChanged', `data: ${name} is not the text this run was started with`, {
       hint: 'Restore the files, or start a new run.',
     });
+  }
+}
+
+/** @throws UserError ModelChanged: the same weights would mean another function. */
+export function requireSameModel(
+  { model: stored }: Choices,
+  { folder, shape }: Pick<HuggingFaceModel, 'folder' | 'shape'>,
+): void {
+  // How long a sequence may be changes nothing of what is computed.
+  const { maxPositions: _, ...compared } = shape;
+  for (const [key, value] of Object.entries(compared)) {
+    const before = stored?.[key as keyof ModelShape];
+    // A later version may know more of a model.
+    if (before === undefined || isDeepStrictEqual(before, value)) continue;
+    throw new UserError(
+      'ModelChanged',
+      `${path.join(folder, 'config.json')}: ${key} is ${JSON.stringify(value)}, this run was started with ${JSON.stringify(before)}`,
+      { hint: 'Restore the file, or start a new run.' },
+    );
   }
 }
 

@@ -18,6 +18,7 @@ import {
   readChoices,
   requestInstructionSet,
   requireSameData,
+  requireSameModel,
   thisMachine,
   writeChoices,
 } from './choices';
@@ -58,6 +59,7 @@ export async function prepare(owned: OwnedRun): Promise<Prepared> {
     const queued = (await readStatus(directory))?.queue?.device ?? null;
     const choices = stored ?? makeChoices({ experiment, shape: model.shape, machine, data: identities, queued });
     if (stored === null) await writeChoices(fileSystem, directory, choices);
+    else requireSameModel(stored, model);
     const texts = evaluationTexts(experiment, model, streams);
     const { train } = streams;
     const trainingData = (isWanted: boolean): TrainingData | null =>

@@ -10,11 +10,11 @@ import {
   type TensorSource,
 } from '../../src/formats/model-shape';
 import type { LinearQuantization } from '../../native/binding/addon';
-import { departures, requireSameData, type Choices, type Machine } from '../../src/trainer/choices';
+import { departures, requireSameData, requireSameModel, type Choices, type Machine } from '../../src/trainer/choices';
 import { Pace } from '../../src/trainer/pace';
 import { better, perplexityOf } from '../../src/trainer/progress';
 import { modelSizes } from '../../src/trainer/sizes';
-import { llama } from '../experiment/shapes';
+import { llama, llama7B } from '../experiment/shapes';
 
 test('pace: what is left, and when the running step will end', () => {
   let now = 0;
@@ -163,4 +163,17 @@ test('other text than at the start is refused by name', () => {
     code: 'DataChanged',
     message: /^data: validation/,
   });
+});
+
+test('another configuration of the model than at the start is refused by its key', () => {
+  const shape = llama7B;
+  const stored = { ...choices, model: shape };
+  requireSameModel(choices, { folder: 'model', shape });
+  requireSameModel(stored, { folder: 'model', shape: { ...shape, maxPositions: 2 * shape.maxPositions } });
+  assert.throws(() => requireSameModel(stored, { folder: 'model', shape: { ...shape, rmsNormEpsilon: 0.5 } }), {
+    code: 'ModelChanged',
+    message: /^model.config\.json: rmsNormEpsilon is 0\.5, this run was started with 0\.00001/,
+  });
+  const ropeScaling = { type: 'linear', factor: 2 } as const;
+  assert.throws(() => requireSameModel(stored, { folder: 'model', shape: { ...shape, ropeScaling } }), /ropeScaling/);
 });
