@@ -4,6 +4,7 @@
 
 #include "cuda/check.h"
 #include "cuda/kernels/rebuild_hopper.h"
+#include "cuda/kernels/rebuild_hopper_ranks.h"
 #include "cuda/kernels/rebuild_sink.cuh"
 #include "cuda/kernels/rebuild_tiles.cuh"
 #include "cuda/kernels/source_rows.cuh"
@@ -71,7 +72,10 @@ WeightLayout layoutOf(const LinearWeight& weight, const Matrix& out) {
 template <typename E, bool kMask>
 void rebuildTrained(const LinearWeight& weight, const LowRank& lowRank, Matrix out, const ClippedSet* clipped,
                     const ClippedReport& report, bool exact, Start start, cudaStream_t stream) {
-  if (!exact && rebuildOnHopper(weight, lowRank, out, clipped, report, start, stream)) return;
+  if (!exact && (rebuildOnHopper(weight, lowRank, out, clipped, report, start, stream) ||
+                 rebuildRanksOnHopper(weight, lowRank, out, clipped, report, start, stream))) {
+    return;
+  }
   const RoundedSource source = trainedRows(weight, lowRank, 0, weight.m);
   const auto sink = [&]<WeightLayout kLayout>() {
     return weightSink<E, kMask, kLayout>(weight, lowRank, out, clipped, report, 0);
