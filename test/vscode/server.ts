@@ -22,6 +22,9 @@ const QUIET: Readonly<Record<string, unknown>> = {
   'git.enabled': false,
   'window.menuBarVisibility': 'classic',
   'workbench.colorTheme': 'Default Dark Modern',
+  // Nothing moves by itself: every frame is drawn by a processor.
+  'workbench.reduceMotion': 'on',
+  'editor.cursorBlinking': 'solid',
 };
 
 export interface ServerOptions {

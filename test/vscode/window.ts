@@ -72,7 +72,7 @@ export class Window {
         await row.click({ timeout: 20_000 });
         break;
       } catch (error) {
-        if (attempt === 4) throw error;
+        if (attempt === 8) throw error;
         await page.keyboard.press('Escape');
       }
     }
@@ -274,7 +274,7 @@ export class Window {
         await row.waitFor({ timeout: 15_000 });
         break;
       } catch (error) {
-        if (attempt === 4) throw error;
+        if (attempt === 8) throw error;
         await page.keyboard.press('Escape');
       }
     }

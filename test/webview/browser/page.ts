@@ -83,7 +83,7 @@ export async function axeViolations(page: Page): Promise<string[]> {
 
 /** Waits until axe-core finds nothing: colours on their way from one theme to the next are no fault. */
 export function isAccessible(page: Page, message?: string): Promise<void> {
-  return eventually(async () => assert.deepEqual(await axeViolations(page), [], message), 10_000);
+  return eventually(async () => assert.deepEqual(await axeViolations(page), [], message));
 }
 
 const NONCE = 'nonceForTests';
