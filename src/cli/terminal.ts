@@ -32,9 +32,15 @@ export function terminalFor(stream: NodeJS.WriteStream): Terminal {
       const [on, off] = CODES[style];
       return `\u001b[${String(on)}m${text}\u001b[${String(off)}m`;
     },
-    write: (text) => void stream.write(text),
-    line: (text = '') => void stream.write(`${text}\n`),
+    write: (text) => void stream.write(isTerminal ? harmless(text) : text),
+    line: (text = '') => void stream.write(`${isTerminal ? harmless(text) : text}\n`),
   };
+}
+
+/** What a name, a note or an error message of a run's files could make a terminal do is shown instead; colours stay. */
+function harmless(text: string): string {
+  // eslint-disable-next-line no-control-regex -- these are what must not reach a terminal
+  return text.replace(/\u001b(?!\[\d{1,2}m)|[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f-\u009f]/g, '\ufffd');
 }
 
 function isForced(value: string | undefined): boolean {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { terminalFor } from '../../src/cli/terminal';
 import { evalLine, liveLine, stepLine } from '../../src/cli/progress-text';
 import { shadeOf } from '../../src/cli/sensitivity-table';
 import { renderTable } from '../../src/cli/table';
@@ -119,5 +120,24 @@ test('tables shrink the columns that may, then go on in blocks', () => {
     '',
     '     three',
     'key   3333',
+  ]);
+});
+
+test('a terminal gets colours and no other control characters, a pipe what was written', () => {
+  const written: string[] = [];
+  const streamOf = (isTTY: boolean): NodeJS.WriteStream =>
+    ({
+      isTTY,
+      columns: 80,
+      hasColors: () => true,
+      write: (text: string) => written.push(text),
+    }) as unknown as NodeJS.WriteStream;
+  const hostile = 'a\u001b]0;title\u0007\u001b[2J\u009b5n\rb\u007f\tc';
+  const terminal = terminalFor(streamOf(true));
+  terminal.line(terminal.paint('red', hostile));
+  terminalFor(streamOf(false)).line(hostile);
+  assert.deepEqual(written, [
+    '\u001b[31ma\ufffd]0;title\ufffd\ufffd[2J\ufffd5n\ufffdb\ufffd\tc\u001b[39m\n',
+    `${hostile}\n`,
   ]);
 });
