@@ -135,9 +135,11 @@ test('a terminal gets colours and no other control characters, a pipe what was w
   const hostile = 'a\u001b]0;title\u0007\u001b[2J\u009b5n\rb\u007f\tc';
   const terminal = terminalFor(streamOf(true));
   terminal.line(terminal.paint('red', hostile));
+  terminal.write('csv,line\r\n');
   terminalFor(streamOf(false)).line(hostile);
   assert.deepEqual(written, [
     '\u001b[31ma\ufffd]0;title\ufffd\ufffd[2J\ufffd5n\ufffdb\ufffd\tc\u001b[39m\n',
+    'csv,line\r\n',
     `${hostile}\n`,
   ]);
 });
