@@ -37,14 +37,13 @@ export function terminalFor(stream: NodeJS.WriteStream): Terminal {
   };
 }
 
-/** What a name, a note or an error message of a run's files could make a terminal do is shown instead; colours stay. */
+/** What must not reach a terminal from a file: all but colours, tabs and ends of lines (those of CSV have a carriage return). */
+// eslint-disable-next-line no-control-regex -- these are what is looked for
+const COMMANDS = /\u001b(?!\[\d{1,2}m)|\r(?!\n)|[\u0000-\u0008\u000b\u000c\u000e-\u001a\u001c-\u001f\u007f-\u009f]/g;
+
+/** Shows what a name, a note or an error message of a run's files could make a terminal do. */
 function harmless(text: string): string {
-  // Lines of CSV end with both. A \r alone would write over what stands before it.
-  // eslint-disable-next-line no-control-regex -- these are what must not reach a terminal
-  return text.replace(
-    /\u001b(?!\[\d{1,2}m)|\r(?!\n)|[\u0000-\u0008\u000b\u000c\u000e-\u001a\u001c-\u001f\u007f-\u009f]/g,
-    '\ufffd',
-  );
+  return text.replace(COMMANDS, '\ufffd');
 }
 
 function isForced(value: string | undefined): boolean {
