@@ -147,6 +147,8 @@ bool Gemm::multiplyByTiles(Matrix a, bool transposeA, Matrix b, bool transposeB,
                            .rows = rows,
                            .depth = length,
                            .panels = packed + (panel - firstPanel) * gemm_tiles::panelElements(length),
+                           // Measured: lanes gain, threads that share a product lose.
+                           .prefetch = threads_ == 1,
                            .c = static_cast<std::byte*>(c.data) + (row * n + column) * byteSize(c.type),
                            .cStride = n,
                            .columns = end - column,

@@ -19,6 +19,7 @@ struct TileProduct {
   int64_t rows = 0;
   int64_t depth = 0;
   const uint16_t* panels = nullptr;  // each of panelElements(depth)
+  bool prefetch = false;             // the next panel while one multiplies
   void* c = nullptr;                 // float32 or bf16
   int64_t cStride = 0;
   int64_t columns = 0;

@@ -92,7 +92,9 @@ void multiply(const TileProduct& p) {
     // The panel after this one comes from the second-level cache while this one multiplies; after the last it is the
     // first, for the next rows.
     const uint16_t* next = first + blockEdge < p.columns ? panel + blockEdge * width : p.panels;
-    const auto prefetch = [&](int64_t k) { prefetchTiles(next + k * operandTile, depthTiles); };
+    const auto prefetch = [&](int64_t k) {
+      if (p.prefetch) prefetchTiles(next + k * operandTile, depthTiles);
+    };
     if (!p.cBf16 && p.rows == blockEdge && columns == blockEdge) {
       float* c = static_cast<float*>(p.c) + first;
       if (p.add) {
