@@ -151,7 +151,6 @@ export const LAYER_COLUMNS = [
   'flippedShare',
   'scaleDrift',
 ] as const;
-export type LayerColumn = (typeof LAYER_COLUMNS)[number];
 
 /** @param keep how many of the rows that the panel has stay; what follows them is replaced by the columns' `count` rows. */
 function columnsOf<const Names extends readonly string[]>(

@@ -7,10 +7,6 @@ import type { ExportSource } from './source';
 export const EXPORT_FORMATS = ['gguf', 'huggingface', 'compressed-tensors', 'gptq', 'lr-qat'] as const;
 export type ExportFormat = (typeof EXPORT_FORMATS)[number];
 
-export function isExportFormat(text: string): text is ExportFormat {
-  return EXPORT_FORMATS.some((format) => format === text);
-}
-
 /** Who loads it, in a few words for a table. */
 export const LOADED_BY: Readonly<Record<ExportFormat, string>> = {
   gguf: 'llama.cpp, Ollama, LM Studio',
