@@ -25,6 +25,7 @@ struct CodeNumbers {
   uint32_t pattern = 0;     // exponent, and the half step
   float origin = 0;         // value of the pattern where Φ0 = 0
   float integerOrigin = 0;  // of kMagic + u where the integer is 0
+  float binade = 0;         // added to what is rounded (roundOctet); 0: grids of more than 64 integers
 };
 
 /// How a weight is rounded (lr-qat.md §1.2).
@@ -33,26 +34,11 @@ enum class RoundForm : uint8_t {
   Product,  // R = W_int + round(C), integer storage
 };
 
-/// Read once; the line that it is in comes into the second-level cache, where the row's next columns find it.
-template <typename T>
-__device__ __forceinline__ T loadPiece(const uint8_t* from) {
-  T piece;
-  if constexpr (sizeof(T) == 4) {
-    asm volatile("ld.global.nc.L2::128B.b32 %0, [%1];" : "=r"(reinterpret_cast<uint32_t&>(piece)) : "l"(from));
-  } else if constexpr (sizeof(T) == 8) {
-    asm volatile("ld.global.nc.L2::128B.v2.b32 {%0, %1}, [%2];" : "=r"(piece.x), "=r"(piece.y) : "l"(from));
-  } else {
-    asm volatile("ld.global.nc.L2::256B.v4.b32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(piece.x), "=r"(piece.y), "=r"(piece.z), "=r"(piece.w)
-                 : "l"(from));
-  }
-  return piece;
-}
-
 /// [rows] packed rows of offset codes of kWidth bits (0: `width`, for whom speed does not matter).
 template <int kWidth, RoundForm kForm>
 struct PackedCodes {
   static constexpr RoundForm form = kForm;
+  static constexpr int bits = kWidth;  // 0: see codeWidth
   static constexpr bool packed = true;
   static constexpr bool shifted = false;
   /// Bits of the fraction behind the code's last one.
@@ -110,28 +96,6 @@ struct PackedCodes {
     }
   }
 
-  /// The octets at `column`, a multiple of 16, and at the next one.
-  __device__ __forceinline__ void loadTwo(uint32_t row, int column, Raw (&raw)[2]) const {
-    const Cursor cursor = this->column(column);
-    const uint8_t* from = codes + (row + cursor.first);
-    if constexpr (kWidth == 8) {
-      const uint4 words = loadPiece<uint4>(from);
-      raw[0] = {words.x, words.y};
-      raw[1] = {words.z, words.w};
-    } else if constexpr (kWidth == 4) {
-      const uint2 words = loadPiece<uint2>(from);
-      raw[0] = {words.x, 0U};
-      raw[1] = {words.y, 0U};
-    } else if constexpr (kWidth == 2) {
-      const uint32_t word = loadPiece<uint32_t>(from);
-      raw[0] = {word & 0xffffU, 0U};
-      raw[1] = {word >> 16, 0U};
-    } else {
-      raw[0] = load(row, cursor);
-      raw[1] = load(row, this->column(column + kOctet));
-    }
-  }
-
   /// The same codes, counted from `zero` steps further down.
   __device__ __forceinline__ PackedCodes around(float zero) const {
     PackedCodes shifted = *this;
@@ -140,18 +104,40 @@ struct PackedCodes {
     return shifted;
   }
 
-  __device__ __forceinline__ void decode(const Raw& raw, float (&phi)[kOctet]) const {
+  /// Φ0 + numbers.origin.
+  __device__ __forceinline__ void place(const Raw& raw, float (&placed)[kOctet]) const {
     if constexpr (kWidth == 8) {
 #pragma unroll
       for (int i = 0; i < kOctet; ++i) {
-        const uint32_t bits = __byte_perm(i < 4 ? raw.low : raw.high, numbers.pattern, 0x7604 | i % 4 << 4);
-        phi[i] = __uint_as_float(bits) - numbers.origin;
+        placed[i] = __uint_as_float(__byte_perm(i < 4 ? raw.low : raw.high, numbers.pattern, 0x7604 | i % 4 << 4));
       }
     } else {
       const uint32_t mask = ((1U << codeWidth()) - 1U) << 1;
-      forShifted<1>(raw, [&](int i, uint32_t shifted) {
-        phi[i] = __uint_as_float((shifted & mask) | numbers.pattern) - numbers.origin;
-      });
+      forShifted<1>(raw,
+                    [&](int i, uint32_t shifted) { placed[i] = __uint_as_float((shifted & mask) | numbers.pattern); });
+    }
+  }
+
+  __device__ __forceinline__ void decode(const Raw& raw, float (&phi)[kOctet]) const {
+    place(raw, phi);
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) phi[i] -= numbers.origin;
+  }
+
+  /// kMagic + code i.
+  __device__ __forceinline__ void placeIntegers(const Raw& raw, float (&placed)[kOctet]) const {
+    if constexpr (kWidth == 8) {
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) {
+        placed[i] = __uint_as_float(__byte_perm(i < 4 ? raw.low : raw.high, __float_as_uint(kMagic), 0x7650 | i % 4));
+      }
+    } else {
+      uint32_t bits[kOctet];
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) bits[i] = __float_as_uint(kMagic);
+      addTo(raw, bits);
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) placed[i] = __uint_as_float(bits[i]);
     }
   }
 
@@ -214,6 +200,7 @@ struct PackedCodes {
 template <typename E>
 struct FloatCodes {
   static constexpr RoundForm form = RoundForm::Sum;
+  static constexpr int bits = 0;
   static constexpr bool packed = false;
   static constexpr bool shifted = false;
   struct Raw {
@@ -243,10 +230,6 @@ struct FloatCodes {
     return raw;
   }
 
-  __device__ __forceinline__ void loadTwo(uint32_t row, int column, Raw (&raw)[2]) const {
-    raw[0] = load(row, static_cast<Cursor>(column));
-    raw[1] = load(row, static_cast<Cursor>(column + kOctet));
-  }
   __device__ __forceinline__ FloatCodes around(float) const {
     return *this;
   }
@@ -261,6 +244,7 @@ struct FloatCodes {
 template <class Inner>
 struct ShiftedCodes {
   static constexpr RoundForm form = Inner::form;
+  static constexpr int bits = Inner::bits;
   static constexpr bool packed = false;  // as many registers as plain floats
   static constexpr bool shifted = true;
   struct Raw {
@@ -286,10 +270,16 @@ struct ShiftedCodes {
     grids.lows(row, cursor.column, n, raw.low);
     return raw;
   }
+  __device__ __forceinline__ void place(const Raw& raw, float (&placed)[kOctet]) const {
+    inner.place(raw.codes, placed);
+  }
   __device__ __forceinline__ void decode(const Raw& raw, float (&phi)[kOctet]) const {
     inner.decode(raw.codes, phi);
 #pragma unroll
     for (int i = 0; i < kOctet; ++i) phi[i] += raw.low[i];
+  }
+  __device__ __forceinline__ void placeIntegers(const Raw& raw, float (&placed)[kOctet]) const {
+    inner.placeIntegers(raw.codes, placed);
   }
   __device__ __forceinline__ void addTo(const Raw& raw, uint32_t (&bits)[kOctet]) const {
     inner.addTo(raw.codes, bits);

@@ -1,104 +1,10 @@
 #include "cuda/kernels/rebuild_hopper.h"
 
-#include <algorithm>
-#include <array>
-
-#include "cuda/check.h"
-#include "cuda/kernels/early_launch.h"
-#include "cuda/kernels/hopper.h"
-#include "cuda/kernels/rebuild_hopper.cuh"
+#include "cuda/kernels/rebuild_hopper_launch.cuh"
 
 namespace lrqat::cuda {
 
 namespace {
-
-CUtensorMap outputMap(const Matrix& out) {
-  const std::array<cuuint64_t, 2> sizes{static_cast<cuuint64_t>(out.cols), static_cast<cuuint64_t>(out.rows)};
-  const std::array<cuuint64_t, 1> strides{static_cast<cuuint64_t>(out.cols) * 2};
-  const std::array<cuuint32_t, 2> box{kStepColumns, 16};
-  const std::array<cuuint32_t, 2> steps{1, 1};
-  CUtensorMap map;
-  const CUresult result =
-      tensorMapEncoder()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, out.data, sizes.data(), strides.data(), box.data(),
-                         steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                         CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  LRQAT_CHECK(result == CUDA_SUCCESS);
-  return map;
-}
-
-struct Job {
-  const LinearWeight& weight;
-  const LowRank& lowRank;
-  Matrix out;
-  const ClippedSet* clipped;
-  ClippedReport report;
-  RoundedSource source;
-  Start start;
-  cudaStream_t stream;
-};
-
-template <bool kGroups, bool kMask, class Codes>
-void launch(const Job& job, const Codes& codes) {
-  const LinearWeight& weight = job.weight;
-  const QuantSpec& spec = weight.spec;
-  const Factors& factors = job.source.factors;
-  LRQAT_CHECK(factors.m > 0 && factors.n > 0 && factors.rank <= kRankChunk);
-  LRQAT_CHECK(static_cast<int64_t>(factors.m) * factors.n <= int64_t{1} << 30);  // byte offsets of 32 bits
-  const int panels = (factors.n + kHopperColumns - 1) / kHopperColumns;
-  const int rowBlocks = (factors.m + kStepRows - 1) / kStepRows;
-  // Nearly a block for every multiprocessor, but none without a row block.
-  const int perPanel = std::clamp(multiprocessors() / panels, 1, rowBlocks);
-  const HopperRebuild<Codes> arguments{
-      outputMap(job.out),
-      codes,
-      factors,
-      spec.rank > 0 ? spec.gamma() : 0.0F,
-      RowGrids::of(weight, job.lowRank.zero, 0),
-      job.source.grids,
-      kGroups ? job.lowRank.scale : nullptr,
-      kGroups ? static_cast<uint32_t>(weight.n / spec.groupSize) : 1U,
-      kGroups ? static_cast<uint32_t>(((uint64_t{1} << 32) + static_cast<uint64_t>(spec.groupSize) - 1) /
-                                      static_cast<uint64_t>(spec.groupSize))
-              : 0U,
-      job.clipped ? job.clipped->mask : nullptr,
-      {job.clipped ? job.clipped->counters : nullptr, job.report},
-      perPanel};
-  const auto kernel = rebuildOnHopper<Codes, kGroups, kMask>;
-  LRQAT_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kHopperSharedBytes));
-  launchKernel(job.start, kernel, static_cast<unsigned>(perPanel * panels), kHopperThreads, kHopperSharedBytes,
-               job.stream, arguments);
-}
-
-template <bool kGroups, class Codes>
-void launchForm(const Job& job, const Codes& codes) {
-  job.clipped ? launch<kGroups, true>(job, codes) : launch<kGroups, false>(job, codes);
-}
-
-template <class Codes>
-void launchCodes(const Job& job, const Codes& codes) {
-  job.weight.spec.granularity == Granularity::Group ? launchForm<true>(job, codes) : launchForm<false>(job, codes);
-}
-
-template <RoundForm kForm>
-void launchWidth(const Job& job) {
-  const RoundedSource& source = job.source;
-  switch (source.spec.codeBits()) {
-    case 2:
-      return launchCodes(job, packedCodes<2, kForm>(source));
-    case 3:
-      return launchCodes(job, packedCodes<3, kForm>(source));
-    case 4:
-      return launchCodes(job, packedCodes<4, kForm>(source));
-    case 5:
-      return launchCodes(job, packedCodes<5, kForm>(source));
-    case 6:
-      return launchCodes(job, packedCodes<6, kForm>(source));
-    case 7:
-      return launchCodes(job, packedCodes<7, kForm>(source));
-    default:
-      return launchCodes(job, packedCodes<8, kForm>(source));
-  }
-}
 
 bool serves(const LinearWeight& weight, const Matrix& out) {
   const QuantSpec& spec = weight.spec;
@@ -106,7 +12,9 @@ bool serves(const LinearWeight& weight, const Matrix& out) {
   if (reinterpret_cast<uintptr_t>(out.data) % 16 != 0 || reinterpret_cast<uintptr_t>(weight.phi0) % 16 != 0) {
     return false;
   }
-  if (spec.granularity == Granularity::Group && spec.groupSize % kLaneColumns != 0) return false;
+  if (spec.granularity == Granularity::Group && spec.groupSize % kOctet != 0) return false;
+  // Grids too large for what is done with sums here.
+  if (spec.storage == Storage::FixedPoint && spec.bits > 6) return false;
   // On symmetric grids the kernels of rebuild_tiles.cuh are as fast where codes are not packed.
   return isPacked(spec) || (spec.storage == Storage::BF16 && !spec.symmetric);
 }
@@ -118,13 +26,13 @@ bool rebuildOnHopper(const LinearWeight& weight, const LowRank& lowRank, Matrix 
   if (!serves(weight, out) || !usesHopper()) return false;
   const RoundedSource source = trainedRows(weight, lowRank, 0, weight.m);
   if (weight.spec.rank > 0 && !(source.factors.aVectorized && source.factors.bVectorized)) return false;
-  const Job job{weight, lowRank, out, clipped, report, source, start, stream};
+  const HopperJob job{weight, lowRank, out, clipped, report, source, start, stream};
   if (weight.spec.storage == Storage::BF16) {
-    launchCodes(job, floatCodes<bf16>(job.source));
+    hopper::launchGrids<true>(job, floatCodes<bf16>(job.source));
   } else if (weight.spec.storage == Storage::Integer) {
-    launchWidth<RoundForm::Product>(job);
+    launchHopperIntegers(job);
   } else {
-    launchWidth<RoundForm::Sum>(job);
+    launchHopperSums(job);
   }
   return true;
 }

@@ -1,7 +1,8 @@
-// A·B on Hopper: B of 256 columns in shared memory as wgmma reads it, and the products of 64 rows × 64 columns by a
-// group of four warps. The multiplications and the order of their sums are those of rebuild_product.cuh.
+// A·B on Hopper: B of a panel of columns in shared memory as wgmma reads it, and the products of 64 rows × 64 columns
+// by a group of four warps. The multiplications and the order of their sums are those of rebuild_product.cuh.
 //
-// Of a step's 64 columns, lane 4g + q has the 16 from 16q on, in rows g and g + 8 of its warp's 16.
+// Of a step's 64 columns, lane 4g + q has the eight from 8q and the eight from 32 + 8q on, in rows g and g + 8 of its
+// warp's 16: the four lanes of a row store 64 bytes without a gap.
 #pragma once
 
 #include <cstdint>
@@ -12,67 +13,44 @@ namespace lrqat::cuda {
 
 inline constexpr int kStepColumns = 64;
 inline constexpr int kStepRows = 64;
-inline constexpr int kHopperColumns = 256;  // of a panel
-inline constexpr int kHopperThreads = 512;  // one block a multiprocessor
-/// 16 columns of a lane.
-inline constexpr int kLaneColumns = 16;
-/// Of one warp's 16 rows × 64 columns, twice.
-inline constexpr int kStageBytes = 16 * kStepColumns * 2;
+inline constexpr int kHopperThreads = 512;                  // one block a multiprocessor
+inline constexpr int kHopperGroups = kHopperThreads / 128;  // of four warps
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(__CUDA_ARCH__)
 #define LRQAT_HOPPER_CODE 1
 #endif
 
 /// B of a block's columns, split, as wgmma reads it (K-major, 64-byte swizzle): [high, low][position][32 ranks].
-/// Position 8j + 2q + e of a step's 64 is column 16q + 2j + e. A piece of eight k holds, for the lanes q = 0 … 3 of A,
-/// two ranks each, so that k of a step of 16 means the rank that it means to mma.sync in SplitPanel.
+/// Position 32o + 8t + 2q + e of a step's 64 is column 32o + 8q + 2t + e. A piece of eight k holds, for the lanes q = 0
+/// … 3 of A, two ranks each, so that k of a step of 16 means the rank that it means to mma.sync in SplitPanel.
+template <int kColumns>
 struct HopperPanel {
   uint4* memory;
-  static constexpr int bytes = kHopperColumns * kRankChunk * 4;
+  static constexpr int bytes = kColumns * kRankChunk * 4;
 
+  /// By all `kThreads` of the block: one column and eight ranks at a time. Threads go through positions, so that
+  /// pieces written together lie in different banks; columns read together are in one line of memory.
   template <int kThreads>
   __device__ __forceinline__ void fill(const Factors& factors, int firstColumn) const {
-    for (int item = static_cast<int>(threadIdx.x); item < 4 * (kHopperColumns / 4); item += kThreads) {
-      const int piece = item % 4;
-      const int quad = item / 4;
-      const int column = quad * 4;
-      float x[8][4];
+#pragma unroll
+    for (int item = static_cast<int>(threadIdx.x); item < 4 * kColumns; item += kThreads) {
+      const int position = item % kColumns;
+      const int piece = item / kColumns;
+      const int column = (position & ~31) | (position & 6) << 2 | (position & 24) >> 2 | (position & 1);
+      const float* from = factors.b + min(firstColumn + column, factors.n - 1);
+      float x[8];
 #pragma unroll
       for (int k = 0; k < 8; ++k) {
         const int rank = k / 2 * 8 + piece * 2 + k % 2;
-        const float* from = factors.b + static_cast<int64_t>(rank) * factors.n;
-        float4 four = make_float4(0, 0, 0, 0);
-        if (rank < factors.rank)
-          four = __ldg(reinterpret_cast<const float4*>(from + min(firstColumn + column, factors.n - 4)));
-        x[k][0] = four.x;
-        x[k][1] = four.y;
-        x[k][2] = four.z;
-        x[k][3] = four.w;
+        x[k] = rank < factors.rank ? __ldg(from + static_cast<int64_t>(rank) * factors.n) : 0.0F;
       }
-      // Neighbouring quads begin with columns of other parity: their pieces lie in other banks.
-      const bool odd = quad % 2 != 0;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        float z[8];
-#pragma unroll
-        for (int k = 0; k < 8; ++k) z[k] = odd ? x[k][j ^ 1] : x[k][j];
-        put(z, column + (odd ? j ^ 1 : j), piece);
-      }
+      const SplitPair p0 = split(x[0], x[1]), p1 = split(x[2], x[3]), p2 = split(x[4], x[5]), p3 = split(x[6], x[7]);
+      const int at = position * 4 + (piece ^ (position >> 1 & 3));
+      memory[at] = make_uint4(p0.high, p1.high, p2.high, p3.high);
+      memory[kColumns * 4 + at] = make_uint4(p0.low, p1.low, p2.low, p3.low);
     }
   }
-
- private:
-  __device__ __forceinline__ void put(const float (&x)[8], int column, int piece) const {
-    const SplitPair p0 = split(x[0], x[1]), p1 = split(x[2], x[3]), p2 = split(x[4], x[5]), p3 = split(x[6], x[7]);
-    const int position = (column & ~63) | (column >> 1 & 7) << 3 | (column >> 4 & 3) << 1 | (column & 1);
-    const int at = position * 4 + (piece ^ (position >> 1 & 3));
-    memory[at] = make_uint4(p0.high, p1.high, p2.high, p3.high);
-    memory[kHopperColumns * 4 + at] = make_uint4(p0.low, p1.low, p2.low, p3.low);
-  }
 };
-
-/// The panel, and what the copy engine reads; both 1024-byte aligned.
-inline constexpr int kHopperSharedBytes = 1024 + HopperPanel::bytes + kHopperThreads / 32 * 2 * kStageBytes;
 
 #ifdef LRQAT_HOPPER_CODE
 
@@ -98,10 +76,11 @@ __device__ __forceinline__ void multiplyPanel(HopperTile& d, const uint32_t (&a)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(kFirst ? 0 : 1));
 }
 
-/// A·B of a step, in the order of multiplySplit, finished.
-__device__ __forceinline__ void multiplyStep(const SplitRows& rows, uint32_t panel, int columnStep, HopperTile& d) {
+/// Begins A·B of a step, in the order of multiplySplit.
+template <int kColumns>
+__device__ __forceinline__ void beginStep(const SplitRows& rows, uint32_t panel, int columnStep, HopperTile& d) {
   const uint64_t high = panelDescriptor(panel + columnStep * kStepColumns * 64);
-  const uint64_t low = high + (kHopperColumns * 64 >> 4);
+  const uint64_t low = high + (kColumns * 64 >> 4);
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
   multiplyPanel<true>(d, rows.low[0][0], high);
   multiplyPanel<false>(d, rows.low[0][1], high + 2);
@@ -110,7 +89,12 @@ __device__ __forceinline__ void multiplyStep(const SplitRows& rows, uint32_t pan
   multiplyPanel<false>(d, rows.high[0][0], high);
   multiplyPanel<false>(d, rows.high[0][1], high + 2);
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+
+/// Waits until all but the `kPending` steps begun last are done; `d` is one that is.
+template <int kPending>
+__device__ __forceinline__ void awaitStep(HopperTile& d) {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 #pragma unroll
   for (int j = 0; j < 8; ++j) {
 #pragma unroll

@@ -28,20 +28,67 @@ struct Rounding {
   float qmin, qmax;
 };
 
+/// Whether the grid may have 64 integers or fewer.
+template <class Codes>
+inline constexpr bool mayBeNarrow = (Codes::packed || Codes::shifted) &&
+                                    (Codes::form == RoundForm::Sum || Codes::bits <= 6);
+
+/// Sums on larger grids are rounded by the same formula, moved by nothing.
+template <class Codes>
+inline constexpr bool surelyNarrow = mayBeNarrow<Codes> && (Codes::form == RoundForm::Sum || Codes::bits > 0);
+
+/// roundOctet, not exact, on grids of up to 64 integers: what is rounded is moved to 128 … 256, where float32 has as
+/// many bits behind the point as the kernel on Hopper sees before its conversion to bf16 rounds them away.
+template <class Codes>
+__device__ __forceinline__ void roundNarrow(const Codes& codes, const typename Codes::Raw& raw,
+                                            const float (&product)[kOctet], float gamma, float (&rounded)[kOctet]) {
+  const CodeNumbers& numbers = codes.numbers;
+  if constexpr (Codes::form == RoundForm::Product) {
+    uint32_t bits[kOctet];
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) bits[i] = __float_as_uint(fmaf(gamma, product[i], numbers.binade) + kMagic);
+    codes.addTo(raw, bits);
+    const float origin = numbers.integerOrigin + numbers.binade;
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) rounded[i] = __uint_as_float(bits[i]) - origin;
+  } else {
+    float placed[kOctet];
+    codes.place(raw, placed);
+    const float origin = numbers.origin - numbers.binade;
+    const float magic = kMagic + numbers.binade;
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) {
+      float phi = placed[i] - origin;
+      if constexpr (Codes::shifted) phi += raw.low[i];
+      rounded[i] = (fmaf(gamma, product[i], phi) + kMagic) - magic;
+    }
+    return;
+  }
+  if constexpr (Codes::shifted) {
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) rounded[i] += raw.low[i];
+  }
+}
+
 /// R: an integer; what lies outside [qmin, qmax] counts as outside whatever its value (NaN too). The exact form rounds
-/// C and Φ0 + C as the CPU does; the other fuses them, and adds integer codes as integers: kMagic + C is a float whose
-/// last bit is worth 1.
+/// C and Φ0 + C as the CPU does. The other fuses them. On grids of up to 64 integers it rounds twice as the kernel on
+/// Hopper's own instructions does, first to 2^−16; on larger ones kMagic + u + C is a float whose last bit is
+/// worth 1 (a tie of C goes to the even code).
 template <bool kExact, class Codes>
 __device__ __forceinline__ void roundOctet(const Codes& codes, const typename Codes::Raw& raw,
                                            const float (&product)[kOctet], const Rounding& rounding,
                                            float (&rounded)[kOctet]) {
+  if constexpr (!kExact && mayBeNarrow<Codes>) {
+    if (surelyNarrow<Codes> || codes.numbers.binade != 0.0F)
+      return roundNarrow(codes, raw, product, rounding.gamma, rounded);
+  }
   if constexpr (!kExact && Codes::form == RoundForm::Product) {
-    uint32_t bits[kOctet];
+    float placed[kOctet];
+    codes.placeIntegers(raw, placed);
 #pragma unroll
-    for (int i = 0; i < kOctet; ++i) bits[i] = __float_as_uint(fmaf(rounding.gamma, product[i], kMagic));
-    codes.addTo(raw, bits);
-#pragma unroll
-    for (int i = 0; i < kOctet; ++i) rounded[i] = __uint_as_float(bits[i]) - codes.numbers.integerOrigin;
+    for (int i = 0; i < kOctet; ++i) {
+      rounded[i] = fmaf(rounding.gamma, product[i], placed[i]) - codes.numbers.integerOrigin;
+    }
     if constexpr (Codes::shifted) {
 #pragma unroll
       for (int i = 0; i < kOctet; ++i) rounded[i] += raw.low[i];
@@ -234,8 +281,10 @@ inline CodeNumbers codeNumbers(const QuantSpec& spec, int shift) {
   const bool centred = fixedPoint && spec.code == FixedPointCode::Centred;
   const int exponent = 23 - shift - fraction;
   const float offset = spec.symmetric ? std::ldexp(1.0F, spec.bits - 1) : 0.0F;
+  // C, or Φ0 + C, of −64 … 63 is moved to 128 … 255; by an even number, so that ties go to the same side.
+  const float binade = 192.0F;
   return {static_cast<uint32_t>(127 + exponent) << 23 | (centred ? 1U << (shift - 1) : 0U),
-          std::ldexp(1.0F, exponent) + offset, kMagic + offset};
+          std::ldexp(1.0F, exponent) + offset, kMagic + offset, spec.bits <= 6 ? binade : 0.0F};
 }
 
 template <bool kExact, bool kOneChunk, int kColumns, class Codes, class Sink>

@@ -303,7 +303,7 @@ __global__ void productsBothWays(cuda::Factors factors, float* portable, float* 
   const auto start = static_cast<uint32_t>(__cvta_generic_to_shared(memory));
   const uint32_t aligned = (start + 1023U) & ~1023U;
   uint4* panelMemory = memory + (aligned - start) / 16;
-  const cuda::HopperPanel hopperPanel{panelMemory};
+  const cuda::HopperPanel<256> hopperPanel{panelMemory};
   const cuda::SplitPanel<256> panel{panelMemory + 2048};
   hopperPanel.fill<128>(factors, 0);
   panel.fill<128>(factors, 0);
@@ -315,9 +315,10 @@ __global__ void productsBothWays(cuda::Factors factors, float* portable, float* 
   rows.load(factors, row, 0);
   for (int step = 0; step < 4; ++step) {
     cuda::HopperTile d;
-    cuda::multiplyStep(rows, aligned, step, d);
+    cuda::beginStep<256>(rows, aligned, step, d);
+    cuda::awaitStep<0>(d);
     for (int i = 0; i < 32; ++i) {
-      const int column = step * 64 + lane % 4 * 16 + i / 4 * 2 + i % 2;
+      const int column = step * 64 + i / 16 * 32 + lane % 4 * 8 + i / 4 % 4 * 2 + i % 2;
       hopper[(row + lane / 4 + i / 2 % 2 * 8) * 256 + column] = d[i / 4][i % 4];
     }
   }
@@ -542,29 +543,115 @@ void manyRows() {
   }
 }
 
+/// Every warp of the training path's kernel goes through several units of rows, and begins and ends within one; weights
+/// and mask of the kernels of other output types, which share only the rounding with it.
+void wideWeights() {
+  struct Case {
+    Storage storage;
+    int bits, fractionBits;
+    bool symmetric;
+    int64_t group, n;
+  };
+  // Some rows are not of whole pieces of 16 bytes.
+  constexpr Case kCases[] = {{Storage::Integer, 4, 0, true, 0, 16936},    {Storage::Integer, 8, 0, true, 0, 16936},
+                             {Storage::FixedPoint, 4, 4, true, 0, 16928}, {Storage::FixedPoint, 3, 2, false, 0, 16920},
+                             {Storage::Integer, 3, 0, true, 0, 17024},    {Storage::Integer, 4, 0, false, 64, 17024},
+                             {Storage::Integer, 8, 0, false, 0, 16936},   {Storage::Integer, 6, 0, true, 40, 16920},
+                             {Storage::Integer, 2, 0, true, 0, 16960},    {Storage::Integer, 7, 0, true, 0, 16936},
+                             {Storage::BF16, 4, 0, false, 0, 16936}};
+  uint32_t seed = 1;
+  for (const Case& one : kCases) {
+    QuantSpec spec;
+    spec.storage = one.storage;
+    spec.bits = one.bits;
+    spec.fractionBits = one.fractionBits;
+    spec.symmetric = one.symmetric;
+    spec.rank = ++seed % 3 == 0 ? 28 : 32;
+    spec.granularity = one.group > 0 ? Granularity::Group : Granularity::Channel;
+    spec.groupSize = one.group;
+    const int64_t m = 700;
+    context = describe(spec, m, one.n);
+    TestLinear host(spec, m, one.n, seed, 2.0F);
+    std::mt19937 generator(seed);
+    for (std::byte& byte : host.phi0) byte = static_cast<std::byte>(generator());
+    // A bf16 Φ0 lies in the grid as well.
+    if (spec.storage == Storage::BF16) {
+      for (size_t i = 1; i < host.phi0.size(); i += 2)
+        host.phi0[i] = (host.phi0[i] & std::byte{0x80}) | std::byte{0x40};
+    }
+    std::fill(host.scale0.begin(), host.scale0.end(), 0.01F);
+    std::uniform_real_distribution<float> zero(0.0F, static_cast<float>(spec.levels()));
+    for (float& value : host.zero0) value = zero(generator);
+    host.moveScales(seed);
+    const DeviceLinear linear(host);
+    const auto size = static_cast<size_t>(m * one.n);
+    DeviceArray<float> whole(size);
+    DeviceArray<uint16_t> half(size);
+    DeviceArray<uint32_t> mask(static_cast<size_t>(m * maskWords(one.n)));
+    DeviceArray<uint32_t> maskOfHalf(static_cast<size_t>(m * maskWords(one.n)));
+    cuda::HostStaging staging;
+    cuda::Scratch none;
+    Counts counts;
+    const auto rebuild = [&](Matrix out, DeviceArray<uint32_t>* to) {
+      const ClippedSet set = counts.set(to ? to->data() : nullptr);
+      cuda::rebuildWeight(linear.weight, linear.lowRank(), WeightForm::Trained, out, to ? &set : nullptr,
+                          to ? counts.next() : cuda::ClippedReport{}, false, cuda::Start::InOrder, staging, none,
+                          nullptr);
+    };
+    rebuild({whole.data(), DType::F32, m, one.n}, &mask);
+    const int64_t told = counts.told();
+    rebuild({half.data(), DType::BF16, m, one.n}, &maskOfHalf);
+    expectEqual(counts.told(), told, "count of both output types");
+    expect(mask.read() == maskOfHalf.read(), "mask of both output types");
+    const std::vector<float> expected = whole.read();
+    const auto compare = [&] {
+      const std::vector<uint16_t> found = half.read();
+      int64_t different = 0;
+      for (size_t i = 0; i < size; ++i) {
+        different += floatFromBf16(found[i]) != floatFromBf16(bf16FromFloat(expected[i]));
+      }
+      expectEqual(different, int64_t{0}, "weights of both output types");
+    };
+    compare();
+    half.poison();
+    rebuild({half.data(), DType::BF16, m, one.n}, nullptr);
+    compare();
+    expect(told > 0 && told < static_cast<int64_t>(size), "some are clipped");
+  }
+}
+
 /// Values that are not finite are clipped somewhere and masked; nothing else is touched by them.
 void notFiniteFactors() {
   cuda::HostStaging staging;
   QuantSpec spec;
   spec.rank = 8;
-  constexpr int64_t m = 40, n = 100;
-  TestLinear host(spec, m, n, 3);
-  const auto backend = cpuFor(spec, m, n);
-  backend->quantize(host.weight);
-  host.scale = host.scale0;
-  for (const bool exact : {true, false}) {
-    const Results before = onDevice(host, exact, staging);
-    TestLinear broken = host;
-    broken.weight.phi0 = broken.phi0.data();
-    broken.a[3 * 8 + 2] = std::nanf("");
-    broken.a[7 * 8] = HUGE_VALF;
-    const Results after = onDevice(broken, exact, staging);
-    for (int64_t i = 0; i < m; ++i) {
-      for (int64_t j = 0; j < n; ++j) {
-        if (i == 3 || i == 7) {
-          expect(masked(after, i, j, n), "masked");
-        } else {
-          expectEqual(mergedInteger(after, host, i, j), mergedInteger(before, host, i, j), "other rows");
+  constexpr int64_t m = 40;
+  for (const int64_t n : {100, 104}) {
+    for (const int bits : {4, 8}) {
+      spec.storage = bits == 8 ? Storage::Integer : Storage::FixedPoint;
+      spec.bits = bits;
+      TestLinear host(spec, m, n, 3);
+      const auto backend = cpuFor(spec, m, n);
+      backend->quantize(host.weight);
+      host.scale = host.scale0;
+      for (const bool exact : {true, false}) {
+        const Results before = onDevice(host, exact, staging);
+        TestLinear broken = host;
+        broken.weight.phi0 = broken.phi0.data();
+        broken.a[3 * 8 + 2] = std::nanf("");
+        broken.a[7 * 8] = HUGE_VALF;
+        const Results after = onDevice(broken, exact, staging);
+        expect(after.mask == after.maskOfHalf, "mask of both output types");
+        for (int64_t i = 0; i < m; ++i) {
+          for (int64_t j = 0; j < n; ++j) {
+            const auto at = static_cast<size_t>(i * n + j);
+            expectEqual(floatFromBf16(after.half[at]), after.weight[at], "weight of both output types");
+            if (i == 3 || i == 7) {
+              expect(masked(after, i, j, n), "masked");
+            } else {
+              expectEqual(mergedInteger(after, host, i, j), mergedInteger(before, host, i, j), "other rows");
+            }
+          }
         }
       }
     }
@@ -698,6 +785,7 @@ int main(int argc, char** argv) {
               {"split-bf16 rebuild around zero points against double", [] { splitAgainstDouble(1.0F, false); }},
               {"merged, round-to-nearest and float weights around zero points", [] { otherForms(false); }},
               {"zero points", zeroPoints},
+              {"weights of many columns", wideWeights},
               {"factors that are not finite", notFiniteFactors},
               {"scales", scales}},
              argc, argv);
