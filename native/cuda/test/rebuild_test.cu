@@ -620,6 +620,39 @@ void wideWeights() {
   }
 }
 
+/// Without a low-rank term a fixed-point Φ0 lies on ties often: half to even of the integer less its zero point, as on
+/// the CPU, in both forms, on both sides of a grid.
+void ties() {
+  cuda::HostStaging staging;
+  uint32_t seed = 1;
+  for (const bool symmetric : {true, false}) {
+    for (const int bits : {2, 3, 4, 5, 6, 7}) {
+      for (const Granularity granularity : {Granularity::Channel, Granularity::Group}) {
+        QuantSpec spec;
+        spec.storage = Storage::FixedPoint;
+        spec.bits = bits;
+        spec.fractionBits = std::min(8 - bits, 2);
+        spec.code = FixedPointCode::Reference;
+        spec.symmetric = symmetric;
+        spec.granularity = granularity;
+        spec.groupSize = granularity == Granularity::Group ? 40 : 0;
+        spec.rank = 4;
+        const int64_t m = 130, n = 200;
+        context = describe(spec, m, n);
+        TestLinear host(spec, m, n, ++seed, 0.0F);
+        const auto backend = cpuFor(spec, m, n);
+        backend->quantize(host.weight);
+        host.keepScales();
+        std::vector<uint8_t> merged(static_cast<size_t>(m * packedRowBytes(spec.bits, n)));
+        backend->merge(host.weight, host.lowRank(), merged.data());
+        const Results results = onDevice(host, false, staging);
+        checkConsistent(host, results);
+        expect(results.merged == merged, "merged integers of the CPU");
+      }
+    }
+  }
+}
+
 /// Values that are not finite are clipped somewhere and masked; nothing else is touched by them.
 void notFiniteFactors() {
   cuda::HostStaging staging;
@@ -786,6 +819,7 @@ int main(int argc, char** argv) {
               {"merged, round-to-nearest and float weights around zero points", [] { otherForms(false); }},
               {"zero points", zeroPoints},
               {"weights of many columns", wideWeights},
+              {"ties", ties},
               {"factors that are not finite", notFiniteFactors},
               {"scales", scales}},
              argc, argv);
