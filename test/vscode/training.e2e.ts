@@ -85,7 +85,8 @@ step('Checkpoint Now and Pause in the charts; Resume in the explorer goes on', a
 
 step('a reload of the window leaves the run alone, and the charts come back and go on', async (w) => {
   const { pid } = json('owner.json');
-  await w.stored('lrqat.charts');
+  // Not only that charts are open, but of which run: without it there is nothing that could come back.
+  await w.stored(path.basename(runDirectory()));
   await w.reload();
   await w.tree(/\d+% · loss/).waitFor({ timeout: 60_000 });
   const charts = await Charts.of(w);
