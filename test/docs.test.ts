@@ -7,6 +7,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { globSync } from 'tinyglobby';
+import { EXIT, EXIT_CODE_HELP } from '../src/cli/exit-codes';
 
 const pages = globSync(['*.md', 'docs/*.md', 'samples/*/*.md']);
 
@@ -35,6 +36,14 @@ void test('links of the documentation lead to files and headings that are there'
     }
   }
   assert.deepEqual(broken, []);
+});
+
+void test('exit codes are those of the documentation and of --help', () => {
+  const codes = Object.values(EXIT);
+  const rows = [...readFileSync('docs/cli.md', 'utf8').matchAll(/^\| (\d+) +\|/gm)].map(([, code]) => Number(code));
+  assert.deepEqual(rows, codes);
+  const lines = [...EXIT_CODE_HELP.matchAll(/^ {2}(\d+) /gm)].map(([, code]) => Number(code));
+  assert.deepEqual(lines, codes);
 });
 
 /** Code of a page, in blocks and within lines. */

@@ -20,11 +20,12 @@ export const EXIT = {
 
 export const EXIT_CODE_HELP = `Exit codes:
   0    done; for a run: finished
-  1    the run failed or crashed
+  1    the run failed or crashed, or lrqat itself failed
   2    a problem with the command line, the experiment or another input
   3    the run was stopped before its last step
   4    this machine lacks something (lrqat doctor says what)
   130  interrupted by Ctrl-C; the run was stopped and can be resumed
+  141  whoever read the output has gone; a detached run goes on
   143  ended by SIGTERM; a detached run goes on
 `;
 
