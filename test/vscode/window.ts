@@ -26,6 +26,8 @@ export class Window {
     });
     // Generous: a busy machine is no failure.
     context.setDefaultTimeout(60_000);
+    // A server that has just started reads all of VS Code for its first page.
+    context.setDefaultNavigationTimeout(180_000);
     const page = await context.newPage();
     const remote = (folder: string): string => `vscode-remote://localhost:${String(server.port)}${folder}`;
     const payload: [string, string][] = [];
@@ -45,8 +47,8 @@ export class Window {
 
   /** The workbench is there and the extension's icon in the activity bar. */
   async ready(): Promise<void> {
-    await this.page.locator('.explorer-viewlet .monaco-list-row').first().waitFor({ timeout: 60_000 });
-    await this.activityIcon('LR-QAT').waitFor({ timeout: 60_000 });
+    await this.page.locator('.explorer-viewlet .monaco-list-row').first().waitFor({ timeout: 120_000 });
+    await this.activityIcon('LR-QAT').waitFor({ timeout: 120_000 });
   }
 
   async close(): Promise<void> {
