@@ -19,6 +19,8 @@ import { root } from './lib.mjs';
 /** How a script says what the list of stages shall say about it. */
 const NOTE = /^note: (.*)$/gm;
 const LOOK_MS = 200;
+/** Ctrl-C, and what ends a job from outside. */
+const STOPS = ['SIGINT', 'SIGTERM'];
 
 /** A file that a process writes to, shown from where the last look ended. No pipe: a process that a stage leaves behind would keep
  *  it open. */
@@ -81,15 +83,16 @@ export async function runStages(stages) {
   const ended = new Map();
   /** What runs and is yet to be shown. */
   const running = new Map();
-  const stop = () => {
+  const stop = (_, number) => {
     for (const [name, { child, output }] of running) {
       console.log(`\n── ${name}: stopped`);
       output.finish();
       child.kill();
     }
-    process.exit(143);
+    rmSync(scratch, { recursive: true, force: true });
+    process.exit(128 + number);
   };
-  process.once('SIGTERM', stop);
+  for (const signal of STOPS) process.once(signal, stop);
 
   const perform = async (stage) => {
     const { name, needs = [], after = [] } = stage;
@@ -127,7 +130,7 @@ export async function runStages(stages) {
     const results = await Promise.all(ended.values());
     return results.filter(({ failed }) => failed).map(({ name }) => name);
   } finally {
-    process.off('SIGTERM', stop);
+    for (const signal of STOPS) process.off(signal, stop);
     rmSync(scratch, { recursive: true, force: true });
   }
 }

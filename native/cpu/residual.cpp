@@ -69,9 +69,8 @@ void CpuBackend::addResidualNormBackward(Matrix dy, Matrix x, const float* weigh
   for (int64_t block = 0; block < blocks.count; ++block) {
     float* partial = sums.clear(block);
     // A few rows at a time, which the second kernel still finds in the first-level cache.
-    constexpr int64_t few = 4;
-    for (int64_t first = blocks.first(block); first < blocks.end(block); first += few) {
-      const int64_t count = std::min(few, blocks.end(block) - first);
+    for (int64_t first = blocks.first(block); first < blocks.end(block); first += kResidualRows) {
+      const int64_t count = std::min(kResidualRows, blocks.end(block) - first);
       for (int64_t t = first; t < first + count; ++t) {
         const int64_t at = t * dx.cols;
         norm.backward(static_cast<const float*>(dy.data) + at, static_cast<const float*>(x.data) + at, weight, rstd[t],

@@ -1,4 +1,5 @@
 // What a finished run came to. Free of Node, so that a webview can use it.
+import { isRecord } from './is-record';
 
 /** Perplexity by form of the weights; null: not measured, or not finite. */
 export interface FourPerplexities {
@@ -78,8 +79,4 @@ function parsePerplexities(value: Record<string, unknown>): FourPerplexities {
     trained: number('trained'),
     merged: number('merged'),
   };
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
 }

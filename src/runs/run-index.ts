@@ -3,6 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { nodeFileSystem, writeFileAtomic, type FileSystem } from '../formats/file-system';
+import { isRecord } from './is-record';
 import { parseNotes } from './notes';
 import { parseResult } from './result';
 import type { ListedRun, RunEntry, RunOrigin } from './run-folder';
@@ -78,8 +79,4 @@ function parseIndexed(value: unknown): IndexedRun | null {
     result: parseResult(value.result),
   };
   return { signature, entry };
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
 }

@@ -1,5 +1,6 @@
 // Reading status.json.
 import type { GpuReading } from './events';
+import { isRecord } from './is-record';
 import { readJson } from './json-file';
 import { runPaths } from './layout';
 import {
@@ -85,10 +86,6 @@ export function parseStatus(value: unknown): RunStatus | null {
     acknowledged: parseAcknowledged(value.acknowledged),
     queue: parsePlace(value.queue),
   };
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
 }
 
 const number = (value: unknown): number | null => (typeof value === 'number' && Number.isFinite(value) ? value : null);

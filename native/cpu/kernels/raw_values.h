@@ -19,9 +19,6 @@ inline Vec valueOf(Vec p, const RawColumns& columns, int64_t i, Extent part) {
   return columns.bias ? scaled + load(columns.bias + i, part) : scaled;
 }
 
-/// Rows whose sums over a column are made in a register: in their order, as if each had been added in memory.
-constexpr int64_t rowsAtOnce = 4;
-
 /// sums[i…] += value, where wanted.
 template <typename Extent>
 inline void addTo(float* sums, int64_t i, Vec value, Extent part) {

@@ -15,15 +15,15 @@ void forwardOf(const float* x, const T* p, const RawColumns& columns, int64_t n,
 
 template <typename T>
 void backwardOf(const float* dY, const T* p, const RawColumns& columns, int64_t rows, int64_t n, T* dYs, float* sums) {
-  for (int64_t row = 0; row < rows; row += rowsAtOnce) {
-    const int64_t end = rows - row < rowsAtOnce ? rows : row + rowsAtOnce;
+  for (int64_t row = 0; row < rows; row += kResidualRows) {
+    const int64_t end = rows - row < kResidualRows ? rows : row + kResidualRows;
     forEachVector(n, [&](int64_t i, auto part) {
       const Vec scale = scaleAt(columns, i, part);
       Vec total = sums ? load(sums + i, part) : Vec{};
       for (int64_t place = row * n + i; place < end * n; place += n) {
         const Vec gradient = load(dY + place, part);
         store(dYs + place, gradient * scale, part);
-        total += gradient * load(p + place, part);
+        if (sums) total += gradient * load(p + place, part);
       }
       if (sums) store(sums + i, total, part);
     });

@@ -8,6 +8,9 @@
 
 namespace lrqat::cpu {
 
+/// Rows whose sums over a column `backward` makes in a register: in their order, as if each had been added in memory.
+constexpr int64_t kResidualRows = 4;
+
 struct ResidualKernels {
   /// out = x + (s∘P + bias) for one row.
   void (*forward)(const float* x, const void* p, bool bf16, const RawColumns& columns, int64_t n, float* out);

@@ -8,10 +8,7 @@ namespace {
 
 bool serves(const LinearWeight& weight, const Matrix& out) {
   const QuantSpec& spec = weight.spec;
-  if (out.type != DType::BF16 || weight.n % kOctet != 0 || weight.n >= 1 << 16 || spec.rank > kRankChunk) return false;
-  if (reinterpret_cast<uintptr_t>(out.data) % 16 != 0 || reinterpret_cast<uintptr_t>(weight.phi0) % 16 != 0) {
-    return false;
-  }
+  if (spec.rank > kRankChunk || !fitsHopper(weight, out)) return false;
   if (spec.granularity == Granularity::Group && spec.groupSize % kOctet != 0) return false;
   // Grids too large for what is done with sums here.
   if (spec.storage == Storage::FixedPoint && spec.bits > 6) return false;

@@ -4,22 +4,11 @@
 #include <algorithm>
 
 #include "cuda/check.h"
-#include "cuda/kernels/early_launch.h"
 #include "cuda/kernels/hopper.h"
 #include "cuda/kernels/rebuild_hopper.cuh"
+#include "cuda/kernels/rebuild_hopper_job.cuh"
 
 namespace lrqat::cuda {
-
-struct HopperJob {
-  const LinearWeight& weight;
-  const LowRank& lowRank;
-  Matrix out;
-  const ClippedSet* clipped;
-  ClippedReport report;
-  RoundedSource source;
-  Start start;
-  cudaStream_t stream;
-};
 
 /// Of what rebuildOnHopper serves.
 void launchHopperIntegers(const HopperJob& job);
@@ -39,20 +28,18 @@ void launch(const HopperJob& job, const Codes& codes) {
   const int rowBlocks = (factors.m + kStepRows - 1) / kStepRows;
   // Nearly a block for every multiprocessor, but none without a row block.
   const int perPanel = std::clamp(multiprocessors() / panels, 1, (rowBlocks + kHopperGroups - 1) / kHopperGroups);
-  const auto groupSize = static_cast<uint64_t>(kGroups ? spec.groupSize : 1);
-  const HopperRebuild<Codes> arguments{
-      elements<__nv_bfloat16>(job.out),
-      codes,
-      packedRowBytes(spec.codeBits(), weight.n) % 16 == 0,
-      factors,
-      spec.rank > 0 ? spec.gamma() : 0.0F,
-      RowGrids::of(weight, job.lowRank.zero, 0),
-      job.source.grids,
-      kGroups ? job.lowRank.scale : nullptr,
-      kGroups ? static_cast<uint32_t>(((uint64_t{1} << 32) + groupSize - 1) / groupSize) : 0U,
-      job.clipped ? job.clipped->mask : nullptr,
-      {job.clipped ? job.clipped->counters : nullptr, job.report},
-      perPanel};
+  const HopperRebuild<Codes> arguments{elements<__nv_bfloat16>(job.out),
+                                       codes,
+                                       packedRowBytes(spec.codeBits(), weight.n) % 16 == 0,
+                                       factors,
+                                       spec.rank > 0 ? spec.gamma() : 0.0F,
+                                       RowGrids::of(weight, job.lowRank.zero, 0),
+                                       job.source.grids,
+                                       kGroups ? job.lowRank.scale : nullptr,
+                                       kGroups ? groupReciprocal(spec) : 0U,
+                                       job.clipped ? job.clipped->mask : nullptr,
+                                       {job.clipped ? job.clipped->counters : nullptr, job.report},
+                                       perPanel};
   const auto kernel = rebuildOnHopper<Codes, kGroups, kZeroPoints, kMask>;
   constexpr int shared = HopperLayout<Codes, kMask>::bytes;
   LRQAT_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
@@ -78,23 +65,7 @@ void launchCodes(const HopperJob& job, const Codes& codes) {
 
 template <RoundForm kForm>
 void launchWidth(const HopperJob& job) {
-  const RoundedSource& source = job.source;
-  switch (source.spec.codeBits()) {
-    case 2:
-      return launchCodes(job, packedCodes<2, kForm>(source));
-    case 3:
-      return launchCodes(job, packedCodes<3, kForm>(source));
-    case 4:
-      return launchCodes(job, packedCodes<4, kForm>(source));
-    case 5:
-      return launchCodes(job, packedCodes<5, kForm>(source));
-    case 6:
-      return launchCodes(job, packedCodes<6, kForm>(source));
-    case 7:
-      return launchCodes(job, packedCodes<7, kForm>(source));
-    default:
-      return launchCodes(job, packedCodes<8, kForm>(source));
-  }
+  forCodeWidth<kForm>(job.source, [&](const auto& codes) { launchCodes(job, codes); });
 }
 
 }  // namespace hopper

@@ -4,8 +4,8 @@
 #include <array>
 
 #include "cuda/check.h"
-#include "cuda/kernels/early_launch.h"
 #include "cuda/kernels/hopper.h"
+#include "cuda/kernels/rebuild_hopper_job.cuh"
 #include "cuda/kernels/rebuild_hopper_ranks.cuh"
 
 namespace lrqat::cuda {
@@ -26,19 +26,8 @@ CUtensorMap outputMap(const Matrix& out) {
   return map;
 }
 
-struct Job {
-  const LinearWeight& weight;
-  const LowRank& lowRank;
-  Matrix out;
-  const ClippedSet* clipped;
-  ClippedReport report;
-  RoundedSource source;
-  Start start;
-  cudaStream_t stream;
-};
-
 template <bool kGroups, bool kMask, int kChunks, class Codes>
-void launch(const Job& job, const Codes& codes) {
+void launch(const HopperJob& job, const Codes& codes) {
   const LinearWeight& weight = job.weight;
   const QuantSpec& spec = weight.spec;
   const Factors& factors = job.source.factors;
@@ -48,21 +37,18 @@ void launch(const Job& job, const Codes& codes) {
   const int rowBlocks = (factors.m + ranks::kRows - 1) / ranks::kRows;
   // Nearly a block for every multiprocessor, but none without a row block.
   const int perPanel = std::clamp(multiprocessors() / panels, 1, rowBlocks);
-  const ranks::Rebuild<Codes> arguments{
-      outputMap(job.out),
-      codes,
-      factors,
-      spec.gamma(),
-      RowGrids::of(weight, job.lowRank.zero, 0),
-      job.source.grids,
-      kGroups ? job.lowRank.scale : nullptr,
-      kGroups ? static_cast<uint32_t>(weight.n / spec.groupSize) : 1U,
-      kGroups ? static_cast<uint32_t>(((uint64_t{1} << 32) + static_cast<uint64_t>(spec.groupSize) - 1) /
-                                      static_cast<uint64_t>(spec.groupSize))
-              : 0U,
-      job.clipped ? job.clipped->mask : nullptr,
-      {job.clipped ? job.clipped->counters : nullptr, job.report},
-      perPanel};
+  const ranks::Rebuild<Codes> arguments{outputMap(job.out),
+                                        codes,
+                                        factors,
+                                        spec.gamma(),
+                                        RowGrids::of(weight, job.lowRank.zero, 0),
+                                        job.source.grids,
+                                        kGroups ? job.lowRank.scale : nullptr,
+                                        kGroups ? static_cast<uint32_t>(weight.n / spec.groupSize) : 1U,
+                                        kGroups ? groupReciprocal(spec) : 0U,
+                                        job.clipped ? job.clipped->mask : nullptr,
+                                        {job.clipped ? job.clipped->counters : nullptr, job.report},
+                                        perPanel};
   const auto kernel = ranks::rebuild<Codes, kGroups, kMask, kChunks>;
   constexpr int shared = ranks::kSharedBytes<kChunks>;
   LRQAT_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
@@ -71,12 +57,12 @@ void launch(const Job& job, const Codes& codes) {
 }
 
 template <bool kGroups, int kChunks, class Codes>
-void launchForm(const Job& job, const Codes& codes) {
+void launchForm(const HopperJob& job, const Codes& codes) {
   job.clipped ? launch<kGroups, true, kChunks>(job, codes) : launch<kGroups, false, kChunks>(job, codes);
 }
 
 template <class Codes>
-void launchCodes(const Job& job, const Codes& codes) {
+void launchCodes(const HopperJob& job, const Codes& codes) {
   const QuantSpec& spec = job.weight.spec;
   if (spec.granularity == Granularity::Group) {
     spec.rank <= 2 * kRankChunk ? launchForm<true, 2>(job, codes) : launchForm<true, 4>(job, codes);
@@ -86,33 +72,14 @@ void launchCodes(const Job& job, const Codes& codes) {
 }
 
 template <RoundForm kForm>
-void launchWidth(const Job& job) {
-  const RoundedSource& source = job.source;
-  switch (source.spec.codeBits()) {
-    case 2:
-      return launchCodes(job, packedCodes<2, kForm>(source));
-    case 3:
-      return launchCodes(job, packedCodes<3, kForm>(source));
-    case 4:
-      return launchCodes(job, packedCodes<4, kForm>(source));
-    case 5:
-      return launchCodes(job, packedCodes<5, kForm>(source));
-    case 6:
-      return launchCodes(job, packedCodes<6, kForm>(source));
-    case 7:
-      return launchCodes(job, packedCodes<7, kForm>(source));
-    default:
-      return launchCodes(job, packedCodes<8, kForm>(source));
-  }
+void launchWidth(const HopperJob& job) {
+  forCodeWidth<kForm>(job.source, [&](const auto& codes) { launchCodes(job, codes); });
 }
 
 bool serves(const LinearWeight& weight, const Matrix& out) {
   const QuantSpec& spec = weight.spec;
   if (spec.rank <= kRankChunk || spec.rank > 4 * kRankChunk) return false;
-  if (out.type != DType::BF16 || weight.n % kOctet != 0 || weight.n >= 1 << 16) return false;
-  if (reinterpret_cast<uintptr_t>(out.data) % 16 != 0 || reinterpret_cast<uintptr_t>(weight.phi0) % 16 != 0) {
-    return false;
-  }
+  if (!fitsHopper(weight, out)) return false;
   if (spec.granularity == Granularity::Group && spec.groupSize % ranks::kLaneColumns != 0) return false;
   return isPacked(spec) || spec.storage == Storage::BF16;
 }
@@ -124,7 +91,7 @@ bool rebuildRanksOnHopper(const LinearWeight& weight, const LowRank& lowRank, Ma
   if (!serves(weight, out) || !usesHopper()) return false;
   const RoundedSource source = trainedRows(weight, lowRank, 0, weight.m);
   if (!(source.factors.aVectorized && source.factors.bVectorized)) return false;
-  const Job job{weight, lowRank, out, clipped, report, source, start, stream};
+  const HopperJob job{weight, lowRank, out, clipped, report, source, start, stream};
   if (weight.spec.storage == Storage::BF16) {
     launchCodes(job, floatCodes<bf16>(job.source));
   } else if (weight.spec.storage == Storage::Integer) {

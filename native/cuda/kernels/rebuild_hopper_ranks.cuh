@@ -45,7 +45,7 @@ struct LaneGrid {
   float zero = 0, zero0 = 0;  // zero points now and of Φ0
 };
 
-#ifdef LRQAT_HOPPER_RANKS
+#ifdef LRQAT_HOPPER_CODE
 
 /// Codes of 16 columns; the line that they are in comes into the second-level cache, where the row's next columns find
 /// it.
@@ -170,7 +170,7 @@ __device__ __forceinline__ int writeMaskRow(uint32_t* mask, const Factors& facto
 /// dealt out to the groups of four warps of its blocks in turn, so that all of them work on neighbouring memory.
 template <class Codes, bool kGroups, bool kMask, int kChunks>
 __global__ void __launch_bounds__(kThreads<kChunks>, 1) rebuild(const __grid_constant__ Rebuild<Codes> p) {
-#ifdef LRQAT_HOPPER_RANKS
+#ifdef LRQAT_HOPPER_CODE
   extern __shared__ uint4 dynamicMemory[];
   const auto dynamic = static_cast<uint32_t>(__cvta_generic_to_shared(dynamicMemory));
   const uint32_t panelAddress = (dynamic + 1023U) & ~1023U;

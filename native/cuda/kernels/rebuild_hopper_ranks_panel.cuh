@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "cuda/kernels/rebuild_hopper_panel.cuh"
 #include "cuda/kernels/rebuild_product.cuh"
 
 namespace lrqat::cuda::ranks {
@@ -18,10 +19,6 @@ inline constexpr int kTileColumns = 128;   // of one product
 inline constexpr int kPanelColumns = 256;  // of a block
 inline constexpr int kLaneColumns = 16;    // of a lane, of 64 columns
 inline constexpr int kChunkBytes = kPanelColumns * kRankChunk * 4;
-
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(__CUDA_ARCH__)
-#define LRQAT_HOPPER_RANKS 1
-#endif
 
 /// B of a block's columns, split, as wgmma reads it (K-major, 64-byte swizzle): [chunk][high, low][position][32 ranks].
 /// Position 8j + 2q + e of 64 is column 16q + 2j + e. A piece of eight k holds, for the lanes q = 0 … 3 of A, two ranks
@@ -113,15 +110,10 @@ struct Rows {
 };
 static_assert(kRowBlocks == 1);
 
-#ifdef LRQAT_HOPPER_RANKS
+#ifdef LRQAT_HOPPER_CODE
 
 /// [two times 64 columns][eight of them][rows g: 0, 1; g + 8: 2, 3].
 using Tile = float[2][8][4];
-
-__device__ __forceinline__ uint64_t descriptorOf(uint32_t address) {
-  return static_cast<uint64_t>((address & 0x3ffffU) >> 4) | uint64_t{1} << 16 | uint64_t{512 >> 4} << 32 |
-         uint64_t{2} << 62;
-}
 
 template <bool kFirst>
 __device__ __forceinline__ void multiplyChunk(Tile& d, const uint32_t (&a)[4], uint64_t b) {
@@ -150,7 +142,7 @@ __device__ __forceinline__ void multiplyChunk(Tile& d, const uint32_t (&a)[4], u
 /// A·B of 128 columns over all ranks, in the order of multiplySplit, finished. `panel`: address of a Panel.
 template <int kChunks>
 __device__ __forceinline__ void multiply(const Rows<kChunks>& rows, uint32_t panel, int tile, Tile& d) {
-  uint64_t high = descriptorOf(panel + static_cast<uint32_t>(tile) * kTileColumns * 64);
+  uint64_t high = panelDescriptor(panel + static_cast<uint32_t>(tile) * kTileColumns * 64);
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
   for (int chunk = 0; chunk < kChunks; ++chunk) {
